@@ -1,0 +1,156 @@
+"""Typed configuration: the pydantic base, YAML in and out, and messages that name the mistake.
+
+Every file from outside goes through `parse`, so a typo ends in "unknown key ... did you mean ...",
+never in a value that is silently ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tacit.errors import ConfigError, did_you_mean
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class Config(BaseModel):
+    """Base of every configuration model: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+def load_yaml(path: str | Path, error: type[ConfigError] = ConfigError) -> dict[str, Any]:
+    """Read one YAML mapping with the safe loader.
+
+    Args:
+        path: The file.
+        error: The error class to raise.
+
+    Returns:
+        The mapping at the top of the file.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or holds no mapping.
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path}: no such file; give the path of a YAML file") from None
+    except yaml.YAMLError as problem:
+        raise error(f"{path}: not valid YAML: {problem}") from None
+    if not isinstance(data, dict):
+        raise error(f"{path}: expected a mapping at the top, found {type(data).__name__}")
+    return data
+
+
+def parse(
+    model: type[ConfigT],
+    data: Mapping[str, Any],
+    source: str,
+    error: type[ConfigError] = ConfigError,
+) -> ConfigT:
+    """Validate `data` as `model`.
+
+    Args:
+        model: The pydantic class.
+        data: Parsed YAML or JSON.
+        source: Where the data came from; starts every line of the message.
+        error: The error class to raise.
+
+    Raises:
+        ConfigError: One line per problem: source, key path, what is wrong, what was expected.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as problem:
+        lines = [_describe(model, dict(item), source) for item in problem.errors()]
+        raise error("\n".join(lines)) from None
+
+
+def load(
+    model: type[ConfigT],
+    path: str | Path,
+    overrides: Iterable[str] = (),
+    error: type[ConfigError] = ConfigError,
+) -> ConfigT:
+    """Read a YAML file as `model`, after applying `key.path=value` overrides."""
+    data = apply_overrides(load_yaml(path, error), overrides)
+    return parse(model, data, str(path), error)
+
+
+def save(config: BaseModel, path: str | Path) -> None:
+    """Write `config` as YAML with its keys in the order of the class."""
+    Path(path).write_text(to_yaml(config), encoding="utf-8")
+
+
+def to_yaml(config: BaseModel) -> str:
+    """Return `config` as YAML text that `load` reads back to an equal model."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=120)
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return a copy of `data` with each `a.b=value` set; values are read as YAML.
+
+    Raises:
+        ConfigError: An override has no `=` or goes through a value that is not a mapping.
+    """
+    result = _copy(data)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"override {override!r}: expected key.path=value")
+        node = result
+        *parents, last = key.split(".")
+        for name in parents:
+            node = node.setdefault(name, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"override {override!r}: {name!r} is a value, not a section")
+        node[last] = yaml.safe_load(text)
+    return result
+
+
+def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in data.items()}
+
+
+def _describe(model: type[BaseModel], item: dict[str, Any], source: str) -> str:
+    """Turn one pydantic error into a line of ours."""
+    location = item["loc"]
+    path = ".".join(str(part) for part in location) or "(top)"
+    if item["type"] == "extra_forbidden":
+        owner = _model_at(model, location[:-1])
+        fields = owner.model_fields if owner else ()
+        return f"{source}: {path}: unknown key; {did_you_mean(str(location[-1]), fields)}"
+    if item["type"] == "missing":
+        return f"{source}: {path}: required key is missing"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return f"{source}: {path}: {message}"
+    return f"{source}: {path}: {message}, found {item['input']!r:.80}"
+
+
+def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel] | None:
+    """Follow a pydantic error location to the model class that owns the key."""
+    owner: type[BaseModel] | None = model
+    annotation: object = model
+    for part in location:
+        if owner is not None and part in owner.model_fields:
+            annotation = owner.model_fields[str(part)].annotation
+        owner = _first_model(annotation)
+    return owner
+
+
+def _first_model(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in get_args(annotation):
+        found = _first_model(argument)
+        if found is not None:
+            return found
+    return None
