@@ -1,0 +1,80 @@
+"""The only place that builds and reads ROS messages, with exact Python types.
+
+rclpy does not check fields by default, and a wrong type is corrupted in silence (`Float32(data=1)`
+arrives as 0.0, `Bool(data=np.True_)` as False). So every builder here says float(), int(), bool() or
+array.array, and the tests run under ROS_PYTHON_CHECK_FIELDS=1.
+"""
+
+from tacit_ros.messages.images import (
+    ENCODINGS,
+    ImageBuilder,
+    Rgb,
+    compressed_image,
+    encoded_size,
+    image,
+    read_compressed,
+    read_image,
+)
+from tacit_ros.messages.named import build_named, message_class, read_named
+from tacit_ros.messages.stamps import (
+    SECOND,
+    MessageError,
+    clock,
+    duration,
+    header,
+    header_stamp_ns,
+    ns_from_time,
+    time_from_ns,
+)
+from tacit_ros.messages.values import (
+    Status,
+    Vector,
+    boolean,
+    camera_info,
+    diagnostics,
+    doubles,
+    float32,
+    float_array,
+    int32,
+    joint_state,
+    joint_trajectory,
+    pose,
+    region_of_interest,
+    string,
+)
+
+__all__ = [
+    "ENCODINGS",
+    "ImageBuilder",
+    "MessageError",
+    "Rgb",
+    "SECOND",
+    "Status",
+    "Vector",
+    "boolean",
+    "build_named",
+    "camera_info",
+    "clock",
+    "compressed_image",
+    "diagnostics",
+    "doubles",
+    "duration",
+    "encoded_size",
+    "float32",
+    "float_array",
+    "header",
+    "header_stamp_ns",
+    "image",
+    "int32",
+    "joint_state",
+    "joint_trajectory",
+    "message_class",
+    "ns_from_time",
+    "pose",
+    "read_compressed",
+    "read_image",
+    "read_named",
+    "region_of_interest",
+    "string",
+    "time_from_ns",
+]

@@ -1,0 +1,61 @@
+"""How a node of ours runs: environment, rclpy, one single-threaded executor, a sure clean-up.
+
+SIGINT and SIGTERM end the spin; `close` then runs whatever happened before.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from tacit.errors import TacitError
+from tacit_ros.environment import prepare
+
+
+class Closable(Protocol):
+    """A node that holds something (a file, a thread, a simulator) which must be released."""
+
+    def close(self) -> None:
+        """Release it; called once, also after an error or a signal."""
+
+
+def run_node(make: Callable[[], Node], argv: list[str] | None = None) -> int:
+    """Run the node that `make` returns until a signal comes.
+
+    Args:
+        make: Builds the node; a TacitError here is a refusal to start.
+        argv: Arguments after the program name (`--ros-args ...`); the process's own by default.
+
+    Returns:
+        Exit code: 0 after a signal, 2 when the node refused to start.
+    """
+    prepare()
+    rclpy.init(args=sys.argv if argv is None else ["node", *argv])
+    node: Node | None = None
+    try:
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except TacitError as error:
+        rclpy.logging.get_logger("tacit").fatal(f"refused to start: {error}")
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        _close(node)
+    return 0
+
+
+def _close(node: Node | None) -> None:
+    if node is not None:
+        close = getattr(node, "close", None)
+        if close is not None:
+            close()
+        node.destroy_node()
+    rclpy.try_shutdown()

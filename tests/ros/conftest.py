@@ -1,0 +1,77 @@
+"""One ROS domain per session, held by a file lock; fields checked; every node torn down."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"  # read when the first message package is imported
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+from tacit_ros.testing import isolated_domain, wait_until
+
+HERE = os.path.dirname(__file__)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this folder `ros`."""
+    for item in items:
+        if str(item.path).startswith(HERE):
+            item.add_marker(pytest.mark.ros)
+
+
+@pytest.fixture(scope="session")
+def domain() -> Iterator[int]:
+    """The ROS domain of this session; children inherit it."""
+    with isolated_domain() as number:
+        yield number
+
+
+@pytest.fixture
+def ros(domain: int) -> Iterator[rclpy.Context]:
+    """A fresh default context per test."""
+    rclpy.init()
+    yield rclpy.get_default_context()
+    rclpy.try_shutdown()
+
+
+class Bench:
+    """A node of the test with its executor: makes publishers and clients, spins until a fact holds."""
+
+    def __init__(self) -> None:
+        self.node = Node(f"bench_{uuid.uuid4().hex[:8]}")
+        self.executor = SingleThreadedExecutor()
+        self.add(self.node)
+
+    def add(self, node: Node) -> Node:
+        """Spin `node` too."""
+        self.executor.add_node(node)
+        return node
+
+    def until(self, fact: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
+        """Spin until `fact()` holds."""
+        wait_until(fact, what, timeout_s, lambda: self.executor.spin_once(timeout_sec=0.02))
+
+    def close(self) -> None:
+        """Destroy every node."""
+        for node in list(self.executor.get_nodes()):
+            self.executor.remove_node(node)
+            node.destroy_node()
+        self.executor.shutdown()
+
+
+@pytest.fixture
+def bench(ros: rclpy.Context) -> Iterator[Bench]:
+    """A spinning node for the test."""
+    made = Bench()
+    yield made
+    made.close()

@@ -1,0 +1,196 @@
+"""Messages: what was put in comes out again on the other side of the wire, with field checks on."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from rclpy.serialization import deserialize_message, serialize_message
+from std_msgs.msg import Bool, Float32
+
+from tacit_ros import messages
+
+STAMP = 1_763_633_728_123_456_789
+
+
+def wire(message: object) -> object:
+    """Return the message as the receiver sees it."""
+    return deserialize_message(serialize_message(message), type(message))
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+
+
+def test_field_checks_are_on_in_these_tests() -> None:
+    with pytest.raises(AssertionError):
+        Float32(data=1)
+    with pytest.raises(AssertionError):
+        Bool(data=np.True_)
+
+
+def test_stamp_survives_to_the_nanosecond() -> None:
+    assert messages.ns_from_time(wire(messages.time_from_ns(STAMP))) == STAMP
+    assert messages.header_stamp_ns(wire(messages.joint_state(["a"], [0.0], STAMP))) == STAMP
+
+
+def test_message_without_header_has_stamp_zero() -> None:
+    assert messages.header_stamp_ns(messages.float32(1.0)) == 0
+
+
+@pytest.mark.parametrize("value", [1, 0.5, np.float32(0.5), np.float64(0.25), np.int64(3), True])
+def test_float_arrives_whatever_number_type_it_came_from(value: float) -> None:
+    assert wire(messages.float32(value)).data == pytest.approx(float(value))
+
+
+@pytest.mark.parametrize("value", [True, 1, np.True_, np.int64(1)])
+def test_true_arrives_as_true(value: object) -> None:
+    assert wire(messages.boolean(value)).data is True
+
+
+def test_integer_that_does_not_fit_is_refused_not_zeroed() -> None:
+    assert wire(messages.int32(np.int64(-(2**31)))).data == -(2**31)
+    with pytest.raises(ValueError, match="Int32"):
+        messages.int32(2**40)
+
+
+def test_rgb_image_survives(picture: np.ndarray) -> None:
+    received = wire(messages.image(picture, STAMP, "cam"))
+    assert (received.height, received.width, received.step) == (6, 8, 24)
+    assert received.header.frame_id == "cam"
+    np.testing.assert_array_equal(messages.read_image(received), picture)
+
+
+def test_builder_reuses_its_buffer_and_follows_a_new_size(picture: np.ndarray) -> None:
+    builder = messages.ImageBuilder("cam")
+    first = builder.build(picture, 1).data
+    assert builder.build(255 - picture, 2).data is first
+    np.testing.assert_array_equal(messages.read_image(wire(builder.build(picture[:3], 3))), picture[:3])
+
+
+def test_bgr_image_is_turned_to_rgb(picture: np.ndarray) -> None:
+    message = messages.image(np.ascontiguousarray(picture[..., ::-1]), STAMP)
+    message.encoding = "bgr8"
+    np.testing.assert_array_equal(messages.read_image(message), picture)
+
+
+def test_mono_image_becomes_three_equal_channels(picture: np.ndarray) -> None:
+    message = messages.image(picture, STAMP)
+    message.encoding, message.step = "mono8", 24
+    grey = picture.reshape(6, 24)[:, :8]
+    np.testing.assert_array_equal(messages.read_image(message), np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_padding_at_the_end_of_rows_is_skipped(picture: np.ndarray) -> None:
+    padded = np.zeros((6, 32), np.uint8)
+    padded[:, :24] = picture.reshape(6, 24)
+    message = messages.image(picture, STAMP)
+    message.step = 32
+    message.data.frombytes(bytes(6 * 8))
+    np.frombuffer(message.data, np.uint8)[:] = padded.reshape(-1)
+    np.testing.assert_array_equal(messages.read_image(wire(message)), picture)
+
+
+def test_unknown_encoding_names_the_valid_ones(picture: np.ndarray) -> None:
+    message = messages.image(picture, STAMP)
+    message.encoding = "rgb16"
+    with pytest.raises(messages.MessageError, match="rgb8"):
+        messages.read_image(message)
+
+
+def test_image_with_too_few_bytes_is_refused(picture: np.ndarray) -> None:
+    message = messages.image(picture, STAMP)
+    message.height = 7
+    with pytest.raises(messages.MessageError, match="step"):
+        messages.read_image(message)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_compressed_bytes_survive_and_state_their_size(picture: np.ndarray, suffix: str) -> None:
+    data = cv2.imencode(suffix, picture)[1].reshape(-1)
+    received = messages.read_compressed(wire(messages.compressed_image(data, STAMP)))
+    np.testing.assert_array_equal(received, data)
+    assert messages.encoded_size(received) == (6, 8)
+
+
+def test_other_bytes_state_no_size() -> None:
+    assert messages.encoded_size(np.frombuffer(b"GIF89a" * 9, np.uint8)) is None
+    assert messages.encoded_size(np.zeros(0, np.uint8)) is None
+
+
+@pytest.mark.parametrize("type_name", ["sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory"])
+def test_joints_are_bound_by_name_in_any_order(type_name: str) -> None:
+    message = wire(messages.build_named(type_name, ["b", "x", "a"], [2.0, 9.0, 1.0], STAMP, 0.04))
+    np.testing.assert_array_equal(messages.read_named(message, type_name, ["a", "b"]), [1.0, 2.0])
+
+
+def test_missing_joint_is_named_not_guessed() -> None:
+    message = messages.joint_state(["a", "b"], [1.0, 2.0], STAMP)
+    with pytest.raises(messages.MessageError, match="'c'.*'a', 'b'"):
+        messages.read_named(message, "sensor_msgs/msg/JointState", ["a", "c"])
+
+
+def test_joint_message_with_fewer_positions_than_names_is_refused() -> None:
+    message = messages.joint_state(["a", "b"], [1.0], STAMP)
+    with pytest.raises(messages.MessageError, match="1 positions for 2 names"):
+        messages.read_named(message, "sensor_msgs/msg/JointState", ["a"])
+
+
+@pytest.mark.parametrize("type_name", ["std_msgs/msg/Float32", "std_msgs/msg/Int32", "std_msgs/msg/Bool"])
+def test_scalar_types_carry_one_value(type_name: str) -> None:
+    message = wire(messages.build_named(type_name, ["x"], [1], STAMP))
+    np.testing.assert_array_equal(messages.read_named(message, type_name, ["x"]), [1.0])
+
+
+def test_array_of_another_length_is_refused() -> None:
+    name = "std_msgs/msg/Float64MultiArray"
+    message = wire(messages.build_named(name, ["a", "b"], np.array([1, 2], np.float32), STAMP))
+    np.testing.assert_array_equal(messages.read_named(message, name, ["a", "b"]), [1.0, 2.0])
+    with pytest.raises(messages.MessageError, match="2 values"):
+        messages.read_named(message, name, ["a"])
+
+
+def test_message_type_that_is_not_installed_says_what_to_install() -> None:
+    with pytest.raises(messages.MessageError, match="pip install ros-vision-msgs"):
+        messages.message_class("vision_msgs/msg/Detection2D")
+
+
+def test_trajectory_reaches_its_points_one_period_apart() -> None:
+    message = wire(messages.joint_trajectory(["a"], [[0.1], [0.2]], STAMP, period_s=0.4))
+    times = [point.time_from_start.sec * 10**9 + point.time_from_start.nanosec for point in message.points]
+    assert times == [400_000_000, 800_000_000]
+
+
+@pytest.mark.parametrize("angle", [0.0, 1.0, np.pi, -2.5])
+@pytest.mark.parametrize("axis", [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0.0, 0.8]])
+def test_pose_carries_the_quaternion_of_the_rotation(angle: float, axis: list[float]) -> None:
+    T = np.eye(4)
+    T[:3, :3] = cv2.Rodrigues(np.asarray(axis, float) * angle)[0]
+    T[:3, 3] = 0.1, -0.2, 0.3
+    received = wire(messages.pose(T, STAMP, "base")).pose
+    q = np.array([getattr(received.orientation, key) for key in "xyzw"])
+    expected = np.append(np.asarray(axis) * np.sin(angle / 2), np.cos(angle / 2))
+    assert abs(q @ expected) == pytest.approx(1.0, abs=1e-9)
+    assert (received.position.x, received.position.y, received.position.z) == pytest.approx((0.1, -0.2, 0.3))
+
+
+def test_region_covers_the_pixels_of_the_box_inside_the_image() -> None:
+    roi = wire(messages.region_of_interest([-5.0, 2.0, 3.0, 4.0], 8, 6))
+    assert (roi.x_offset, roi.y_offset, roi.width, roi.height) == (0, 2, 4, 3)
+    for outside in ([np.nan] * 4, [20.0, 2.0, 30.0, 4.0]):
+        assert messages.region_of_interest(outside, 8, 6).width == 0
+
+
+def test_camera_info_carries_the_calibration() -> None:
+    K = np.array([[80.0, 0, 79.5], [0, 81.0, 59.5], [0, 0, 1]])
+    info = wire(messages.camera_info(K, (), 160, 120, STAMP, "cam", fisheye=False))
+    np.testing.assert_array_equal(np.reshape(info.k, (3, 3)), K)
+    np.testing.assert_array_equal(np.reshape(info.p, (3, 4))[:, :3], K)
+    assert list(info.d) == [0.0] * 5 and (info.width, info.height) == (160, 120)
+
+
+def test_diagnostics_carry_any_value_as_text() -> None:
+    status = messages.Status("recorder", "warn", "late", {"fps": np.float32(24.5), "n": 3})
+    received = wire(messages.diagnostics([status], STAMP)).status[0]
+    assert received.level == b"\x01" and [v.value for v in received.values] == ["24.5", "3"]
