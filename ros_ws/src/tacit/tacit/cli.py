@@ -1,0 +1,159 @@
+"""The command line: `tacit <verb> ...`, a table of verbs that are imported only when called.
+
+Verbs name other packages as strings, so the core never imports them. Each verb is a function
+`main(argv) -> exit code`: 0 done, 1 done and the answer is no, 2 the user has something to mend.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tacit import __version__
+from tacit.errors import MissingDependencyError, TacitError, did_you_mean
+
+EXIT_OK, EXIT_NO, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+class Verb(NamedTuple):
+    """One word of the command line: where it lives and what it is for."""
+
+    target: str
+    help: str
+    group: str
+
+
+VERBS: dict[str, Verb] = {
+    "doctor": Verb("tacit.doctor:main", "check this machine and name the cure of what is missing", "Start"),
+    "demo": Verb("tacit_ros.demo:main", "record, train, export and act in the simulated cell", "Start"),
+    "up": Verb("tacit_ros.up:main", "start a stack of ROS 2 nodes: simulate, record, policy, ...", "Collect"),
+    "record": Verb("tacit_ros.record_client:main", "start, stop, redo or discard an episode", "Collect"),
+    "simulate": Verb("tacit_sim.cli:simulate", "write scripted demonstrations without ROS", "Collect"),
+    "calibrate": Verb("tacit_calibration.cli:main", "calibration boards, cameras and checks", "Collect"),
+    "check": Verb("tacit.episode.audit_cli:main", "audit episodes: structure, time, images, boxes", "Look"),
+    "recover": Verb("tacit.episode.recover_cli:main", "make an interrupted recording readable", "Look"),
+    "view": Verb("tacit.view.cli:main", "write a page that shows an episode, boxes included", "Look"),
+    "train": Verb("tacit_learning.cli:train", "train a policy or a progress model", "Learn"),
+    "export": Verb("tacit_learning.cli:export", "pack a checkpoint into one self-describing ONNX", "Learn"),
+    "evaluate": Verb("tacit_sim.evaluate:main", "success of a bundle in the simulated cell", "Act"),
+    "run": Verb("tacit_ros.up:run", "run a policy bundle on the robot", "Act"),
+    "bench": Verb("tacit.bench:main", "measure speeds on this machine", "Look"),
+}
+
+# Which extra brings the library, for the message when an import fails.
+EXTRA_OF = {
+    "rclpy": "ros",
+    "mujoco": "sim",
+    "scipy": "calibration",
+    "psutil": "dev",
+    "torch": "learning",
+    "accelerate": "learning",
+    "transformers": "learning",
+    "safetensors": "learning",
+    "onnx": "learning",
+    "onnxscript": "learning",
+    "tensorboard": "learning",
+    "tacit_ros": "ros",
+    "tacit_sim": "sim",
+    "tacit_calibration": "calibration",
+    "tacit_learning": "learning",
+} | dict.fromkeys(
+    (
+        "builtin_interfaces",
+        "diagnostic_msgs",
+        "geometry_msgs",
+        "rcl_interfaces",
+        "rosgraph_msgs",
+        "sensor_msgs",
+        "std_msgs",
+        "std_srvs",
+        "trajectory_msgs",
+    ),
+    "ros",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: The words after `tacit`; those of the process when left out.
+
+    Returns:
+        0, 1 or 2 as the module says; 130 after ctrl-c.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        _print_help()
+        return EXIT_OK if words else EXIT_USAGE
+    if words[0] in ("-V", "--version"):
+        print(f"tacit {__version__}")
+        return EXIT_OK
+    try:
+        return resolve(words[0])(words[1:])
+    except ModuleNotFoundError as error:
+        return _fail(str(_explain(words[0], error)))
+    except TacitError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+
+
+def resolve(verb: str) -> Callable[[list[str]], int]:
+    """Import the function behind `verb`.
+
+    Raises:
+        TacitError: There is no such verb; the message names close ones.
+        ModuleNotFoundError: A library that the verb needs is not installed.
+    """
+    if verb not in VERBS:
+        raise TacitError(f"tacit {verb}: no such verb; {did_you_mean(verb, VERBS)} (tacit --help lists all)")
+    return load_target(VERBS[verb].target)
+
+
+def load_target(target: str) -> Callable[[list[str]], int]:
+    """Import `module:function` and return the function."""
+    module, _, function = target.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _explain(verb: str, error: ModuleNotFoundError) -> MissingDependencyError:
+    """Name the extra that brings the missing library; a module that no extra brings is our own bug."""
+    library, _, inside = (error.name or "").partition(".")
+    extra = EXTRA_OF.get(library)
+    if extra is None or (inside and library.startswith("tacit")):
+        raise error
+    return MissingDependencyError(
+        f"tacit {verb}: {error.name} is not installed here; install the extra that brings it, in the root "
+        f"of the repository: pip install -c constraints.txt -e '.[{extra}]' (tacit doctor lists all)"
+    )
+
+
+def _fail(message: str, code: int = EXIT_USAGE) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+def _print_help() -> None:
+    """Print the verbs in their groups, in the order of a day's work."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"[bold]tacit[/] {__version__}  from touching a robot to deploying a touch-aware policy\n")
+    console.print("usage: tacit [bold]<verb>[/] \\[options]     tacit <verb> --help says more\n")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(style="bold cyan", no_wrap=True)
+    table.add_column()
+    for group in ("Start", "Collect", "Look", "Learn", "Act"):
+        members = [(name, verb) for name, verb in VERBS.items() if verb.group == group]
+        for row, (name, verb) in enumerate(members):
+            table.add_row(group if row == 0 else "", name, verb.help)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

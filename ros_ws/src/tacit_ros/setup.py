@@ -1,0 +1,29 @@
+"""colcon's way in; `pip install -e .` at the root of the repository is the other one."""
+
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = "tacit_ros"
+NODES = [Path(script).name for script in sorted(glob("scripts/*"))]
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={PACKAGE: ["py.typed", "config/*"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        (f"share/{PACKAGE}/launch", sorted(glob("launch/*.launch.py"))),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=False,
+    maintainer="The tacit authors",
+    maintainer_email="maintainers@tacit.invalid",
+    description="ROS 2 nodes of tacit: recorder, policy, progress, overlay",
+    license="Apache-2.0",
+    # setup.cfg sends these to lib/tacit_ros, where `ros2 run` looks; pip installs scripts/ there instead.
+    entry_points={"console_scripts": [f"{node} = {PACKAGE}.{node}:main" for node in NODES]},
+)

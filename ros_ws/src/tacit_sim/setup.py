@@ -1,0 +1,28 @@
+"""colcon's way in; `pip install -e .` at the root of the repository is the other one."""
+
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = "tacit_sim"
+NODES = [Path(script).name for script in sorted(glob("scripts/*"))]
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={PACKAGE: ["py.typed", "assets/*", "assets/**/*"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=False,
+    maintainer="The tacit authors",
+    maintainer_email="maintainers@tacit.invalid",
+    description="Simulated cell of tacit: a Nova 2 with camera-based tactile fingertips",
+    license="Apache-2.0",
+    # setup.cfg sends these to lib/tacit_sim, where `ros2 run` looks; pip installs scripts/ there instead.
+    entry_points={"console_scripts": [f"{node} = {PACKAGE}.{node}:main" for node in NODES]},
+)
