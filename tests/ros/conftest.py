@@ -6,20 +6,19 @@ import os
 
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"  # read when the first message package is imported
 
+import importlib.util
 import uuid
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("rclpy")
-
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-
-from tacit_ros.testing import isolated_domain, wait_until
+if TYPE_CHECKING:
+    import rclpy
+    from rclpy.node import Node
 
 HERE = os.path.dirname(__file__)
+collect_ignore_glob = [] if importlib.util.find_spec("rclpy") else ["*.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def domain() -> Iterator[int]:
     """The ROS domain of this session; children inherit it."""
+    from tacit_ros.testing import isolated_domain
+
     with isolated_domain() as number:
         yield number
 
@@ -39,6 +40,8 @@ def domain() -> Iterator[int]:
 @pytest.fixture
 def ros(domain: int) -> Iterator[rclpy.Context]:
     """A fresh default context per test."""
+    import rclpy
+
     rclpy.init()
     yield rclpy.get_default_context()
     rclpy.try_shutdown()
@@ -48,6 +51,9 @@ class Bench:
     """A node of the test with its executor: makes publishers and clients, spins until a fact holds."""
 
     def __init__(self) -> None:
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.node import Node
+
         self.node = Node(f"bench_{uuid.uuid4().hex[:8]}")
         self.executor = SingleThreadedExecutor()
         self.add(self.node)
@@ -59,6 +65,8 @@ class Bench:
 
     def until(self, fact: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
         """Spin until `fact()` holds."""
+        from tacit_ros.testing import wait_until
+
         wait_until(fact, what, timeout_s, lambda: self.executor.spin_once(timeout_sec=0.02))
 
     def close(self) -> None:

@@ -1,0 +1,118 @@
+"""From one message of a rig topic to its canonical value, or a MessageError that says what is wrong.
+
+Images become RGB (H, W, 3) uint8, or stay encoded (1-D uint8) when the topic is compressed; numbers
+become float64 in the order of the rig's names, converted from driver units to rad and m.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import RigError, did_you_mean
+from tacit.images import decode_image
+from tacit.rig import CameraSpec, CommandSpec, Rig, StreamBase, StreamSpec, TactileSpec
+from tacit.units import to_canonical
+from tacit_ros import messages
+
+Value = NDArray[np.uint8] | NDArray[np.float64]
+Decoder = Callable[[object], Value]
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+
+
+def specs_of(rig: Rig) -> dict[str, StreamBase]:
+    """Return every stream of the rig by name: cameras, tactile, streams, commands."""
+    groups: tuple[Mapping[str, StreamBase], ...] = (rig.cameras, rig.tactile, rig.streams, rig.commands)
+    return {name: spec for group in groups for name, spec in group.items()}
+
+
+def decoder_of(rig: Rig, name: str) -> Decoder:
+    """Return the function that reads messages of stream `name`.
+
+    Raises:
+        RigError: The rig has no such stream.
+    """
+    specs = specs_of(rig)
+    if name not in specs:
+        raise RigError(f"rig {rig.name}: no stream {name!r}; {did_you_mean(name, specs)}")
+    spec = specs[name]
+    if isinstance(spec, (CameraSpec, TactileSpec)):
+        return _image_decoder(spec)
+    assert isinstance(spec, (StreamSpec, CommandSpec))
+    return _number_decoder(rig, spec)
+
+
+def as_rgb(value: Value) -> NDArray[np.uint8]:
+    """Return an image value as RGB (H, W, 3): encoded ones are decoded here, not on arrival."""
+    pixels = np.asarray(value, dtype=np.uint8)
+    return decode_image(pixels) if pixels.ndim == 1 else pixels
+
+
+def _image_decoder(spec: CameraSpec | TactileSpec) -> Decoder:
+    expected = (spec.height, spec.width)
+
+    def raw(message: object) -> Value:
+        rgb = messages.read_image(message)  # type: ignore[arg-type]
+        _check_size(rgb.shape[:2], expected)
+        return rgb
+
+    def compressed(message: object) -> Value:
+        data = messages.read_compressed(message)  # type: ignore[arg-type]
+        size = messages.encoded_size(data)
+        if size is None:
+            raise messages.MessageError(
+                f"compressed image of {data.size} bytes is neither JPEG nor PNG; "
+                "set the format of the camera driver to jpeg"
+            )
+        _check_size(size, expected)
+        return data
+
+    return compressed if spec.type == COMPRESSED else raw
+
+
+def _check_size(found: tuple[int, ...], expected: tuple[int, int]) -> None:
+    if tuple(found) != expected:
+        raise messages.MessageError(
+            f"image is {found[1]}x{found[0]}, the rig says {expected[1]}x{expected[0]} (width x height); "
+            "set the camera to that size, or calibrate the rig for the new one"
+        )
+
+
+def _number_decoder(rig: Rig, spec: StreamSpec | CommandSpec) -> Decoder:
+    names, type_name = spec.names, spec.type
+    canonical = _canonical_names(rig, spec)
+
+    def numbers(message: object) -> Value:
+        values = messages.read_named(message, type_name, names)
+        for index, name in canonical:
+            values[index] = to_canonical(rig, name, float(values[index]))
+        return values
+
+    if isinstance(spec, StreamSpec) and spec.role != "state":
+        return lambda message: messages.read_named(message, type_name, names[:1] if _scalar(spec) else names)
+    return numbers
+
+
+def _canonical_names(rig: Rig, spec: StreamSpec | CommandSpec) -> list[tuple[int, str]]:
+    """Return the elements whose driver unit differs from ours: the rest is left alone, at 100 Hz."""
+    return [(i, name) for i, name in enumerate(spec.names) if not _is_identity(rig, name)]
+
+
+def _is_identity(rig: Rig, name: str) -> bool:
+    member = rig.members[rig.state_names.index(name)]
+    plain_joint = getattr(member, "sign", 1) == 1 and member.offset == 0.0
+    plain_gripper = getattr(member, "raw", "linear") == "linear" and getattr(member, "scale", 1.0) == 1.0
+    return plain_joint and plain_gripper
+
+
+def _scalar(spec: StreamSpec) -> bool:
+    """An Int32 step marker has many names but carries one number."""
+    return spec.type in ("std_msgs/msg/Int32", "std_msgs/msg/Float32", "std_msgs/msg/Bool")
+
+
+def image_names(rig: Rig) -> Iterator[str]:
+    """Yield the names of cameras, then tactile sensors."""
+    yield from rig.cameras
+    yield from rig.tactile

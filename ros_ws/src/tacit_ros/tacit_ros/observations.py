@@ -1,0 +1,160 @@
+"""Subscriptions of a whole rig: each message becomes (name, stamp, reception, canonical value).
+
+Recorder, policy node, progress node and overlay all hear the robot through `RigSubscriptions`, so
+what is recorded and what is inferred on can not differ.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from rclpy.event_handler import (
+    QoSMessageLostInfo,
+    QoSRequestedIncompatibleQoSInfo,
+    SubscriptionEventCallbacks,
+)
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+
+from tacit.rig import Rig
+from tacit_ros import messages, qos
+from tacit_ros.decoders import Decoder, Value, as_rgb, decoder_of, image_names, specs_of
+
+__all__ = ["RigSubscriptions", "StampClock", "Value", "as_rgb"]
+
+SAME_CLOCK_NS = 10 * messages.SECOND  # header and system clock further apart: simulated time
+Callback = Callable[[str, int, int, Value], None]
+
+
+class StampClock:
+    """Gives a stamp to messages without a header, on the clock of those that have one.
+
+    On a robot that is the time of reception. In simulated time, which may run at any speed, it is
+    the newest stamp seen on any stream, so the value counts from that instant on.
+    """
+
+    def __init__(self) -> None:
+        self.newest_ns = 0
+        self.simulated = False
+
+    def saw(self, stamp_ns: int, recv_ns: int) -> None:
+        """Learn from a message with a header."""
+        self.newest_ns = max(self.newest_ns, stamp_ns)
+        self.simulated = abs(recv_ns - stamp_ns) > SAME_CLOCK_NS
+
+    def stamp(self, recv_ns: int) -> int:
+        """Return the stamp of a message without one; 0 while simulated time is unknown."""
+        return self.newest_ns if self.simulated else recv_ns
+
+
+class RigSubscriptions:
+    """Subscribe to the streams of a rig and hand their values on.
+
+    A message that is not what the rig says (another size, a missing joint) is counted in `rejected`
+    and reported once per kind of problem; it never reaches the callback.
+
+    Attributes:
+        rejected: Number of refused messages per stream.
+        lost: Number of messages per stream that the middleware reports as lost.
+        problems: The last problem per stream, as text.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        rig: Rig,
+        callback: Callback,
+        *,
+        names: Iterable[str] | None = None,
+        live_images: bool = False,
+        use_header_stamps: bool = True,
+    ) -> None:
+        """Subscribe.
+
+        Args:
+            node: The owner of the subscriptions.
+            rig: Says which topics, types, sizes and names.
+            callback: Called as (name, stamp_ns, recv_ns, value) on the executor's thread; must
+                return at once. Image values are RGB (H, W, 3), or encoded (1-D) on compressed
+                topics: `as_rgb` makes both RGB. Number values are float64 in the order of `names`
+                of the stream. A header stamp left empty by the driver is passed on as 0.
+            names: Streams to hear; all by default.
+            live_images: Hear only the newest image (best effort, depth 1) instead of every one.
+            use_header_stamps: False stamps everything with its reception.
+        """
+        self.clock = StampClock()
+        self.rejected: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+        self.problems: dict[str, str] = {}
+        self._node, self._callback = node, callback
+        self._use_header_stamps = use_header_stamps
+        self._reported: set[tuple[str, str]] = set()
+        self._images = set(image_names(rig)) if live_images else set()
+        self._specs = specs_of(rig)
+        self.subscriptions = {
+            name: self._subscribe(name, decoder_of(rig, name))
+            for name in (self._specs if names is None else names)
+        }
+
+    def topic(self, name: str) -> str:
+        """Return the topic of a stream, with remaps applied."""
+        return self.subscriptions[name].topic_name
+
+    def num_publishers(self, name: str) -> int:
+        """Return how many nodes publish the topic of a stream."""
+        return self._node.count_publishers(self.topic(name))
+
+    def problem(self, name: str, text: str) -> None:
+        """Count a refused message of stream `name`; say so once per text."""
+        self.rejected[name] += 1
+        self.problems[name] = text
+        if (name, text) not in self._reported and len(self._reported) < 100:
+            self._reported.add((name, text))
+            self._node.get_logger().error(f"stream {name} ({self._specs[name].topic}): {text}")
+
+    def _subscribe(self, name: str, decode: Decoder) -> Subscription:
+        spec = self._specs[name]
+        message_class = messages.message_class(spec.type)
+
+        def receive(message: object, info: Mapping[str, int]) -> None:
+            self._receive(name, decode, message, info["received_timestamp"])
+
+        return self._node.create_subscription(
+            message_class,
+            spec.topic,
+            receive,
+            qos.live(spec.qos) if name in self._images else qos.profile(spec.qos),
+            event_callbacks=self._events(name),
+        )
+
+    def _receive(self, name: str, decode: Decoder, message: object, recv_ns: int) -> None:
+        try:
+            value = decode(message)
+        except messages.MessageError as error:
+            self.problem(name, str(error))
+            return
+        self._callback(name, self._stamp(message, recv_ns), recv_ns, value)
+
+    def _stamp(self, message: object, recv_ns: int) -> int:
+        if not self._use_header_stamps:
+            return recv_ns
+        if not hasattr(message, "header"):
+            return self.clock.stamp(recv_ns)
+        stamp_ns = messages.header_stamp_ns(message)
+        if stamp_ns > 0:
+            self.clock.saw(stamp_ns, recv_ns)
+        return stamp_ns
+
+    def _events(self, name: str) -> SubscriptionEventCallbacks:
+        def incompatible(event: QoSRequestedIncompatibleQoSInfo) -> None:
+            self.problem(
+                name,
+                f"a publisher offers another quality of service ({event.last_policy_kind.name}) than "
+                f"the rig asks for; set `qos` of {name} in the rig to what the driver offers",
+            )
+
+        def lost(event: QoSMessageLostInfo) -> None:
+            self.lost[name] += event.total_count_change
+
+        return SubscriptionEventCallbacks(incompatible_qos=incompatible, message_lost=lost)

@@ -1,0 +1,209 @@
+"""What runs together: the one description behind `tacit up <stack>` and `launch/*.launch.py`.
+
+A stack is a list of nodes with their parameters. On a rig with a `simulation` section the simulator
+(and, for recording, the scripted expert) takes the place of the robot. Pure: starts nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tacit.errors import ConfigError, did_you_mean
+from tacit.rig import Rig, load_rig
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One process: `python -m module`, or `executable` of `package` under `ros2 launch`.
+
+    Attributes:
+        name: Node name, unique in a stack.
+        package: ROS package.
+        module: Python module with `main()`.
+        parameters: Every parameter that a stack may set, with its value; the type is binding.
+        required: Parameters that have no usable default.
+    """
+
+    name: str
+    package: str
+    module: str
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+
+    @property
+    def executable(self) -> str:
+        """Name of the wrapper in `lib/<package>`: the last part of the module."""
+        return self.module.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class StackSpec:
+    """A stack before its options: `robot` nodes always, `simulated` ones only in simulation."""
+
+    description: str
+    nodes: tuple[str, ...]
+    simulated: tuple[str, ...] = ()
+
+
+NODES = {
+    "simulator": NodeSpec(
+        "simulator",
+        "tacit_sim",
+        "tacit_sim.simulator_node",
+        {"rig": "", "task": "place_cube", "seed": 0, "real_time_factor": 1.0, "lockstep": False},
+    ),
+    "expert": NodeSpec(
+        "expert", "tacit_sim", "tacit_sim.expert_node", {"rig": "", "task": "place_cube", "seed": 0}
+    ),
+    "recorder": NodeSpec(
+        "recorder",
+        "tacit_ros",
+        "tacit_ros.recorder_node",
+        {
+            "rig": "",
+            "root": "data",
+            "task": "place_cube",
+            "instruction": "",
+            "operator": "",
+            "session": "",
+            "jpeg_quality": 90,
+            "tactile_quality": 95,
+            "stamps": "header",
+        },
+    ),
+    "overlay": NodeSpec("overlay", "tacit_ros", "tacit_ros.overlay_node", {"rig": "", "rate_hz": 10.0}),
+    "policy": NodeSpec(
+        "policy",
+        "tacit_ros",
+        "tacit_ros.policy_node",
+        {"rig": "", "bundle": "", "mode": "blend", "dry_run": False},
+        ("bundle",),
+    ),
+    "progress": NodeSpec(
+        "progress", "tacit_ros", "tacit_ros.progress_node", {"rig": "", "bundle": ""}, ("bundle",)
+    ),
+}
+
+STACKS = {
+    "record": StackSpec(
+        "record demonstrations: recorder and box overlay; in simulation also the cell and its expert",
+        ("recorder", "overlay"),
+        ("simulator", "expert"),
+    ),
+    "policy": StackSpec(
+        "run a policy bundle on the robot or the simulated cell", ("policy",), ("simulator",)
+    ),
+    "progress": StackSpec("watch task progress with a progress bundle", ("progress",), ("simulator",)),
+    "simulate": StackSpec("the simulated cell alone, with its scripted expert", (), ("simulator", "expert")),
+    "full": StackSpec(
+        "policy, progress, recorder and overlay together",
+        ("recorder", "overlay", "policy", "progress"),
+        ("simulator",),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What to start: the nodes in order, every parameter set."""
+
+    name: str
+    rig: str
+    nodes: tuple[NodeSpec, ...]
+
+
+def build_stack(name: str, rig: str, options: Mapping[str, str] | None = None) -> Stack:
+    """Return the nodes of stack `name` for a rig.
+
+    Args:
+        name: A key of STACKS.
+        rig: Shipped rig or path of a rig.yaml.
+        options: `key` or `node.key` to the text of its value; a bare key goes to every node of the
+            stack that has it.
+
+    Raises:
+        ConfigError: Unknown stack or option, a value of a wrong type, a required value missing, or
+            a stack that needs a simulation on a rig without one.
+    """
+    specs = templates(name, load_rig(rig))
+    assigned = _assign(name, specs, options or {})
+    nodes = tuple(_with_values(spec, rig, assigned[spec.name]) for spec in specs)
+    return Stack(name, rig, nodes)
+
+
+def templates(name: str, rig: Rig) -> list[NodeSpec]:
+    """Return the nodes of stack `name` for `rig` with their default parameters."""
+    if name not in STACKS:
+        raise ConfigError(f"stack {name!r}; {did_you_mean(name, STACKS)}")
+    stack = STACKS[name]
+    if rig.simulation is None and not stack.nodes:
+        raise ConfigError(
+            f"stack {name!r} needs a simulated rig, but rig {rig.name!r} has no `simulation` section; "
+            "use --rig nova2_sim"
+        )
+    names = (stack.simulated if rig.simulation else ()) + stack.nodes
+    return [_for_simulation(NODES[n], rig) for n in names]
+
+
+def arguments(name: str) -> dict[str, Value]:
+    """Return every option of a stack with its default: `key` where all nodes agree on the default
+    and none requires it, `node.key` otherwise. For launch arguments and help texts."""
+    stack = STACKS[name]
+    specs = [NODES[n] for n in stack.simulated + stack.nodes]
+    result: dict[str, Value] = {}
+    for spec in specs:
+        for key, value in spec.parameters.items():
+            owners = [s for s in specs if key in s.parameters]
+            scoped = len(owners) > 1 and any(key in s.required for s in owners)
+            result[f"{spec.name}.{key}" if scoped else key] = value
+    result.pop("rig", None)
+    return result
+
+
+def _for_simulation(spec: NodeSpec, rig: Rig) -> NodeSpec:
+    """The task of the rig's simulation is the default task."""
+    if rig.simulation is None or "task" not in spec.parameters:
+        return spec
+    return replace(spec, parameters={**spec.parameters, "task": rig.simulation.task})
+
+
+def _assign(stack: str, specs: list[NodeSpec], options: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Give each option to the nodes it is for; `node.key` is stronger than `key`."""
+    assigned: dict[str, dict[str, str]] = {spec.name: {} for spec in specs}
+    for option, text in sorted(options.items(), key=lambda item: item[0].count(".")):
+        owner, _, key = option.rpartition(".")
+        takers = [s for s in specs if key in s.parameters and owner in ("", s.name) and key != "rig"]
+        if not takers:
+            valid = {key for s in specs for key in s.parameters} | {
+                f"{s.name}.{key}" for s in specs for key in s.parameters
+            }
+            hint = did_you_mean(option, {key for key in valid if not key.endswith("rig")})
+            raise ConfigError(f"stack {stack}: no option {option!r}; {hint}")
+        for spec in takers:
+            assigned[spec.name][key] = text
+    return assigned
+
+
+def _with_values(spec: NodeSpec, rig: str, texts: Mapping[str, str]) -> NodeSpec:
+    values: dict[str, Value] = {**spec.parameters, "rig": rig}
+    for key, text in texts.items():
+        values[key] = _parse(f"{spec.name}.{key}", text, spec.parameters[key])
+    for key in spec.required:
+        if not values[key]:
+            raise ConfigError(f"node {spec.name}: {key} is needed; add {key}=<value>")
+    return replace(spec, parameters=values)
+
+
+def _parse(where: str, text: str, default: Value) -> Value:
+    """Read `text` as the type of `default`."""
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(f"option {where}: {text!r}, expected true or false")
+        return text.lower() == "true"
+    try:
+        return type(default)(text)
+    except ValueError:
+        raise ConfigError(f"option {where}: {text!r} is not of type {type(default).__name__}") from None
