@@ -1,0 +1,279 @@
+"""The simulated cell: one robot, one part, cameras and touch, stepped in simulated time.
+
+Knows no ROS. Everything is a function of the seed and of the commands: the same seed gives the
+same bits on one machine.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tacit.errors import ConfigError, did_you_mean
+from tacit.rig import Rig
+from tacit.transforms import FloatArray, from_rotation
+from tacit_sim.disturbance import Disturbance
+from tacit_sim.model import PAD_GROUP, TIMESTEP_S, build_mjcf, only_arm, tool_in_flange
+from tacit_sim.rendering import SceneRenderer, mujoco
+from tacit_sim.tactile import TactileCamera
+from tacit_sim.tasks import StageMachine, Task, Truth, find_task
+
+HOME = (-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284)
+"""Start joints [rad]: tool down, flange at (-.35, 0, .297) m."""
+
+START_JITTER_RAD = 0.02
+START_OPENING_M = 0.06
+SETTLE_STEPS = 50
+EPOCH_NS = 1_000_000_000
+"""First stamp, and the pause between two episodes: a stamp of 0 means `unknown` in ROS."""
+
+
+class Cell:
+    """A simulated robot cell.
+
+    Args:
+        rig: The cell's contract; see `tacit_sim.model.build_mjcf` for what it must hold.
+        task: Name of the first task; `reset` may choose another.
+        disturbed: The robot executes each command plus a seeded disturbance of the tool.
+    """
+
+    def __init__(self, rig: Rig, task: str | None = None, *, disturbed: bool = False) -> None:
+        self.rig = rig
+        self.disturbed = disturbed
+        self._step_ns = round(TIMESTEP_S * 1e9)
+        self._time_ns = 0
+        self._renderers: dict[tuple[int, int], SceneRenderer] = {}
+        default = rig.simulation.task if rig.simulation else "place_cube"
+        self._load(find_task(task or default))
+        self.reset(0)
+
+    def _load(self, task: Task) -> None:
+        """Compile the model of `task` and find our addresses in it."""
+        self.close()
+        self.task = task
+        self.model = mujoco.MjModel.from_xml_string(build_mjcf(self.rig, task))
+        self.data = mujoco.MjData(self.model)
+        arm_name, arm, gripper = only_arm(self.rig)
+        joints = [self.model.joint(joint.name) for joint in arm.joints]
+        self._qpos = np.array([joint.qposadr[0] for joint in joints])
+        self._dof = np.array([joint.dofadr[0] for joint in joints])
+        fingers = [self.model.joint(f"finger_{side}") for side in ("left", "right")]
+        self._finger_qpos = np.array([finger.qposadr[0] for finger in fingers])
+        self._finger_dof = np.array([finger.dofadr[0] for finger in fingers])
+        self._part_qpos = int(self.model.joint("part").qposadr[0])
+        self._part_geom = int(self.model.geom("part").id)
+        self._tool = int(self.model.site("tool").id)
+        self._pads = {name: int(self.model.geom(f"pad_{name}").id) for name in self.rig.tactile}
+        self._mounts = {n: s.mount.removeprefix(f"{arm_name}.") for n, s in self.rig.tactile.items()}
+        rays = self.rig.simulation.tactile_rays if self.rig.simulation else (40, 30)
+        self._touch = {
+            name: TactileCamera(self.model, sensor.size_m, rays, sensor.width, sensor.height)
+            for name, sensor in self.rig.tactile.items()
+        }
+
+    def close(self) -> None:
+        """Free the GL contexts; rendering again makes new ones."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers = {}
+
+    def reset(self, seed: int, task: str | None = None) -> None:
+        """Start an episode: place the part, set the arm to its start, let both settle.
+
+        Args:
+            seed: Decides start positions and, if there is one, the disturbance.
+            task: Another task than the present one.
+
+        Raises:
+            ConfigError: No such task.
+        """
+        if task is not None and task != self.task.name:
+            self._load(find_task(task))
+        random = np.random.default_rng([seed, 0])
+        mujoco.mj_resetData(self.model, self.data)
+        self._place_part(random)
+        q = np.asarray(HOME) + random.uniform(-START_JITTER_RAD, START_JITTER_RAD, len(HOME))
+        self.data.qpos[self._qpos] = q
+        self.data.qpos[self._finger_qpos] = START_OPENING_M / 2
+        self._set_targets(np.append(q, START_OPENING_M))
+        for _ in range(SETTLE_STEPS):
+            mujoco.mj_step(self.model, self.data)
+        self._time_ns += EPOCH_NS
+        self._stages = StageMachine(self.task)
+        self._disturbance = Disturbance(self.task, seed) if self.disturbed else None
+        self._observe()
+
+    def _place_part(self, random: np.random.Generator) -> None:
+        task = self.task
+        offset = (random.random(2) - 0.5) * task.start_spread
+        yaw = random.uniform(-1.0, 1.0) * task.start_yaw
+        i = self._part_qpos
+        self.data.qpos[i : i + 3] = (*(np.asarray(task.start_xy) + offset), task.half_height)
+        self.data.qpos[i + 3 : i + 7] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
+
+    @property
+    def time_ns(self) -> int:
+        """Simulated time; it never goes back, also not over a reset."""
+        return self._time_ns
+
+    def command(self, target: ArrayLike) -> None:
+        """Set the target in `rig.state_names` order (S,) [rad, m], clipped to the rig's limits.
+
+        Each call is one control tick to the disturbance. The last target holds until the next.
+
+        Raises:
+            ValueError: Wrong shape, or not finite.
+        """
+        target = np.asarray(target, dtype=np.float64)
+        if target.shape != (len(self.rig.state_names),) or not np.isfinite(target).all():
+            raise ValueError(f"command {target}: expected {len(self.rig.state_names)} finite numbers")
+        if self._disturbance is not None:
+            push = self._disturbance.next(float(self.tool_pose()[2, 3]))
+            target = np.append(target[:-1] + self._joint_offset(push), target[-1])
+        self._set_targets(np.clip(target, self.rig.limits("lower"), self.rig.limits("upper")))
+
+    def _joint_offset(self, tool_offset: FloatArray) -> FloatArray:
+        """Joint change (6,) that moves the tool by (6,): damped least squares at the present pose."""
+        jacobian = np.zeros((6, self.model.nv))
+        mujoco.mj_jacSite(self.model, self.data, jacobian[:3], jacobian[3:], self._tool)
+        J = jacobian[:, self._dof]
+        return J.T @ np.linalg.solve(J @ J.T + 1e-6 * np.eye(6), tool_offset)
+
+    def _set_targets(self, target: FloatArray) -> None:
+        """Write servo targets; the gripper's servo counts one finger, half the opening."""
+        self.data.ctrl[:-1] = target[:-1]
+        self.data.ctrl[-1] = target[-1] / 2
+
+    def step(self, duration_ns: int) -> None:
+        """Advance simulated time by whole physics steps of 2 ms.
+
+        Raises:
+            ValueError: The duration is not a whole number of steps.
+        """
+        steps, rest = divmod(duration_ns, self._step_ns)
+        if rest or steps < 1:
+            raise ValueError(f"step of {duration_ns} ns: expected a positive multiple of {self._step_ns} ns")
+        for _ in range(steps):
+            mujoco.mj_step(self.model, self.data)
+        self._time_ns += duration_ns
+        self._observe()
+
+    def _observe(self) -> None:
+        """Bring derived quantities up to the new state, then look at the truth."""
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+        self._stages.update(self.truth())
+
+    def state(self) -> FloatArray:
+        """Return measured joints [rad] and opening [m] (S,) in `rig.state_names` order."""
+        opening = self.data.qpos[self._finger_qpos].sum()
+        return np.append(self.data.qpos[self._qpos], opening)
+
+    def velocity(self) -> FloatArray:
+        """Return the rates of `state` (S,) [rad/s, m/s]."""
+        return np.append(self.data.qvel[self._dof], self.data.qvel[self._finger_dof].sum())
+
+    def effort(self) -> FloatArray:
+        """Return joint torques [N m] and the gripper's force [N] (S,)."""
+        return np.append(
+            self.data.qfrc_actuator[self._dof], self.data.qfrc_actuator[self._finger_dof].sum() / 2
+        )
+
+    def render(self, camera: str) -> NDArray[np.uint8]:
+        """Return the colour image (H, W, 3) of a camera of the rig."""
+        return self._renderer(camera).rgb(self.data, camera)
+
+    def segmentation(self, camera: str) -> NDArray[np.int32]:
+        """Return the geom id at each pixel (H, W), -1 where there is none."""
+        return self._renderer(camera).geoms(self.data, camera)
+
+    def part_mask(self, camera: str) -> NDArray[np.bool_]:
+        """Return where the camera sees the part (H, W)."""
+        return self.segmentation(camera) == self._part_geom
+
+    def pad_mask(self, camera: str, sensor: str, *, occluded: bool = True) -> NDArray[np.bool_]:
+        """Return where the camera sees the pad of a sensor (H, W).
+
+        Args:
+            camera: Camera of the rig.
+            sensor: Tactile sensor of the rig.
+            occluded: Let the rest of the cell hide the pad; without it only pads are drawn.
+        """
+        if occluded:
+            return self.segmentation(camera) == self._pads[sensor]
+        geoms = self._renderer(camera).geoms(self.data, camera, groups=(PAD_GROUP,))
+        return geoms == self._pads[sensor]
+
+    def _renderer(self, camera: str) -> SceneRenderer:
+        if camera not in self.rig.cameras:
+            raise ConfigError(f"camera {camera!r}: not in the rig; {did_you_mean(camera, self.rig.cameras)}")
+        spec = self.rig.cameras[camera]
+        size = (spec.width, spec.height)
+        if size not in self._renderers:
+            self._renderers[size] = SceneRenderer(self.model, *size)
+        return self._renderers[size]
+
+    def touch(self, sensor: str) -> NDArray[np.uint8]:
+        """Return the image (H, W, 3) of a tactile sensor; exactly `reference` without contact."""
+        if not self._contacts(self._pads[sensor]):
+            return self.reference(sensor)
+        return self._touch[sensor].image(self.indentation(sensor))
+
+    def indentation(self, sensor: str) -> FloatArray:
+        """Return how deep parts stand in the gel of a sensor (rows, columns) [m]."""
+        return self._touch[sensor].indentation(self.data, self.sensor_pose(sensor))
+
+    def reference(self, sensor: str) -> NDArray[np.uint8]:
+        """Return the image (H, W, 3) of a sensor that touches nothing."""
+        return self._touch[sensor].reference
+
+    def _contacts(self, pad: int) -> set[int]:
+        """Geoms that now press on a pad."""
+        pairs = self.data.contact.geom
+        rows = (pairs == pad).any(axis=1)
+        return set(pairs[rows].ravel().tolist()) - {pad}
+
+    def sensor_pose(self, sensor: str) -> FloatArray:
+        """Return T_world_sensor (4, 4) of the gel plane at rest."""
+        body = self.data.body(self._mounts[sensor])
+        T_world_mount = from_rotation(body.xmat.reshape(3, 3), body.xpos)
+        return T_world_mount @ self.rig.tactile[sensor].T_mount_sensor
+
+    def tool_pose(self) -> FloatArray:
+        """Return T_world_tool (4, 4): flange axes, origin between the gel faces."""
+        return from_rotation(self.data.site_xmat[self._tool].reshape(3, 3), self.data.site_xpos[self._tool])
+
+    def flange_pose(self) -> FloatArray:
+        """Return T_world_flange (4, 4)."""
+        site = self.data.site("flange")
+        return from_rotation(site.xmat.reshape(3, 3), site.xpos)
+
+    def object_pose(self) -> FloatArray:
+        """Return T_world_part (4, 4)."""
+        body = self.data.body("part")
+        return from_rotation(body.xmat.reshape(3, 3), body.xpos)
+
+    def truth(self) -> Truth:
+        """Return position and contacts of the part."""
+        T = self.object_pose()
+        pressed = [self._part_geom in self._contacts(pad) for pad in self._pads.values()]
+        upright = bool(T[2, 2] > np.cos(np.deg2rad(15.0)))
+        return Truth(T[:3, 3], grasped=all(pressed), touched=any(pressed), upright=upright)
+
+    def stage(self) -> int:
+        """Return the index into `tasks.STAGES` that the part's truth shows."""
+        return self._stages.index
+
+    def lifted(self) -> bool:
+        """Tell whether the part has been raised high enough in this episode."""
+        return self._stages.lifted
+
+    def success(self) -> bool:
+        """Tell whether the task is done now."""
+        return self._stages.success(self.truth())
+
+
+def tool_to_flange(rig: Rig, T_world_tool: FloatArray) -> FloatArray:
+    """Return T_world_flange (4, 4) that puts the tool at T_world_tool."""
+    return T_world_tool @ np.linalg.inv(tool_in_flange(rig))

@@ -1,0 +1,158 @@
+"""Scripted experts: where the tool should be at each tick, and the joints that put it there.
+
+An expert sees the part once, at the start, then plays a schedule of waypoints in tool space
+(position, angle about the vertical, opening) with smoothstep between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tacit.rig import Rig
+from tacit.transforms import FloatArray, from_rotation, rotation_from_rpy
+from tacit_sim.disturbance import smoothstep
+from tacit_sim.model import build_mjcf, only_arm
+from tacit_sim.rendering import mujoco
+from tacit_sim.tasks import Task
+
+HOVER_M = 0.14
+OPEN_M, CLOSED_M = 0.06, 0.0
+"""Closed is a target: the part stops the fingers and the servo's force limit holds it."""
+
+TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
+
+
+@dataclass(frozen=True)
+class Waypoint:
+    """Be there at this tick: x, y, z [m] and yaw [rad] of the tool, opening [m]."""
+
+    tick: int
+    x: float
+    y: float
+    z: float
+    yaw: float
+    opening: float
+
+    def values(self) -> FloatArray:
+        """Return x, y, z, yaw, opening (5,)."""
+        return np.array([self.x, self.y, self.z, self.yaw, self.opening])
+
+
+def schedule(task: Task, T_world_part: FloatArray, start: Waypoint) -> list[Waypoint]:
+    """Return the waypoints of one episode at 25 Hz.
+
+    Args:
+        task: What to do.
+        T_world_part: Pose (4, 4) of the part at the start.
+        start: Tool and opening at tick 0.
+    """
+    x, y = T_world_part[:2, 3]
+    yaw = float(np.arctan2(T_world_part[1, 0], T_world_part[0, 0]))
+    yaw = (yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4 if task.part_shape == "box" else 0.0
+    gx, gy = task.goal_xy
+    above_centre = 0.012 if task.hole else 0.0
+    grasp = task.half_height + above_centre
+    approach, placed = (0.080, 0.049) if task.hole else (0.029, 0.025)
+    release = 140 + (15 if task.hole else 0)
+    return [
+        start,
+        Waypoint(25, x, y, HOVER_M, yaw, OPEN_M),
+        Waypoint(45, x, y, grasp, yaw, OPEN_M),
+        Waypoint(57, x, y, grasp, yaw, CLOSED_M),
+        Waypoint(75, x, y, HOVER_M, yaw, CLOSED_M),
+        Waypoint(105, gx, gy, HOVER_M, 0.0, CLOSED_M),
+        Waypoint(125, gx, gy, approach, 0.0, CLOSED_M),
+        Waypoint(release, gx, gy, placed, 0.0, CLOSED_M),
+        Waypoint(release + 10, gx, gy, placed, 0.0, OPEN_M),
+        Waypoint(release + 28, gx, gy, HOVER_M, 0.0, OPEN_M),
+        Waypoint(release + 30, gx, gy, HOVER_M, 0.0, OPEN_M),
+    ]
+
+
+def at_tick(waypoints: list[Waypoint], tick: int) -> FloatArray:
+    """Return x, y, z, yaw, opening (5,) at `tick`; the last waypoint holds."""
+    for before, after in zip(waypoints, waypoints[1:]):
+        if tick < after.tick:
+            blend = smoothstep(tick, before.tick, after.tick)
+            return before.values() + blend * (after.values() - before.values())
+    return waypoints[-1].values()
+
+
+class ToolInverse:
+    """Joints for a tool pose by damped least squares, warm started.
+
+    Args:
+        rig: The cell's rig.
+        task: Any task; its parts do not matter.
+    """
+
+    def __init__(self, rig: Rig, task: Task) -> None:
+        self._model = mujoco.MjModel.from_xml_string(build_mjcf(rig, task))
+        self._data = mujoco.MjData(self._model)
+        joints = [self._model.joint(joint.name) for joint in only_arm(rig)[1].joints]
+        self._qpos = np.array([joint.qposadr[0] for joint in joints])
+        self._dof = np.array([joint.dofadr[0] for joint in joints])
+        self._tool = int(self._model.site("tool").id)
+        self._jacobian = np.zeros((6, self._model.nv))
+
+    def pose(self, q: FloatArray) -> FloatArray:
+        """Return T_world_tool (4, 4) at joints (6,)."""
+        self._data.qpos[self._qpos] = q
+        mujoco.mj_kinematics(self._model, self._data)
+        site = self._data.site(self._tool)
+        return from_rotation(site.xmat.reshape(3, 3), site.xpos)
+
+    def solve(self, T_world_tool: FloatArray, q: FloatArray, tolerance: float = 1e-6) -> FloatArray:
+        """Return joints (6,) that reach the pose, starting at `q`; the nearest found after 20 steps."""
+        q = np.array(q, dtype=np.float64)
+        for _ in range(20):
+            error = _pose_error(self.pose(q), T_world_tool)
+            if np.abs(error).max() < tolerance:
+                break
+            mujoco.mj_comPos(self._model, self._data)
+            mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._tool)
+            J = self._jacobian[:, self._dof]
+            q += J.T @ np.linalg.solve(J @ J.T + 1e-6 * np.eye(6), error)
+        return q
+
+
+def _pose_error(T: FloatArray, T_goal: FloatArray) -> FloatArray:
+    """Small twist (6,) from T to T_goal in world axes."""
+    rotation = 0.5 * sum(np.cross(T[:3, i], T_goal[:3, i]) for i in range(3))
+    return np.concatenate([T_goal[:3, 3] - T[:3, 3], rotation])
+
+
+class Expert:
+    """The scripted expert of one task.
+
+    Args:
+        rig: The cell's rig.
+        task: What to do.
+    """
+
+    def __init__(self, rig: Rig, task: Task) -> None:
+        self.task = task
+        self._inverse = ToolInverse(rig, task)
+        self._waypoints: list[Waypoint] = []
+
+    def start(self, state: FloatArray, T_world_part: FloatArray) -> None:
+        """Plan an episode from the measured state (S,) and the pose of the part (4, 4)."""
+        T = self._inverse.pose(state[:-1])
+        yaw = float(np.arctan2(T[1, 0], T[0, 0]))
+        first = Waypoint(0, *T[:3, 3], yaw, float(state[-1]))
+        self._waypoints = schedule(self.task, T_world_part, first)
+        self._q = np.array(state[:-1])
+
+    @property
+    def num_ticks(self) -> int:
+        """Length of the planned episode in ticks."""
+        return self._waypoints[-1].tick
+
+    def target(self, tick: int) -> FloatArray:
+        """Return the clean target (S,) for `tick` (0 is the first); call in order, IK is warm started."""
+        x, y, z, yaw, opening = at_tick(self._waypoints, tick + 1)
+        T = from_rotation(rotation_from_rpy((0, 0, yaw)) @ TOOL_DOWN, (x, y, z))
+        self._q = self._inverse.solve(T, self._q)
+        return np.append(self._q, opening)

@@ -1,0 +1,272 @@
+"""MuJoCo model of the cell, written from the rig, so the two cannot disagree.
+
+Kinematics, camera poses and intrinsics, sensor mounts and sizes, gripper axis and limits come
+from the rig; only shapes, masses and servo gains (which no rig holds) stand here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from tacit.errors import RigError
+from tacit.rig import ArmSpec, CameraSpec, GripperSpec, Rig, TactileSpec
+from tacit.transforms import FloatArray, from_rotation, from_translation, invert, rotation_from_rpy
+from tacit_sim.tasks import Task
+
+TIMESTEP_S = 0.002
+TABLE_HALF = (0.5, 0.6, 0.02)
+TABLE_POSITION = (-0.3, 0.0, -0.02)
+HOLE_WIDTH_M, HOLE_HEIGHT_M = 0.027, 0.030
+FINGER_HALF = (0.010, 0.045, 0.008)
+FINGER_CENTRE = (0.0, -0.039, -0.016)
+"""Finger plate in the frame of its sensor (x width, y height, z out of the gel)."""
+
+TOUCH_GROUP, ROBOT_GROUP, PAD_GROUP = 0, 1, 2
+"""Geom groups: what tactile rays see (parts, table), the arm, the gel pads."""
+
+# Link shapes of the Nova 2 as capsules (link, from, to, radius) in the frames of its URDF.
+CAPSULES = (
+    (1, (0, 0, -0.10), (0, 0, 0), 0.052),
+    (2, (0, 0, 0.10), (-0.28, 0, 0.10), 0.045),
+    (2, (0, 0, 0), (0, 0, 0.10), 0.045),
+    (3, (0, 0, 0), (-0.225, 0, 0), 0.038),
+    (3, (-0.225, 0, 0), (-0.225, 0, 0.11), 0.036),
+    (4, (0, 0, 0), (0, -0.09, 0), 0.036),
+    (5, (0, 0, 0), (0, 0.06, 0), 0.036),
+    (6, (0, 0, -0.02), (0, 0, 0), 0.032),
+)
+URDF_ORIGINS = (
+    ((0, 0, 0.2234), (0, 0, 0)),
+    ((0, 0, 0), (np.pi / 2, np.pi / 2, 0)),
+    ((-0.28, 0, 0), (0, 0, 0)),
+    ((-0.22501, 0, 0.1175), (0, 0, -np.pi / 2)),
+    ((0, -0.12, 0), (np.pi / 2, 0, 0)),
+    ((0, 0.088004, 0), (-np.pi / 2, 0, 0)),
+)
+MASSES_KG = (0.803, 1.578, 0.999, 0.442, 0.575, 0.124)
+DAMPING = (20, 20, 15, 5, 5, 3)
+ARMATURE = (0.5, 0.5, 0.3, 0.1, 0.1, 0.05)
+GAINS = (4000, 4000, 3000, 1000, 1000, 500)
+TORQUES_NM = (150, 150, 80, 30, 30, 20)
+
+# Default shadows cost 40-80 ms an image: off in the model, before any GL context exists.
+HEADER = f"""
+<compiler angle="radian" autolimits="true"/>
+<option timestep="{TIMESTEP_S}" integrator="implicitfast" cone="elliptic" impratio="10"
+ noslip_iterations="3"/>
+<statistic extent="1.72" center="-0.3 0 0.2"/>
+<visual>
+ <headlight ambient="0.45 0.45 0.45" diffuse="0.5 0.5 0.5" specular="0 0 0"/>
+ <quality shadowsize="0" offsamples="0"/>
+ <map znear="0.005"/>
+ <global offwidth="1280" offheight="960"/>
+</visual>
+<default>
+ <geom condim="4" solref="0.006 1" solimp="0.9 0.98 0.0005 0.5 2"/>
+ <default class="robot">
+  <geom contype="2" conaffinity="1" group="{ROBOT_GROUP}" rgba="0.85 0.85 0.88 1"/>
+ </default>
+</default>
+"""
+
+
+def build_mjcf(rig: Rig, task: Task) -> str:
+    """Return the MJCF text of `rig` (one arm with a gripper) and the parts of `task`.
+
+    Raises:
+        RigError: The rig has no such arm, or a camera that MuJoCo cannot render.
+    """
+    name, arm, gripper = only_arm(rig)
+    world = "".join(_camera(n, c) for n, c in rig.cameras.items() if c.parent == "world")
+    return f"""<mujoco model="{rig.name}">{HEADER}
+<worldbody>
+ <light pos="-0.3 -0.6 1.5" dir="0 0.4 -1" directional="true" castshadow="false" diffuse="0.35 0.35 0.35"/>
+ {_table(task)}{world}{_part(task)}
+ {_arm(rig, name, arm, gripper)}
+</worldbody>
+<equality>
+ <joint joint1="finger_right" joint2="finger_left" polycoef="0 1 0 0 0" solref="0.004 1"
+  solimp="0.99 0.999 0.0001 0.5 2"/>
+</equality>
+<actuator>{_actuators(arm, gripper)}</actuator>
+</mujoco>"""
+
+
+def only_arm(rig: Rig) -> tuple[str, ArmSpec, GripperSpec]:
+    """Return name, arm and gripper of a rig that the cell can stand in for."""
+    if len(rig.arms) != 1:
+        raise RigError(f"rig {rig.name}: arms: found {len(rig.arms)}, the simulated cell has exactly one")
+    name, arm = next(iter(rig.arms.items()))
+    if arm.model != "nova2" or arm.gripper is None:
+        raise RigError(
+            f"rig {rig.name}: arms.{name}: the simulated cell is a `model: nova2` with a gripper, found "
+            f"model {arm.model!r} {'with' if arm.gripper else 'without'} one; use the rig nova2_sim"
+        )
+    return name, arm, arm.gripper
+
+
+def tool_in_flange(rig: Rig) -> FloatArray:
+    """Return T_flange_tool (4, 4): flange axes, origin midway between the gel faces when closed."""
+    centres = [sensor.T_mount_sensor[:3, 3] for sensor in rig.tactile.values()]
+    return from_translation(np.mean(centres, axis=0) if centres else (0.0, 0.0, 0.197))
+
+
+def pose_attributes(T: FloatArray) -> str:
+    """Return `pos=... quat=...` (wxyz) of a transform, with every digit."""
+    import mujoco
+
+    quaternion = np.zeros(4)
+    mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(T[:3, :3]).ravel())
+    return f'pos="{_numbers(T[:3, 3])}" quat="{_numbers(quaternion)}"'
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return " ".join(repr(float(value)) for value in values)
+
+
+def joint_origins() -> list[FloatArray]:
+    """Return the fixed transforms (4, 4) before each joint of the chain, and after the last."""
+    rows = ((0.0, 0.2234, 0.0, np.pi / 2), (-np.pi / 2, 0, -0.280, 0), (0, 0, -0.225, 0))
+    rows += ((-np.pi / 2, 0.1175, 0, np.pi / 2), (0, 0.120, 0, -np.pi / 2), (0, 0.088, 0, 0))
+    return [np.eye(4)] + [
+        from_rotation(rotation_from_rpy((0, 0, theta)))
+        @ from_rotation(rotation_from_rpy((alpha, 0, 0)), (a, 0, d))
+        for theta, d, a, alpha in rows
+    ]
+
+
+def _arm(rig: Rig, name: str, arm: ArmSpec, gripper: GripperSpec) -> str:
+    """Nested bodies of the arm; each carries its capsules, the last one the gripper."""
+    origins = joint_origins()
+    inner = _flange(rig, name, gripper, origins[-1])
+    for index in reversed(range(len(arm.joints))):
+        joint = arm.joints[index]
+        inner = f"""
+<body name="link{index + 1}" gravcomp="1" {pose_attributes(origins[index])}>
+ <joint name="{joint.name}" axis="0 0 1" range="{joint.lower} {joint.upper}"
+  damping="{DAMPING[index]}" armature="{ARMATURE[index]}"/>
+ {_capsules(index, origins)}{inner}
+</body>"""
+    base = pose_attributes(arm.T_world_base)
+    return f"""<body name="base" {base}>
+ <geom class="robot" type="cylinder" size="0.06 0.06" pos="0 0 0.06" mass="0.94"/>{inner}</body>"""
+
+
+def _capsules(index: int, origins: list[FloatArray]) -> str:
+    """Shapes of one link: URDF link frames and ours share the joint axis, so q = 0 relates them."""
+    ours, urdf = np.eye(4), np.eye(4)
+    for i in range(index + 1):
+        ours = ours @ origins[i]
+        xyz, rpy = URDF_ORIGINS[i]
+        urdf = urdf @ from_rotation(rotation_from_rpy(rpy), xyz)
+    T_ours_urdf = invert(ours) @ urdf
+    shapes = [capsule for capsule in CAPSULES if capsule[0] == index + 1]
+    text = ""
+    for _, start, end, radius in shapes:
+        ends = [(T_ours_urdf @ (*point, 1.0))[:3] for point in (start, end)]
+        text += f"""<geom class="robot" type="capsule" size="{radius}" mass="{MASSES_KG[index] / len(shapes)}"
+  fromto="{_numbers(np.concatenate(ends))}"/>"""
+    return text
+
+
+def _flange(rig: Rig, arm: str, gripper: GripperSpec, origin: FloatArray) -> str:
+    cameras = "".join(_camera(n, c) for n, c in rig.cameras.items() if c.parent == f"{arm}.flange")
+    fingers = "".join(_finger(rig, arm, gripper, side) for side in ("left", "right"))
+    return f"""
+<body name="flange" gravcomp="1" {pose_attributes(origin)}>
+ <site name="flange" group="4"/><site name="tool" group="4" {pose_attributes(tool_in_flange(rig))}/>
+ <geom class="robot" type="cylinder" size="0.035 0.03" pos="0 0 0.03" mass="0.25" rgba="0.25 0.25 0.28 1"/>
+ <geom class="robot" type="box" size="0.055 0.022 0.028" pos="0 0 0.085" mass="0.25"
+  rgba="0.25 0.25 0.28 1"/>
+ {cameras}{fingers}
+</body>"""
+
+
+def _finger(rig: Rig, arm: str, gripper: GripperSpec, side: str) -> str:
+    """One finger on its slide, with the compliant gel pad of the sensor that is mounted on it."""
+    sign = 1.0 if side == "left" else -1.0
+    axis = sign * np.asarray(gripper.axis)
+    mounted = [(n, s) for n, s in rig.tactile.items() if s.mount == f"{arm}.finger_{side}"]
+    if len(mounted) != 1:
+        raise RigError(
+            f"rig {rig.name}: tactile: {len(mounted)} sensors on {arm}.finger_{side}, the simulated cell "
+            "needs exactly one on each finger"
+        )
+    name, sensor = mounted[0]
+    pose = pose_attributes(sensor.T_mount_sensor @ from_translation(FINGER_CENTRE))
+    return f"""
+<body name="finger_{side}" gravcomp="1">
+ <joint name="finger_{side}" type="slide" axis="{_numbers(axis)}" range="0 {gripper.upper / 2}"
+  damping="8" armature="0.05"/>
+ <geom class="robot" type="box" size="{_numbers(FINGER_HALF)}" {pose} mass="0.06" rgba="0.45 0.45 0.5 1"/>
+ {_pad(name, sensor)}
+</body>"""
+
+
+def _pad(name: str, sensor: TactileSpec) -> str:
+    """Gel pad on a stiff spring behind its face; the virtual gel plane itself stays at rest."""
+    width, height, thickness = sensor.size_m
+    return f"""
+<body name="pad_{name}" gravcomp="1" {pose_attributes(sensor.T_mount_sensor)}>
+ <joint name="pad_{name}" type="slide" axis="0 0 -1" range="-0.0001 0.004" stiffness="12000"
+  damping="25" armature="0.08"/>
+ <geom name="pad_{name}" class="robot" type="box" size="{width / 2} {height / 2} {thickness / 2}"
+  pos="0 0 {-thickness / 2}" mass="0.02" group="{PAD_GROUP}" friction="1.2 0.02 0.001" priority="1"
+  rgba="0.12 0.55 0.75 1"/>
+</body>"""
+
+
+def _camera(name: str, spec: CameraSpec) -> str:
+    """MuJoCo looks along -z with y up, and knows square pixels about the image centre only."""
+    fx, fy, cx, cy = spec.K[0, 0], spec.K[1, 1], spec.K[0, 2], spec.K[1, 2]
+    off_centre = max(abs(cx - (spec.width - 1) / 2), abs(cy - (spec.height - 1) / 2))
+    if spec.model != "pinhole" or any(spec.D) or abs(fx - fy) > 1e-6 * fx or off_centre > 1e-6:
+        raise RigError(
+            f"cameras.{name}: the simulated cell renders undistorted pinholes with fx = fy and the "
+            f"principal point at ((width-1)/2, (height-1)/2), found fx {fx}, fy {fy}, c ({cx}, {cy})"
+        )
+    fovy = np.rad2deg(2 * np.arctan(spec.height / 2 / fy))
+    pose = pose_attributes(spec.T_parent_camera @ np.diag([1.0, -1.0, -1.0, 1.0]))
+    return f'<camera name="{name}" fovy="{float(fovy)!r}" {pose}/>'
+
+
+def _actuators(arm: ArmSpec, gripper: GripperSpec) -> str:
+    servos = "".join(
+        f'<position name="{j.name}" joint="{j.name}" kp="{GAINS[i]}" dampratio="1" '
+        f'forcerange="{-TORQUES_NM[i]} {TORQUES_NM[i]}" ctrlrange="{j.lower} {j.upper}"/>'
+        for i, j in enumerate(arm.joints)
+    )
+    return servos + (
+        f'<position name="{gripper.name}" joint="finger_left" kp="1500" dampratio="1" '
+        f'forcerange="-25 25" ctrlrange="-0.01 {gripper.upper / 2}"/>'
+    )
+
+
+def _table(task: Task) -> str:
+    x, y = task.goal_xy
+    text = f"""
+<geom name="table" type="box" size="{_numbers(TABLE_HALF)}" pos="{_numbers(TABLE_POSITION)}"
+ rgba="0.62 0.55 0.45 1"/>"""
+    if not task.hole:
+        return (
+            text + f'<geom name="goal" type="cylinder" size="0.03 0.0005" pos="{x} {y} 0.0005" contype="0" '
+            'conaffinity="0" group="1" rgba="0.2 0.65 0.3 1"/>'
+        )
+    wall, radius = 0.008, HOLE_WIDTH_M / 2
+    for i in range(8):
+        angle = i * np.pi / 4
+        centre = np.array([x, y]) + (radius + wall) * np.array([np.cos(angle), np.sin(angle)])
+        text += f"""<geom name="hole{i}" type="box" size="{wall} 0.011 {HOLE_HEIGHT_M / 2}"
+ pos="{_numbers(centre)} {HOLE_HEIGHT_M / 2}" euler="0 0 {angle}" rgba="0.2 0.65 0.3 1"/>"""
+    return text
+
+
+def _part(task: Task) -> str:
+    return f"""
+<body name="part" pos="{_numbers(task.start_xy)} {task.half_height}">
+ <freejoint name="part"/>
+ <geom name="part" type="{task.part_shape}" size="{_numbers(task.part_size)}" mass="0.05"
+  rgba="0.85 0.2 0.15 1"/>
+</body>"""

@@ -1,0 +1,178 @@
+"""Tasks of the cell: the part, where it starts, what counts as done, and which stage it is in.
+
+A task is data; the stage machine looks only at physical truth (contact, height, goal, release).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tacit.errors import ConfigError, did_you_mean
+from tacit.transforms import FloatArray
+
+STAGES = ("reach", "lift", "carry", "place", "retreat")
+"""Stage names in order; a rig's `steps` stream of the simulator holds indices into them."""
+
+LIFTED_M = 0.080
+"""How far a part must have been raised for the episode to count: no pushing along the table."""
+
+CARRY_M = 0.060
+"""Height gained at which lifting has become carrying."""
+
+RELEASE_TICKS = 3
+"""Ticks without touch before a part counts as let go: contact may flicker for one or two."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of the cell; lengths in metres, angles in radians, positions in the world frame.
+
+    Attributes:
+        part_size: MuJoCo half sizes of the part: box (x, y, z) or cylinder (r, half height).
+        start_xy, start_spread: Centre and full width of the uniform square of start positions.
+        start_yaw: Largest start angle to either side.
+        goal_xy: Where the part belongs.
+        goal_tolerance: Largest distance from the goal in the plane.
+        goal_height: Largest height of the part's centre at success.
+        instruction: What one would tell a person.
+        noise_heights: Tool heights between which the disturbance fades from none to full.
+        noise_yaw: Standard deviation of the disturbance about the vertical.
+    """
+
+    name: str
+    part_shape: str
+    part_size: tuple[float, ...]
+    start_xy: tuple[float, float]
+    start_spread: tuple[float, float]
+    start_yaw: float
+    goal_xy: tuple[float, float]
+    goal_tolerance: float
+    goal_height: float
+    instruction: str
+    noise_heights: tuple[float, float]
+    noise_yaw: float
+    hole: bool = False
+
+    @property
+    def half_height(self) -> float:
+        """Height of the part's centre when it stands on the table."""
+        return self.part_size[-1]
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            name="place_cube",
+            part_shape="box",
+            part_size=(0.018, 0.018, 0.025),
+            start_xy=(-0.35, -0.04),
+            start_spread=(0.08, 0.08),
+            start_yaw=float(np.deg2rad(30)),
+            goal_xy=(-0.32, 0.16),
+            goal_tolerance=0.020,
+            goal_height=0.030,
+            instruction="Pick up the cube and put it on the mark.",
+            noise_heights=(0.060, 0.120),
+            noise_yaw=0.064,
+        ),
+        Task(
+            name="insert_peg",
+            part_shape="cylinder",
+            part_size=(0.012, 0.035),
+            start_xy=(-0.35, -0.04),
+            start_spread=(0.06, 0.06),
+            start_yaw=0.0,
+            goal_xy=(-0.32, 0.16),
+            goal_tolerance=0.006,
+            goal_height=0.045,
+            instruction="Pick up the peg and put it into the hole.",
+            noise_heights=(0.100, 0.138),
+            noise_yaw=0.006,
+            hole=True,
+        ),
+    )
+}
+
+
+def find_task(name: str) -> Task:
+    """Return the task called `name`.
+
+    Raises:
+        ConfigError: There is no such task; the message lists the valid names.
+    """
+    if name not in TASKS:
+        raise ConfigError(f"task {name!r}: not a task of the simulated cell; {did_you_mean(name, TASKS)}")
+    return TASKS[name]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the simulator knows of the part at one tick.
+
+    Attributes:
+        position: Centre of the part (3,) [m], world frame.
+        grasped: Both pads press on the part.
+        touched: At least one pad presses on the part.
+        upright: The part's own z axis is within 15 degrees of the vertical.
+    """
+
+    position: FloatArray
+    grasped: bool
+    touched: bool
+    upright: bool = True
+
+
+class StageMachine:
+    """Stage of a task from physical truth; moves forward only, unless the part was dropped."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self.index = 0
+        self.lifted = False
+        self._ticks_released = 0
+
+    def update(self, truth: Truth) -> int:
+        """Advance by one tick and return the index into `STAGES`."""
+        raised = float(truth.position[2]) - self._task.half_height
+        self.lifted = self.lifted or raised > LIFTED_M
+        self._ticks_released = 0 if truth.touched else self._ticks_released + 1
+        if self._let_go:
+            self.index = 4 if self._ended_well(truth) else min(self.index, 0)
+        else:
+            self.index = max(self.index, self._held_stage(truth, raised))
+        return self.index
+
+    @property
+    def _let_go(self) -> bool:
+        return 1 <= self.index <= 3 and self._ticks_released >= RELEASE_TICKS
+
+    def _ended_well(self, truth: Truth) -> bool:
+        return self.index == 3 and self.placed(truth)
+
+    def _held_stage(self, truth: Truth, raised: float) -> int:
+        """The stage that the truth alone shows while the part is held (or not yet)."""
+        if self.index == 0:
+            return 1 if truth.grasped else 0
+        if self.index == 1:
+            return 2 if raised > CARRY_M else 1
+        if self.index == 2:
+            near = distance_to_goal(self._task, truth.position) < self._task.goal_tolerance
+            return 3 if near else 2
+        return self.index
+
+    def placed(self, truth: Truth) -> bool:
+        """Tell whether the part is in its goal: near in the plane, low, upright."""
+        near = distance_to_goal(self._task, truth.position) < self._task.goal_tolerance
+        return near and float(truth.position[2]) < self._task.goal_height and truth.upright
+
+    def success(self, truth: Truth) -> bool:
+        """Tell whether the task is done: lifted before, now placed and let go."""
+        return self.lifted and self.placed(truth) and not truth.touched
+
+
+def distance_to_goal(task: Task, position: FloatArray) -> float:
+    """Return the distance of a part at `position` (3,) from the goal in the plane [m]."""
+    return float(np.hypot(*(np.asarray(position)[:2] - task.goal_xy)))
