@@ -34,6 +34,10 @@ class BundleError(TacitError):
     """A policy bundle is damaged, of another kind, or made for another rig."""
 
 
+class ImageError(TacitError):
+    """An image cannot be decoded, or is not of the size and type that the rig says."""
+
+
 class MissingDependencyError(TacitError):
     """An optional library is needed for what was asked."""
 

@@ -1,7 +1,7 @@
 """The rig contract: what the robot is, read from one `rig.yaml`.
 
 It names joints, cameras, tactile sensors, topics, limits and calibration, and drives recorder,
-training, policy node and simulator. Geometry is answered by `tacit.geometry` on top of it.
+training, policy node and simulator. Parts: `tacit.rig_specs`; geometry: `tacit.geometry`.
 """
 
 from __future__ import annotations
@@ -11,192 +11,63 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
+from numpy.typing import ArrayLike
+from pydantic import AfterValidator, Field, model_validator
 
 from tacit.config import Config, load_yaml, parse, to_yaml
 from tacit.errors import RigError, did_you_mean
-from tacit.transforms import FloatArray, Transform
+from tacit.rig_specs import (
+    NAME_PATTERN,
+    AlignmentSpec,
+    ArmSpec,
+    CameraSpec,
+    CommandSpec,
+    DhRow,
+    GripperSpec,
+    JointSpec,
+    Name,
+    Positive,
+    QosSpec,
+    SafetySpec,
+    SimulationSpec,
+    StreamBase,
+    StreamSpec,
+    TactileSpec,
+)
+from tacit.transforms import FloatArray
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Positive = Annotated[float, Field(gt=0)]
+if TYPE_CHECKING:
+    from tacit.footprint import Footprint
+    from tacit.geometry import RigGeometry
+
+__all__ = [
+    "NAME_PATTERN",
+    "AlignmentSpec",
+    "ArmSpec",
+    "CameraSpec",
+    "CommandSpec",
+    "DhRow",
+    "GripperSpec",
+    "JointSpec",
+    "Name",
+    "Positive",
+    "QosSpec",
+    "Rig",
+    "SafetySpec",
+    "SimulationSpec",
+    "StreamBase",
+    "StreamSpec",
+    "TactileSpec",
+    "canonical_hash",
+    "load_rig",
+    "parse_rig",
+    "shipped_rigs",
+]
+
 RIGS_FOLDER = Path(__file__).parent / "rigs"
-
-
-def _intrinsics(value: Any) -> np.ndarray:
-    K = np.asarray(value, dtype=np.float64)
-    if K.shape != (3, 3) or not np.isfinite(K).all():
-        raise ValueError(f"camera matrix of shape {K.shape}, expected 3x3 finite numbers")
-    if K[0, 0] <= 0 or K[1, 1] <= 0 or not np.array_equal(K[2], [0, 0, 1]):
-        raise ValueError("camera matrix: expected fx, fy > 0 and a last row [0, 0, 1]")
-    K.setflags(write=False)
-    return K
-
-
-Intrinsics = Annotated[np.ndarray, BeforeValidator(_intrinsics), PlainSerializer(lambda K: K.tolist())]
-
-
-class QosSpec(Config):
-    """Quality of service of one topic."""
-
-    reliability: Literal["reliable", "best_effort"] = "reliable"
-    depth: Annotated[int, Field(ge=1)] = 10
-    durability: Literal["volatile", "transient_local"] = "volatile"
-
-
-class JointSpec(Config):
-    """One arm joint: canonical q = sign * raw + offset [rad]; limits are canonical."""
-
-    name: Name
-    lower: float
-    upper: float
-    velocity: Positive
-    acceleration: Positive
-    sign: Literal[1, -1] = 1
-    offset: float = 0.0
-
-    @model_validator(mode="after")
-    def _ordered(self) -> JointSpec:
-        if not self.lower < self.upper:
-            raise ValueError(f"joint {self.name}: lower {self.lower} is not below upper {self.upper}")
-        return self
-
-
-class GripperSpec(Config):
-    """A parallel gripper: state is the full opening between the pad faces [m].
-
-    `raw` says what the driver reports: `linear` (opening = scale * raw + offset), `table`
-    (piecewise linear, increasing raw) or `claw` (the X-Trainer servo coefficient 0..1).
-    """
-
-    name: Name = "gripper"
-    lower: float = 0.0
-    upper: Positive
-    velocity: Positive
-    acceleration: Positive
-    axis: tuple[float, float, float] = (1.0, 0.0, 0.0)
-    raw: Literal["linear", "table", "claw"] = "linear"
-    scale: float = 1.0
-    offset: float = 0.0
-    table: tuple[tuple[float, float], ...] = ()
-
-
-class DhRow(Config):
-    """One row of a standard DH table: A = Rz(q + offset) Tz(d) Tx(a) Rx(alpha)."""
-
-    offset: float = 0.0
-    d: float
-    a: float
-    alpha: float
-
-
-class ArmSpec(Config):
-    """One arm: kinematics by built-in `model`, own `dh` rows, or `urdf` with its two links."""
-
-    model: str | None = None
-    dh: tuple[DhRow, ...] | None = None
-    urdf: str | None = None
-    base_link: str | None = None
-    tip_link: str | None = None
-    T_world_base: Transform = Field(default_factory=lambda: np.eye(4))
-    joints: tuple[JointSpec, ...]
-    gripper: GripperSpec | None = None
-
-    @model_validator(mode="after")
-    def _one_kinematics(self) -> ArmSpec:
-        given = [k for k in ("model", "dh", "urdf") if getattr(self, k) is not None]
-        if len(given) != 1:
-            raise ValueError(f"expected exactly one of model, dh, urdf; found {given or 'none'}")
-        return self
-
-
-class StreamBase(Config):
-    """What every topic has: where it is, how it is sent, how often, how late."""
-
-    topic: str
-    type: str
-    qos: QosSpec = QosSpec()
-    rate_hz: Positive
-    required: bool = True
-    latency_ms: float = 0.0
-
-
-class CameraSpec(StreamBase):
-    """A camera: K, D describe the STORED image; parent is `world` or `<arm>.flange`."""
-
-    type: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
-    info_topic: str | None = None
-    width: Annotated[int, Field(gt=0)]
-    height: Annotated[int, Field(gt=0)]
-    model: Literal["pinhole", "fisheye"] = "pinhole"
-    K: Intrinsics
-    D: tuple[float, ...] = ()
-    parent: str
-    T_parent_camera: Transform
-    frame_id: str = ""
-
-
-class TactileSpec(StreamBase):
-    """A camera-based tactile sensor.
-
-    `size_m` is (width, height, thickness). The sensor frame sits in the centre of the gel face,
-    x along the width, y along the height, z out of the gel. Mount is `<arm>.flange`,
-    `<arm>.finger_left` (moves +opening/2 along the gripper axis) or `<arm>.finger_right`.
-    """
-
-    type: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
-    width: Annotated[int, Field(gt=0)]
-    height: Annotated[int, Field(gt=0)]
-    mount: str
-    T_mount_sensor: Transform
-    size_m: tuple[Positive, Positive, Positive]
-    sensor_type: str = "gelsight"
-    serial: str = ""
-
-
-class StreamSpec(StreamBase):
-    """A low-dimensional topic; `names` are its elements, bound by name where the type has names.
-
-    role `state` feeds qpos; `extra` is stored as it is; `steps` holds an index into `names` (an
-    operator's or the simulator's step marker) and becomes the step annotation of the episode.
-    """
-
-    names: tuple[Name, ...]
-    role: Literal["state", "extra", "steps"] = "state"
-
-
-class CommandSpec(StreamBase):
-    """A topic on which commands go to the robot, for the named joints and grippers."""
-
-    names: tuple[Name, ...]
-
-
-class AlignmentSpec(Config):
-    """When a tick is made: `camera:<name>` (its stamps) or `timer` at `rate_hz`."""
-
-    tick_source: str
-    rate_hz: Positive
-
-
-class SafetySpec(Config):
-    """Gates of the policy node; ages in ms. Defaults: RUNTIME section of the README."""
-
-    image_age_ms: Positive = 150.0
-    joint_age_ms: Positive = 60.0
-    skew_ms: Positive = 50.0
-    tracking_error: Positive = 0.35
-    calibration_translation_m: Positive = 0.003
-    calibration_rotation_deg: Positive = 0.5
-
-
-class SimulationSpec(Config):
-    """Marks a rig that `tacit_sim` can stand in for."""
-
-    task: str = "place_cube"
-    tactile_rays: tuple[int, int] = (40, 30)
 
 
 def _checked_topics(commands: dict[str, CommandSpec]) -> dict[str, CommandSpec]:
@@ -211,7 +82,7 @@ class Rig(Config):
     schema_version: Literal["tacit-rig 1"] = "tacit-rig 1"
     name: Name
     description: str = ""
-    arms: dict[Name, ArmSpec]
+    arms: Annotated[dict[Name, ArmSpec], Field(min_length=1)]
     cameras: dict[Name, CameraSpec]
     tactile: dict[Name, TactileSpec] = {}
     streams: dict[Name, StreamSpec]
@@ -259,7 +130,7 @@ class Rig(Config):
         start = self.state_names.index(first)
         return slice(start, start + len(self.arms[arm].joints))
 
-    def index_of(self, names: Iterable[str]) -> NDIndex:
+    def index_of(self, names: Sequence[str]) -> list[int]:
         """Return positions in `state_names`; an unknown name is a RigError that lists the valid."""
         for name in names:
             if name not in self.state_names:
@@ -276,10 +147,13 @@ class Rig(Config):
         """The geometric part alone: kinematics, gripper model, camera K/D/T, sensor poses, sizes."""
         dump = self.model_dump(mode="json")
         camera_keys = ("width", "height", "model", "K", "D", "parent", "T_parent_camera")
-        arm_keys = ("model", "dh", "urdf", "base_link", "tip_link", "T_world_base", "gripper")
-        joint_keys = ("name", "sign", "offset")
+        arm_keys = ("model", "dh", "urdf", "base_link", "tip_link", "T_world_base")
+        joint_keys = ("name", "sign", "offset", "urdf_joint")
+        gripper_keys = ("name", "axis", "raw", "scale", "offset", "table")
         arms = {
-            name: {k: arm[k] for k in arm_keys} | {"joints": [_pick(j, joint_keys) for j in arm["joints"]]}
+            name: _pick(arm, arm_keys)
+            | {"gripper": arm["gripper"] and _pick(arm["gripper"], gripper_keys)}
+            | {"joints": [_pick(joint, joint_keys) for joint in arm["joints"]]}
             for name, arm in dump["arms"].items()
         }
         return {
@@ -295,12 +169,33 @@ class Rig(Config):
         """sha256 of `calibration` as canonical JSON."""
         return canonical_hash(self.calibration)
 
+    @functools.cached_property
+    def geometry(self) -> RigGeometry:
+        """Poses and pixel boxes of this rig, built on first use."""
+        from tacit.geometry import RigGeometry
+
+        return RigGeometry(self)
+
+    def sensor_poses(self, q: ArrayLike) -> dict[str, FloatArray]:
+        """Return {sensor: T_world_sensor (4, 4)} at the state q (S,)."""
+        return self.geometry.sensor_poses(q)
+
+    def sensor_boxes(self, q: ArrayLike, camera: str) -> dict[str, Footprint]:
+        """Return {sensor: Footprint} in one camera at the state q (S,)."""
+        self.geometry.camera(camera)
+        return {
+            sensor: footprint
+            for (name, sensor), footprint in self.geometry.footprints(q).items()
+            if name == camera
+        }
+
+    def joint(self, name: str) -> JointSpec | GripperSpec:
+        """Return the entry of one state name; an unknown name is a RigError that lists the valid."""
+        return self.members[self.index_of([name])[0]]
+
     def to_yaml(self) -> str:
         """Return the rig as YAML text that `parse_rig` reads back."""
         return to_yaml(self)
-
-
-NDIndex = list[int]
 
 
 def canonical_hash(data: Any) -> str:
@@ -324,7 +219,7 @@ def load_rig(name_or_path: str | Path) -> Rig:
                 f"{did_you_mean(str(name_or_path), shipped_rigs())}"
             )
     data = load_yaml(path, RigError)
-    return parse(Rig, _resolve_urdf(data, path.parent), str(path), RigError)
+    return parse(Rig, _embed_urdf(data, path.parent, str(path)), str(path), RigError)
 
 
 def parse_rig(text_data: dict[str, Any], source: str) -> Rig:
@@ -337,14 +232,19 @@ def shipped_rigs() -> list[str]:
     return sorted(path.stem for path in RIGS_FOLDER.glob("*.yaml"))
 
 
-def _resolve_urdf(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Read a relative `urdf:` path as relative to the rig file."""
+def _embed_urdf(data: dict[str, Any], folder: Path, source: str) -> dict[str, Any]:
+    """Replace each `urdf:` path, relative to the rig file, by the text of the file."""
     arms = data.get("arms")
-    if not isinstance(arms, dict):
-        return data
-    for arm in arms.values():
-        if isinstance(arm, dict) and isinstance(arm.get("urdf"), str) and "<" not in arm["urdf"]:
-            arm["urdf"] = str((folder / arm["urdf"]).resolve())
+    for name, arm in arms.items() if isinstance(arms, dict) else ():
+        urdf = arm.get("urdf") if isinstance(arm, dict) else None
+        if not isinstance(urdf, str) or "<" in urdf:
+            continue
+        path = folder / urdf
+        if not path.is_file():
+            raise RigError(
+                f"{source}: arms.{name}.urdf: no file {str(path)!r}; paths are relative to the rig file"
+            )
+        arm["urdf"] = path.read_text(encoding="utf-8")
     return data
 
 

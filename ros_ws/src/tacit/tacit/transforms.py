@@ -1,18 +1,54 @@
 """Rigid transforms as 4x4 arrays: `T_a_b` maps coordinates in b to a, `p_a = T_a_b @ p_b`.
 
 Quaternions are xyzw, lengths metres, angles radians. Batched where an axis is named `...`.
+Rotations alone live in `tacit.rotations` and are reachable from here too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BeforeValidator, PlainSerializer
 
-FloatArray = NDArray[np.float64]
+from tacit.rotations import (
+    FloatArray,
+    rotation_angle,
+    rotation_from_6d,
+    rotation_from_quaternion,
+    rotation_from_rpy,
+    rotation_from_vector,
+    rotation_to_6d,
+    rotation_to_quaternion,
+    rotation_to_vector,
+    slerp,
+)
+
+__all__ = [
+    "FloatArray",
+    "PoseError",
+    "Transform",
+    "check_transform",
+    "from_quaternion",
+    "from_rotation",
+    "from_translation",
+    "interpolate",
+    "invert",
+    "parse_transform",
+    "pose_error",
+    "rotation_angle",
+    "rotation_from_6d",
+    "rotation_from_quaternion",
+    "rotation_from_rpy",
+    "rotation_from_vector",
+    "rotation_to_6d",
+    "rotation_to_quaternion",
+    "rotation_to_vector",
+    "slerp",
+    "transform_points",
+]
 
 ORTHONORMAL_TOLERANCE = 1e-6
 """Largest accepted entry of |R^T R - I|: ten times what YAML text with 7 digits can lose."""
@@ -73,37 +109,42 @@ def from_rotation(R: ArrayLike, xyz: ArrayLike = (0.0, 0.0, 0.0)) -> FloatArray:
     return T
 
 
-def rotation_from_rpy(rpy: ArrayLike) -> FloatArray:
-    """Return R (3, 3) of fixed-axes roll, pitch, yaw [rad], as in URDF: Rz(yaw) Ry(pitch) Rx(roll)."""
-    roll, pitch, yaw = np.asarray(rpy, dtype=np.float64)
-    cr, sr, cp, sp, cy, sy = (f(a) for a in (roll, pitch, yaw) for f in (np.cos, np.sin))
-    return np.array(
-        [
-            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-            [-sp, cp * sr, cp * cr],
-        ]
-    )
+def from_quaternion(q_xyzw: ArrayLike, xyz: ArrayLike) -> FloatArray:
+    """Return transforms (..., 4, 4) from quaternions xyzw (..., 4) and translations (..., 3) [m]."""
+    R = rotation_from_quaternion(q_xyzw)
+    T = np.broadcast_to(from_translation(xyz), (*R.shape[:-2], 4, 4)).copy()
+    T[..., :3, :3] = R
+    return T
 
 
-def rotation_from_quaternion(q_xyzw: ArrayLike) -> FloatArray:
-    """Return R (3, 3) of a quaternion xyzw of any non-zero norm.
+def interpolate(T_from: ArrayLike, T_to: ArrayLike, fraction: ArrayLike) -> FloatArray:
+    """Return poses (..., 4, 4) between two poses: translation linear, rotation by slerp."""
+    T_from, T_to = np.asarray(T_from, np.float64), np.asarray(T_to, np.float64)
+    t = np.asarray(fraction, dtype=np.float64)
+    q = slerp(rotation_to_quaternion(T_from[..., :3, :3]), rotation_to_quaternion(T_to[..., :3, :3]), t)
+    xyz = T_from[..., :3, 3] + t[..., None] * (T_to[..., :3, 3] - T_from[..., :3, 3])
+    return from_quaternion(q, xyz)
 
-    Raises:
-        ValueError: The quaternion is not four finite numbers, or has norm 0.
-    """
-    q = np.asarray(q_xyzw, dtype=np.float64)
-    norm = float(np.linalg.norm(q)) if q.shape == (4,) else 0.0
-    if not np.isfinite(norm) or norm < 1e-9:
-        raise ValueError(f"quaternion {q.tolist()}: expected xyzw with a norm above 0")
-    x, y, z, w = q / norm
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+
+def transform_points(T_a_b: ArrayLike, points_b: ArrayLike) -> FloatArray:
+    """Return points_a (..., N, 3) of points_b (..., N, 3) under T_a_b (..., 4, 4)."""
+    T = np.asarray(T_a_b, dtype=np.float64)
+    rotated = np.asarray(points_b, np.float64) @ np.swapaxes(T[..., :3, :3], -1, -2)
+    return rotated + T[..., None, :3, 3]
+
+
+class PoseError(NamedTuple):
+    """How far two poses are apart: `translation` (...) [m] and `rotation` (...) in [0, pi] [rad]."""
+
+    translation: FloatArray
+    rotation: FloatArray
+
+
+def pose_error(T_a: ArrayLike, T_b: ArrayLike) -> PoseError:
+    """Return the distance of the origins and the angle between poses (..., 4, 4)."""
+    T_a, T_b = np.asarray(T_a, np.float64), np.asarray(T_b, np.float64)
+    distance = np.linalg.norm(T_a[..., :3, 3] - T_b[..., :3, 3], axis=-1)
+    return PoseError(distance, rotation_angle(np.swapaxes(T_a[..., :3, :3], -1, -2) @ T_b[..., :3, :3]))
 
 
 def parse_transform(value: Any) -> FloatArray:

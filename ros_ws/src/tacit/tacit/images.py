@@ -1,0 +1,150 @@
+"""The only image code: decode, encode and resize, moving pixels and boxes by the same rule.
+
+Recording, training and the policy node all call `ImageTransform`, so a picture and the boxes in
+it cannot drift apart, and training sees exactly what the robot will.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tacit.errors import ImageError
+
+Image = NDArray[np.uint8]
+
+
+def decode_image(data: NDArray[np.uint8] | bytes) -> Image:
+    """Return RGB (H, W, 3) uint8 of a JPEG or PNG; an array that is already RGB is passed through.
+
+    Raises:
+        ImageError: Empty or damaged data.
+    """
+    if isinstance(data, np.ndarray) and data.ndim == 3:
+        return check_rgb(data)
+    buffer = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else np.asarray(data, np.uint8)
+    bgr = (
+        cv2.imdecode(buffer.reshape(-1), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if buffer.size
+        else None
+    )
+    if bgr is None:
+        raise ImageError(f"image of {buffer.size} bytes cannot be decoded; expected JPEG or PNG")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def encode_jpeg(image_rgb: Image, quality: int = 90) -> NDArray[np.uint8]:
+    """Return JPEG bytes (N,) uint8 of RGB (H, W, 3); quality 1..100."""
+    return _encode(".jpg", image_rgb, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+
+
+def encode_png(image_rgb: Image) -> NDArray[np.uint8]:
+    """Return PNG bytes (N,) uint8 of RGB (H, W, 3), lossless."""
+    return _encode(".png", image_rgb, [])
+
+
+def check_rgb(image: NDArray[np.uint8]) -> Image:
+    """Return `image` if it is RGB uint8 (H, W, 3).
+
+    Raises:
+        ImageError: Another shape or type.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ImageError(f"image of shape {image.shape} {image.dtype}, expected (H, W, 3) uint8 RGB")
+    return image
+
+
+class Placement(NamedTuple):
+    """Where the resized picture stands in the output: its size and its left top corner [px]."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """Resize to a fixed size: `squash` fills it, `letterbox` keeps the aspect and pads with black.
+
+    Raises:
+        ValueError: A size is not positive or the mode is unknown.
+    """
+
+    source_height: int
+    source_width: int
+    height: int
+    width: int
+    mode: Literal["squash", "letterbox"] = "squash"
+
+    def __post_init__(self) -> None:
+        if min(self.source_height, self.source_width, self.height, self.width) < 1:
+            raise ValueError(f"{self}: sizes must be at least 1")
+        if self.mode not in ("squash", "letterbox"):
+            raise ValueError(f"mode {self.mode!r}; expected squash or letterbox")
+
+    @functools.cached_property
+    def placement(self) -> Placement:
+        """Where the picture lands in the output."""
+        if self.mode == "squash":
+            return Placement(self.width, self.height, 0, 0)
+        scale = min(self.width / self.source_width, self.height / self.source_height)
+        width = max(1, min(self.width, round(self.source_width * scale)))
+        height = max(1, min(self.height, round(self.source_height * scale)))
+        return Placement(width, height, (self.width - width) // 2, (self.height - height) // 2)
+
+    def image(self, image_rgb: Image) -> Image:
+        """Return the picture (height, width, 3).
+
+        Raises:
+            ImageError: Not RGB of the source size.
+        """
+        if check_rgb(image_rgb).shape[:2] != (self.source_height, self.source_width):
+            raise ImageError(
+                f"image is {image_rgb.shape[1]}x{image_rgb.shape[0]}, the rig or bundle says "
+                f"{self.source_width}x{self.source_height}; fix the camera's size or the rig"
+            )
+        place = self.placement
+        resized = _resize(image_rgb, place.width, place.height)
+        if (place.width, place.height) == (self.width, self.height):
+            return resized
+        output = np.zeros((self.height, self.width, 3), dtype=np.uint8)
+        output[place.top : place.top + place.height, place.left : place.left + place.width] = resized
+        return output
+
+    def points(self, xy: ArrayLike) -> NDArray[np.float64]:
+        """Return pixels (..., 2) of the output for pixels (..., 2) of the source: u' = (u + .5) s - .5."""
+        place = self.placement
+        scale = np.array([place.width / self.source_width, place.height / self.source_height])
+        return (np.asarray(xy, dtype=np.float64) + 0.5) * scale - 0.5 + [place.left, place.top]
+
+    def boxes(self, xyxy: ArrayLike) -> NDArray[np.float64]:
+        """Return boxes (..., 4) of the output for boxes (..., 4) of the source; NaN stays NaN."""
+        xyxy = np.asarray(xyxy, dtype=np.float64)
+        return np.concatenate([self.points(xyxy[..., :2]), self.points(xyxy[..., 2:])], axis=-1)
+
+
+def _resize(image: Image, width: int, height: int) -> Image:
+    """Shrink by area averaging, grow linearly; each axis on its own where they differ.
+
+    OpenCV's INTER_AREA on an axis that grows is another filter with other pixel centres, so an
+    image that shrinks in one axis and grows in the other takes two steps.
+    """
+    small_width, small_height = min(width, image.shape[1]), min(height, image.shape[0])
+    if (small_width, small_height) != (image.shape[1], image.shape[0]):
+        image = cv2.resize(image, (small_width, small_height), interpolation=cv2.INTER_AREA)
+    if (width, height) != (small_width, small_height):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(image, dtype=np.uint8)
+
+
+def _encode(suffix: str, image_rgb: Image, options: list[int]) -> NDArray[np.uint8]:
+    ok, buffer = cv2.imencode(suffix, cv2.cvtColor(check_rgb(image_rgb), cv2.COLOR_RGB2BGR), options)
+    if not ok:
+        raise ImageError(f"image of shape {image_rgb.shape} cannot be encoded as {suffix}")
+    return np.asarray(buffer, dtype=np.uint8).reshape(-1)

@@ -1,0 +1,235 @@
+"""An arm that can be asked: where is the flange, how does it move, which joints reach a pose.
+
+`Robot.from_rig` picks the chain from the rig; the numpy backend is always there and is the
+reference, roboticstoolbox (an import of about 2 s) is loaded only when asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tacit.errors import MissingDependencyError, RigError, did_you_mean
+from tacit.kinematics import (
+    DH_MODELS,
+    Chain,
+    DhParameters,
+    chain_from_dh,
+    fk_numpy,
+    jacobian_numpy,
+)
+from tacit.transforms import FloatArray, rotation_to_vector
+from tacit.urdf import chain_from_urdf
+
+if TYPE_CHECKING:
+    from tacit.rig import ArmSpec, Rig
+
+__all__ = ["InverseResult", "Robot", "chain_from_spec", "fk_numpy"]
+
+Backend = Literal["numpy", "rtb"]
+POSITION_TOLERANCE = 1e-7
+ROTATION_TOLERANCE = 1e-7
+"""A tenth of a micrometre, and the turn that moves a 1 m lever by as much: below any encoder."""
+
+
+class InverseResult(NamedTuple):
+    """Joints (n,) that come nearest to a pose, and whether they reach it."""
+
+    q: FloatArray
+    ok: bool
+
+
+def chain_from_spec(arm: ArmSpec) -> Chain:
+    """Return the chain that a rig's arm describes by `model`, `dh` or `urdf`.
+
+    Raises:
+        RigError: Unknown model, another number of rows than joints, or a URDF that does not fit.
+    """
+    names = [joint.name for joint in arm.joints]
+    if arm.urdf is not None:
+        if arm.base_link is None or arm.tip_link is None:
+            raise RigError("urdf: base_link and tip_link are needed; name the two links of the chain")
+        urdf_names = [joint.urdf_joint or joint.name for joint in arm.joints]
+        return chain_from_urdf(arm.urdf, arm.base_link, arm.tip_link, urdf_names)
+    if arm.model is not None and arm.model not in DH_MODELS:
+        raise RigError(
+            f"model: no arm {arm.model!r}; {did_you_mean(arm.model, DH_MODELS)}; or give dh or urdf"
+        )
+    rows = (
+        DH_MODELS[arm.model] if arm.model else tuple(DhParameters(**row.model_dump()) for row in arm.dh or ())
+    )
+    if len(rows) != len(names):
+        raise RigError(
+            f"{arm.model or 'dh'}: {len(rows)} rows for {len(names)} joints; give one row per joint"
+        )
+    return chain_from_dh(rows, names)
+
+
+@dataclass(frozen=True, eq=False)
+class Robot:
+    """One arm. Joint values are canonical (rad, prismatic m), in the order of `chain.names`.
+
+    Attributes:
+        chain: The kinematics.
+        lower: Lower joint limits (n,).
+        upper: Upper joint limits (n,).
+        backend: "numpy", or "rtb" for roboticstoolbox's compiled ETS.
+    """
+
+    chain: Chain
+    lower: FloatArray
+    upper: FloatArray
+    backend: Backend = "numpy"
+    _ets: Any = field(default=None, repr=False)
+
+    @classmethod
+    def from_rig(cls, rig: Rig, arm: str | None = None, backend: Backend = "numpy") -> Robot:
+        """Return the arm `arm` of `rig`; the name may be left out when there is one arm.
+
+        Raises:
+            RigError: No such arm, or several arms and no name.
+        """
+        if arm is None and len(rig.arms) != 1:
+            raise RigError(f"rig {rig.name}: has {len(rig.arms)} arms; name one of {', '.join(rig.arms)}")
+        name = next(iter(rig.arms)) if arm is None else arm
+        if name not in rig.arms:
+            raise RigError(f"rig {rig.name}: no arm {name!r}; {did_you_mean(name, rig.arms)}")
+        spec = rig.arms[name]
+        lower = np.array([joint.lower for joint in spec.joints])
+        upper = np.array([joint.upper for joint in spec.joints])
+        return cls.from_chain(chain_from_spec(spec), lower, upper, backend)
+
+    @classmethod
+    def from_chain(
+        cls, chain: Chain, lower: FloatArray, upper: FloatArray, backend: Backend = "numpy"
+    ) -> Robot:
+        """Return a robot on any chain with joint limits (n,)."""
+        ets = _build_ets(chain, lower, upper) if backend == "rtb" else None
+        return cls(chain, lower, upper, backend, ets)
+
+    @property
+    def num_joints(self) -> int:
+        """Number of joints n."""
+        return self.chain.num_joints
+
+    def forward(self, q: ArrayLike) -> FloatArray:
+        """Return T_base_flange (4, 4) [m] for joints q (n,).
+
+        Raises:
+            ValueError: q has another length (strip the gripper first: `rig.arm_slice`).
+        """
+        q = self._checked(q, 1)
+        return np.array(self._ets.eval(q)) if self.backend == "rtb" else fk_numpy(self.chain, q)
+
+    def forward_batch(self, Q: ArrayLike) -> FloatArray:
+        """Return T_base_flange (N, 4, 4) [m] for joints Q (N, n)."""
+        Q = self._checked(Q, 2)
+        if self.backend == "rtb" and len(Q) > 0:
+            return np.array(self._ets.eval(Q)).reshape(len(Q), 4, 4)
+        return fk_numpy(self.chain, Q)
+
+    def jacobian(self, q: ArrayLike) -> FloatArray:
+        """Return the geometric Jacobian (6, n) in the base frame: linear rows, then angular rows."""
+        q = self._checked(q, 1)
+        return np.array(self._ets.jacob0(q)) if self.backend == "rtb" else jacobian_numpy(self.chain, q)
+
+    def inverse(self, T_base_flange: ArrayLike, q0: ArrayLike, max_iterations: int = 100) -> InverseResult:
+        """Return joints that bring the flange to a pose, starting at q0 and staying within limits.
+
+        Damped least squares (Levenberg-Marquardt; Sugihara 2011, damping grows with the error),
+        each step projected to the limits. Warm-started along a trajectory it takes 2-4 iterations.
+
+        Args:
+            T_base_flange: Wanted pose (4, 4).
+            q0: Start (n,); clipped into the limits.
+            max_iterations: When to give up.
+
+        Returns:
+            The best joints found and whether they reach the pose within 1e-7 m and rad.
+        """
+        target = np.asarray(T_base_flange, dtype=np.float64)
+        start = np.clip(self._checked(q0, 1), self.lower, self.upper)
+        if self.backend == "rtb":
+            solution = self._ets.ik_LM(target, q0=start, ilimit=30, slimit=1, tol=1e-15, joint_limits=True)
+            if self._reached(target, np.asarray(solution.q)):
+                return InverseResult(np.asarray(solution.q), True)
+        return self._inverse_numpy(target, start, max_iterations)
+
+    @functools.cached_property
+    def middle(self) -> FloatArray:
+        """Middle of the joint limits (n,): a start for `inverse` when nothing better is known."""
+        return (self.lower + self.upper) / 2
+
+    def _inverse_numpy(self, target: FloatArray, q: FloatArray, max_iterations: int) -> InverseResult:
+        residual = self._residual(target, q)
+        damping = 1e-3
+        for _ in range(max_iterations):
+            if _small(residual):
+                return InverseResult(q, True)
+            J = jacobian_numpy(self.chain, q)
+            step = _limited_step(J, residual, damping * float(residual @ residual) + 1e-12, q, self)
+            candidate = np.clip(q + step, self.lower, self.upper)
+            new = self._residual(target, candidate)
+            if new @ new < residual @ residual:
+                q, residual, damping = candidate, new, damping * 0.3
+            else:
+                damping *= 10.0
+                if damping > 1e12:
+                    break
+        return InverseResult(q, _small(residual))
+
+    def _residual(self, target: FloatArray, q: FloatArray) -> FloatArray:
+        """Pose error (6,): translation [m], rotation vector [rad], both in the base frame."""
+        T = fk_numpy(self.chain, q)
+        return np.concatenate([target[:3, 3] - T[:3, 3], rotation_to_vector(target[:3, :3] @ T[:3, :3].T)])
+
+    def _reached(self, target: FloatArray, q: FloatArray) -> bool:
+        within = (q >= self.lower).all() and (q <= self.upper).all()
+        return bool(within) and _small(self._residual(target, q))
+
+    def _checked(self, q: ArrayLike, ndim: int) -> FloatArray:
+        q = np.asarray(q, dtype=np.float64)
+        if q.ndim != ndim or q.shape[-1] != self.num_joints:
+            wanted = f"({self.num_joints},)" if ndim == 1 else f"(N, {self.num_joints})"
+            raise ValueError(f"joint values of shape {q.shape}, expected {wanted} without the gripper")
+        return q
+
+
+def _small(residual: FloatArray) -> bool:
+    position, rotation = np.linalg.norm(residual[:3]), np.linalg.norm(residual[3:])
+    return bool(position < POSITION_TOLERANCE and rotation < ROTATION_TOLERANCE)
+
+
+def _limited_step(
+    J: FloatArray, residual: FloatArray, damping: float, q: FloatArray, robot: Robot
+) -> FloatArray:
+    """Solve the damped normal equations over the joints that are free to move the wanted way.
+
+    A joint at its limit that the gradient pushes outward is held; otherwise clipping would stall
+    the step of all others.
+    """
+    gradient = J.T @ residual
+    held = ((q <= robot.lower) & (gradient < 0)) | ((q >= robot.upper) & (gradient > 0))
+    J = np.where(held, 0.0, J)
+    step = np.linalg.solve(J.T @ J + damping * np.eye(len(q)), J.T @ residual)
+    return np.where(held, 0.0, step)
+
+
+def _build_ets(chain: Chain, lower: FloatArray, upper: FloatArray) -> Any:
+    """Return roboticstoolbox's elementary transform sequence of the chain."""
+    try:
+        from roboticstoolbox import ET, ETS
+    except ImportError:
+        raise MissingDependencyError(
+            "backend 'rtb' needs roboticstoolbox: pip install roboticstoolbox-python; "
+            "or use backend 'numpy', which gives the same numbers"
+        ) from None
+    parts = []
+    for i in range(chain.num_joints):
+        motion = ET.tz if chain.prismatic[i] else ET.Rz
+        parts += [ET.SE3(chain.origins[i]), motion(qlim=[lower[i], upper[i]])]
+    return ETS([*parts, ET.SE3(chain.end)])
