@@ -1,0 +1,213 @@
+"""The house keeps its promises: metadata, pins, ROS packages, launch link, README and Makefile agree."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tacit import __version__, cli
+
+try:
+    import tomllib
+except ModuleNotFoundError:
+    import tomli as tomllib  # type: ignore[no-redef, import-not-found, unused-ignore]
+
+ROS_PACKAGES = ("tacit", "tacit_ros", "tacit_sim")
+MESSAGE_SUFFIXES = ("_msgs", "_srvs")
+
+
+@pytest.fixture(scope="module")
+def project(root: Path) -> dict[str, Any]:
+    with (root / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def requirements(project: dict[str, Any], *extras: str) -> list[Requirement]:
+    """Base requirements and those of the extras."""
+    table = project["project"]
+    lines = [
+        *table["dependencies"],
+        *(line for extra in extras for line in table["optional-dependencies"][extra]),
+    ]
+    return [Requirement(line) for line in lines]
+
+
+def closure(wanted: list[Requirement]) -> set[str]:
+    """Names of all distributions that these bring, by the metadata of what is installed."""
+    seen: set[str] = set()
+    queue = [(requirement, "") for requirement in wanted]
+    while queue:
+        requirement, extra = queue.pop()
+        environment = {**{key: str(value) for key, value in default_environment().items()}, "extra": extra}
+        name = canonicalize_name(requirement.name)
+        if requirement.marker is not None and not requirement.marker.evaluate(environment):
+            continue
+        for option in ("", *requirement.extras):
+            if f"{name}[{option}]" not in seen:
+                seen.add(f"{name}[{option}]")
+                queue += [(Requirement(line), option) for line in distribution_requires(name)]
+    return {entry.partition("[")[0] for entry in seen}
+
+
+def distribution_requires(name: str) -> list[str]:
+    try:
+        return importlib.metadata.requires(name) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
+def test_nothing_that_a_robot_installs_brings_torch(project: dict[str, Any]) -> None:
+    brought = closure(requirements(project, "ros", "sim", "calibration"))
+    assert {"numpy", "onnxruntime", "mujoco", "ros-rclpy"} <= brought
+    assert not {"torch", "torchvision", "transformers", "accelerate", "onnx"} & brought
+
+
+def test_the_learning_extra_is_the_one_that_brings_torch(project: dict[str, Any]) -> None:
+    assert "torch" in closure(requirements(project, "learning"))
+
+
+def test_tested_set_satisfies_every_range(project: dict[str, Any], root: Path) -> None:
+    lines = [line.partition("#")[0].strip() for line in (root / "constraints.txt").read_text().splitlines()]
+    pins = [Requirement(line) for line in lines if line]
+    here = {canonicalize_name(pin.name): pin for pin in pins if pin.marker is None or pin.marker.evaluate()}
+    for wanted in requirements(project, "ros", "sim", "calibration", "learning", "dev"):
+        pin = here[canonicalize_name(wanted.name)]
+        version = next(iter(pin.specifier)).version
+        assert wanted.specifier.contains(version, prereleases=True), f"{wanted} excludes the tested {pin}"
+    assert str(here["torch"].specifier) == "==2.13.0"
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "pyproject.toml", "Makefile", ".ci/run"])
+def test_set_up_names_no_package_index(name: str, root: Path) -> None:
+    text = (root / name).read_text()
+    assert not re.search(r"index-url|find-links|--trusted-host|https?://", text)
+
+
+def test_versions_agree_everywhere(project: dict[str, Any], root: Path) -> None:
+    versions = {"pyproject.toml": project["project"]["version"], "tacit": __version__}
+    versions["CITATION.cff"] = yaml.safe_load((root / "CITATION.cff").read_text())["version"]
+    for package in ROS_PACKAGES:
+        manifest = ElementTree.parse(root / "ros_ws/src" / package / "package.xml").getroot()
+        versions[f"{package}/package.xml"] = manifest.findtext("version") or ""
+        setup = (root / "ros_ws/src" / package / "setup.py").read_text()
+        versions[f"{package}/setup.py"] = re.findall(r'version="([^"]+)"', setup)[0]
+    assert set(versions.values()) == {__version__}, versions
+
+
+@pytest.mark.parametrize("package", ["tacit_ros", "tacit_sim"])
+def test_package_xml_names_every_ros_package_that_the_code_imports(package: str, root: Path) -> None:
+    folder = root / "ros_ws/src" / package
+    declared = {node.text for node in ElementTree.parse(folder / "package.xml").getroot().iter("exec_depend")}
+    used = {
+        name.partition(".")[0]
+        for path in (folder / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in imported_names(node)
+    }
+    ros = {name for name in used if name == "rclpy" or name.endswith(MESSAGE_SUFFIXES)}
+    assert ros <= declared
+
+
+def imported_names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+
+
+@pytest.mark.parametrize("package", ["tacit_ros", "tacit_sim"])
+def test_every_node_has_a_wrapper_that_ros2_run_finds(package: str, root: Path) -> None:
+    folder = root / "ros_ws/src" / package
+    nodes = {path.stem for path in (folder / package).glob("*_node.py")}
+    wrappers = {path.name for path in (folder / "scripts").iterdir()}
+    assert nodes and wrappers == nodes
+    for name in wrappers:
+        wrapper, module = folder / "scripts" / name, folder / package / f"{name}.py"
+        assert os.access(wrapper, os.X_OK)
+        assert f"from {package}.{name} import main" in wrapper.read_text()
+        assert "main" in top_level_functions(module)
+
+
+def top_level_functions(path: Path) -> set[str]:
+    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_verb_names_a_function_that_exists(root: Path) -> None:
+    folders = [root / "ros_ws/src" / package for package in ROS_PACKAGES] + [
+        root / "learning",
+        root / "calibration",
+    ]
+    for verb, entry in cli.VERBS.items():
+        module, _, function = entry.target.partition(":")
+        found = [path for folder in folders for path in module_files(folder, module)]
+        assert found, f"tacit {verb}: no module {module}"
+        text = found[0].read_text()
+        assert re.search(rf"^(def {function}\(|from .* import .*\b{function}\b)", text, re.MULTILINE), verb
+
+
+def module_files(folder: Path, module: str) -> list[Path]:
+    base = folder / module.replace(".", "/")
+    return [path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()]
+
+
+def test_launch_files_are_reached_through_the_ros_package(root: Path) -> None:
+    link = root / "ros_ws/src/tacit_ros/launch"
+    assert link.is_symlink()
+    assert link.resolve() == (root / "launch").resolve()
+    assert list(link.glob("*.launch.py"))
+    assert not (root / "launch/__init__.py").exists()
+
+
+def test_data_files_of_the_install_exist(project: dict[str, Any], root: Path) -> None:
+    for target, patterns in project["tool"]["setuptools"]["data-files"].items():
+        for pattern in patterns:
+            assert list(root.glob(pattern)), f"{target}: {pattern} matches nothing"
+
+
+def test_readme_speaks_of_commands_that_exist(root: Path) -> None:
+    text = (root / "README.md").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?\bmake ([a-z-]+)`", text)) <= targets
+    assert set(re.findall(r"`tacit ([a-z]+)\b", text)) <= set(cli.VERBS)
+
+
+def test_every_top_level_folder_has_a_readme(root: Path) -> None:
+    for name in ("ros_ws", "learning", "calibration", "launch", "tests", "docker"):
+        assert (root / name / "README.md").is_file(), name
+
+
+def test_each_training_config_begins_with_the_command_that_uses_it(root: Path) -> None:
+    configs = sorted((root / "learning/configs").glob("*.yaml"))
+    assert configs
+    for path in configs:
+        assert re.match(r"# .*tacit train ", path.read_text()), path.name
+
+
+def test_no_file_names_a_place_on_somebodys_machine(tracked_files: list[Path], root: Path) -> None:
+    places = re.compile(r"(?<![\w.])/(?:home|root|Users|work)/\w|\.\./" + "shared")
+    found = [
+        f"{path.relative_to(root)}:{number}"
+        for path in tracked_files
+        if (text := read_text(path)) is not None
+        for number, line in enumerate(text.splitlines(), 1)
+        if places.search(line)
+    ]
+    assert found == []
+
+
+def read_text(path: Path) -> str | None:
+    """Text of a file, or None for pictures and arrays."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,278 @@
+"""The import law of the house: which package may know which library, and that imports point down.
+
+Read from the source with `ast`, so imports inside functions and `import_module("...")` count too.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+COMMON = {"numpy", "h5py", "cv2", "yaml", "pydantic", "pydantic_core", "tyro", "rich", "typing_extensions"}
+MESSAGES = {
+    "builtin_interfaces",
+    "diagnostic_msgs",
+    "geometry_msgs",
+    "rcl_interfaces",
+    "rosgraph_msgs",
+    "sensor_msgs",
+    "std_msgs",
+    "std_srvs",
+    "trajectory_msgs",
+}
+ROS = {"rclpy", "ament_index_python"} | MESSAGES
+TRAINING = {
+    "accelerate",
+    "diffusers",
+    "numba",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "peft",
+    "safetensors",
+    "tensorboard",
+    "torch",
+    "transformers",
+}
+
+
+@dataclass(frozen=True)
+class Law:
+    """What one package may import, beside the standard library and itself."""
+
+    folder: str
+    allowed: set[str]
+    lazy: set[str] = field(default_factory=set)
+    nodes: set[str] = field(default_factory=set)
+    """Allowed in modules whose name ends in `_node` alone."""
+
+
+LAWS = {
+    "tacit": Law("ros_ws/src/tacit", COMMON, lazy={"roboticstoolbox", "spatialmath", "onnxruntime"}),
+    "tacit_ros": Law("ros_ws/src/tacit_ros", COMMON | ROS | {"tacit"}, lazy={"psutil"}),
+    "tacit_sim": Law("ros_ws/src/tacit_sim", COMMON | {"tacit", "mujoco"}, nodes=ROS | {"tacit_ros"}),
+    "tacit_calibration": Law("calibration", COMMON | {"tacit", "scipy"}),
+    "tacit_learning": Law("learning", COMMON | TRAINING | {"tacit"}),
+}
+
+
+class Import(NamedTuple):
+    """One import statement: full module name, where, and whether it runs when the module loads."""
+
+    module: str
+    line: int
+    lazy: bool
+
+
+@pytest.mark.parametrize("package", LAWS)
+def test_package_imports_only_what_the_law_allows(package: str, root: Path) -> None:
+    assert list(violations(package, root)) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "planted"),
+    [
+        ("tacit", "errors.py", "import torch"),
+        ("tacit", "errors.py", "def f():\n    from tacit_ros import qos"),
+        ("tacit", "errors.py", "import roboticstoolbox"),
+        ("tacit", "cli.py", "import importlib\nimportlib.import_module('tacit_learning.cli')"),
+        ("tacit_ros", "planted.py", "from tacit_sim import cell"),
+        ("tacit_ros", "planted_node.py", "def f():\n    import torch.nn"),
+        ("tacit_sim", "planted.py", "from rclpy.node import Node"),
+        ("tacit_sim", "planted_node.py", "import torch"),
+        ("tacit_calibration", "planted.py", "import rclpy"),
+        ("tacit_learning", "planted.py", "try:\n    import tacit_sim\nexcept ImportError:\n    pass"),
+        ("tacit_learning", "planted.py", "import torchvision"),
+    ],
+)
+def test_a_planted_import_breaks_the_law(
+    package: str, module: str, planted: str, root: Path, tmp_path: Path
+) -> None:
+    copy_package(package, root, tmp_path)
+    assert list(violations(package, tmp_path)) == []
+    with (tmp_path / LAWS[package].folder / package / module).open("a") as file:
+        file.write(f"\n{planted}\n")
+    found = list(violations(package, tmp_path))
+    assert len(found) == 1 and module in found[0]
+
+
+def test_the_simulators_nodes_may_know_ros(root: Path, tmp_path: Path) -> None:
+    copy_package("tacit_sim", root, tmp_path)
+    node = tmp_path / LAWS["tacit_sim"].folder / "tacit_sim" / "planted_node.py"
+    node.write_text("import rclpy\nfrom tacit_ros import qos\n")
+    assert list(violations("tacit_sim", tmp_path)) == []
+
+
+@pytest.mark.parametrize("package", LAWS)
+def test_imports_at_load_time_form_no_circle(package: str, root: Path) -> None:
+    graph = load_graph(package, root)
+    done: set[str] = set()
+    for start in graph:
+        assert find_circle(graph, start, (), done) is None
+
+
+@pytest.mark.parametrize("package", LAWS)
+def test_imports_point_down_the_order_in_the_docstring(package: str, root: Path) -> None:
+    rank = order_in_docstring(package, root)
+    assert rank, f"{package}/__init__.py states no order"
+    upward = [
+        f"{module} -> {target}"
+        for module, targets in load_graph(package, root).items()
+        for target in targets
+        if _head(module) in rank and _head(target) in rank and rank[_head(target)] < rank[_head(module)]
+    ]
+    assert upward == []
+
+
+def test_an_import_against_the_stated_order_is_seen(root: Path, tmp_path: Path) -> None:
+    copy_package("tacit", root, tmp_path)
+    with (tmp_path / LAWS["tacit"].folder / "tacit" / "transforms.py").open("a") as file:
+        file.write("\nfrom tacit.rig import Rig\n")
+    with pytest.raises(AssertionError, match="transforms -> rig"):
+        test_imports_point_down_the_order_in_the_docstring("tacit", tmp_path)
+
+
+def test_importing_tacit_is_quick_and_light() -> None:
+    program = (
+        "import sys, time; begin = time.perf_counter(); import tacit; spent = time.perf_counter() - begin;"
+        "heavy = {'torch', 'rclpy', 'roboticstoolbox', 'spatialmath', 'mujoco'} & set(sys.modules);"
+        "print(spent, *heavy)"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        for _ in range(5)
+    ]
+    answers = [run.stdout.split() for run in runs]
+    assert all(len(answer) == 1 for answer in answers), f"import tacit pulls in {answers[0][1:]}"
+    assert min(float(answer[0]) for answer in answers) < 0.100
+
+
+def test_the_command_line_pulls_in_no_heavy_library() -> None:
+    program = "import sys, tacit.cli; tacit.cli.main(['--help']); print(*sys.modules, file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"torch", "rclpy", "roboticstoolbox", "mujoco", "cv2"} & set(run.stderr.split())
+
+
+def violations(package: str, root: Path) -> Iterator[str]:
+    """Yield one line per import that the law of `package` forbids."""
+    law = LAWS[package]
+    for path in sources(package, root):
+        here = path.relative_to(root).as_posix()
+        allowed = law.allowed | {package} | set(sys.stdlib_module_names)
+        if path.stem.endswith("_node"):
+            allowed |= law.nodes
+        for found in imports_of(path, package, root):
+            library = found.module.partition(".")[0]
+            if library in law.lazy and not found.lazy:
+                yield f"{here}:{found.line}: {library} may be imported inside functions only"
+            elif library not in allowed | law.lazy:
+                yield f"{here}:{found.line}: {package} may not import {found.module}"
+
+
+def sources(package: str, root: Path) -> list[Path]:
+    """Return the modules of a package."""
+    return sorted((root / LAWS[package].folder / package).rglob("*.py"))
+
+
+def imports_of(path: Path, package: str, root: Path) -> Iterator[Import]:
+    """Yield every import of a module; relative ones made absolute."""
+    module = module_name(path, package, root)
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    yield from _walk(tree, module if path.stem == "__init__" else module.rpartition(".")[0], lazy=False)
+
+
+def module_name(path: Path, package: str, root: Path) -> str:
+    """Return the dotted name of a source file."""
+    parts = path.relative_to(root / LAWS[package].folder).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _walk(node: ast.AST, parent: str, lazy: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, child.lineno, lazy) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            base = _absolute(child, parent)
+            yield from (Import(f"{base}.{alias.name}", child.lineno, lazy) for alias in child.names)
+        elif isinstance(child, ast.Call) and (name := _imported_by_call(child)):
+            yield Import(name, child.lineno, lazy)
+        inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or _types_only(child)
+        yield from _walk(child, parent, lazy or inside)
+
+
+def _absolute(node: ast.ImportFrom, parent: str) -> str:
+    if not node.level:
+        return node.module or ""
+    base = ".".join(parent.split(".")[: len(parent.split(".")) - node.level + 1])
+    return f"{base}.{node.module}" if node.module else base
+
+
+def _imported_by_call(call: ast.Call) -> str | None:
+    name = ast.unparse(call.func).rpartition(".")[2]
+    if name not in ("import_module", "__import__") or not call.args:
+        return None
+    argument = call.args[0]
+    return argument.value if isinstance(argument, ast.Constant) and isinstance(argument.value, str) else None
+
+
+def _types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def load_graph(package: str, root: Path) -> dict[str, set[str]]:
+    """Return module -> modules of its package that it imports while it loads; names without the package."""
+    known = {module_name(path, package, root): path for path in sources(package, root)}
+    graph: dict[str, set[str]] = {}
+    for name, path in known.items():
+        found = (_resolve(item.module, known) for item in imports_of(path, package, root) if not item.lazy)
+        targets = {target for target in found if target and target not in (name, package)}
+        graph[name.removeprefix(f"{package}.")] = {target.removeprefix(f"{package}.") for target in targets}
+    return graph
+
+
+def _resolve(module: str, known: dict[str, Path]) -> str | None:
+    """Return the module that `from a.b import c` loads: a.b.c where that is a module, else a.b."""
+    return next((name for name in (module, module.rpartition(".")[0]) if name in known), None)
+
+
+def find_circle(
+    graph: dict[str, set[str]], module: str, trail: tuple[str, ...], done: set[str]
+) -> tuple[str, ...] | None:
+    """Return a path of imports that comes back to where it began, or None."""
+    if module in trail:
+        return (*trail[trail.index(module) :], module)
+    if module in done:
+        return None
+    for target in sorted(graph.get(module, ())):
+        if circle := find_circle(graph, target, (*trail, module), done):
+            return circle
+    done.add(module)
+    return None
+
+
+def order_in_docstring(package: str, root: Path) -> dict[str, int]:
+    """Read "imports point down this list only: a, b > c; d" as ranks: a 0, b 0, c 1."""
+    init = root / LAWS[package].folder / package / "__init__.py"
+    text = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+    match = re.search(r"point down\s+this\s+list\s+only:(.*?)[.;]\s", text + " ", re.DOTALL)
+    levels = match.group(1).split(">") if match else []
+    return {name.strip(): rank for rank, level in enumerate(levels) for name in level.split(",")}
+
+
+def _head(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def copy_package(package: str, root: Path, target: Path) -> None:
+    """Copy the modules of one package to the same place under `target`."""
+    folder = Path(LAWS[package].folder) / package
+    shutil.copytree(root / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
