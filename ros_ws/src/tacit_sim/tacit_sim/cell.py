@@ -16,7 +16,7 @@ from tacit_sim.disturbance import Disturbance
 from tacit_sim.model import PAD_GROUP, TIMESTEP_S, build_mjcf, only_arm, tool_in_flange
 from tacit_sim.rendering import SceneRenderer, mujoco
 from tacit_sim.tactile import TactileCamera
-from tacit_sim.tasks import StageMachine, Task, Truth, find_task
+from tacit_sim.tasks import STAGES, StageMachine, Task, Truth, find_task
 
 HOME = (-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284)
 """Start joints [rad]: tool down, flange at (-.35, 0, .297) m."""
@@ -264,6 +264,10 @@ class Cell:
     def stage(self) -> int:
         """Return the index into `tasks.STAGES` that the part's truth shows."""
         return self._stages.index
+
+    def stage_name(self) -> str:
+        """Return the name of the present stage."""
+        return STAGES[self.stage()]
 
     def lifted(self) -> bool:
         """Tell whether the part has been raised high enough in this episode."""

@@ -73,7 +73,7 @@ def schedule(task: Task, T_world_part: FloatArray, start: Waypoint) -> list[Wayp
 
 def at_tick(waypoints: list[Waypoint], tick: int) -> FloatArray:
     """Return x, y, z, yaw, opening (5,) at `tick`; the last waypoint holds."""
-    for before, after in zip(waypoints, waypoints[1:]):
+    for before, after in zip(waypoints, waypoints[1:], strict=False):
         if tick < after.tick:
             blend = smoothstep(tick, before.tick, after.tick)
             return before.values() + blend * (after.values() - before.values())

@@ -12,6 +12,7 @@ import numpy as np
 
 from tacit.errors import RigError
 from tacit.rig import ArmSpec, CameraSpec, GripperSpec, Rig, TactileSpec
+from tacit.robot import chain_from_spec
 from tacit.transforms import FloatArray, from_rotation, from_translation, invert, rotation_from_rpy
 from tacit_sim.tasks import Task
 
@@ -126,35 +127,24 @@ def _numbers(values: Iterable[float]) -> str:
     return " ".join(repr(float(value)) for value in values)
 
 
-def joint_origins() -> list[FloatArray]:
-    """Return the fixed transforms (4, 4) before each joint of the chain, and after the last."""
-    rows = ((0.0, 0.2234, 0.0, np.pi / 2), (-np.pi / 2, 0, -0.280, 0), (0, 0, -0.225, 0))
-    rows += ((-np.pi / 2, 0.1175, 0, np.pi / 2), (0, 0.120, 0, -np.pi / 2), (0, 0.088, 0, 0))
-    return [np.eye(4)] + [
-        from_rotation(rotation_from_rpy((0, 0, theta)))
-        @ from_rotation(rotation_from_rpy((alpha, 0, 0)), (a, 0, d))
-        for theta, d, a, alpha in rows
-    ]
-
-
 def _arm(rig: Rig, name: str, arm: ArmSpec, gripper: GripperSpec) -> str:
     """Nested bodies of the arm; each carries its capsules, the last one the gripper."""
-    origins = joint_origins()
-    inner = _flange(rig, name, gripper, origins[-1])
+    chain = chain_from_spec(arm)
+    inner = _flange(rig, name, gripper, chain.end)
     for index in reversed(range(len(arm.joints))):
         joint = arm.joints[index]
         inner = f"""
-<body name="link{index + 1}" gravcomp="1" {pose_attributes(origins[index])}>
+<body name="link{index + 1}" gravcomp="1" {pose_attributes(chain.origins[index])}>
  <joint name="{joint.name}" axis="0 0 1" range="{joint.lower} {joint.upper}"
   damping="{DAMPING[index]}" armature="{ARMATURE[index]}"/>
- {_capsules(index, origins)}{inner}
+ {_capsules(index, chain.origins)}{inner}
 </body>"""
     base = pose_attributes(arm.T_world_base)
     return f"""<body name="base" {base}>
  <geom class="robot" type="cylinder" size="0.06 0.06" pos="0 0 0.06" mass="0.94"/>{inner}</body>"""
 
 
-def _capsules(index: int, origins: list[FloatArray]) -> str:
+def _capsules(index: int, origins: FloatArray) -> str:
     """Shapes of one link: URDF link frames and ours share the joint axis, so q = 0 relates them."""
     ours, urdf = np.eye(4), np.eye(4)
     for i in range(index + 1):

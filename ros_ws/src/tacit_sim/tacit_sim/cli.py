@@ -1,0 +1,141 @@
+"""`tacit simulate`: a data set of scripted demonstrations without ROS; and the expert's bench."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
+
+from tacit.rig import load_rig
+from tacit_sim.cell import Cell
+from tacit_sim.demonstrations import Demonstration, Stopwatch, demonstrate, record, seeds_done
+from tacit_sim.experts import Expert
+from tacit_sim.statistics import wilson_interval
+
+
+@dataclass(frozen=True)
+class SimulateArguments:
+    """Write scripted demonstrations of the simulated cell as episodes, faster than real time.
+
+    A second run with the same arguments goes on where the first one stopped.
+    """
+
+    out: Path
+    """Root of the data set; episodes go to <out>/<task>/."""
+    rig: str = "nova2_sim"
+    """Rig name or rig.yaml."""
+    task: str | None = None
+    """place_cube or insert_peg; the rig's own task if left out."""
+    episodes: int = 60
+    """Number of episodes in all, with those already there."""
+    seed: int = 0
+    """First seed; seeds count up."""
+    disturbance: bool = True
+    """Push the executed (not the recorded) target about, so that data show how to come back."""
+
+
+def simulate(argv: Sequence[str] | None = None) -> int:
+    """Run `tacit simulate`.
+
+    Returns:
+        0 when at least one demonstration of each ten succeeded, else 1.
+    """
+    arguments = tyro.cli(SimulateArguments, args=argv, prog="tacit simulate")
+    console = Console()
+    cell = Cell(load_rig(arguments.rig), arguments.task, disturbed=arguments.disturbance)
+    done = seeds_done(arguments.out, cell.task.name)
+    wanted = range(arguments.seed, arguments.seed + arguments.episodes)
+    seeds = [seed for seed in wanted if seed not in done]
+    if len(seeds) < len(wanted):
+        console.print(f"{len(wanted) - len(seeds)} of {len(wanted)} episodes are already there")
+    watch = Stopwatch()
+    started = time.perf_counter()
+    results = _record_all(cell, seeds, arguments.out, watch, console)
+    cell.close()
+    _report(cell, results, watch, time.perf_counter() - started, console)
+    return 0 if sum(result.success for result in results) * 10 >= len(results) else 1
+
+
+def _record_all(
+    cell: Cell, seeds: Sequence[int], root: Path, watch: Stopwatch, console: Console
+) -> list[Demonstration]:
+    """Record each seed, with a progress bar on a terminal and a line per episode elsewhere."""
+    expert = Expert(cell.rig, cell.task)
+    results = []
+    columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[last]}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(cell.task.name, total=len(seeds), last="")
+        for seed in seeds:
+            result = record(cell, expert, seed, root, watch)
+            results.append(result)
+            line = f"seed {seed}: {'success' if result.success else 'FAILURE'}, {result.error_m * 1e3:.1f} mm"
+            progress.update(bar, advance=1, last=line)
+            if not console.is_terminal:
+                console.print(f"{line}, {result.num_ticks} ticks", highlight=False)
+    return results
+
+
+def _report(
+    cell: Cell, results: Sequence[Demonstration], watch: Stopwatch, seconds: float, console: Console
+) -> None:
+    if not results:
+        return
+    ticks = sum(result.num_ticks for result in results)
+    successes = sum(result.success for result in results)
+    simulated = ticks / cell.rig.alignment.rate_hz
+    parts = ", ".join(f"{name} {1e3 * spent / ticks:.2f}" for name, spent in watch.seconds.items())
+    console.print(
+        f"{successes}/{len(results)} succeeded, {ticks} ticks in {seconds:.1f} s: "
+        f"{simulated / seconds:.1f} x real time\nms per tick: {parts}",
+        highlight=False,
+    )
+
+
+@dataclass(frozen=True)
+class ExpertArguments:
+    """Count how often the scripted expert succeeds; physics and IK only, no images."""
+
+    task: tuple[str, ...] = ("place_cube", "insert_peg")
+    """Tasks to try."""
+    rig: str = "nova2_sim"
+    """Rig name or rig.yaml."""
+    episodes: int = 100
+    """Episodes per task, with and without disturbance."""
+    seed: int = 0
+    """First seed."""
+
+
+def bench_expert(argv: Sequence[str] | None = None) -> int:
+    """Run `tacit bench expert`: success of each expert, clean and disturbed.
+
+    Returns:
+        0 when each rate is at least 95 %, else 1.
+    """
+    arguments = tyro.cli(ExpertArguments, args=argv, prog="tacit bench expert")
+    console = Console()
+    good = True
+    for task in arguments.task:
+        for disturbed in (False, True):
+            results = run_expert(arguments.rig, task, arguments.episodes, arguments.seed, disturbed)
+            successes = sum(result.success for result in results)
+            low, high = wilson_interval(successes, len(results))
+            good = good and successes >= 0.95 * len(results)
+            console.print(
+                f"{task:12} {'disturbed' if disturbed else 'clean':9} {successes}/{len(results)}  "
+                f"95 % interval {100 * low:.1f} to {100 * high:.1f} %  "
+                f"largest error {max(r.error_m for r in results) * 1e3:.1f} mm",
+                highlight=False,
+            )
+    return 0 if good else 1
+
+
+def run_expert(rig: str, task: str, episodes: int, seed: int, disturbed: bool) -> list[Demonstration]:
+    """Play `episodes` episodes of the expert without images and return their outcomes."""
+    cell = Cell(load_rig(rig), task, disturbed=disturbed)
+    expert = Expert(cell.rig, cell.task)
+    return [demonstrate(cell, expert, seed + i) for i in range(episodes)]
