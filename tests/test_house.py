@@ -16,7 +16,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tacit import __version__, cli
+from tacit import __version__, cli, doctor
 
 try:
     import tomllib
@@ -211,3 +211,9 @@ def read_text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def test_doctor_and_makefile_ask_for_the_same_debian_packages(root: Path) -> None:
+    listed = re.search(r'GL_PACKAGES="([^"]+)"', (root / ".ci/system-libs").read_text())
+    assert listed is not None
+    assert doctor.GL_INSTALL == f"sudo apt-get install -y {listed.group(1)}"

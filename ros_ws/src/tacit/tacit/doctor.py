@@ -21,7 +21,7 @@ Profile = Literal["robot", "workstation", "demo"]
 State = Literal["ok", "note", "missing"]
 
 INSTALL = "in the root of the repository: pip install -c constraints.txt -e '.[{extra}]'"
-GL_INSTALL = "sudo apt-get install -y libegl1 libgl1-mesa-dri libosmesa6"
+GL_INSTALL = "sudo apt-get install -y libegl1 libgl1 libgl1-mesa-dri"
 PYTHON_RANGE = ((3, 10), (3, 15))
 # An hour at an assumed 10 MB/s (two 640x480 JPEG cameras and two sensors).
 FREE_DISK_GIB = 40.0
