@@ -1,0 +1,19 @@
+"""Episodes on disk (`tacit-episode` 1.0): write, read, recover, check.
+
+Inside, imports point down: audit > recover, reader > writer > rows > layout > columns > schema.
+"""
+
+from tacit.episode.files import find_episodes, find_parts, move_to_trash, next_episode_path
+from tacit.episode.finish import Step
+from tacit.episode.reader import EpisodeReader
+from tacit.episode.writer import EpisodeWriter
+
+__all__ = [
+    "EpisodeReader",
+    "EpisodeWriter",
+    "Step",
+    "find_episodes",
+    "find_parts",
+    "move_to_trash",
+    "next_episode_path",
+]

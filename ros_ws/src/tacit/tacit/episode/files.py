@@ -1,0 +1,140 @@
+"""Names and places of episode files: next number, trash, scanning, and renames that never overwrite."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from tacit.errors import EpisodeError
+from tacit.rig import NAME_PATTERN
+
+PART_SUFFIX = ".part"
+TRASH_FOLDER = "trash"
+TRASH_SUFFIX = ".trashed"
+_NUMBER = re.compile(r"^episode_(\d+)\.hdf5")
+_SKIPPED_WORDS = ("features", "mirror")
+"""Derived files of ACT++ and X-Trainer trees; their own scanners skip these names too."""
+
+
+def next_episode_path(root: str | Path, task: str) -> Path:
+    """Return `<root>/<task>/episode_<n>.hdf5` with n above every existing, trashed or partial one.
+
+    Raises:
+        EpisodeError: `task` is not a plain name (letters, digits, `._-`, at most 64).
+    """
+    if not re.match(NAME_PATTERN, task) or ".." in task:
+        raise EpisodeError(
+            f"task {task!r}: expected a plain name of letters, digits, '.', '_' and '-' (at most 64), "
+            "since it becomes a folder"
+        )
+    folder = Path(root) / task
+    names = [path.name for place in (folder, folder / TRASH_FOLDER) for path in place.glob("episode_*")]
+    numbers = [int(match.group(1)) for match in map(_NUMBER.match, names) if match]
+    return folder / f"episode_{max(numbers, default=-1) + 1}.hdf5"
+
+
+def episode_number(path: str | Path) -> int:
+    """Return n of `episode_<n>.hdf5`; -1 for another name."""
+    match = _NUMBER.match(Path(path).name)
+    return int(match.group(1)) if match else -1
+
+
+def find_episodes(root: str | Path) -> list[Path]:
+    """Return the finished episodes below `root`, in order of folder and number.
+
+    Skips `.part` files, `trash/`, and names with "features" or "mirror". A file is itself.
+
+    Raises:
+        EpisodeError: `root` does not exist.
+    """
+    root = Path(root)
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise EpisodeError(f"{root}: no such file or folder; give an episode or the root of a dataset")
+    paths = [p for p in root.rglob("*.hdf5") if _counts_as_episode(p.relative_to(root))]
+    return sorted(paths, key=lambda p: (str(p.parent), episode_number(p), p.name))
+
+
+def find_parts(root: str | Path) -> list[Path]:
+    """Return the interrupted episodes (`*.hdf5.part`) below `root`."""
+    root = Path(root)
+    if root.is_file():
+        return [root]
+    return sorted(p for p in root.rglob("*.hdf5" + PART_SUFFIX) if TRASH_FOLDER not in p.parts)
+
+
+def part_path(path: Path) -> Path:
+    """Return the name an episode has while it is written."""
+    return path.with_name(path.name + PART_SUFFIX)
+
+
+def rename_new(source: Path, target: Path) -> Path:
+    """Rename `source`, never over another file: where `target` is taken, the next number is used.
+
+    The folder is synced, so the name survives a power loss.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            _link_then_unlink(source, target)
+            break
+        except FileExistsError:
+            target = _next_free(target)
+    sync_folder(target.parent)
+    return target
+
+
+def move_to_trash(path: str | Path) -> Path:
+    """Move an episode to `trash/` beside it, as `<name>.trashed`; nothing is ever deleted.
+
+    Raises:
+        EpisodeError: There is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise EpisodeError(f"{path}: no such episode to discard")
+    name = path.name.removesuffix(PART_SUFFIX) + TRASH_SUFFIX
+    return rename_new(path, path.parent / TRASH_FOLDER / name)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _counts_as_episode(relative: Path) -> bool:
+    return TRASH_FOLDER not in relative.parts and not any(word in relative.name for word in _SKIPPED_WORDS)
+
+
+def _link_then_unlink(source: Path, target: Path) -> None:
+    """Rename without replacing: a hard link fails where the name exists, a rename would not."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # file systems without hard links (exFAT, some network mounts)
+        if target.exists():
+            raise FileExistsError(target) from None
+        os.rename(source, target)
+        return
+    os.unlink(source)
+
+
+def _next_free(target: Path) -> Path:
+    """Return a free name like `target`: the next episode number, or `.1`, `.2` before the suffix."""
+    match = _NUMBER.match(target.name)
+    if target.name.endswith(TRASH_SUFFIX) or not match:
+        suffix = TRASH_SUFFIX if target.name.endswith(TRASH_SUFFIX) else target.suffix
+        stem = target.name.removesuffix(suffix)
+        candidates = (target.with_name(f"{stem}.{n}{suffix}") for n in range(1, 1_000_000))
+        return next(path for path in candidates if not path.exists())
+    number = int(match.group(1))
+    while (candidate := target.with_name(f"episode_{number}.hdf5")).exists() or part_path(candidate).exists():
+        number += 1
+    return candidate

@@ -1,0 +1,154 @@
+"""What is derived once an episode has all its ticks: steps, statistics, drops, content hash.
+
+Shared by the writer and by recovery, so a recovered file is finished like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from tacit.episode import schema
+from tacit.episode.columns import hash_rows, set_attributes
+from tacit.stream_counts import StreamCounts
+
+HASH_BLOCK = 256
+
+
+class Step(NamedTuple):
+    """One step of the task; both frames belong to it."""
+
+    name: str
+    start_frame: int
+    end_frame: int
+
+
+def segments(indices: Sequence[int] | np.ndarray, names: Sequence[str]) -> list[Step]:
+    """Return the runs of equal step index as inclusive segments.
+
+    Args:
+        indices: Index into `names` per tick (T,); anything outside is background, no segment.
+        names: Step names.
+    """
+    values = np.asarray(indices, dtype=np.int64)
+    if not len(values):
+        return []
+    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
+    ends = np.append(starts[1:], len(values)) - 1
+    runs = zip(values[starts], starts, ends, strict=True)
+    return [Step(names[v], int(s), int(e)) for v, s, e in runs if 0 <= v < len(names)]
+
+
+def write_steps(file: h5py.File) -> None:
+    """Write `/annotations/steps` from the step index of each tick, where the rig has one."""
+    if schema.STEP_INDEX not in file or schema.STEPS in file:
+        return
+    dataset = file[schema.STEP_INDEX]
+    steps = segments(dataset[:], json.loads(dataset.attrs["names"]))
+    group = file.create_group(schema.STEPS)
+    group.create_dataset("step", data=np.array([s.name for s in steps], dtype=object), dtype=schema.TEXT)
+    group.create_dataset("start_frame", data=np.array([s.start_frame for s in steps], dtype=np.int32))
+    group.create_dataset("end_frame", data=np.array([s.end_frame for s in steps], dtype=np.int32))
+
+
+def statistics(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Return mean, std, min, max, q01, q99 over the rows (each (D,) f8) and count.
+
+    Mean, std (population), min, max and count merge exactly over episodes without rereading.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    q01, q99 = np.quantile(values, [0.01, 0.99], axis=0)
+    return {
+        "mean": values.mean(axis=0),
+        "std": values.std(axis=0),
+        "min": values.min(axis=0),
+        "max": values.max(axis=0),
+        "q01": q01,
+        "q99": q99,
+        "count": np.int64(len(values)),
+    }
+
+
+def write_statistics(file: h5py.File) -> None:
+    """Write `/stats/action` and `/stats/qpos`."""
+    for feature, path in (("action", schema.ACTION), ("qpos", schema.QPOS)):
+        for name, value in statistics(file[path][:]).items():
+            file.create_dataset(f"stats/{feature}/{name}", data=value)
+
+
+def write_drops(file: h5py.File, counts: Mapping[str, StreamCounts] | None) -> None:
+    """Write `/drops/<stream>`: the counts of the aligner, else what the stored stamps show."""
+    if counts is None:
+        counts = {name: counts_of_file(file, name) for name in file["timestamps"] if name != "tick_ns"}
+    for name, count in counts.items():
+        set_attributes(file.require_group(f"drops/{name}"), count.as_dict())
+
+
+def counts_of_file(file: h5py.File, name: str) -> StreamCounts:
+    """Count a stream from the file: its native table where there is one, else its ticks."""
+    ticks = file[f"timestamps/{name}"]
+    fresh = ticks["fresh"][:].astype(bool)
+    table = file.get(f"streams/{name}")
+    if table is not None and len(table["stamp_ns"]):
+        stamps, received = table["stamp_ns"][:], table["recv_ns"][:]
+        period_ns = round(1e9 / float(table.attrs["expected_hz"]))
+    else:
+        stamps, received = ticks["stamp_ns"][:][fresh], ticks["recv_ns"][:][fresh]
+        period_ns = round(1e9 / float(file.attrs["fps"]))
+    counts = StreamCounts(period_ns)
+    for stamp_ns, recv_ns in zip(stamps.tolist(), received.tolist(), strict=True):
+        if counts.last_ns is None or stamp_ns > counts.last_ns:
+            counts.arrived(stamp_ns, recv_ns)
+    skews = ticks["stamp_ns"][:] - file[schema.TICK_NS][:]
+    for skew, is_fresh in zip(skews.tolist(), fresh.tolist(), strict=True):
+        counts.used(skew, is_fresh)
+    return counts
+
+
+def content_sha256(file: h5py.File, digests: Mapping[str, str] | None = None) -> str:
+    """Return the hash of an episode's contents.
+
+    Recipe: every dataset except `/stats` and `/drops` is hashed on its own (raw little-endian
+    bytes; encoded images and strings each preceded by their length, 8 bytes little-endian); the
+    result is the sha256 of the lines "path digest", sorted. Attributes and file layout are left
+    out, so a relabelled or repacked episode is still recognised.
+
+    Args:
+        file: The episode.
+        digests: Digests already known by path (the writer hashes rows as it writes them).
+    """
+    known = digests or {}
+    lines = [f"{path} {known.get(path) or _digest(file[path])}" for path in _hashed_paths(file)]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _hashed_paths(file: h5py.File) -> Iterable[str]:
+    """Yield dataset paths; a tactile stream counts once, at its own place and not at its link."""
+    tactile = set(file["tactile"]) if "tactile" in file else set()
+    skipped = {f"{schema.IMAGES}/{name}" for name in tactile}
+
+    def walk(group: h5py.Group, prefix: str) -> Iterable[str]:
+        for name in group:
+            path = f"{prefix}{name}"
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                yield from walk(item, path + "/")
+            elif path not in skipped and path.partition("/")[0] not in ("stats", "drops"):
+                yield path
+
+    return walk(file, "")
+
+
+def _digest(dataset: h5py.Dataset) -> str:
+    sha = hashlib.sha256()
+    if dataset.shape == ():
+        hash_rows(sha, np.asarray(dataset[()]))
+        return sha.hexdigest()
+    for start in range(0, dataset.shape[0], HASH_BLOCK):
+        hash_rows(sha, dataset[start : start + HASH_BLOCK])
+    return sha.hexdigest()

@@ -1,0 +1,284 @@
+"""Read one episode: arrays, images by tick, where touch is seen, steps; also images of ACT files.
+
+Open after fork, one reader per process (h5py handles do not survive it).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+import yaml
+
+from tacit.episode import schema
+from tacit.episode.finish import Step
+from tacit.episode.secure import open_episode
+from tacit.errors import EpisodeError, did_you_mean
+from tacit.images import decode_image
+from tacit.rig import Rig, parse_rig
+
+
+class EpisodeReader:
+    """One `tacit-episode` file; also the images, qpos and action of ALOHA and ACT++ files.
+
+    Arrays are read on first use and cached; images are read and decoded on demand.
+
+    Args:
+        path: The file.
+
+    Raises:
+        EpisodeError: Missing, cut off, hostile, of another schema or of a newer major version.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file = open_episode(path)
+        try:
+            self.is_foreign = self._check_schema()
+            self.num_ticks = int(self._dataset(schema.ACTION).shape[0])
+        except EpisodeError:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> EpisodeReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; cached arrays stay."""
+        self._file.close()
+
+    @property
+    def file(self) -> h5py.File:
+        """The open HDF5 file, for what has no accessor."""
+        return self._file
+
+    # -- what and when -------------------------------------------------------------------------
+
+    def attribute(self, name: str, default: object = "") -> object:
+        """Return a root attribute as a Python value."""
+        value = self._file.attrs.get(name, default)
+        return value.item() if isinstance(value, np.generic) else value
+
+    @property
+    def task(self) -> str:
+        """Identifier of the task."""
+        return str(self.attribute("task"))
+
+    @property
+    def instruction(self) -> str:
+        """What a person would say to have it done."""
+        return str(self.attribute("language_instruction"))
+
+    @property
+    def state(self) -> str:
+        """recording, complete, recovered or aborted."""
+        return str(self.attribute("state"))
+
+    @property
+    def success(self) -> bool | None:
+        """Whether the task was done; None when nobody said."""
+        label = int(self.attribute("success", -1))  # type: ignore[call-overload]
+        return None if label < 0 else bool(label)
+
+    @property
+    def fps(self) -> float:
+        """Nominal tick rate [Hz]; 50 for ALOHA files, which do not say."""
+        return float(self.attribute("fps", 50.0))  # type: ignore[arg-type]
+
+    @functools.cached_property
+    def rig(self) -> Rig:
+        """The rig as it was when the episode was recorded."""
+        text = self.attribute("contract_yaml")
+        if not text:
+            raise EpisodeError(f"{self.path}: holds no rig (contract_yaml); it was not recorded by tacit")
+        return parse_rig(yaml.safe_load(str(text)), f"{self.path}: contract_yaml")
+
+    @functools.cached_property
+    def tick_ns(self) -> np.ndarray:
+        """Stamps of the ticks (T,) i8 [ns]; evenly spaced at `fps` for files without stamps."""
+        if schema.TICK_NS in self._file:
+            return self._file[schema.TICK_NS][:]
+        return np.round(np.arange(self.num_ticks) * 1e9 / self.fps).astype(np.int64)
+
+    # -- body ----------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def qpos(self) -> np.ndarray:
+        """Measured state (T, S) f4, order of the rig [rad, gripper opening m]."""
+        return self._dataset(schema.QPOS)[:]
+
+    @functools.cached_property
+    def action(self) -> np.ndarray:
+        """Commanded state (T, S) f4 in force at each tick, same order and units."""
+        return self._dataset(schema.ACTION)[:]
+
+    @functools.cached_property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the elements of qpos and action."""
+        names = self._dataset(schema.QPOS).attrs.get("names")
+        return tuple(json.loads(names)) if names else tuple(f"q{i}" for i in range(self.qpos.shape[1]))
+
+    # -- images --------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras (tactile sensors apart)."""
+        group = self._file.get(schema.IMAGES)
+        names = list(group) if group is not None else []
+        return tuple(n for n in names if n not in self.tactile and "depth" not in n)
+
+    @functools.cached_property
+    def tactile(self) -> tuple[str, ...]:
+        """Names of the tactile sensors."""
+        return tuple(self._file["tactile"]) if "tactile" in self._file else ()
+
+    def image(self, camera: str, tick: int) -> np.ndarray:
+        """Return one camera image (H, W, 3) RGB uint8."""
+        return self._decode(self._image_dataset(camera, self.cameras), tick)
+
+    def touch(self, sensor: str, tick: int) -> np.ndarray:
+        """Return one tactile image (H, W, 3) RGB uint8."""
+        return self._decode(self._image_dataset(sensor, self.tactile), tick)
+
+    def image_bytes(self, stream: str, tick: int) -> np.ndarray:
+        """Return one image of a camera or sensor as stored: encoded bytes, 1-D uint8."""
+        data = self._image_dataset(stream, (*self.cameras, *self.tactile))[tick]
+        if data.ndim != 1:
+            raise EpisodeError(f"{self.path}: {stream}: stored raw, not encoded; use image()")
+        return data
+
+    def reference(self, sensor: str) -> np.ndarray | None:
+        """Return the no-contact image (H, W, 3) of a sensor, or None when none was recorded."""
+        self._known(sensor, self.tactile, "sensor")
+        path = f"tactile/{sensor}/reference"
+        return decode_image(self._file[path][0]) if path in self._file else None
+
+    # -- where touch is seen -------------------------------------------------------------------
+
+    def boxes(self, camera: str, sensor: str) -> np.ndarray:
+        """Return boxes (T, 4) f4 xyxy in pixels of the stored image, unclipped; NaN behind it."""
+        return self._pair("sensor_bbox", camera, sensor)
+
+    def corners(self, camera: str, sensor: str) -> np.ndarray:
+        """Return the sensing face in the image (T, 4, 2) f4 [px]."""
+        return self._pair("sensor_corners", camera, sensor)
+
+    def visibility(self, camera: str, sensor: str) -> np.ndarray:
+        """Return the fraction of the box inside the image (T,) f4."""
+        return self._pair("sensor_visibility", camera, sensor)
+
+    def flags(self, camera: str, sensor: str) -> np.ndarray:
+        """Return `tacit.footprint` flags (T,) u1."""
+        return self._pair("sensor_flags", camera, sensor)
+
+    def sensor_pose(self, sensor: str) -> np.ndarray:
+        """Return T_base_sensor (T, 4, 4) f8."""
+        self._known(sensor, self.tactile, "sensor")
+        return self._dataset(f"sensor_pose/{sensor}")[:]
+
+    def camera_pose(self, camera: str) -> np.ndarray:
+        """Return T_base_camera (T, 4, 4) f8; a fixed camera has the same pose at each tick."""
+        self._known(camera, self.cameras, "camera")
+        path = f"camera_pose/{camera}"
+        if path in self._file:
+            return self._file[path][:]
+        return np.broadcast_to(self._dataset(f"cameras/{camera}/T")[:], (self.num_ticks, 4, 4))
+
+    # -- steps, time and losses ----------------------------------------------------------------
+
+    @functools.cached_property
+    def steps(self) -> list[Step]:
+        """Annotated steps in order of their frames; empty when there are none."""
+        group = self._file.get(schema.STEPS)
+        if group is None:
+            return []
+        names = group["step"].asstr()[:]
+        return [
+            Step(str(name), int(start), int(end))
+            for name, start, end in zip(names, group["start_frame"][:], group["end_frame"][:], strict=True)
+        ]
+
+    def timestamps(self, stream: str) -> dict[str, np.ndarray]:
+        """Return stamp_ns, recv_ns, index (T,) i8 and fresh (T,) u1 of a stream at the ticks."""
+        streams = [name for name in self._file.get("timestamps", ()) if name != "tick_ns"]
+        self._known(stream, streams, "stream")
+        group = self._file[f"timestamps/{stream}"]
+        return {field: group[field][:] for field in ("stamp_ns", "recv_ns", "index", "fresh")}
+
+    def stream(self, name: str) -> dict[str, np.ndarray]:
+        """Return a low-dimensional stream at its native rate: stamp_ns, recv_ns and its fields."""
+        self._known(name, list(self._file.get("streams", ())), "low-dimensional stream")
+        return {field: data[:] for field, data in self._file[f"streams/{name}"].items()}
+
+    @functools.cached_property
+    def events(self) -> list[tuple[int, str, object]]:
+        """Events as (stamp_ns, kind, data)."""
+        group = self._file.get("events")
+        if group is None:
+            return []
+        texts = (group["kind"].asstr()[:], group["data"].asstr()[:])
+        return [(int(s), str(k), json.loads(d)) for s, k, d in zip(group["stamp_ns"][:], *texts, strict=True)]
+
+    @functools.cached_property
+    def drops(self) -> dict[str, dict[str, float]]:
+        """Counts per stream, see `tacit.stream_counts.StreamCounts.as_dict`."""
+        group = self._file.get("drops", {})
+        return {name: {k: v.item() for k, v in group[name].attrs.items()} for name in group}
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _check_schema(self) -> bool:
+        """Return whether the file is of the ACT family; raise when it is of neither kind."""
+        name = self._file.attrs.get("schema")
+        if name is None:
+            if schema.ACTION in self._file and schema.QPOS in self._file:
+                return True
+            raise EpisodeError(
+                f"{self.path}: no attribute `schema` and no /action with /observations/qpos: neither a "
+                "tacit episode nor an ALOHA file"
+            )
+        version = str(self._file.attrs.get("schema_version", "?"))
+        if name != schema.SCHEMA or version.split(".")[0] != schema.MAJOR:
+            raise EpisodeError(
+                f"{self.path}: schema {name} {version}, expected {schema.SCHEMA} {schema.MAJOR}.x; "
+                "read it with the tacit that wrote it"
+            )
+        return False
+
+    def _dataset(self, path: str) -> h5py.Dataset:
+        if path not in self._file:
+            raise EpisodeError(f"{self.path}: dataset /{path} is missing; run `tacit check` on the file")
+        return self._file[path]
+
+    def _image_dataset(self, name: str, valid: tuple[str, ...]) -> h5py.Dataset:
+        for path in (f"{schema.IMAGES}/{name}", f"observations/{name}"):
+            if path in self._file and (name in valid or self.is_foreign):
+                return self._file[path]
+        raise EpisodeError(f"{self.path}: no image stream {name!r}; {did_you_mean(name, valid)}")
+
+    def _decode(self, dataset: h5py.Dataset, tick: int) -> np.ndarray:
+        """Decode variable-length or zero-padded bytes; raw images are returned as they are.
+
+        Raises:
+            EpisodeError: The bytes are no image.
+        """
+        data = dataset[tick]
+        return data if data.ndim == 3 else decode_image(data)
+
+    def _pair(self, group: str, camera: str, sensor: str) -> np.ndarray:
+        self._known(camera, self.cameras, "camera")
+        self._known(sensor, self.tactile, "sensor")
+        return self._dataset(f"{group}/{camera}/{sensor}")[:]
+
+    def _known(self, name: str, valid: tuple[str, ...] | list[str], kind: str) -> None:
+        if name not in valid:
+            raise EpisodeError(f"{self.path}: no {kind} {name!r}; {did_you_mean(name, valid)}")

@@ -1,0 +1,85 @@
+"""The layout of `tacit-episode` 1.0: names, versions, and which axis each dataset grows along.
+
+Writer, reader, recovery and audit all ask here; nothing else spells these strings.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import h5py
+import numpy as np
+
+SCHEMA = "tacit-episode"
+SCHEMA_VERSION = "1.0.0"
+MAJOR = SCHEMA_VERSION.split(".")[0]
+
+RECORDING, COMPLETE, RECOVERED, ABORTED = "recording", "complete", "recovered", "aborted"
+FINAL_STATES = (COMPLETE, RECOVERED, ABORTED)
+REASONS = ("stopped", "timeout", "error", "estop")
+ABORTING_REASONS = ("error", "estop")
+SUCCESS_LABELS = (1, 0, -1)
+
+ACTION = "action"
+QPOS = "observations/qpos"
+TICK_NS = "timestamps/tick_ns"
+STEP_INDEX = "annotations/step_index"
+STEPS = "annotations/steps"
+IMAGES = "observations/images"
+BBOX_CONVENTION = "opencv pixel centres at integers"
+
+VLEN_U1 = h5py.vlen_dtype(np.uint8)
+TEXT = h5py.string_dtype()
+
+VLEN_CHUNK = 64
+STAMP_CHUNK = 512
+LOW_DIM_CHUNK = 256
+
+Axis = Literal["tick", "native", "event", "static", "derived"]
+
+_TICK_GROUPS = (
+    "action",
+    "action_sent",
+    "observations",
+    "camera_pose",
+    "sensor_pose",
+    "sensor_bbox",
+    "sensor_corners",
+    "sensor_visibility",
+    "sensor_flags",
+    "timestamps",
+)
+
+
+def axis_of(path: str) -> Axis:
+    """Return which axis the dataset or group at `path` grows along.
+
+    `tick` rows belong to ticks and are cut together; `native` and `event` tables have lengths of
+    their own; `derived` parts are rebuilt from the others; all else is `static`.
+    """
+    first, _, rest = path.strip("/").partition("/")
+    if first in _TICK_GROUPS:
+        return "tick"
+    if first == "annotations":
+        return "derived" if rest.startswith("steps") else "tick"
+    if first in ("stats", "drops"):
+        return "derived"
+    return {"streams": "native", "events": "event"}.get(first, "static")  # type: ignore[return-value]
+
+
+def is_encoded(dataset: h5py.Dataset) -> bool:
+    """Whether the elements are variable-length bytes (JPEG or PNG)."""
+    return h5py.check_vlen_dtype(dataset.dtype) == np.uint8
+
+
+def is_text(dataset: h5py.Dataset) -> bool:
+    """Whether the elements are strings."""
+    return h5py.check_string_dtype(dataset.dtype) is not None
+
+
+def image_format(data: np.ndarray) -> str:
+    """Return "jpeg" or "png" by the first bytes of an encoded image, else "unknown"."""
+    head = bytes(np.asarray(data[:4]).astype(np.uint8))
+    if head[:2] == b"\xff\xd8":
+        return "jpeg"
+    return "png" if head == b"\x89PNG" else "unknown"
