@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from tacit.errors import ConfigError, did_you_mean
 from tacit.rig import Rig
-from tacit.transforms import FloatArray, from_rotation
+from tacit.transforms import FloatArray
 from tacit_sim.disturbance import Disturbance
-from tacit_sim.model import PAD_GROUP, TIMESTEP_S, build_mjcf, only_arm, tool_in_flange
+from tacit_sim.model import PAD_GROUP, TIMESTEP_S, build_mjcf, only_arm, pose
 from tacit_sim.rendering import SceneRenderer, mujoco
 from tacit_sim.tactile import TactileCamera
-from tacit_sim.tasks import STAGES, StageMachine, Task, Truth, find_task
+from tacit_sim.tasks import LOOK_NS, STAGES, StageMachine, Task, Truth, find_task
 
 HOME = (-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284)
 """Start joints [rad]: tool down, flange at (-.35, 0, .297) m."""
@@ -24,6 +24,8 @@ HOME = (-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284)
 START_JITTER_RAD = 0.02
 START_OPENING_M = 0.06
 SETTLE_STEPS = 50
+STEP_NS = round(TIMESTEP_S * 1e9)
+UPRIGHT_COSINE = float(np.cos(np.deg2rad(15.0)))
 EPOCH_NS = 1_000_000_000
 """First stamp, and the pause between two episodes: a stamp of 0 means `unknown` in ROS."""
 
@@ -40,7 +42,6 @@ class Cell:
     def __init__(self, rig: Rig, task: str | None = None, *, disturbed: bool = False) -> None:
         self.rig = rig
         self.disturbed = disturbed
-        self._step_ns = round(TIMESTEP_S * 1e9)
         self._time_ns = 0
         self._renderers: dict[tuple[int, int], SceneRenderer] = {}
         default = rig.simulation.task if rig.simulation else "place_cube"
@@ -61,10 +62,14 @@ class Cell:
         self._finger_qpos = np.array([finger.qposadr[0] for finger in fingers])
         self._finger_dof = np.array([finger.dofadr[0] for finger in fingers])
         self._part_qpos = int(self.model.joint("part").qposadr[0])
+        self._part = int(self.model.body("part").id)
         self._part_geom = int(self.model.geom("part").id)
         self._tool = int(self.model.site("tool").id)
         self._pads = {name: int(self.model.geom(f"pad_{name}").id) for name in self.rig.tactile}
-        self._mounts = {n: s.mount.removeprefix(f"{arm_name}.") for n, s in self.rig.tactile.items()}
+        self._mounts = {
+            name: int(self.model.body(sensor.mount.removeprefix(f"{arm_name}.")).id)
+            for name, sensor in self.rig.tactile.items()
+        }
         rays = self.rig.simulation.tactile_rays if self.rig.simulation else (40, 30)
         self._touch = {
             name: TactileCamera(self.model, sensor.size_m, rays, sensor.width, sensor.height)
@@ -96,8 +101,7 @@ class Cell:
         self.data.qpos[self._qpos] = q
         self.data.qpos[self._finger_qpos] = START_OPENING_M / 2
         self._set_targets(np.append(q, START_OPENING_M))
-        for _ in range(SETTLE_STEPS):
-            mujoco.mj_step(self.model, self.data)
+        mujoco.mj_step(self.model, self.data, SETTLE_STEPS)
         self._time_ns += EPOCH_NS
         self._stages = StageMachine(self.task)
         self._disturbance = Disturbance(self.task, seed) if self.disturbed else None
@@ -145,18 +149,18 @@ class Cell:
         self.data.ctrl[-1] = target[-1] / 2
 
     def step(self, duration_ns: int) -> None:
-        """Advance simulated time by whole physics steps of 2 ms.
+        """Advance simulated time by looks of 10 ms, each five physics steps.
 
         Raises:
-            ValueError: The duration is not a whole number of steps.
+            ValueError: The duration is not a whole number of looks.
         """
-        steps, rest = divmod(duration_ns, self._step_ns)
-        if rest or steps < 1:
-            raise ValueError(f"step of {duration_ns} ns: expected a positive multiple of {self._step_ns} ns")
-        for _ in range(steps):
-            mujoco.mj_step(self.model, self.data)
-        self._time_ns += duration_ns
-        self._observe()
+        looks, rest = divmod(duration_ns, LOOK_NS)
+        if rest or looks < 1:
+            raise ValueError(f"step of {duration_ns} ns: expected a positive multiple of {LOOK_NS} ns")
+        for _ in range(looks):
+            mujoco.mj_step(self.model, self.data, LOOK_NS // STEP_NS)
+            self._time_ns += LOOK_NS
+            self._observe()
 
     def _observe(self) -> None:
         """Bring derived quantities up to the new state, then look at the truth."""
@@ -216,7 +220,7 @@ class Cell:
 
     def touch(self, sensor: str) -> NDArray[np.uint8]:
         """Return the image (H, W, 3) of a tactile sensor; exactly `reference` without contact."""
-        if not self._contacts(self._pads[sensor]):
+        if self._pads[sensor] not in self._in_contact():
             return self.reference(sensor)
         return self._touch[sensor].image(self.indentation(sensor))
 
@@ -228,38 +232,39 @@ class Cell:
         """Return the image (H, W, 3) of a sensor that touches nothing."""
         return self._touch[sensor].reference
 
-    def _contacts(self, pad: int) -> set[int]:
-        """Geoms that now press on a pad."""
+    def _in_contact(self, geom: int | None = None) -> set[int]:
+        """Geoms that touch something, or that touch `geom`."""
         pairs = self.data.contact.geom
-        rows = (pairs == pad).any(axis=1)
-        return set(pairs[rows].ravel().tolist()) - {pad}
+        if geom is not None:
+            pairs = pairs[(pairs == geom).any(axis=1)]
+        return set(pairs.ravel().tolist()) - {geom}
 
     def sensor_pose(self, sensor: str) -> FloatArray:
         """Return T_world_sensor (4, 4) of the gel plane at rest."""
-        body = self.data.body(self._mounts[sensor])
-        T_world_mount = from_rotation(body.xmat.reshape(3, 3), body.xpos)
+        body = self._mounts[sensor]
+        T_world_mount = pose(self.data.xpos[body], self.data.xmat[body])
         return T_world_mount @ self.rig.tactile[sensor].T_mount_sensor
 
     def tool_pose(self) -> FloatArray:
         """Return T_world_tool (4, 4): flange axes, origin between the gel faces."""
-        return from_rotation(self.data.site_xmat[self._tool].reshape(3, 3), self.data.site_xpos[self._tool])
+        return pose(self.data.site_xpos[self._tool], self.data.site_xmat[self._tool])
 
     def flange_pose(self) -> FloatArray:
         """Return T_world_flange (4, 4)."""
         site = self.data.site("flange")
-        return from_rotation(site.xmat.reshape(3, 3), site.xpos)
+        return pose(site.xpos, site.xmat)
 
     def object_pose(self) -> FloatArray:
         """Return T_world_part (4, 4)."""
-        body = self.data.body("part")
-        return from_rotation(body.xmat.reshape(3, 3), body.xpos)
+        return pose(self.data.xpos[self._part], self.data.xmat[self._part])
 
     def truth(self) -> Truth:
         """Return position and contacts of the part."""
-        T = self.object_pose()
-        pressed = [self._part_geom in self._contacts(pad) for pad in self._pads.values()]
-        upright = bool(T[2, 2] > np.cos(np.deg2rad(15.0)))
-        return Truth(T[:3, 3], grasped=all(pressed), touched=any(pressed), upright=upright)
+        touching = self._in_contact(self._part_geom)
+        pressed = [pad in touching for pad in self._pads.values()]
+        upright = bool(self.data.xmat[self._part, 8] > UPRIGHT_COSINE)
+        position = self.data.xpos[self._part].copy()
+        return Truth(position, grasped=all(pressed), touched=any(pressed), upright=upright)
 
     def stage(self) -> int:
         """Return the index into `tasks.STAGES` that the part's truth shows."""
@@ -276,8 +281,3 @@ class Cell:
     def success(self) -> bool:
         """Tell whether the task is done now."""
         return self._stages.success(self.truth())
-
-
-def tool_to_flange(rig: Rig, T_world_tool: FloatArray) -> FloatArray:
-    """Return T_world_flange (4, 4) that puts the tool at T_world_tool."""
-    return T_world_tool @ np.linalg.inv(tool_in_flange(rig))

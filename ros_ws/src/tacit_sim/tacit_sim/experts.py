@@ -13,7 +13,7 @@ import numpy as np
 from tacit.rig import Rig
 from tacit.transforms import FloatArray, from_rotation, rotation_from_rpy
 from tacit_sim.disturbance import smoothstep
-from tacit_sim.model import build_mjcf, only_arm
+from tacit_sim.model import build_mjcf, only_arm, pose
 from tacit_sim.rendering import mujoco
 from tacit_sim.tasks import Task
 
@@ -101,8 +101,7 @@ class ToolInverse:
         """Return T_world_tool (4, 4) at joints (6,)."""
         self._data.qpos[self._qpos] = q
         mujoco.mj_kinematics(self._model, self._data)
-        site = self._data.site(self._tool)
-        return from_rotation(site.xmat.reshape(3, 3), site.xpos)
+        return pose(self._data.site_xpos[self._tool], self._data.site_xmat[self._tool])
 
     def solve(self, T_world_tool: FloatArray, q: FloatArray, tolerance: float = 1e-6) -> FloatArray:
         """Return joints (6,) that reach the pose, starting at `q`; the nearest found after 20 steps."""
@@ -120,7 +119,8 @@ class ToolInverse:
 
 def _pose_error(T: FloatArray, T_goal: FloatArray) -> FloatArray:
     """Small twist (6,) from T to T_goal in world axes."""
-    rotation = 0.5 * sum(np.cross(T[:3, i], T_goal[:3, i]) for i in range(3))
+    R = T_goal[:3, :3] @ T[:3, :3].T
+    rotation = 0.5 * np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])
     return np.concatenate([T_goal[:3, 3] - T[:3, 3], rotation])
 
 

@@ -5,6 +5,7 @@ A task is data; the stage machine looks only at physical truth (contact, height,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,11 @@ LIFTED_M = 0.080
 CARRY_M = 0.060
 """Height gained at which lifting has become carrying."""
 
-RELEASE_TICKS = 3
-"""Ticks without touch before a part counts as let go: contact may flicker for one or two."""
+LOOK_NS = 10_000_000
+"""How often the stage machine looks at the truth."""
+
+RELEASE_LOOKS = 8
+"""Looks without touch before a part counts as let go: contact may flicker."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def find_task(name: str) -> Task:
 
 @dataclass(frozen=True)
 class Truth:
-    """What the simulator knows of the part at one tick.
+    """What the simulator knows of the part at one instant.
 
     Attributes:
         position: Centre of the part (3,) [m], world frame.
@@ -132,13 +136,13 @@ class StageMachine:
         self._task = task
         self.index = 0
         self.lifted = False
-        self._ticks_released = 0
+        self._looks_released = 0
 
     def update(self, truth: Truth) -> int:
-        """Advance by one tick and return the index into `STAGES`."""
+        """Take one look at the truth and return the index into `STAGES`."""
         raised = float(truth.position[2]) - self._task.half_height
         self.lifted = self.lifted or raised > LIFTED_M
-        self._ticks_released = 0 if truth.touched else self._ticks_released + 1
+        self._looks_released = 0 if truth.touched else self._looks_released + 1
         if self._let_go:
             self.index = 4 if self._ended_well(truth) else min(self.index, 0)
         else:
@@ -147,7 +151,7 @@ class StageMachine:
 
     @property
     def _let_go(self) -> bool:
-        return 1 <= self.index <= 3 and self._ticks_released >= RELEASE_TICKS
+        return 1 <= self.index <= 3 and self._looks_released >= RELEASE_LOOKS
 
     def _ended_well(self, truth: Truth) -> bool:
         return self.index == 3 and self.placed(truth)
@@ -175,4 +179,4 @@ class StageMachine:
 
 def distance_to_goal(task: Task, position: FloatArray) -> float:
     """Return the distance of a part at `position` (3,) from the goal in the plane [m]."""
-    return float(np.hypot(*(np.asarray(position)[:2] - task.goal_xy)))
+    return math.hypot(position[0] - task.goal_xy[0], position[1] - task.goal_xy[1])
