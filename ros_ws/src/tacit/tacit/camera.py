@@ -80,8 +80,9 @@ class Camera(ABC):
         p = np.asarray(p_camera, dtype=np.float64)
         z = p[..., 2:]
         front = z > 0
-        xy = p[..., :2] / np.where(front, z, 1.0)
-        seen = front & (np.sum(xy * xy, axis=-1, keepdims=True) < self.fold_radius**2)
+        with np.errstate(over="ignore"):  # a point a hair before the camera plane is at infinity
+            xy = p[..., :2] / np.where(front, z, 1.0)
+            seen = front & (np.sum(xy * xy, axis=-1, keepdims=True) < self.fold_radius**2)
         return np.where(seen, self._to_pixels(self.distort(np.where(seen, xy, 0.0))), np.nan)
 
     def undistort(self, pixels: ArrayLike) -> FloatArray:
@@ -222,7 +223,8 @@ def camera_from_spec(spec: CameraSpec) -> Camera:
 
 def _first_positive_root(*polynomials: np.poly1d) -> float:
     """Return the smallest positive real root of any of the polynomials, else inf."""
-    roots = np.concatenate([polynomial.roots for polynomial in polynomials])
+    # A leading coefficient of rounding size would throw the companion matrix off for all roots.
+    roots = np.concatenate([np.roots(np.where(np.abs(p.c) < 1e-14, 0.0, p.c)) for p in polynomials])
     real = roots[(np.abs(roots.imag) < 1e-9) & (roots.real > 1e-12)].real
     return float(real.min()) if real.size else float("inf")
 

@@ -130,17 +130,15 @@ class ImageTransform:
 
 
 def _resize(image: Image, width: int, height: int) -> Image:
-    """Shrink by area averaging, grow linearly; each axis on its own where they differ.
+    """Shrink by area averaging, grow linearly (cv2's default); each axis on its own where they differ.
 
     OpenCV's INTER_AREA on an axis that grows is another filter with other pixel centres, so an
     image that shrinks in one axis and grows in the other takes two steps.
     """
-    small_width, small_height = min(width, image.shape[1]), min(height, image.shape[0])
-    if (small_width, small_height) != (image.shape[1], image.shape[0]):
-        image = cv2.resize(image, (small_width, small_height), interpolation=cv2.INTER_AREA)
-    if (width, height) != (small_width, small_height):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(image, dtype=np.uint8)
+    small = min(width, image.shape[1]), min(height, image.shape[0])
+    shrunk = image if small == image.shape[1::-1] else cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    grown = shrunk if small == (width, height) else cv2.resize(shrunk, (width, height))
+    return np.ascontiguousarray(grown, dtype=np.uint8)
 
 
 def _encode(suffix: str, image_rgb: Image, options: list[int]) -> NDArray[np.uint8]:

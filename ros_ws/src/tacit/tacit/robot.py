@@ -222,7 +222,7 @@ def _limited_step(
 def _build_ets(chain: Chain, lower: FloatArray, upper: FloatArray) -> Any:
     """Return roboticstoolbox's elementary transform sequence of the chain."""
     try:
-        from roboticstoolbox import ET, ETS
+        import roboticstoolbox as rtb
     except ImportError:
         raise MissingDependencyError(
             "backend 'rtb' needs roboticstoolbox: pip install roboticstoolbox-python; "
@@ -230,6 +230,7 @@ def _build_ets(chain: Chain, lower: FloatArray, upper: FloatArray) -> Any:
         ) from None
     parts = []
     for i in range(chain.num_joints):
-        motion = ET.tz if chain.prismatic[i] else ET.Rz
-        parts += [ET.SE3(chain.origins[i]), motion(qlim=[lower[i], upper[i]])]
-    return ETS([*parts, ET.SE3(chain.end)])
+        motion = rtb.ET.tz if chain.prismatic[i] else rtb.ET.Rz
+        parts += [rtb.ET.SE3(chain.origins[i]), motion(qlim=[lower[i], upper[i]])]
+    # The package re-exports the class under the name of its module, which mypy takes for the module.
+    return rtb.ETS([*parts, rtb.ET.SE3(chain.end)])  # type: ignore[operator]

@@ -1,0 +1,284 @@
+"""Kinematics: published anchors, independent DH products, URDF, Jacobian, inverse."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.spatial.transform import Rotation
+
+from tacit.errors import RigError
+from tacit.kinematics import DH_MODELS, chain_from_dh, fk_numpy, jacobian_numpy, snap
+from tacit.rig import load_rig
+from tacit.robot import Robot
+from tacit.transforms import pose_error
+from tacit.urdf import chain_from_urdf, reduce_urdf
+
+NAMES = tuple(f"joint{i}" for i in range(1, 7))
+LIMITS = np.array([6.28, 3.14, 2.79, 6.28, 6.28, 6.28])
+joint_values = arrays(np.float64, 6, elements=st.floats(-2.7, 2.7))
+
+# Flange positions [m] that the vendor's own model gives.
+ZERO = {"nova2": (0, -0.2055, 0.8484), "nova5": (0, -0.2230, 1.0900), "cr5": (0, -0.2460, 1.0470)}
+BENT = {
+    "nova2": (-0.21068, -0.21684, 0.80292),
+    "nova5": (-0.28274, -0.24166, 1.02927),
+    "cr5": (-0.29071, -0.26348, 0.99032),
+}
+# (xyz, rpy) of the vendor's URDF files, with their own rounding of pi/2.
+URDF_ROWS = {
+    "nova2": [
+        ((0, 0, 0.2234), (0, 0, 0)),
+        ((0, 0, 0), (1.5708, 1.5708, 0)),
+        ((-0.28, 0, 0), (0, 0, 0)),
+        ((-0.22501, 0, 0.1175), (0, 0, -1.5708)),
+        ((0, -0.12, 0), (1.5708, 0, 0)),
+        ((0, 0.088004, 0), (-1.5708, 0, 0)),
+    ],
+    "nova5": [
+        ((0, 0, 0.24), (0, 0, 0)),
+        ((0, 0, 0), (-1.570803, 1.535866, 3.141593)),
+        ((-0.399756, -0.013969, 0), (0, 0, 0)),
+        ((-0.329799, -0.011524, 0.135), (0, 0, -1.535866)),
+        ((0, -0.12, 0), (1.5708, 0, 0)),
+        ((0, 0.088328, 0), (-1.5708, 0, 0)),
+    ],
+    "cr5": [
+        ((0, 0, 0.147), (0, 0, 0)),
+        ((0, 0, 0), (1.5708, 1.5708, 0)),
+        ((-0.427, -0.00034866, 0), (0, 0, 0)),
+        ((-0.357, 0.00034866, 0.141), (0, 0, -1.5708)),
+        ((0, -0.116, 0), (1.5708, 0, 0)),
+        ((0, 0.105, 0), (-1.5708, 0, 0)),
+    ],
+}
+
+
+def write_urdf(rows, axis="0 0 1", kind="revolute") -> str:
+    joints = []
+    for i, (xyz, rpy) in enumerate(rows):
+        parent = "base_link" if i == 0 else f"Link{i}"
+        joints.append(
+            f'<joint name="joint{i + 1}" type="{kind}"><parent link="{parent}"/><child link="Link{i + 1}"/>'
+            f'<origin xyz="{" ".join(map(str, xyz))}" rpy="{" ".join(map(str, rpy))}"/>'
+            f'<axis xyz="{axis}"/></joint>'
+        )
+    links = "".join(f'<link name="{n}"/>' for n in ["base_link", *(f"Link{i}" for i in range(1, 7))])
+    return f'<robot name="arm">{links}{"".join(joints)}</robot>'
+
+
+def urdf_robot(model: str) -> Robot:
+    chain = chain_from_urdf(write_urdf(URDF_ROWS[model]), "base_link", "Link6", NAMES)
+    return Robot.from_chain(chain, -LIMITS, LIMITS)
+
+
+def dh_robot(model: str, backend="numpy") -> Robot:
+    return Robot.from_chain(chain_from_dh(DH_MODELS[model], NAMES), -LIMITS, LIMITS, backend)
+
+
+def dh_product(model: str, q) -> np.ndarray:
+    """The textbook product of A matrices, written out."""
+    T = np.eye(4)
+    for row, angle in zip(DH_MODELS[model], q, strict=True):
+        ct, st_, ca, sa = (f(v) for v in (angle + row.offset, row.alpha) for f in (np.cos, np.sin))
+        T = T @ [
+            [ct, -st_ * ca, st_ * sa, row.a * ct],
+            [st_, ct * ca, -ct * sa, row.a * st_],
+            [0, sa, ca, row.d],
+            [0, 0, 0, 1],
+        ]
+    return T
+
+
+@pytest.mark.parametrize("model", DH_MODELS)
+def test_flange_stands_where_the_vendor_says(model):
+    robot = dh_robot(model)
+    at_zero, bent = robot.forward(np.zeros(6)), robot.forward([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    np.testing.assert_allclose(at_zero[:3, 3], ZERO[model], atol=1e-5)
+    np.testing.assert_allclose(at_zero[:3, :3], [[-1, 0, 0], [0, 0, -1], [0, -1, 0]], atol=1e-12)
+    np.testing.assert_allclose(bent[:3, 3], BENT[model], atol=1e-5)
+
+
+@pytest.mark.parametrize("model", DH_MODELS)
+@given(q=joint_values)
+def test_forward_is_the_product_of_dh_matrices(model, q):
+    np.testing.assert_allclose(dh_robot(model).forward(q), dh_product(model, q), atol=1e-12)
+
+
+@pytest.mark.parametrize(("model", "allowed_mm"), [("nova2", 0.02), ("nova5", 0.35), ("cr5", 0.75)])
+def test_dh_and_the_vendors_urdf_agree(model, allowed_mm):
+    Q = np.random.default_rng(0).uniform(-2.7, 2.7, (500, 6))
+    error = pose_error(dh_robot(model).forward_batch(Q), urdf_robot(model).forward_batch(Q))
+    assert error.translation.max() * 1e3 < allowed_mm
+    assert np.rad2deg(error.rotation.max()) < (1e-5 if model != "nova5" else 1e-3)
+
+
+@pytest.mark.parametrize("model", DH_MODELS)
+def test_backends_agree(model):
+    pytest.importorskip("roboticstoolbox")
+    numpy_robot, rtb = dh_robot(model), dh_robot(model, "rtb")
+    Q = np.random.default_rng(1).uniform(-2.7, 2.7, (50, 6))
+    np.testing.assert_allclose(rtb.forward_batch(Q), numpy_robot.forward_batch(Q), atol=1e-12)
+    np.testing.assert_allclose(rtb.forward(Q[0]), numpy_robot.forward(Q[0]), atol=1e-12)
+    np.testing.assert_allclose(rtb.jacobian(Q[0]), numpy_robot.jacobian(Q[0]), atol=1e-12)
+    np.testing.assert_allclose(rtb.forward_batch(Q[:1]), numpy_robot.forward_batch(Q[:1]), atol=1e-12)
+    goal = numpy_robot.forward(Q[0])
+    assert rtb.inverse(goal, Q[0] + 0.01).ok
+
+
+def test_batch_equals_one_by_one():
+    robot = dh_robot("nova2")
+    Q = np.random.default_rng(2).uniform(-2.7, 2.7, (20, 6))
+    np.testing.assert_allclose(robot.forward_batch(Q), [robot.forward(q) for q in Q], atol=1e-15)
+    assert robot.forward_batch(np.empty((0, 6))).shape == (0, 4, 4)
+
+
+@given(q=joint_values)
+def test_jacobian_is_the_finite_difference_of_forward(q):
+    robot, step = dh_robot("nova2"), 1e-6
+    J = robot.jacobian(q)
+    for i in range(6):
+        plus, minus = (robot.forward(q + sign * step * np.eye(6)[i]) for sign in (1, -1))
+        turn = (plus[:3, :3] @ minus[:3, :3].T - np.eye(3)) / (2 * step)
+        np.testing.assert_allclose(J[:3, i], (plus - minus)[:3, 3] / (2 * step), atol=1e-8)
+        np.testing.assert_allclose(J[3:, i], [turn[2, 1], turn[0, 2], turn[1, 0]], atol=1e-5)
+
+
+@settings(deadline=None)
+@given(q=joint_values, move=arrays(np.float64, 6, elements=st.floats(-0.03, 0.03)))
+def test_inverse_follows_small_moves(q, move):
+    robot = dh_robot("nova2")
+    goal = robot.forward(q + move)
+    result = robot.inverse(goal, q)
+    if np.linalg.cond(robot.jacobian(q)) > 500:
+        return  # at a singularity several joint moves give the same pose
+    assert result.ok
+    np.testing.assert_allclose(robot.forward(result.q), goal, atol=1e-6)
+
+
+def test_inverse_tracks_a_trajectory_in_small_steps():
+    robot = dh_robot("nova2")
+    q = np.array([-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284])
+    goal, largest = robot.forward(q), 0.0
+    for _ in range(100):
+        goal = goal.copy()
+        goal[:3, 3] += [0.001, 0.0005, -0.0005]
+        result = robot.inverse(goal, q)
+        assert result.ok
+        largest, q = max(largest, np.abs(result.q - q).max()), result.q
+    assert largest <= 0.02
+
+
+def test_inverse_stays_within_limits_and_says_when_it_fails():
+    robot = dh_robot("nova2")
+    unreachable = np.eye(4)
+    unreachable[:3, 3] = [2.0, 0, 0]
+    result = robot.inverse(unreachable, np.zeros(6))
+    assert not result.ok
+    assert (np.abs(result.q) <= LIMITS).all()
+    tight = Robot.from_chain(robot.chain, -np.full(6, 0.5), np.full(6, 0.5))
+    beyond = tight.inverse(robot.forward(np.full(6, 0.8)), np.zeros(6))
+    assert not beyond.ok
+    assert (np.abs(beyond.q) <= 0.5).all()
+
+
+def test_rpy_within_a_ten_thousandth_of_a_quarter_turn_is_meant_to_be_it():
+    assert snap(1.5708) == np.pi / 2
+    assert snap(-3.14159) == -np.pi
+    assert snap(1.535866) == 1.535866
+    T = fk_numpy(chain_from_urdf(write_urdf(URDF_ROWS["nova2"]), "base_link", "Link6", NAMES), np.zeros(6))
+    np.testing.assert_array_equal(np.abs(T[:3, :3]), [[1, 0, 0], [0, 0, 1], [0, 1, 0]])
+
+
+@pytest.mark.parametrize("axis", ["1 0 0", "0 1 0", "0 0 -1", "-1 0 0", "1 2 -2"])
+@pytest.mark.parametrize("kind", ["revolute", "continuous", "prismatic"])
+def test_urdf_axes_may_point_anywhere(axis, kind):
+    text = write_urdf([((0.1, 0.2, 0.3), (0, 0, 0))], axis, kind)
+    chain = chain_from_urdf(text, "base_link", "Link1", ["joint1"])
+    direction = np.array([float(a) for a in axis.split()])
+    direction /= np.linalg.norm(direction)
+    T = fk_numpy(chain, [0.7])
+    if kind == "prismatic":
+        np.testing.assert_allclose(T[:3, 3], [0.1, 0.2, 0.3] + 0.7 * direction, atol=1e-12)
+        np.testing.assert_allclose(T[:3, :3], np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(jacobian_numpy(chain, [0.7])[:, 0], [*direction, 0, 0, 0], atol=1e-12)
+    else:
+        expected = Rotation.from_rotvec(0.7 * direction).as_matrix()
+        np.testing.assert_allclose(T[:3, :3], expected, atol=1e-12)
+        np.testing.assert_allclose(T[:3, 3], [0.1, 0.2, 0.3], atol=1e-12)
+
+
+def test_fixed_joints_before_between_and_after_count():
+    text = """<robot name="r">
+      <joint name="f0" type="fixed"><parent link="world"/><child link="base"/><origin xyz="0 0 0.03"/></joint>
+      <joint name="j" type="revolute"><parent link="base"/><child link="arm"/><axis xyz="0 0 1"/></joint>
+      <joint name="f1" type="fixed"><parent link="arm"/><child link="tool"/><origin xyz="0.5 0 0"/></joint>
+    </robot>"""
+    T = fk_numpy(chain_from_urdf(text, "world", "tool", ["j"]), [np.pi / 2])
+    np.testing.assert_allclose(T[:3, 3], [0, 0.5, 0.03], atol=1e-12)
+
+
+def test_reducing_a_urdf_keeps_its_kinematics_and_is_stable():
+    text = write_urdf(URDF_ROWS["cr5"]).replace(
+        '<link name="Link1"/>',
+        '<!-- a mesh --><link name="Link1"><visual><geometry><mesh filename="package://x/y.stl"/></geometry>'
+        "</visual></link><gazebo/>",
+    )
+    reduced = reduce_urdf(text)
+    assert "mesh" not in reduced
+    assert reduce_urdf(reduced) == reduced == reduce_urdf(write_urdf(URDF_ROWS["cr5"]))
+    q = np.linspace(-1, 1, 6)
+    one, other = (fk_numpy(chain_from_urdf(t, "base_link", "Link6", NAMES), q) for t in (text, reduced))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text": "<robot"}, "not valid XML"),
+        ({"text": "<sdf/>"}, "expected <robot>"),
+        ({"base_link": "base"}, "did you mean 'base_link'"),
+        ({"tip_link": "link6"}, "did you mean 'Link"),
+        ({"base_link": "Link6", "tip_link": "base_link"}, "no path"),
+        ({"names": ["joint1", "joint2", "joint3", "joint4", "joint5", "joint7"]}, "'joint7'"),
+        ({"names": NAMES[::-1]}, "joint1, joint2"),
+        ({"text": write_urdf(URDF_ROWS["cr5"], axis="0 0 0")}, "axis is zero"),
+        ({"text": write_urdf(URDF_ROWS["cr5"], axis="0 0")}, "three numbers"),
+        ({"text": write_urdf(URDF_ROWS["cr5"], kind="floating")}, "'floating'"),
+    ],
+)
+def test_a_urdf_that_does_not_fit_is_refused_with_its_reason(change, message):
+    call = {
+        "text": write_urdf(URDF_ROWS["cr5"]),
+        "base_link": "base_link",
+        "tip_link": "Link6",
+        "names": NAMES,
+    }
+    with pytest.raises(RigError, match=message):
+        chain_from_urdf(**(call | change))
+
+
+def test_an_arm_of_a_two_armed_rig_must_be_named():
+    rig = load_rig("xtrainer")
+    with pytest.raises(RigError, match="name one of left, right"):
+        Robot.from_rig(rig)
+    with pytest.raises(RigError, match="did you mean 'left'"):
+        Robot.from_rig(rig, "lefd")
+    assert Robot.from_rig(rig, "left").num_joints == 6
+
+
+def test_the_gripper_is_not_a_joint_of_the_chain():
+    with pytest.raises(ValueError, match="without the gripper"):
+        dh_robot("nova2").forward(np.zeros(7))
+
+
+def test_importing_tacit_geometry_does_not_load_roboticstoolbox():
+    heavy = "{'roboticstoolbox', 'spatialmath', 'torch', 'rclpy', 'matplotlib'}"
+    code = f"import sys, tacit.geometry; print(sorted({heavy} & set(sys.modules)))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == "[]"
