@@ -19,6 +19,7 @@ setup(
         (f"share/{PACKAGE}/launch", sorted(glob("launch/*.launch.py"))),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},  # tells colcon to test with pytest
     zip_safe=False,
     maintainer="The tacit authors",
     maintainer_email="maintainers@tacit.invalid",

@@ -20,6 +20,7 @@ from tacit_ros import messages
 Value = NDArray[np.uint8] | NDArray[np.float64]
 Decoder = Callable[[object], Value]
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
+SCALARS = ("std_msgs/msg/Int32", "std_msgs/msg/Float32", "std_msgs/msg/Bool")
 
 
 def specs_of(rig: Rig) -> dict[str, StreamBase]:
@@ -82,20 +83,21 @@ def _check_size(found: tuple[int, ...], expected: tuple[int, int]) -> None:
 
 def _number_decoder(rig: Rig, spec: StreamSpec | CommandSpec) -> Decoder:
     names, type_name = spec.names, spec.type
-    canonical = _canonical_names(rig, spec)
+    if isinstance(spec, StreamSpec) and spec.role != "state":
+        carried = names[:1] if type_name in SCALARS else names  # a step marker is one index into its names
+        return lambda message: messages.read_named(message, type_name, carried)
+    converted = _converted_names(rig, spec)
 
     def numbers(message: object) -> Value:
         values = messages.read_named(message, type_name, names)
-        for index, name in canonical:
+        for index, name in converted:
             values[index] = to_canonical(rig, name, float(values[index]))
         return values
 
-    if isinstance(spec, StreamSpec) and spec.role != "state":
-        return lambda message: messages.read_named(message, type_name, names[:1] if _scalar(spec) else names)
     return numbers
 
 
-def _canonical_names(rig: Rig, spec: StreamSpec | CommandSpec) -> list[tuple[int, str]]:
+def _converted_names(rig: Rig, spec: StreamSpec | CommandSpec) -> list[tuple[int, str]]:
     """Return the elements whose driver unit differs from ours: the rest is left alone, at 100 Hz."""
     return [(i, name) for i, name in enumerate(spec.names) if not _is_identity(rig, name)]
 
@@ -105,11 +107,6 @@ def _is_identity(rig: Rig, name: str) -> bool:
     plain_joint = getattr(member, "sign", 1) == 1 and member.offset == 0.0
     plain_gripper = getattr(member, "raw", "linear") == "linear" and getattr(member, "scale", 1.0) == 1.0
     return plain_joint and plain_gripper
-
-
-def _scalar(spec: StreamSpec) -> bool:
-    """An Int32 step marker has many names but carries one number."""
-    return spec.type in ("std_msgs/msg/Int32", "std_msgs/msg/Float32", "std_msgs/msg/Bool")
 
 
 def image_names(rig: Rig) -> Iterator[str]:

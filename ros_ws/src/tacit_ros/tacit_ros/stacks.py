@@ -136,9 +136,7 @@ def build_stack(name: str, rig: str, options: Mapping[str, str] | None = None) -
 
 def templates(name: str, rig: Rig) -> list[NodeSpec]:
     """Return the nodes of stack `name` for `rig` with their default parameters."""
-    if name not in STACKS:
-        raise ConfigError(f"stack {name!r}; {did_you_mean(name, STACKS)}")
-    stack = STACKS[name]
+    stack = stack_spec(name)
     if rig.simulation is None and not stack.nodes:
         raise ConfigError(
             f"stack {name!r} needs a simulated rig, but rig {rig.name!r} has no `simulation` section; "
@@ -151,7 +149,7 @@ def templates(name: str, rig: Rig) -> list[NodeSpec]:
 def arguments(name: str) -> dict[str, Value]:
     """Return every option of a stack with its default: `key` where all nodes agree on the default
     and none requires it, `node.key` otherwise. For launch arguments and help texts."""
-    stack = STACKS[name]
+    stack = stack_spec(name)
     specs = [NODES[n] for n in stack.simulated + stack.nodes]
     result: dict[str, Value] = {}
     for spec in specs:
@@ -161,6 +159,17 @@ def arguments(name: str) -> dict[str, Value]:
             result[f"{spec.name}.{key}" if scoped else key] = value
     result.pop("rig", None)
     return result
+
+
+def stack_spec(name: str) -> StackSpec:
+    """Return the stack `name`.
+
+    Raises:
+        ConfigError: There is none; the message lists them.
+    """
+    if name not in STACKS:
+        raise ConfigError(f"stack {name!r}; {did_you_mean(name, STACKS)}")
+    return STACKS[name]
 
 
 def _for_simulation(spec: NodeSpec, rig: Rig) -> NodeSpec:

@@ -1,0 +1,216 @@
+"""Node `recorder`: subscriptions and services around `RecorderSession`.
+
+Services (std_srvs): ~/start ~/discard ~/redo ~/delete_last ~/mark ~/status are Trigger, ~/stop is
+SetBool (data: was the task done?). Task and instruction are read from the parameters at each start.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.utilities import get_rmw_implementation_identifier
+from std_srvs.srv import SetBool, Trigger
+
+from tacit.errors import TacitError
+from tacit.rig import load_rig
+from tacit_ros import messages
+from tacit_ros.observations import RigSubscriptions
+from tacit_ros.parameters import declare, parameter, read
+from tacit_ros.preroll import Surroundings, reasons_not_to_start
+from tacit_ros.process import run_node
+from tacit_ros.recorder import RecorderSession, SessionSettings
+
+DIAGNOSTICS_PERIOD_S = 1.0
+
+
+@dataclass(frozen=True)
+class RecorderParameters:
+    """Parameters of the node; task, instruction, operator and tolerances may change while it runs."""
+
+    rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
+    root: str = parameter("data", "Folder of the data set; episodes go to <root>/<task>/.")
+    task: str = parameter("task", "Identifier of the task: letters, digits, dot, dash, underscore.")
+    instruction: str = parameter("", "What a person would say to have the task done.")
+    operator: str = parameter("", "Who demonstrates.")
+    session: str = parameter("", "Name of this session; a random one when empty.")
+    jpeg_quality: int = parameter(90, "JPEG quality of cameras, 1..100.")
+    tactile_quality: int = parameter(95, "JPEG quality of tactile images, 1..100; 0 stores PNG.")
+    stamps: str = parameter(
+        "header", "Trust header stamps, or stamp on reception.", choices=("header", "receive")
+    )
+    rate_tolerance: float = parameter(0.1, "Accepted relative difference to the rates of the rig.")
+    min_free_gb: float = parameter(1.0, "No episode is started with less free disk than this [GB].")
+
+
+class RecorderNode(Node):
+    """The shell: turns messages into arrivals and service calls into requests."""
+
+    def __init__(self) -> None:
+        """Declare, subscribe, offer the services.
+
+        Raises:
+            TacitError: The rig or a parameter is wrong.
+        """
+        super().__init__("recorder")
+        settings = declare(self, RecorderParameters)
+        self._rig = load_rig(settings.rig)
+        self._lost_before: dict[str, int] = {}
+        self._session = RecorderSession(self._rig, _session_settings(settings), self._report)
+        self._streams = RigSubscriptions(
+            self, self._rig, self._session.receive, use_header_stamps=settings.stamps == "header"
+        )
+        for name, action in self._triggers().items():
+            self.create_service(Trigger, f"~/{name}", self._answering(action))
+        self.create_service(SetBool, "~/stop", self._stop)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+        self._say_hello()
+
+    def close(self) -> None:
+        """Finish the episode in the making and end the threads."""
+        self._session.close()
+
+    def not_ready(self) -> list[str]:
+        """Return every reason not to start an episode now."""
+        settings = read(self, RecorderParameters)
+        clock = self._streams.clock
+        around = Surroundings(
+            now_ns=clock.newest_ns if clock.simulated else time.time_ns(),
+            num_publishers=self._streams.num_publishers,
+            problems=self._streams.problems,
+            free_bytes=self._session.free_bytes(),
+            min_free_bytes=round(settings.min_free_gb * 1e9),
+            rate_tolerance=settings.rate_tolerance,
+        )
+        return reasons_not_to_start(self._rig, self._session.monitors, around)
+
+    def _triggers(self) -> dict[str, Callable[[], str]]:
+        session = self._session
+        return {
+            "start": self._start,
+            "discard": lambda: f"moved to {session.discard()}",
+            "redo": lambda: f"recording {session.redo()}",
+            "delete_last": lambda: f"moved to {session.delete_last()}",
+            "mark": lambda: f"marked tick {session.mark('mark')}",
+            "status": self._status,
+        }
+
+    def _start(self) -> str:
+        reasons = self.not_ready()
+        if reasons:
+            raise TacitError("not started:\n- " + "\n- ".join(reasons))
+        settings = read(self, RecorderParameters)
+        self._session.simulated = self._streams.clock.simulated
+        self._lost_before = dict(self._streams.lost)
+        return f"recording {self._session.start(settings.task, settings.instruction)}"
+
+    def _stop(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        def finish() -> str:
+            self._count_lost()
+            return f"saved {self._session.stop(bool(request.data))}"
+
+        return self._answer(finish, response)
+
+    def _status(self) -> str:
+        reasons = self.not_ready()
+        status = self._session.status() | {
+            "ready": not reasons,
+            "not_ready": reasons,
+            "rejected": dict(self._streams.rejected),
+            "problems": self._streams.problems,
+            "interrupted": [str(path) for path in self._session.interrupted()],
+        }
+        return json.dumps(status)
+
+    def _answering(self, action: Callable[[], str]) -> Callable:
+        def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            return self._answer(action, response)
+
+        return answer
+
+    def _answer(self, action: Callable[[], str], response: Trigger.Response) -> Trigger.Response:
+        """Fill a response with what `action` returns, or with why it failed."""
+        try:
+            response.message, response.success = action(), True
+        except (TacitError, OSError) as error:
+            response.message, response.success = str(error), False
+            self.get_logger().error(response.message)
+        return response
+
+    def _count_lost(self) -> None:
+        lost = {name: n - self._lost_before.get(name, 0) for name, n in self._streams.lost.items()}
+        self._session.report_lost(lost)
+
+    def _publish_diagnostics(self) -> None:
+        self._count_lost()
+        recording = self._session.is_recording
+        summary = messages.Status("recorder", "ok", "recording" if recording else "idle")
+        self._diagnostics.publish(messages.diagnostics([summary, *self._stream_statuses()], time.time_ns()))
+
+    def _stream_statuses(self) -> list[messages.Status]:
+        statuses = []
+        for name, monitor in self._session.monitors.items():
+            problem = self._streams.problems.get(name, "")
+            slow = monitor.received > 0 and abs(monitor.hz / monitor.rate_hz - 1) > 0.2
+            level = "error" if problem else "stale" if not monitor.received else "warn" if slow else "ok"
+            values = {
+                "hz": round(monitor.hz, 2),
+                "expected_hz": monitor.rate_hz,
+                "received": monitor.received,
+            }
+            values |= {"rejected": self._streams.rejected[name], "lost": self._streams.lost[name]}
+            statuses.append(messages.Status(f"recorder: {name}", level, problem, values))
+        return statuses
+
+    def _report(self, level: Literal["info", "warn", "error"], text: str) -> None:
+        logger = self.get_logger()
+        {"info": logger.info, "warn": logger.warning, "error": logger.error}[level](text)
+
+    def _say_hello(self) -> None:
+        self.get_logger().info(f"rig {self._rig.name}: call ~/start, or `tacit record start`")
+        for path in self._session.interrupted():
+            self.get_logger().warning(f"{path} was interrupted; get it back with `tacit recover {path}`")
+
+
+def _session_settings(settings: RecorderParameters) -> SessionSettings:
+    return SessionSettings(
+        root=Path(settings.root).expanduser(),
+        jpeg_quality=settings.jpeg_quality,
+        tactile_quality=settings.tactile_quality,
+        operator=settings.operator,
+        session=settings.session,
+        metadata={
+            "host": platform.node(),
+            "ros_distro": os.environ.get("ROS_DISTRO", f"rclpy {_version('rclpy', 'ros-rclpy')}"),
+            "rmw": get_rmw_implementation_identifier(),
+        },
+    )
+
+
+def _version(*names: str) -> str:
+    """Version of the first of `names` that is installed as a Python distribution."""
+    for name in names:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node until a signal comes; returns the exit code."""
+    return run_node(RecorderNode, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
