@@ -14,6 +14,7 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},  # tells colcon to test with pytest
     zip_safe=False,
     maintainer="The tacit authors",
     maintainer_email="maintainers@tacit.invalid",

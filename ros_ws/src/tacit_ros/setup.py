@@ -6,7 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = "tacit_ros"
-NODES = [Path(script).name for script in sorted(glob("scripts/*"))]
+# `colcon build --symlink-install` runs a link to this file in a folder without scripts/.
+NODES = sorted(script.name for script in (Path(__file__).resolve().parent / "scripts").iterdir())
 
 setup(
     name=PACKAGE,

@@ -1,12 +1,12 @@
 """colcon's way in; `pip install -e .` at the root of the repository is the other one."""
 
-from glob import glob
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 PACKAGE = "tacit_sim"
-NODES = [Path(script).name for script in sorted(glob("scripts/*"))]
+# `colcon build --symlink-install` runs a link to this file in a folder without scripts/.
+NODES = sorted(script.name for script in (Path(__file__).resolve().parent / "scripts").iterdir())
 
 setup(
     name=PACKAGE,
@@ -18,6 +18,7 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},  # tells colcon to test with pytest
     zip_safe=False,
     maintainer="The tacit authors",
     maintainer_email="maintainers@tacit.invalid",
