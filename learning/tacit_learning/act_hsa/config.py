@@ -1,0 +1,93 @@
+"""Configuration of ACT-HSA. Keys and their relation to the flags of the original notes: README."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from tacit.config import Config
+from tacit_learning.data.augment import AugmentConfig
+from tacit_learning.data.episodes import DataConfig
+from tacit_learning.engine.config import TrainConfig
+from tacit_learning.layers.backbone import ConvSpec
+
+
+class ModelConfig(Config):
+    """Structure of the policy network; the defaults are ACT's.
+
+    `backbone`: conv | folder | hub id | random:<name>. `touch_backbone`: the same, or `shared` (one
+    network for cameras and touch). `latent_dim: 0` leaves out the CVAE.
+    """
+
+    backbone: str = "microsoft/resnet-18"
+    conv: ConvSpec = ConvSpec()
+    touch_backbone: str = "conv"
+    touch_conv: ConvSpec = ConvSpec(channels=(16, 32, 32), strides=(2, 2, 2))
+    freeze_batch_norm: bool = True
+    dim: int = 512
+    heads: int = 8
+    feedforward: int = 3200
+    num_encoder_layers: int = 4
+    num_decoder_layers: int = 1
+    num_latent_layers: int = 4
+    latent_dim: int = 32
+    chunk_size: int = 45
+    dropout: float = 0.1
+    norm: Literal["pre", "post"] = "post"
+    camera_embedding: bool = False
+
+
+class LossConfig(Config):
+    """Weights of the ACT terms."""
+
+    kl_weight: float = 10.0
+    l1_over: Literal["valid", "all"] = "valid"
+
+
+class HsaConfig(Config):
+    """Alignment of touch with the image region of the sensor; weight 0 switches it off.
+
+    `source`: tokens that enter the policy encoder (`backbone`) or leave its layer `layer`
+    (`policy`). `negatives`: other samples (`batch`), tokens of the same image outside the box
+    dilated by one token (`tokens`). Two frames of one episode within `time_gap` ticks, or both
+    without contact, are never negatives of each other.
+    """
+
+    weight: float = 0.0
+    tp_weight: float = 0.5
+    temperature: float = 0.07
+    source: Literal["backbone", "policy"] = "backbone"
+    layer: int = 0
+    feature_dim: int = 256
+    negatives: tuple[Literal["batch", "tokens"], ...] = ("batch", "tokens")
+    num_tokens: int = 64
+    time_gap: int = 20
+    dilate: float = 0.1
+    contact_threshold: float = 1.0
+    warmup_steps: int = 0
+    cameras: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _has_negatives(self) -> HsaConfig:
+        if self.weight > 0 and not self.negatives:
+            raise ValueError("hsa.negatives is empty: the loss would be 0; name batch, tokens or both")
+        return self
+
+
+class ActHsaConfig(Config):
+    """Everything that defines one training run of ACT-HSA."""
+
+    kind: Literal["act_hsa"] = "act_hsa"
+    data: DataConfig
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    hsa: HsaConfig = HsaConfig()
+    train: TrainConfig
+
+    @model_validator(mode="after")
+    def _layer_exists(self) -> ActHsaConfig:
+        if not 0 <= self.hsa.layer < self.model.num_encoder_layers:
+            raise ValueError(f"hsa.layer {self.hsa.layer}: expected 0..{self.model.num_encoder_layers - 1}")
+        return self

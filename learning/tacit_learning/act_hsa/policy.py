@@ -1,0 +1,164 @@
+"""The ACT-HSA policy: canonical units and uint8 images in, losses or canonical chunks out.
+
+Normalisation, background subtraction and their constants live here, as buffers, so that training,
+evaluation and the exported graph share them. Legend: B batch, N cameras, S sensors, K chunk,
+A action.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tacit_learning.act_hsa.config import ActHsaConfig
+from tacit_learning.act_hsa.model import ActModel, ModelOutput, ModelSizes
+from tacit_learning.act_hsa.touch_alignment import TouchAlignment, view_pairs
+from tacit_learning.data import keys
+from tacit_learning.data.episodes import View
+from tacit_learning.data.statistics import Statistics
+from tacit_learning.data.windows import Batch
+from tacit_learning.layers.backbone import BackboneIdentity
+from tacit_learning.losses.act import kl_divergence, masked_l1
+from tacit.rig import Rig
+
+Identities = tuple[BackboneIdentity, BackboneIdentity]
+TOUCH_ZERO = 0.5  # a gel without contact becomes mid grey, so that pretrained backbones see an image
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy needs beside its configuration: the rig, its streams and the statistics."""
+
+    rig: Rig
+    view: View
+    statistics: Statistics
+    references: Tensor | None = None  # (S, h, w, 3) u1; None: they come with the weights
+
+    @property
+    def sizes(self) -> ModelSizes:
+        """Sizes of the network."""
+        cameras, sensors = self.view.cameras, self.view.sensors
+        first = next(iter(cameras.values()))
+        touch = next(iter(sensors.values()), None)
+        return ModelSizes(
+            action_dim=len(self.rig.state_names),
+            num_cameras=len(cameras),
+            num_sensors=len(sensors),
+            image_size=(first.height, first.width),
+            touch_size=(touch.height, touch.width) if touch else (32, 32),
+        )
+
+
+class ActHsaPolicy(nn.Module):
+    """ACT with touch, trained with L1 + KL + HSA.
+
+    Args:
+        config: The run.
+        spec: Rig, streams, statistics.
+        identities: Backbones of a checkpoint.
+    """
+
+    state_mean: Tensor
+    state_std: Tensor
+    action_mean: Tensor
+    action_std: Tensor
+    references: Tensor
+
+    def __init__(self, config: ActHsaConfig, spec: PolicySpec, identities: Identities | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.gripper_indices = spec.rig.gripper_indices
+        sizes = spec.sizes
+        self.model = ActModel(config.model, sizes, identities)
+        self.alignment: TouchAlignment | None = None
+        if config.hsa.weight > 0:
+            cameras, sensors = list(spec.view.cameras), list(spec.view.sensors)
+            self.alignment = TouchAlignment(
+                config.hsa,
+                config.model.dim,
+                view_pairs(spec.rig, cameras, sensors, config.hsa.cameras),
+                spec.rig.gripper_indices,
+                sizes.image_size,
+                self.model.image_grid,
+            )
+        for name in ("state_mean", "state_std", "action_mean", "action_std"):
+            self.register_buffer(name, torch.tensor(getattr(spec.statistics, name), dtype=torch.float32))
+        blank = torch.zeros(sizes.num_sensors, *sizes.touch_size, 3, dtype=torch.uint8)
+        self.register_buffer("references", blank if spec.references is None else spec.references)
+
+    def forward(self, batch: Batch, step: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute L1 + kl_weight KL + hsa_weight (HSA_w + tp_weight HSA_tp).
+
+        Args:
+            batch: See `tacit_learning.data.keys`.
+            step: Optimiser step, for the warm-up of the HSA weight; None: full weight.
+
+        Returns:
+            Scalar loss, and detached scalars: loss, l1, kl and those of the alignment.
+        """
+        config = self.config
+        state, output, contact = self._run(batch)
+        target = self.normalize_action(batch[keys.ACTION])
+        l1 = masked_l1(output.chunk, target, batch[keys.ACTION_IS_PAD], config.loss.l1_over)
+        loss = l1
+        metrics = {"l1": l1.detach()}
+        if output.mu is not None and output.logvar is not None:
+            kl = kl_divergence(output.mu, output.logvar)
+            loss = loss + config.loss.kl_weight * kl
+            metrics["kl"] = kl.detach()
+        if self.alignment is not None:
+            hsa, alignment_metrics = self.alignment(output, batch, state, contact)
+            loss = loss + self._hsa_weight(step) * hsa
+            metrics |= alignment_metrics
+        return loss, {"loss": loss.detach(), **metrics}
+
+    def predict(self, state: Tensor, images: Tensor, touch: Tensor) -> Tensor:
+        """Return the chunk for z = 0: what the robot does.
+
+        Args:
+            state: Canonical units (B, A).
+            images: RGB (B, N, H, W, 3) u1.
+            touch: RGB (B, S, h, w, 3) u1.
+
+        Returns:
+            Actions (B, K, A) in canonical units.
+        """
+        touch_input, _ = self.prepare_touch(touch)
+        output = self.model(self.normalize_state(state), prepare_images(images), touch_input)
+        return output.chunk * self.action_std + self.action_mean
+
+    def prepare_touch(self, touch: Tensor) -> tuple[Tensor, Tensor]:
+        """Subtract the no-contact reference.
+
+        Returns:
+            0.5 + difference / 255 (B, S, 3, h, w), and the mean absolute difference (B, S).
+        """
+        difference = touch.float() - self.references.float()
+        return TOUCH_ZERO + difference.movedim(-1, 2) / 255, difference.abs().mean((-3, -2, -1))
+
+    def normalize_state(self, state: Tensor) -> Tensor:
+        """Map canonical units to zero mean and unit deviation (B, A)."""
+        return (state - self.state_mean) / self.state_std
+
+    def normalize_action(self, action: Tensor) -> Tensor:
+        """Map canonical units to zero mean and unit deviation (B, K, A)."""
+        return (action - self.action_mean) / self.action_std
+
+    def _run(self, batch: Batch) -> tuple[Tensor, ModelOutput, Tensor]:
+        state = self.normalize_state(batch[keys.STATE])
+        touch, contact = self.prepare_touch(batch[keys.TOUCH])
+        action = self.normalize_action(batch[keys.ACTION])
+        images = prepare_images(batch[keys.IMAGES])
+        return state, self.model(state, images, touch, action, batch[keys.ACTION_IS_PAD]), contact
+
+    def _hsa_weight(self, step: int | None) -> float:
+        warmup = self.config.hsa.warmup_steps
+        share = 1.0 if step is None or not warmup else min(1.0, (step + 1) / warmup)
+        return self.config.hsa.weight * share
+
+
+def prepare_images(images: Tensor) -> Tensor:
+    """Map RGB bytes (B, N, H, W, 3) to 0..1 floats (B, N, 3, H, W)."""
+    return images.movedim(-1, 2).float() / 255

@@ -1,0 +1,169 @@
+"""Train ACT-HSA from episodes; load a trained policy back from its checkpoint."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+import tacit
+from tacit.config import parse, to_yaml
+from tacit.rig import Rig, canonical_hash, parse_rig
+from tacit_learning.act_hsa.config import ActHsaConfig
+from tacit_learning.act_hsa.evaluate import evaluate
+from tacit_learning.act_hsa.policy import ActHsaPolicy, Identities, PolicySpec
+from tacit_learning.data.augment import augment
+from tacit_learning.data.episodes import EpisodeTable, find_training_episodes, load_table, make_view
+from tacit_learning.data.episodes import split_episodes
+from tacit_learning.data.statistics import Statistics, compute_statistics
+from tacit_learning.data.windows import Batch, ChunkWindows, StepSampler, fixed_batches, make_loader
+from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
+from tacit_learning.engine.loop import Job, Result, fit
+from tacit_learning.engine.seeding import seed_everything, step_generator
+from tacit_learning.engine.tracking import Reporter
+from tacit_learning.layers.backbone import BackboneIdentity
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Training and validation frames; validation is None with a single episode."""
+
+    train: EpisodeTable
+    validation: EpisodeTable | None
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """A policy in evaluation mode and everything known about it."""
+
+    policy: ActHsaPolicy
+    config: ActHsaConfig
+    spec: PolicySpec
+    fps: float
+    provenance: dict[str, object]
+
+
+def train(config: ActHsaConfig, reporter: Reporter) -> Result:
+    """Train a policy as `config` says and leave its checkpoints in `train.output`."""
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    paths = find_training_episodes(config.data)
+    chosen, held_out = split_episodes(paths, config.data.train_ratio, config.data.split_seed)
+    reporter.message(f"reading {len(chosen)} training and {len(held_out)} validation episodes")
+    tables = Tables(load_table(chosen, config.data), load_table(held_out, config.data) if held_out else None)
+    return train_on_tables(config, tables, reporter)
+
+
+def train_on_tables(config: ActHsaConfig, tables: Tables, reporter: Reporter) -> Result:
+    """Train on tables that are already read; see `train`."""
+    seed_everything(config.train.seed)
+    spec = make_spec(tables.train)
+    policy = ActHsaPolicy(config, spec)
+    num_weights = sum(p.numel() for p in policy.parameters())
+    reporter.message(f"{len(tables.train)} frames, {num_weights / 1e6:.2f} M weights")
+    job = Job(
+        module=policy,
+        batches=lambda first, rank, world: _batches(config, tables.train, first, rank, world),
+        validate=lambda module, device: _validate(config, tables.validation, module, device),
+        texts=_texts(config, spec, policy, tables),
+        transform=lambda batch, number, rank: augment(
+            batch, config.augment, step_generator(config.train.seed, number, rank)
+        ),
+        best_metric="l1_z0",
+    )
+    return fit(job, config.train, reporter)
+
+
+def make_spec(table: EpisodeTable) -> PolicySpec:
+    """Compute the statistics of the training split and gather what a policy needs."""
+    rig = table.rig
+    statistics = compute_statistics(rig.state_names, rig.gripper_indices, table.state, table.action)
+    return PolicySpec(rig, table.view, statistics, torch.from_numpy(table.references))
+
+
+def load_policy(folder: str | Path) -> TrainedPolicy:
+    """Rebuild a trained policy from a checkpoint or run folder, without network or weight files.
+
+    Raises:
+        ConfigError: No checkpoint there, or it is of another model.
+    """
+    return policy_from(load_checkpoint(folder))
+
+
+def policy_from(checkpoint: Checkpoint) -> TrainedPolicy:
+    """Rebuild the policy of a loaded checkpoint."""
+    texts, source = checkpoint.texts, str(checkpoint.folder)
+    config = parse(ActHsaConfig, yaml.safe_load(texts["config.yaml"]), f"{source}/config.yaml")
+    rig = parse_rig(yaml.safe_load(texts["rig.yaml"]), f"{source}/rig.yaml")
+    statistics = parse(Statistics, json.loads(texts["statistics.json"]), f"{source}/statistics.json")
+    about = json.loads(texts["about.json"])
+    camera, touch = (parse(BackboneIdentity, item, source) for item in about["backbones"])
+    spec = PolicySpec(rig, make_view(rig, config.data), statistics)
+    policy = ActHsaPolicy(config, spec, (camera, touch))
+    policy.load_state_dict(dict(checkpoint.weights))
+    provenance = {k: about[k] for k in ("git", "dataset_sha256", "num_episodes", "tacit_version")}
+    provenance |= {"step": checkpoint.position.step, "metrics": dict(checkpoint.metrics)}
+    return TrainedPolicy(policy.eval(), config, spec, float(about["fps"]), provenance)
+
+
+def dataset_sha256(table: EpisodeTable) -> str:
+    """Return a hash of what was trained on: names, states and actions of every episode."""
+    rows = [
+        [episode.path.name, episode.state.tobytes().hex(), episode.action.tobytes().hex()]
+        for episode in table.episodes
+    ]
+    return canonical_hash(rows)
+
+
+def git_commit() -> str:
+    """Return the commit of this code, with `-dirty` where files differ; "unknown" outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _texts(config: ActHsaConfig, spec: PolicySpec, policy: ActHsaPolicy, tables: Tables) -> dict[str, str]:
+    identities: Identities = policy.model.identities()
+    about = {
+        "kind": config.kind,
+        "fps": tables.train.fps,
+        "backbones": [identity.model_dump(mode="json") for identity in identities],
+        "dataset_sha256": dataset_sha256(tables.train),
+        "num_episodes": len(tables.train.episodes),
+        "train_episodes": [episode.path.name for episode in tables.train.episodes],
+        "git": git_commit(),
+        "tacit_version": tacit.__version__,
+    }
+    return {
+        "config.yaml": to_yaml(config),
+        "rig.yaml": spec.rig.to_yaml(),
+        "statistics.json": spec.statistics.model_dump_json(indent=1),
+        "about.json": json.dumps(about, indent=1),
+    }
+
+
+def _batches(config: ActHsaConfig, table: EpisodeTable, first: int, rank: int, world: int) -> Iterator[Batch]:
+    windows = ChunkWindows(table, config.model.chunk_size, config.data.action_offset)
+    sampler = StepSampler(len(windows), config.train.batch_size, config.train.seed, first, rank, world)
+    return iter(make_loader(windows, sampler, config.data.num_workers))
+
+
+def _validate(
+    config: ActHsaConfig, table: EpisodeTable | None, module: nn.Module, device: torch.device
+) -> dict[str, float]:
+    if table is None:
+        return {}
+    windows = ChunkWindows(table, config.model.chunk_size, config.data.action_offset)
+    batches = fixed_batches(windows, config.train.batch_size, config.train.validate_batches)
+    return evaluate(module, batches, device)

@@ -1,0 +1,1 @@
+"""Training data: episodes as rows, windows of them as batches, augmentation, statistics."""

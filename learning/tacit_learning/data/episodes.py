@@ -1,0 +1,324 @@
+"""Episodes as one table of frames: low-dimensional rows in memory, images cached or read on demand.
+
+Every resize goes through `tacit.images.ImageTransform`, which moves pixels and boxes together.
+Legend: T frames of all episodes, N cameras, S sensors, A state and action width.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tacit.config import Config
+from tacit.episode import EpisodeReader, find_episodes
+from tacit.errors import EpisodeError, did_you_mean
+from tacit.footprint import valid_for_alignment
+from tacit.images import ImageTransform
+from tacit.rig import Rig
+from tacit_learning.layers.pooling import PIXEL_CENTRE
+
+ResizeMode = Literal["squash", "letterbox"]
+
+
+class DataConfig(Config):
+    """Which episodes, which streams of them, in which size.
+
+    `cameras` and `sensors` default to all of the rig; `cache: ram` decodes every image once.
+    """
+
+    datasets: tuple[str, ...]
+    train_ratio: float = 0.9
+    split_seed: int = 0
+    only_success: bool = True
+    cameras: tuple[str, ...] | None = None
+    sensors: tuple[str, ...] | None = None
+    image_height: int = 240
+    image_width: int = 320
+    touch_height: int = 60
+    touch_width: int = 80
+    resize: ResizeMode = "squash"
+    cache: Literal["ram", "none"] = "none"
+    num_workers: int = 0
+    action_offset: int = 0
+
+
+@dataclass(frozen=True)
+class View:
+    """What a model reads: names and input transforms of cameras and touch sensors."""
+
+    cameras: dict[str, ImageTransform]
+    sensors: dict[str, ImageTransform]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """The low-dimensional part of one episode and where it came from."""
+
+    path: Path
+    state: np.ndarray  # (t, A) f4
+    action: np.ndarray  # (t, A) f4
+    boxes: np.ndarray  # (t, N, S, 4) f4, edges in pixels of the policy image
+    box_valid: np.ndarray  # (t, N, S) bool
+    visibility: np.ndarray  # (t, N, S) f4
+    progress: np.ndarray | None  # (t,) f4 video progress, where steps are annotated
+    fps: float
+
+    @property
+    def num_ticks(self) -> int:
+        """Number of frames."""
+        return len(self.state)
+
+
+ImageSource = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+
+
+class EpisodeTable:
+    """Frames of several episodes under one running row number.
+
+    Args:
+        episodes: In order.
+        rig: The rig all of them were recorded with.
+        view: What to read of every frame.
+        references: No-contact touch images (S, h, w, 3) u1.
+        images: Returns ((N, H, W, 3), (S, h, w, 3)) u1 of (episode index, frame).
+    """
+
+    def __init__(
+        self,
+        episodes: Sequence[Episode],
+        rig: Rig,
+        view: View,
+        references: np.ndarray,
+        images: ImageSource,
+    ) -> None:
+        self.episodes = list(episodes)
+        self.rig = rig
+        self.view = view
+        self.references = references
+        self._images = images
+        lengths = np.array([episode.num_ticks for episode in self.episodes])
+        self.starts = np.concatenate([[0], np.cumsum(lengths)])
+        self.episode_of = np.repeat(np.arange(len(lengths)), lengths)
+        self.state = np.concatenate([episode.state for episode in self.episodes])
+        self.action = np.concatenate([episode.action for episode in self.episodes])
+        self.boxes = np.concatenate([episode.boxes for episode in self.episodes])
+        self.box_valid = np.concatenate([episode.box_valid for episode in self.episodes])
+        self.visibility = np.concatenate([episode.visibility for episode in self.episodes])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @property
+    def fps(self) -> float:
+        """Tick rate of the first episode [Hz]."""
+        return self.episodes[0].fps
+
+    def images(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return camera (B, N, H, W, 3) and touch images (B, S, h, w, 3) u1 of `rows`."""
+        pairs = [self._images(int(e), int(r - self.starts[e])) for r in rows for e in [self.episode_of[r]]]
+        return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
+
+
+def split_episodes(paths: Sequence[Path], train_ratio: float, seed: int) -> tuple[list[Path], list[Path]]:
+    """Split episodes into (train, validation) by seed; validation has at least one if there are two."""
+    order = np.random.default_rng(seed).permutation(len(paths))
+    count = round(len(paths) * train_ratio)
+    count = min(max(count, 1), max(len(paths) - 1, 1))
+    chosen = set(order[:count].tolist())
+    train = [path for i, path in enumerate(paths) if i in chosen]
+    return train, [path for i, path in enumerate(paths) if i not in chosen]
+
+
+def find_training_episodes(config: DataConfig) -> list[Path]:
+    """List the episodes of all data sets; failures are left out when `only_success`.
+
+    Raises:
+        EpisodeError: A data set holds no usable episode.
+    """
+    found: list[Path] = []
+    for root in config.datasets:
+        paths = [path for path in find_episodes(root) if not config.only_success or _succeeded(path)]
+        if not paths:
+            raise EpisodeError(f"data.datasets: {root}: no {'successful ' * config.only_success}episode there")
+        found += paths
+    return found
+
+
+def load_table(paths: Sequence[Path], config: DataConfig) -> EpisodeTable:
+    """Read the low-dimensional part of `paths` and prepare their images.
+
+    Raises:
+        EpisodeError: Another rig or rate in between, an unknown camera, a sensor without reference.
+    """
+    if not paths:
+        raise EpisodeError("no episode to load")
+    with EpisodeReader(paths[0]) as first:
+        rig, fps, view = first.rig, first.fps, make_view(first.rig, config)
+    episodes, references = [], []
+    for path in paths:
+        with EpisodeReader(path) as reader:
+            _check_same(reader, path, rig, fps)
+            episodes.append(_read(reader, path, view))
+            references.append(_references(reader, path, view))
+    mean = np.stack(references).astype(np.float32).mean(0)
+    source: ImageSource = ReaderImages([e.path for e in episodes], view)
+    if config.cache == "ram":
+        source = cache_images(source, [e.num_ticks for e in episodes])
+    return EpisodeTable(episodes, rig, view, np.rint(mean).astype(np.uint8), source)
+
+
+def make_view(rig: Rig, config: DataConfig) -> View:
+    """Choose streams and build their transforms.
+
+    Raises:
+        EpisodeError: The rig has no such camera or sensor.
+    """
+    cameras = _choose(config.cameras, rig.cameras, "data.cameras")
+    sensors = _choose(config.sensors, rig.tactile, "data.sensors")
+    image, touch = (config.image_height, config.image_width), (config.touch_height, config.touch_width)
+    return View(
+        {name: _transform(rig.cameras[name], image, config.resize) for name in cameras},
+        {name: _transform(rig.tactile[name], touch, "squash") for name in sensors},
+    )
+
+
+class ReaderImages:
+    """Images read from the files, with handles opened once per process (never across a fork)."""
+
+    def __init__(self, paths: Sequence[Path], view: View) -> None:
+        self._paths = list(paths)
+        self._view = view
+        self._handles: dict[int, EpisodeReader] = {}
+        self._pid = os.getpid()
+
+    def __call__(self, episode: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return camera (N, H, W, 3) and touch images (S, h, w, 3) of one frame."""
+        reader = self._reader(episode)
+        view = self._view
+        cameras = [transform.image(reader.image(name, frame)) for name, transform in view.cameras.items()]
+        touch = [transform.image(reader.touch(name, frame)) for name, transform in view.sensors.items()]
+        return np.stack(cameras), _stack_touch(touch)
+
+    def _reader(self, episode: int) -> EpisodeReader:
+        if self._pid != os.getpid():
+            self._handles, self._pid = {}, os.getpid()
+        if episode not in self._handles:
+            self._handles[episode] = EpisodeReader(self._paths[episode]).__enter__()
+        return self._handles[episode]
+
+    def close(self) -> None:
+        """Close all handles of this process."""
+        for reader in self._handles.values():
+            reader.__exit__(None, None, None)
+        self._handles = {}
+
+
+class CachedImages:
+    """Images held in memory, one array per episode."""
+
+    def __init__(self, cameras: list[np.ndarray], touch: list[np.ndarray]) -> None:
+        self._cameras = cameras
+        self._touch = touch
+
+    def __call__(self, episode: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return camera (N, H, W, 3) and touch images (S, h, w, 3) of one frame."""
+        return self._cameras[episode][frame], self._touch[episode][frame]
+
+
+def cache_images(source: ReaderImages, lengths: Sequence[int], threads: int = 2) -> CachedImages:
+    """Decode and resize every image once; decoding releases the interpreter lock."""
+
+    def load(episode: int) -> tuple[np.ndarray, np.ndarray]:
+        frames = [source(episode, frame) for frame in range(lengths[episode])]
+        return np.stack([f[0] for f in frames]), np.stack([f[1] for f in frames])
+
+    with ThreadPoolExecutor(threads) as pool:
+        loaded = list(pool.map(load, range(len(lengths))))
+    source.close()
+    return CachedImages([item[0] for item in loaded], [item[1] for item in loaded])
+
+
+def _read(reader: EpisodeReader, path: Path, view: View) -> Episode:
+    boxes, valid, visibility = _boxes(reader, view)
+    return Episode(
+        path=path,
+        state=np.asarray(reader.qpos, np.float32),
+        action=np.asarray(reader.action, np.float32),
+        boxes=boxes,
+        box_valid=valid,
+        visibility=visibility,
+        progress=_progress(reader),
+        fps=float(reader.fps),
+    )
+
+
+def _boxes(reader: EpisodeReader, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return boxes in the policy image, where they may be used, and visibility; (t, N, S, ...)."""
+    shape = (reader.num_ticks, len(view.cameras), len(view.sensors))
+    boxes = np.full((*shape, 4), np.nan, np.float32)
+    valid = np.zeros(shape, bool)
+    visibility = np.zeros(shape, np.float32)
+    for n, (camera, transform) in enumerate(view.cameras.items()):
+        for s, sensor in enumerate(view.sensors):
+            stored = np.asarray(reader.boxes(camera, sensor))
+            corners, flags = reader.corners(camera, sensor), reader.flags(camera, sensor)
+            visibility[:, n, s] = reader.visibility(camera, sensor)
+            boxes[:, n, s] = transform.boxes(stored) + PIXEL_CENTRE
+            size = (transform.source_width, transform.source_height)
+            valid[:, n, s] = valid_for_alignment(stored, corners, visibility[:, n, s], flags, *size)
+    return boxes, valid, visibility
+
+
+def _progress(reader: EpisodeReader) -> np.ndarray | None:
+    from tacit.episode import video_progress
+
+    steps = reader.steps
+    return np.asarray(video_progress(steps, reader.num_ticks), np.float32) if steps else None
+
+
+def _references(reader: EpisodeReader, path: Path, view: View) -> np.ndarray:
+    images = []
+    for name, transform in view.sensors.items():
+        reference = reader.reference(name)
+        if reference is None:
+            raise EpisodeError(
+                f"{path}: tactile/{name}: no no-contact reference; record one, or leave the sensor out "
+                "with data.sensors"
+            )
+        images.append(transform.image(reference))
+    return _stack_touch(images)
+
+
+def _stack_touch(images: list[np.ndarray]) -> np.ndarray:
+    return np.stack(images) if images else np.zeros((0, 1, 1, 3), np.uint8)
+
+
+def _check_same(reader: EpisodeReader, path: Path, rig: Rig, fps: float) -> None:
+    if reader.rig.calibration_id != rig.calibration_id or reader.rig.state_names != rig.state_names:
+        raise EpisodeError(f"{path}: recorded with another rig or calibration than the first episode")
+    if abs(reader.fps - fps) > 0.05 * fps:
+        raise EpisodeError(f"{path}: {reader.fps:.2f} ticks per second, the first episode has {fps:.2f}")
+    if reader.num_ticks < 2:
+        raise EpisodeError(f"{path}: {reader.num_ticks} ticks, expected at least 2; move it to trash/")
+
+
+def _succeeded(path: Path) -> bool:
+    with EpisodeReader(path) as reader:
+        return bool(reader.success)
+
+
+def _choose(wanted: tuple[str, ...] | None, available: Sequence[str], key: str) -> tuple[str, ...]:
+    for name in wanted or ():
+        if name not in available:
+            raise EpisodeError(f"{key}: no stream {name!r}; {did_you_mean(name, available)}")
+    return tuple(available) if wanted is None else wanted
+
+
+def _transform(spec: object, size: tuple[int, int], mode: ResizeMode) -> ImageTransform:
+    return ImageTransform(spec.height, spec.width, size[0], size[1], mode)  # type: ignore[attr-defined]

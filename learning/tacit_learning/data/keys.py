@@ -1,0 +1,12 @@
+"""Keys of a training batch. Legend: B batch, N cameras, S sensors, K chunk, A action."""
+
+STATE = "observation.state"  # (B, A) f4, canonical units
+IMAGES = "observation.images"  # (B, N, H, W, 3) u1 RGB, policy input size
+TOUCH = "observation.touch"  # (B, S, h, w, 3) u1 RGB
+BOXES = "observation.boxes"  # (B, N, S, 4) f4, edges in pixels of the policy image; NaN unknown
+BOX_VALID = "observation.box_valid"  # (B, N, S) bool, usable for alignment
+VISIBILITY = "observation.visibility"  # (B, N, S) f4 in 0..1
+ACTION = "action"  # (B, K, A) f4, canonical units
+ACTION_IS_PAD = "action_is_pad"  # (B, K) bool, True beyond the end of the episode
+EPISODE = "episode_index"  # (B,) i8
+FRAME = "frame_index"  # (B,) i8

@@ -1,0 +1,129 @@
+"""Windows of a table: the observation at t and the chunk of actions from t on, as batches.
+
+Draws are a pure function of (seed, position), so a resumed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tacit_learning.data import keys
+from tacit_learning.data.episodes import EpisodeTable
+
+Batch = dict[str, Tensor]
+
+
+class ChunkWindows(Dataset):
+    """Every frame of a table as the start of a chunk of K actions.
+
+    Args:
+        table: The frames.
+        chunk_size: K.
+        action_offset: First action of the chunk relative to the observation (0: same tick).
+    """
+
+    def __init__(self, table: EpisodeTable, chunk_size: int, action_offset: int = 0) -> None:
+        self.table = table
+        self.chunk_size = chunk_size
+        self.action_offset = action_offset
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, row: int) -> Batch:
+        """Return the window of one row without batch axis."""
+        return {key: value[0] for key, value in self.__getitems__([row]).items()}
+
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        """Return a batch of windows; keys and shapes in `tacit_learning.data.keys`."""
+        table, index = self.table, np.asarray(rows)
+        images, touch = table.images(rows)
+        action, is_pad = self.chunks(index)
+        episode = table.episode_of[index]
+        arrays = {
+            keys.STATE: table.state[index],
+            keys.IMAGES: images,
+            keys.TOUCH: touch,
+            keys.BOXES: table.boxes[index],
+            keys.BOX_VALID: table.box_valid[index],
+            keys.VISIBILITY: table.visibility[index],
+            keys.ACTION: action,
+            keys.ACTION_IS_PAD: is_pad,
+            keys.EPISODE: episode,
+            keys.FRAME: index - table.starts[episode],
+        }
+        return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in arrays.items()}
+
+    def chunks(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return actions (B, K, A), the last one repeated past the end, and is_pad (B, K)."""
+        table = self.table
+        end = table.starts[table.episode_of[rows] + 1]
+        wanted = rows[:, None] + self.action_offset + np.arange(self.chunk_size)
+        is_pad = wanted >= end[:, None]
+        return table.action[np.minimum(wanted, end[:, None] - 1)], is_pad
+
+
+class StepSampler:
+    """Rows of every batch from a start on, without end: shuffled passes over all rows.
+
+    Args:
+        num_rows: Rows to draw from.
+        batch_size: Rows per batch and process.
+        seed: Seed of the shuffles.
+        start: Number of batches already used by each process.
+        rank: This process.
+        world: Number of processes.
+    """
+
+    def __init__(
+        self, num_rows: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        self.num_rows = num_rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.start = start
+        self.rank = rank
+        self.world = world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step = self.start
+        shuffles: dict[int, np.ndarray] = {}
+        while True:
+            first = (step * self.world + self.rank) * self.batch_size
+            positions = np.arange(first, first + self.batch_size)
+            passes = positions // self.num_rows
+            shuffles = {int(p): shuffles.get(int(p), self._shuffle(int(p))) for p in np.unique(passes)}
+            yield [int(shuffles[int(p)][i % self.num_rows]) for p, i in zip(passes, positions, strict=True)]
+            step += 1
+
+    def _shuffle(self, number: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, number]).permutation(self.num_rows)
+
+
+def make_loader(windows: ChunkWindows, sampler: StepSampler, num_workers: int) -> DataLoader:
+    """Return a loader of whole batches; workers open their own files."""
+    return DataLoader(
+        windows,
+        batch_sampler=sampler,  # type: ignore[arg-type]
+        collate_fn=_identity,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def fixed_batches(windows: ChunkWindows, batch_size: int, limit: int) -> Iterator[Batch]:
+    """Yield at most `limit` batches of evenly spread rows: the same ones at every validation."""
+    count = min(len(windows), batch_size * limit)
+    rows = np.unique(np.linspace(0, len(windows) - 1, count).round().astype(int))
+    for start in range(0, len(rows), batch_size):
+        yield windows.__getitems__(rows[start : start + batch_size].tolist())
+
+
+def _identity(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,1 @@
+"""Engine: the training loop, checkpoints, tracking and seeds, shared by all models."""

@@ -1,0 +1,45 @@
+"""Seeds and the state of all random number generators, without pickle."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def rng_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the generators' states: tensors (torch) and JSON values (Python, numpy)."""
+    tensors = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors |= {f"cuda.{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+    version, internal, gauss = random.getstate()
+    name, values, position, has_gauss, cached = np.random.get_state()
+    numpy_state = [str(name), np.asarray(values).tolist(), int(position), int(has_gauss), float(cached)]
+    return tensors, {"python": [version, list(internal), gauss], "numpy": numpy_state}
+
+
+def set_rng_state(tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    """Restore what `rng_state` returned; CUDA states only where that many devices exist."""
+    torch.set_rng_state(tensors["torch"])
+    for i in range(torch.cuda.device_count()):
+        if f"cuda.{i}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"cuda.{i}"], i)
+    version, internal, gauss = values["python"]
+    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(tuple(values["numpy"]))
+
+
+def step_generator(seed: int, *position: int) -> torch.Generator:
+    """Return a CPU generator that depends only on the seed and a position (step, rank, ...)."""
+    mixed = np.random.SeedSequence([seed, *position]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(mixed) % 2**63)

@@ -1,0 +1,244 @@
+"""From a checkpoint to one ONNX file: images and canonical units in, canonical units out.
+
+Normalisation, background subtraction and weights are inside the graph; the manifest and a golden
+sample travel in its metadata (`tacit.bundle`). The graph is compared with torch before it is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from tacit.bundle import PolicyBundle, golden_inputs, run_graph, save_bundle
+from tacit.errors import BundleError
+from tacit.images import ImageTransform
+from tacit.manifest import ImageInput, Manifest
+from tacit_learning.act_hsa.policy import ActHsaPolicy, PolicySpec
+from tacit_learning.act_hsa.train import TrainedPolicy, policy_from
+from tacit_learning.alignment.progress_head import ProgressModel
+from tacit_learning.alignment.train import TrainedProgress, progress_from
+from tacit_learning.engine.checkpoint import load_checkpoint
+
+OPSET = 20
+PARITY_TOLERANCE = 1e-5
+PARITY_SAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written bundle and its largest difference from torch on random inputs."""
+
+    path: Path
+    bundle: PolicyBundle
+    max_difference: float
+
+
+class PolicyGraph(nn.Module):
+    """The inference interface of a policy: one input per stream, the chunk for z = 0."""
+
+    def __init__(self, policy: ActHsaPolicy, num_cameras: int) -> None:
+        super().__init__()
+        self.policy = policy
+        self.num_cameras = num_cameras
+
+    def forward(self, state: Tensor, *images: Tensor) -> Tensor:
+        """Map state (1, A) and images (1, H, W, 3) u1, cameras then touch, to a chunk (1, K, A)."""
+        cameras, touch = images[: self.num_cameras], images[self.num_cameras :]
+        return self.policy.predict(state, torch.stack(cameras, 1), _stack(touch, state))
+
+
+class ProgressGraph(nn.Module):
+    """The inference interface of a progress model: one frame and explicit memory."""
+
+    def __init__(self, model: ProgressModel, num_cameras: int) -> None:
+        super().__init__()
+        self.model = model
+        self.num_cameras = num_cameras
+
+    def forward(
+        self, state: Tensor, hidden: Tensor, elapsed: Tensor, *images: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return progress (1, 1), done (1, 1) in 0..1 and the new memory (1, H)."""
+        cameras, touch = images[: self.num_cameras], images[self.num_cameras :]
+        return self.model.step(state, torch.stack(cameras, 1), _stack(touch, state), hidden, elapsed)
+
+
+def export_checkpoint(folder: str | Path, out: str | Path) -> Exported:
+    """Write the bundle of a checkpoint or run folder, whatever its kind.
+
+    Raises:
+        ConfigError: No checkpoint there.
+        BundleError: The graph differs from torch by more than 1e-5.
+    """
+    checkpoint = load_checkpoint(folder)
+    if "encoder.json" in checkpoint.texts:
+        return export_progress(progress_from(checkpoint), out)
+    return export_policy(policy_from(checkpoint), out)
+
+
+def export_policy(trained: TrainedPolicy, out: str | Path) -> Exported:
+    """Write an `act_hsa` bundle."""
+    spec = trained.spec
+    graph = PolicyGraph(trained.policy, len(spec.view.cameras)).eval()
+    manifest = make_manifest(
+        spec, trained.fps, trained.provenance, kind="act_hsa", chunk_size=trained.config.model.chunk_size
+    )
+    names = ["state", *_image_names(spec)]
+    return _export(graph, manifest, names, ["chunk"], Path(out))
+
+
+def export_progress(trained: TrainedProgress, out: str | Path) -> Exported:
+    """Write a `progress` bundle."""
+    spec = trained.spec
+    graph = ProgressGraph(trained.model, len(spec.view.cameras)).eval()
+    manifest = make_manifest(
+        spec, trained.fps, trained.provenance, kind="progress", hidden_size=trained.model.hidden_size
+    )
+    names = ["state", "hidden", "elapsed", *_image_names(spec)]
+    return _export(graph, manifest, names, ["progress", "done", "hidden_out"], Path(out))
+
+
+def make_manifest(
+    spec: PolicySpec,
+    fps: float,
+    provenance: dict[str, object],
+    *,
+    kind: str,
+    chunk_size: int = 0,
+    hidden_size: int = 0,
+) -> Manifest:
+    """Fill in a manifest; golden rows and hashes come with `tacit.bundle.save_bundle`."""
+    rig, statistics = spec.rig, spec.statistics
+    acts = kind == "act_hsa"
+    return Manifest(
+        kind=kind,  # type: ignore[arg-type]
+        rig_name=rig.name,
+        rig_id=rig.rig_id,
+        calibration_id=rig.calibration_id,
+        calibration=rig.calibration,
+        state_names=rig.state_names,
+        action_names=rig.state_names if acts else (),
+        cameras={name: _image_input(t) for name, t in spec.view.cameras.items()},
+        touch={name: _image_input(t) for name, t in spec.view.sensors.items()},
+        chunk_size=chunk_size,
+        hidden_size=hidden_size,
+        rate_hz=fps,
+        action_space="joint_position" if acts else "none",
+        state_min=statistics.state_min,
+        state_max=statistics.state_max,
+        train=provenance,
+    )
+
+
+def to_onnx(
+    graph: nn.Module, inputs: Sequence[Tensor], names: Sequence[str], outputs: Sequence[str]
+) -> bytes:
+    """Export with the dynamo exporter into one file's bytes, without source paths in its nodes."""
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            graph,
+            tuple(inputs),
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            input_names=list(names),
+            output_names=list(outputs),
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    strip(model)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Remove stack traces, module names and documentation, which hold paths of this machine."""
+    del model.metadata_props[:]
+    model.doc_string = ""
+    for holder in (model.graph, *model.functions):
+        del holder.metadata_props[:]
+        holder.doc_string = ""
+        values = [*holder.node, *holder.value_info]
+        if isinstance(holder, onnx.GraphProto):
+            values += [*holder.input, *holder.output, *holder.initializer]
+        for value in values:
+            del value.metadata_props[:]
+            value.doc_string = ""
+
+
+def parity(graph: nn.Module, model_bytes: bytes, manifest: Manifest, names: Sequence[str]) -> float:
+    """Return the largest difference between torch and onnxruntime on random inputs."""
+    worst = 0.0
+    for seed in range(PARITY_SAMPLES):
+        sample = manifest.model_copy(
+            update={"golden": manifest.golden.model_copy(update={"seed": 1000 + seed})}
+        )
+        inputs = golden_inputs(sample)
+        outputs = list(run_graph(model_bytes, inputs, manifest).values())
+        with torch.no_grad():
+            expected = graph(*(torch.from_numpy(inputs[name]) for name in names))
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        differences = [np.abs(a - b.numpy()).max() for a, b in zip(outputs, expected, strict=True)]
+        worst = max(worst, float(max(differences)))
+    return worst
+
+
+def _export(
+    graph: nn.Module, manifest: Manifest, names: list[str], outputs: list[str], out: Path
+) -> Exported:
+    tensors = [torch.from_numpy(golden_inputs(manifest)[name]) for name in names]
+    model_bytes = to_onnx(graph, tensors, names, outputs)
+    difference = parity(graph, model_bytes, manifest, names)
+    if not difference <= PARITY_TOLERANCE:
+        raise BundleError(
+            f"{out}: the graph differs from torch by {difference:.1e}, allowed {PARITY_TOLERANCE:.0e}; "
+            "this is a defect of the export, please report it with your configuration"
+        )
+    manifest = manifest.model_copy(update={"train": {**manifest.train, "export_difference": difference}})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return Exported(out, save_bundle(out, model_bytes, manifest), difference)
+
+
+def _image_names(spec: PolicySpec) -> list[str]:
+    return [f"image.{name}" for name in spec.view.cameras] + [f"touch.{name}" for name in spec.view.sensors]
+
+
+def _image_input(transform: ImageTransform) -> ImageInput:
+    return ImageInput(
+        height=transform.height,
+        width=transform.width,
+        source_height=transform.source_height,
+        source_width=transform.source_width,
+        mode=transform.mode,
+    )
+
+
+def _stack(touch: Sequence[Tensor], state: Tensor) -> Tensor:
+    """Stack touch images to (1, S, h, w, 3); S may be 0."""
+    if touch:
+        return torch.stack(list(touch), 1)
+    return torch.zeros(len(state), 0, 32, 32, 3, dtype=torch.uint8)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's own messages from the user."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,1 @@
+"""Layers: positions, the transformer of ACT, pooling inside boxes, vision backbones."""

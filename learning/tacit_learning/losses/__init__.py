@@ -1,0 +1,1 @@
+"""Losses: pure functions of tensors, each tested against an independent formula."""

@@ -1,0 +1,99 @@
+"""Tiny episodes in memory: a world in which camera, touch and state decide the action."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tacit.images import ImageTransform
+from tacit.rig import Rig, load_rig
+from tacit_learning.act_hsa.config import ActHsaConfig
+from tacit_learning.data.episodes import CachedImages, Episode, EpisodeTable, View
+
+IMAGE, TOUCH = (32, 32), (16, 16)
+
+
+def tiny_rig() -> Rig:
+    """Return the simulated rig."""
+    return load_rig("nova2_sim")
+
+
+def tiny_view(rig: Rig) -> View:
+    """Return transforms of both cameras and both fingers to tiny sizes."""
+    cameras = {n: ImageTransform(c.height, c.width, *IMAGE) for n, c in rig.cameras.items()}
+    sensors = {n: ImageTransform(t.height, t.width, *TOUCH) for n, t in rig.tactile.items()}
+    return View(cameras, sensors)
+
+
+def tiny_table(num_episodes: int = 3, length: int = 30, seed: int = 0) -> EpisodeTable:
+    """Return random episodes with boxes inside the images and steady progress."""
+    rig, rng = tiny_rig(), np.random.default_rng(seed)
+    view = tiny_view(rig)
+    episodes, cameras, touch = [], [], []
+    for number in range(num_episodes):
+        state = np.cumsum(rng.normal(size=(length, 7)) * 0.02, 0).astype(np.float32)
+        corner = rng.uniform(0, 16, size=(length, 2, 2, 2))
+        boxes = np.concatenate([corner, corner + rng.uniform(6, 12, size=corner.shape)], -1)
+        episodes.append(
+            Episode(
+                path=Path(f"episode_{number}.hdf5"),
+                state=state,
+                action=(state + rng.normal(size=(length, 7)) * 0.05).astype(np.float32),
+                boxes=boxes.astype(np.float32),
+                box_valid=np.ones((length, 2, 2), bool),
+                visibility=np.ones((length, 2, 2), np.float32),
+                progress=np.linspace(1 / length, 1, length, dtype=np.float32),
+                fps=25.0,
+            )
+        )
+        cameras.append(rng.integers(0, 256, (length, 2, *IMAGE, 3), dtype=np.uint8))
+        touch.append(rng.integers(0, 256, (length, 2, *TOUCH, 3), dtype=np.uint8))
+    references = np.full((2, *TOUCH, 3), 128, np.uint8)
+    return EpisodeTable(episodes, rig, view, references, CachedImages(cameras, touch))
+
+
+def tiny_config(output: Path, **changes: object) -> ActHsaConfig:
+    """Return a small ACT-HSA configuration; `changes` are `section__key=value`."""
+    data: dict = {
+        "data": {
+            "datasets": ["unused"],
+            "image_height": 32,
+            "image_width": 32,
+            "touch_height": 16,
+            "touch_width": 16,
+        },
+        "model": {
+            "backbone": "conv",
+            "conv": {"channels": [8, 16], "strides": [4, 2], "norm": "group"},
+            "touch_conv": {"channels": [8, 16], "strides": [2, 2], "norm": "group"},
+            "dim": 32,
+            "heads": 2,
+            "feedforward": 64,
+            "num_encoder_layers": 2,
+            "num_latent_layers": 1,
+            "latent_dim": 4,
+            "chunk_size": 5,
+            "dropout": 0.0,
+            "norm": "pre",
+            "camera_embedding": True,
+        },
+        "hsa": {"weight": 0.5, "feature_dim": 16, "num_tokens": 4, "time_gap": 2},
+        "train": {
+            "output": str(output),
+            "steps": 4,
+            "batch_size": 6,
+            "lr": 1e-3,
+            "clip_norm": 1.0,
+            "ema_decay": 0.9,
+            "device": "cpu",
+            "log_every": 1,
+            "validate_every": None,
+            "save_every": None,
+            "threads": 1,
+        },
+    }
+    for key, value in changes.items():
+        section, name = key.split("__")
+        data[section][name] = value
+    return ActHsaConfig.model_validate(data)
