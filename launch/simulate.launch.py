@@ -1,0 +1,12 @@
+"""The simulated cell alone, with its scripted expert.
+
+ros2 launch tacit_ros simulate.launch.py rig:=nova2_sim seed:=1
+"""
+
+from launch import LaunchDescription
+from tacit_ros.launching import describe_launch
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the `simulate` stack of `tacit_ros.stacks`."""
+    return describe_launch("simulate")

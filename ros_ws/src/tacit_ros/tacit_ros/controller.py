@@ -1,0 +1,153 @@
+"""What the robot is told at each control tick, by state, chunks and limits. Pure but for one lock.
+
+The command thread calls `step`, the inference thread `add` and `fail`, services the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.player import ChunkPlayer
+from tacit.rig import Rig
+from tacit.safety import Fault, MotionLimiter, check_tracking
+from tacit.transforms import FloatArray
+from tacit_ros.policy_state import Answer, PolicyMachine, State
+
+TRACKING_TICKS = 5
+"""Ticks in a row that a joint may be far from its command: 0.2 s at 25 Hz."""
+
+
+class Controller:
+    """Turns chunks into limited commands, and faults into braking.
+
+    Args:
+        rig: Limits and order of the command vector (S,).
+        player: Plays the chunks.
+        dt: Control period [s].
+        dry_run: Commands are not sent: the robot need not follow them.
+    """
+
+    def __init__(self, rig: Rig, player: ChunkPlayer, dt: float, dry_run: bool = False) -> None:
+        self._rig, self._player = rig, player
+        self.limiter = MotionLimiter.from_rig(rig, dt)
+        self._machine = PolicyMachine()
+        self._lock = threading.RLock()
+        self._dry_run = dry_run
+        self._far_ticks = 0
+        self._commanded = False
+        self._approaching = True
+
+    @property
+    def state(self) -> State:
+        """The present state."""
+        return self._machine.state
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why it holds; None while idle or running."""
+        return self._machine.fault
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether commands go to the shadow topic only."""
+        return self._dry_run
+
+    @property
+    def disagreement(self) -> float:
+        """Largest difference of the last chunk from the one before, where they met [rad, m]."""
+        return self._player.disagreement
+
+    def __str__(self) -> str:
+        return str(self._machine)
+
+    def start(self, measured: FloatArray | None, fault: Fault | None) -> Answer:
+        """Run from the measured state (S,); refused on any input fault, or far from the last command."""
+        with self._lock:
+            if fault is not None or measured is None:
+                return Answer(False, f"input is not ready: {fault or 'no joint state yet'}")
+            if self.state == "HOLD" and self._commanded and not self._dry_run:
+                limit = self._rig.safety.tracking_error
+                far = check_tracking(self._rig.state_names, self.limiter.position, measured, limit)
+                if far is not None:
+                    return Answer(False, f"{far}; the robot was moved while holding, call ~/reset first")
+            answer = self._machine.start()
+            if answer.success:
+                self.limiter.seed(measured)
+                self._player.reset()
+                self._far_ticks, self._commanded, self._approaching = 0, False, True
+            return answer
+
+    def hold(self) -> Answer:
+        """Brake and hold on request."""
+        return self.fail(Fault("requested", "hold was called"))
+
+    def fail(self, fault: Fault) -> Answer:
+        """Brake and hold for a fault."""
+        with self._lock:
+            return self._machine.hold(fault)
+
+    def estop(self) -> Answer:
+        """Brake and latch."""
+        with self._lock:
+            return self._machine.estop()
+
+    def reset(self) -> Answer:
+        """Back to idle; the last command is forgotten."""
+        with self._lock:
+            if self.state != "RUNNING" and not self.limiter.is_at_rest:
+                return Answer(False, "still braking; try again")
+            answer = self._machine.reset()
+            self._commanded = self._commanded and not answer.success
+            return answer
+
+    def set_dry_run(self, value: bool) -> Answer:
+        """Switch between the shadow and the command topics; never in motion."""
+        with self._lock:
+            if self.state == "RUNNING" or not self.limiter.is_at_rest:
+                return Answer(False, f"{self.state}; call ~/hold first")
+            self._dry_run, self._commanded = value, False
+            return Answer(True, "dry run" if value else "live: commands reach the robot")
+
+    def add(self, chunk: NDArray[np.floating], stamp_ns: int) -> None:
+        """Take a checked chunk (K, S) in rig order; ignored unless running."""
+        with self._lock:
+            if self.state == "RUNNING":
+                self._player.add(chunk, stamp_ns)
+
+    def rows_left(self, now_ns: int) -> int:
+        """Return how many rows of the chunks in force are left."""
+        with self._lock:
+            return self._player.rows_left(now_ns)
+
+    def step(self, now_ns: int, measured: FloatArray | None) -> FloatArray | None:
+        """Return the command (S,) of this control tick, or None: nothing to publish.
+
+        While running that is the limited target. After a fault it brakes, then gives nothing: a
+        position-controlled arm stays at its last command.
+        """
+        with self._lock:
+            if self.state == "RUNNING":
+                target = self._player.command(now_ns)
+                if target is not None:
+                    return self._follow(target, measured)
+                if not self._commanded:
+                    return None
+                self.fail(Fault("chunk_exhausted", "no new chunk came before the last one ended"))
+            return None if self.limiter.is_at_rest else self.limiter.brake()
+
+    def _follow(self, target: FloatArray, measured: FloatArray | None) -> FloatArray:
+        fault = None
+        if measured is not None and self._commanded and not self._dry_run:
+            limit = self._rig.safety.tracking_error
+            fault = check_tracking(self._rig.state_names, self.limiter.position, measured, limit)
+        self._far_ticks = self._far_ticks + 1 if fault else 0
+        if fault is not None and self._far_ticks >= TRACKING_TICKS:
+            self.fail(fault)
+            return self.limiter.brake()
+        one_step = self.limiter.velocity * self.limiter.dt
+        self._approaching &= bool((np.abs(target - self.limiter.position) > one_step).any())
+        self._commanded = True
+        return self.limiter.step(target, approach=self._approaching)

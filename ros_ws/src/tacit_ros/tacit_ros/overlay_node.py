@@ -1,0 +1,92 @@
+"""Node `overlay`: every camera with the boxes of the tactile sensors drawn in, live.
+
+Publishes /overlay/<camera>/image (sensor_msgs/Image) and, per sensor, the visible box as
+/overlay/<camera>/<sensor> (sensor_msgs/RegionOfInterest; empty while it is not in the image).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import Image, RegionOfInterest
+
+from tacit.geometry import RigGeometry
+from tacit.rig import load_rig
+from tacit_ros import messages, qos
+from tacit_ros.observations import RigSubscriptions, Value, as_rgb
+from tacit_ros.overlay import draw
+from tacit_ros.parameters import declare, parameter
+from tacit_ros.process import run_node
+
+IMAGE_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class OverlayParameters:
+    """Parameters of the node."""
+
+    rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
+    rate_hz: float = parameter(10.0, "At most so many pictures per camera and second of stamps.")
+
+
+class OverlayNode(Node):
+    """Draws on the newest image with the newest joint values: a view, not a measurement."""
+
+    def __init__(self) -> None:
+        """Subscribe to cameras and states.
+
+        Raises:
+            TacitError: The rig or a parameter is wrong.
+        """
+        super().__init__("overlay")
+        settings = declare(self, OverlayParameters)
+        self._rig = load_rig(settings.rig)
+        self._geometry = RigGeometry(self._rig)
+        self._period_ns = round(1e9 / settings.rate_hz)
+        self._state = np.full(len(self._rig.state_names), np.nan)
+        self._indices = {
+            n: self._rig.index_of(s.names) for n, s in self._rig.streams.items() if s.role == "state"
+        }
+        self._drawn_ns = dict.fromkeys(self._rig.cameras, 0)
+        self._builders = {n: messages.ImageBuilder(c.frame_id) for n, c in self._rig.cameras.items()}
+        self._images = {
+            name: self.create_publisher(Image, f"/overlay/{name}/image", IMAGE_DEPTH)
+            for name in self._rig.cameras
+        }
+        self._boxes = {
+            (camera, sensor): self.create_publisher(
+                RegionOfInterest, f"/overlay/{camera}/{sensor}", qos.profile(self._rig.cameras[camera].qos)
+            )
+            for camera in self._rig.cameras
+            for sensor in self._rig.tactile
+        }
+        names = [*self._rig.cameras, *self._indices]
+        self._streams = RigSubscriptions(self, self._rig, self._receive, names=names, live_images=True)
+
+    def _receive(self, name: str, stamp_ns: int, recv_ns: int, value: Value) -> None:
+        if name in self._indices:
+            self._state[self._indices[name]] = value
+        elif abs(stamp_ns - self._drawn_ns[name]) >= self._period_ns and np.isfinite(self._state).all():
+            self._drawn_ns[name] = stamp_ns
+            self._publish(name, stamp_ns, value)
+
+    def _publish(self, camera: str, stamp_ns: int, value: Value) -> None:
+        spec = self._rig.cameras[camera]
+        footprints = {s: f for (c, s), f in self._geometry.footprints(self._state).items() if c == camera}
+        for sensor, footprint in footprints.items():
+            region = messages.region_of_interest(footprint.box, spec.width, spec.height)
+            self._boxes[camera, sensor].publish(region)
+        if self._images[camera].get_subscription_count():
+            picture = draw(as_rgb(value), footprints)
+            self._images[camera].publish(self._builders[camera].build(picture, stamp_ns))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node until a signal comes; returns the exit code."""
+    return run_node(OverlayNode, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
