@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -136,14 +136,31 @@ def _describe(model: type[BaseModel], item: dict[str, Any], source: str) -> str:
 
 
 def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel] | None:
-    """Follow a pydantic error location to the model class that owns the key."""
+    """Follow a pydantic error location, through models, mappings and lists, to the model there."""
     owner: type[BaseModel] | None = model
     annotation: object = model
     for part in location:
-        if owner is not None and part in owner.model_fields:
-            annotation = owner.model_fields[str(part)].annotation
-        owner = _first_model(annotation)
+        if owner is not None:
+            field = owner.model_fields.get(str(part))
+            annotation = field.annotation if field else None
+        else:
+            annotation = _element(annotation)
+        annotation = _present(annotation)
+        owner = None if get_origin(annotation) in (dict, list, tuple) else _first_model(annotation)
     return owner
+
+
+def _present(annotation: object) -> object:
+    """Return X of `X | None`, else the annotation as it is."""
+    options = [option for option in get_args(annotation) if option is not type(None)]
+    is_optional = len(options) == 1 and type(None) in get_args(annotation)
+    return options[0] if is_optional else annotation
+
+
+def _element(annotation: object) -> object:
+    """Return what a dict, list or tuple holds: the last argument that is not an ellipsis."""
+    arguments = [argument for argument in get_args(annotation) if argument is not Ellipsis]
+    return arguments[-1] if arguments else None
 
 
 def _first_model(annotation: object) -> type[BaseModel] | None:

@@ -97,6 +97,12 @@ class Rig(Config):
             raise ValueError(problem)
         return self
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rig) and other.rig_id == self.rig_id
+
+    def __hash__(self) -> int:
+        return hash(self.rig_id)
+
     @functools.cached_property
     def state_names(self) -> tuple[str, ...]:
         """Order of qpos and action (S,): for each arm its joints, then its gripper."""
