@@ -6,6 +6,7 @@ Inside, imports point down: audit > recover, reader > writer > rows > layout > c
 from tacit.episode.files import find_episodes, find_parts, move_to_trash, next_episode_path
 from tacit.episode.finish import Step
 from tacit.episode.reader import EpisodeReader
+from tacit.episode.recovery import recover
 from tacit.episode.writer import EpisodeWriter
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "find_parts",
     "move_to_trash",
     "next_episode_path",
+    "recover",
 ]

@@ -59,6 +59,11 @@ class NativeStream:
         for field, row in rows.items():
             self._values[field].append(row)
 
+    @property
+    def num_rows(self) -> int:
+        """Rows taken so far."""
+        return self._stamp.num_rows
+
     def flush(self) -> None:
         """Write what has come since the last flush."""
         for column in self.columns():
@@ -94,6 +99,11 @@ class EventTable:
         self._stamp.append(stamp_ns)
         self._kind.append(kind)
         self._data.append(json.dumps(data))
+
+    @property
+    def num_rows(self) -> int:
+        """Rows taken so far."""
+        return self._stamp.num_rows
 
     def flush(self) -> None:
         """Write what has come since the last flush."""

@@ -20,7 +20,11 @@ ABSENT = Sample(None, 0, 0, -1, False)
 
 
 class TickRows:
-    """Appends ticks to the columns of an episode."""
+    """Appends ticks to the columns of an episode.
+
+    Attributes:
+        pending_bytes: Encoded images that `flush` will write.
+    """
 
     def __init__(self, rig: Rig, columns: Columns) -> None:
         self.columns = columns
@@ -32,6 +36,7 @@ class TickRows:
         self._step_stream = next((n for n, s in rig.streams.items() if s.role == "steps"), None)
         self._sizes = {**rig.cameras, **rig.tactile}
         self._pending: list[tuple[np.ndarray, bool]] = []
+        self.pending_bytes = 0
 
     def append(self, tick: Tick) -> None:
         """Append one tick to every column.
@@ -54,6 +59,7 @@ class TickRows:
             self.columns.step_index.append(_step_index(samples.get(self._step_stream or "")))
         for name, columns in self.columns.timestamps.items():
             _append_stamps(columns, samples.get(name, ABSENT))
+        self.pending_bytes += sum(len(data) for data in images.values())
         self._pending.append((qpos, all(samples[name].fresh for name in self._states)))
 
     def flush(self) -> None:
@@ -66,6 +72,7 @@ class TickRows:
             states = np.asarray([qpos for qpos, _ in self._pending], dtype=np.float64)
             self._extend_geometry(states, np.asarray([fresh for _, fresh in self._pending]))
             self._pending.clear()
+            self.pending_bytes = 0
         for column in self.columns.all():
             column.flush()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,21 +18,21 @@ import numpy as np
 
 from tacit.episode import schema
 from tacit.episode.columns import set_attributes
+from tacit.episode.commit import TICKS, CommitMark
 from tacit.episode.files import episode_number, move_to_trash, next_episode_path, part_path, rename_new
 from tacit.episode.finish import content_sha256, write_drops, write_statistics, write_steps
 from tacit.episode.layout import create_columns, root_attributes, write_static
 from tacit.episode.native import EventTable, NativeStream
+from tacit.episode.reserve import Reserve
 from tacit.episode.rows import TickRows
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.rig import CommandSpec, Rig, StreamSpec
 from tacit.stream_counts import StreamCounts
 from tacit.streams import Tick
 
-FLUSH_NS = 400_000_000
-"""Flush interval: below the promised 0.5 s by a slow flush (measured 1.8 ms, worst 37 ms)."""
+FLUSH_NS = 300_000_000
+"""Flush interval: below the promised 0.5 s by a tick and a slow flush on a loaded machine."""
 SYNC_NS = 1_000_000_000
-MIN_FREE_BYTES = 64 << 20
-"""Free space kept: an episode is ended by us, in order, before HDF5 fails in the middle of a block."""
 
 
 class EpisodeWriter:
@@ -51,7 +50,6 @@ class EpisodeWriter:
         started_ns: ROS time of the start; the first tick where it is None.
         references: No-contact image (H, W, 3) RGB uint8 per tactile sensor.
         metadata: Further root attributes (`host`, `ros_distro`, `rmw`, `git_commit`, `task_json`, ...).
-        min_free_bytes: The writer refuses to go on with less free disk than this.
         sync: Call fsync each second (a simulator that can repeat its episode needs none).
 
     Raises:
@@ -71,7 +69,6 @@ class EpisodeWriter:
         started_ns: int | None = None,
         references: Mapping[str, np.ndarray] | None = None,
         metadata: Mapping[str, str | int | float | bool] | None = None,
-        min_free_bytes: int = MIN_FREE_BYTES,
         sync: bool = True,
     ) -> None:
         path = Path(path)
@@ -79,7 +76,6 @@ class EpisodeWriter:
         self.part = part_path(self.path)
         self.rig = rig
         self.num_ticks = 0
-        self._min_free_bytes = min_free_bytes
         self._sync = sync
         self._started_ns = started_ns
         self._last_tick_ns = 0
@@ -87,6 +83,7 @@ class EpisodeWriter:
         self._synced_at = 0
         self._check_references(references or {})
         self._file = self._create()
+        self._reserve = Reserve(self._file)
         attributes = root_attributes(rig) | {
             "task": task,
             "language_instruction": instruction,
@@ -108,6 +105,11 @@ class EpisodeWriter:
             low_dim: dict[str, StreamSpec | CommandSpec] = {**rig.streams, **rig.commands}
             self._streams = {name: NativeStream(self._file, name, spec) for name, spec in low_dim.items()}
             self._events = EventTable(self._file)
+            self._tables: dict[str, NativeStream | EventTable] = {
+                **{f"streams/{name}": stream for name, stream in self._streams.items()},
+                "events": self._events,
+            }
+            self._mark = CommitMark(self._file, [TICKS, *self._tables])
             self._file.flush()
 
     def append(self, tick: Tick, now_ns: int | None = None) -> None:
@@ -172,14 +174,15 @@ class EpisodeWriter:
             EpisodeError: The disk is full; what was flushed before stays recoverable.
         """
         self._require_open()
-        self._check_free_space()
+        self._reserve.take(self._rows.pending_bytes)
         with self._disk_errors():
-            self._rows.flush()
-            for table in self._tables():
-                table.flush()
+            self._write_pending()
+            rows = {name: table.num_rows for name, table in self._tables.items()}
+            self._mark.write({TICKS: self.num_ticks, **rows})
             self._file.flush()
             if sync and self._sync:
                 os.fsync(self._file.id.get_vfd_handle())
+        self._reserve.take()
 
     def close(
         self,
@@ -210,8 +213,10 @@ class EpisodeWriter:
                 f"{self.part}: no tick was recorded, so there is no episode to keep; discard it and check "
                 "that every required stream of the rig is published"
             )
-        self.flush()
+        with contextlib.suppress(EpisodeError):  # full: the margin still holds what is pending
+            self._reserve.take()
         with self._disk_errors():
+            self._write_pending()
             self._finish(success, outcome, reason, counts)
             self._file.flush()
             if self._sync:
@@ -228,6 +233,12 @@ class EpisodeWriter:
         self._file.close()
         return move_to_trash(self.part)
 
+    def _write_pending(self) -> None:
+        self._rows.flush()
+        for table in self._tables.values():
+            table.flush()
+        self._file.flush()
+
     def _finish(
         self,
         success: bool | None,
@@ -238,7 +249,7 @@ class EpisodeWriter:
         write_steps(self._file)
         write_statistics(self._file)
         write_drops(self._file, counts)
-        columns = [*self._rows.columns.all(), *(c for table in self._tables() for c in table.columns())]
+        columns = [*self._rows.columns.all(), *(c for t in self._tables.values() for c in t.columns())]
         digests = {column.path: column.digest() for column in columns}
         attributes = {
             "state": schema.ABORTED if reason in schema.ABORTING_REASONS else schema.COMPLETE,
@@ -252,20 +263,17 @@ class EpisodeWriter:
         }
         set_attributes(self._file, attributes)
 
-    def _tables(self) -> list[NativeStream | EventTable]:
-        return [*self._streams.values(), self._events]
-
     def _create(self) -> h5py.File:
         if self.path.exists():
             raise EpisodeError(f"{self.path}: exists and is never overwritten; choose another name")
-        try:
-            self.part.parent.mkdir(parents=True, exist_ok=True)
-            return h5py.File(self.part, "x")
-        except FileExistsError:
+        if self.part.exists():
             raise EpisodeError(
                 f"{self.part}: a recording of this name is in progress or was interrupted; "
                 "run `tacit recover` on it first"
-            ) from None
+            )
+        try:
+            self.part.parent.mkdir(parents=True, exist_ok=True)
+            return h5py.File(self.part, "x")
         except OSError as problem:
             raise EpisodeError(f"{self.part}: cannot be created: {problem}") from None
 
@@ -273,15 +281,6 @@ class EpisodeWriter:
         for name in references:
             if name not in self.rig.tactile:
                 raise EpisodeError(f"reference of sensor {name!r}; {did_you_mean(name, self.rig.tactile)}")
-
-    def _check_free_space(self) -> None:
-        free = shutil.disk_usage(self.part.parent).free
-        if free < self._min_free_bytes:
-            self._min_free_bytes = 0  # the reserve is there to finish this file
-            raise EpisodeError(
-                f"{self.part}: disk almost full ({free >> 20} MiB free); the episode holds "
-                f"{self.num_ticks} ticks: close it now (reason='error'), then free some space"
-            )
 
     def _require_open(self) -> None:
         if not self._file:
@@ -292,19 +291,15 @@ class EpisodeWriter:
         """Turn a failed write into an error that says what is safe; the file takes no more."""
         try:
             yield
-        except OSError as problem:
-            self._abandon()
+        except (OSError, RuntimeError) as problem:  # h5py raises either, by the place of the failure
+            self._reserve.detach()
             raise EpisodeError(
                 f"{self.part}: writing failed after {self.num_ticks} ticks ({_short(problem)}); what was "
                 "flushed before is on the disk: free some space, then run `tacit recover` on this file"
             ) from problem
 
-    def _abandon(self) -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # HDF5 tries to write its caches once more
-            self._file.close()
 
-
-def _short(problem: OSError) -> str:
+def _short(problem: OSError | RuntimeError) -> str:
     """The cause inside HDF5's long message."""
     text = str(problem)
     start = text.find("error message = '")

@@ -1,0 +1,54 @@
+"""Disk space taken before it is needed, so that a full disk never fails inside HDF5.
+
+HDF5 cannot give up half a flush: after a failed write its caches stay dirty, and closing the file
+has crashed the process [measured, HDF5 2.0]. Space is therefore allocated first, behind the end of
+the file; when that fails nothing has been written yet, and the margin still finishes the episode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import h5py
+
+from tacit.errors import EpisodeError
+
+MARGIN_BYTES = 8 << 20
+"""Finishing (steps, statistics, drops) takes well below 1 MiB; new chunks of all columns about 2."""
+
+
+class Reserve:
+    """Keeps `MARGIN_BYTES` allocated beyond the end of an open HDF5 file (which cuts them off at
+    each flush and at its close)."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+
+    def take(self, num_bytes: int = 0) -> None:
+        """Allocate room for `num_bytes` and the margin.
+
+        Raises:
+            EpisodeError: The disk is full (or a quota, or a size limit); nothing was written.
+        """
+        end = self._file.id.get_filesize()
+        try:
+            os.posix_fallocate(self._file.id.get_vfd_handle(), end, num_bytes + MARGIN_BYTES)
+        except OSError as problem:
+            raise EpisodeError(
+                f"{self._file.filename}: disk full ({problem.strerror}): close the episode now with "
+                "reason='error', what was recorded until here fits; then free some space"
+            ) from None
+
+    def detach(self) -> None:
+        """After a failed write: close the file without letting HDF5 touch it again.
+
+        Its descriptor is pointed at memory, where the caches may be flushed without harm.
+        """
+        with contextlib.suppress(OSError, RuntimeError):
+            handle = self._file.id.get_vfd_handle()
+            memory = os.memfd_create("abandoned episode")
+            os.dup2(memory, handle)
+            os.close(memory)
+        with contextlib.suppress(OSError, RuntimeError):
+            self._file.close()
