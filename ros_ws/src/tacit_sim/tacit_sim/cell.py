@@ -27,7 +27,10 @@ SETTLE_STEPS = 50
 STEP_NS = round(TIMESTEP_S * 1e9)
 UPRIGHT_COSINE = float(np.cos(np.deg2rad(15.0)))
 EPOCH_NS = 1_000_000_000
-"""First stamp, and the pause between two episodes: a stamp of 0 means `unknown` in ROS."""
+"""Stamps start here, not at 0, which means `unknown` in ROS."""
+
+RESET_NS = 200_000_000
+"""A reset takes this long: a hole of five frames, which no consumer bridges."""
 
 
 class Cell:
@@ -42,7 +45,7 @@ class Cell:
     def __init__(self, rig: Rig, task: str | None = None, *, disturbed: bool = False) -> None:
         self.rig = rig
         self.disturbed = disturbed
-        self._time_ns = 0
+        self._time_ns = EPOCH_NS
         self._renderers: dict[tuple[int, int], SceneRenderer] = {}
         default = rig.simulation.task if rig.simulation else "place_cube"
         self._load(find_task(task or default))
@@ -102,7 +105,7 @@ class Cell:
         self.data.qpos[self._finger_qpos] = START_OPENING_M / 2
         self._set_targets(np.append(q, START_OPENING_M))
         mujoco.mj_step(self.model, self.data, SETTLE_STEPS)
-        self._time_ns += EPOCH_NS
+        self._time_ns += RESET_NS
         self._stages = StageMachine(self.task)
         self._disturbance = Disturbance(self.task, seed) if self.disturbed else None
         self._observe()
@@ -135,6 +138,10 @@ class Cell:
             push = self._disturbance.next(float(self.tool_pose()[2, 3]))
             target = np.append(target[:-1] + self._joint_offset(push), target[-1])
         self._set_targets(np.clip(target, self.rig.limits("lower"), self.rig.limits("upper")))
+
+    def hold(self) -> None:
+        """Stop where the arm is now; the gripper keeps its grip."""
+        self.data.ctrl[:-1] = self.data.qpos[self._qpos]
 
     def _joint_offset(self, tool_offset: FloatArray) -> FloatArray:
         """Joint change (6,) that moves the tool by (6,): damped least squares at the present pose."""
@@ -208,6 +215,13 @@ class Cell:
             return self.segmentation(camera) == self._pads[sensor]
         geoms = self._renderer(camera).geoms(self.data, camera, groups=(PAD_GROUP,))
         return geoms == self._pads[sensor]
+
+    def pad_box(self, camera: str, sensor: str) -> tuple[int, int, int, int] | None:
+        """Return the box of the pixels that show a pad: first and last column and row; None unseen."""
+        rows, columns = np.nonzero(self.pad_mask(camera, sensor))
+        if not len(rows):
+            return None
+        return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
 
     def _renderer(self, camera: str) -> SceneRenderer:
         if camera not in self.rig.cameras:

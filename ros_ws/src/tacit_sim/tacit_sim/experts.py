@@ -141,7 +141,8 @@ class Expert:
         """Plan an episode from the measured state (S,) and the pose of the part (4, 4)."""
         T = self._inverse.pose(state[:-1])
         yaw = float(np.arctan2(T[1, 0], T[0, 0]))
-        first = Waypoint(0, *T[:3, 3], yaw, float(state[-1]))
+        x, y, z = (float(value) for value in T[:3, 3])
+        first = Waypoint(0, x, y, z, yaw, float(state[-1]))
         self._waypoints = schedule(self.task, T_world_part, first)
         self._q = np.array(state[:-1])
 

@@ -125,7 +125,8 @@ def smooth_gel(indentation: FloatArray) -> FloatArray:
 
 def _blur(image: FloatArray, kernel_px: int) -> FloatArray:
     scaled = max(3, int(kernel_px * image.shape[1] / 80) // 2 * 2 + 1) if image.shape[1] != 80 else kernel_px
-    return cv2.GaussianBlur(image, (scaled, scaled), 0, borderType=cv2.BORDER_REPLICATE)
+    blurred = cv2.GaussianBlur(image, (scaled, scaled), 0, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(blurred, dtype=np.float64)
 
 
 def shading(gel: FloatArray, pitch_m: tuple[float, float]) -> FloatArray:

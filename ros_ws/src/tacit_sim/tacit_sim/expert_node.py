@@ -1,0 +1,163 @@
+"""Node `expert`: a stand-in for the person who teleoperates; plays the scripted expert on request.
+
+It hears /simulator/truth, where a person would look, and answers each tick on the rig's command
+topics, stamped with that tick. Between demonstrations it commands the measured state: stand still.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
+
+from tacit.errors import ConfigError, TacitError
+from tacit.rig import load_rig
+from tacit.transforms import FloatArray
+from tacit.units import vector_from_canonical
+from tacit_ros import messages
+from tacit_ros.parameters import declare, parameter
+from tacit_ros.process import run_node
+from tacit_ros.qos import command, latched
+from tacit_sim.experts import Expert
+from tacit_sim.tasks import find_task
+
+RACE_TICKS = 5
+"""A reset and the ~/run after it come by different ways; truth of before may be heard after both."""
+
+
+@dataclass(frozen=True)
+class ExpertParameters:
+    """Parameters of the node."""
+
+    rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml; the simulator's.")
+    task: str = parameter("", "Refuse to demonstrate another task; any when empty.")
+
+
+@dataclass
+class Plan:
+    """A demonstration in progress: who plays it, in which episode of the cell, and how far it is."""
+
+    expert: Expert
+    episode: int
+    tick: int = 0
+
+
+class ExpertNode(Node):
+    """Services: ~/run starts a demonstration from the present state, ~/cancel ends it.
+
+    Topic ~/running (Bool, latched) tells whether one is going on.
+    """
+
+    def __init__(self) -> None:
+        """Declare, subscribe, offer the services.
+
+        Raises:
+            TacitError: The rig, the task or a parameter is wrong.
+        """
+        super().__init__("expert")
+        settings = declare(self, ExpertParameters)
+        self._rig = load_rig(settings.rig)
+        self._only_task = find_task(settings.task).name if settings.task else ""
+        self._experts: dict[str, Expert] = {}
+        self._plan: Plan | None = None
+        self._last_truth: dict[str, Any] | None = None
+        self._commands: dict[str, Publisher] = {
+            name: self.create_publisher(
+                messages.message_class(spec.type), spec.topic, command(spec.qos, spec.rate_hz)
+            )
+            for name, spec in self._rig.commands.items()
+        }
+        self._running = self.create_publisher(Bool, "~/running", latched())
+        self._running.publish(messages.boolean(False))
+        self.create_subscription(String, "/simulator/truth", self._on_truth, 10)
+        self.create_service(Trigger, "~/run", self._run)
+        self.create_service(Trigger, "~/cancel", self._cancel)
+
+    def _run(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Plan from the newest truth; the plan is played tick by tick from the next one on."""
+        try:
+            if self._last_truth is None:
+                raise ConfigError("expert: nothing on /simulator/truth yet; start the simulator first")
+            self._set_plan(self._planned(self._last_truth))
+        except TacitError as error:
+            response.message, response.success = str(error), False
+            return response
+        assert self._plan is not None
+        summary = {"task": self._last_truth["task"], "num_ticks": self._plan.expert.num_ticks}
+        response.message, response.success = json.dumps(summary), True
+        return response
+
+    def _planned(self, truth: dict[str, Any]) -> Plan:
+        if self._only_task not in ("", truth["task"]):
+            raise ConfigError(
+                f"expert: the simulator runs {truth['task']}, this expert is for {self._only_task}; "
+                "set the simulator's parameter `task` and reset it"
+            )
+        expert = self._expert(truth["task"])
+        expert.start(np.array(truth["state"]), np.array(truth["object_pose"]))
+        return Plan(expert, truth["episode"])
+
+    def _expert(self, task: str) -> Expert:
+        if task not in self._experts:
+            self._experts[task] = Expert(self._rig, find_task(task))
+        return self._experts[task]
+
+    def _cancel(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.message = "cancelled" if self._plan else "nothing was running"
+        self._set_plan(None)
+        response.success = True
+        return response
+
+    def _on_truth(self, message: String) -> None:
+        """Answer one tick."""
+        truth = json.loads(message.data)
+        self._last_truth = truth
+        if self._plan is not None and truth["episode"] != self._plan.episode:
+            self._meet_reset(self._plan, truth)
+        self._publish(self._target(truth), int(truth["stamp_ns"]))
+
+    def _meet_reset(self, plan: Plan, truth: dict[str, Any]) -> None:
+        """Plan anew if the reset was asked for before ~/run but seen after it, else stop."""
+        if plan.tick <= RACE_TICKS:
+            self._set_plan(self._planned(truth))
+        else:
+            self.get_logger().warning("the cell was reset: the demonstration is over")
+            self._set_plan(None)
+
+    def _target(self, truth: dict[str, Any]) -> FloatArray:
+        """The target (S,) of this tick, and the end of the demonstration when its plan is played."""
+        plan = self._plan
+        if plan is None:
+            return np.array(truth["state"])
+        target = plan.expert.target(plan.tick)
+        plan.tick += 1
+        if plan.tick >= plan.expert.num_ticks:
+            self._set_plan(None)
+        return target
+
+    def _publish(self, target: FloatArray, stamp_ns: int) -> None:
+        for name, spec in self._rig.commands.items():
+            raw = vector_from_canonical(self._rig, spec.names, target[self._rig.index_of(spec.names)])
+            period_s = 1.0 / spec.rate_hz
+            self._commands[name].publish(
+                messages.build_named(spec.type, spec.names, raw, stamp_ns, period_s=period_s)
+            )
+
+    def _set_plan(self, plan: Plan | None) -> None:
+        self._plan = plan
+        self._running.publish(messages.boolean(plan is not None))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node `expert`; returns 0, or 2 when it refused to start."""
+    return run_node(ExpertNode, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,215 @@
+"""Node `simulator`: the cell as a robot on the rig's own topics, with a reset and the truth.
+
+The executor's thread stores commands and takes requests; one thread of our own owns the cell, its
+GL contexts and the pace, on absolute deadlines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import rclpy
+from rclpy._rclpy_pybind11 import RCLError
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from tacit.errors import TacitError
+from tacit.rig import load_rig
+from tacit_ros.parameters import declare, parameter, read
+from tacit_ros.process import run_node
+from tacit_sim.cell import Cell
+from tacit_sim.topics import CommandInbox, RobotTopics, TruthTopics, truth
+
+RESET_TIMEOUT_S = 30.0
+"""Longest wait for a reset: a slow tick, and a model to compile when the task changes."""
+
+FALL_BEHIND_S = 0.5
+"""Later than this, the pace starts anew instead of rushing to catch up."""
+
+
+@dataclass(frozen=True)
+class SimulatorParameters:
+    """Parameters of the node; task, seed and disturbance take effect at the next reset."""
+
+    rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
+    task: str = parameter("", "place_cube or insert_peg; the rig's own task when empty.")
+    seed: int = parameter(0, "Decides start positions and disturbance.")
+    disturbance: bool = parameter(False, "Push the executed (not the published) target about.")
+    real_time_factor: float = parameter(1.0, "Simulated per real seconds; 0 is as fast as possible.")
+    lockstep: bool = parameter(False, "Wait at each tick for a command that carries its stamp.")
+    lockstep_timeout_s: float = parameter(1.0, "Longest wait in lockstep [s of wall time]; then step on.")
+    command_timeout_s: float = parameter(0.2, "Hold position when commands stop for so long [simulated s].")
+    publish_clock: bool = parameter(False, "Publish simulated time on /clock.")
+    segmentation: bool = parameter(False, "Add boxes of the visible pads to /simulator/truth.")
+
+
+class Pacer:
+    """Keeps simulated time at a multiple of wall time by absolute deadlines.
+
+    Args:
+        factor: Simulated per real seconds; 0 never waits.
+    """
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+        self._deadline = time.monotonic()
+        self.restarts = 0
+
+    def wait(self, simulated_ns: int) -> None:
+        """Return when the wall clock has caught up with `simulated_ns` more of simulated time."""
+        if self._factor <= 0:
+            return
+        self._deadline += simulated_ns * 1e-9 / self._factor
+        left = self._deadline - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+        elif left < -FALL_BEHIND_S:
+            self._deadline = time.monotonic()
+            self.restarts += 1
+
+
+class SimulatorNode(Node):
+    """The shell around one cell."""
+
+    def __init__(self) -> None:
+        """Build the cell and start stepping.
+
+        Raises:
+            TacitError: The rig, the task or a parameter is wrong.
+        """
+        super().__init__("simulator")
+        self._settings = declare(self, SimulatorParameters)
+        rig = load_rig(self._settings.rig)
+        self._cell = Cell(rig, self._settings.task or None, disturbed=self._settings.disturbance)
+        self._cell.reset(self._settings.seed)
+        self._tick_ns = round(1e9 / rig.alignment.rate_hz)
+        states = [stream.rate_hz for stream in rig.streams.values() if stream.role == "state"]
+        self._joint_ns = round(1e9 / max(states))
+        self._robot = RobotTopics(self, self._cell)
+        self._truth = TruthTopics(
+            self,
+            self._cell,
+            segmentation=self._settings.segmentation,
+            clock=self._settings.publish_clock,
+        )
+        self._inbox = CommandInbox(self, rig)
+        self._episode = 0
+        self._commanded_ns: int | None = None
+        self._pacer = Pacer(self._settings.real_time_factor)
+        self._requests: queue.Queue[tuple[SimulatorParameters, Future[str]]] = queue.Queue()
+        self.create_service(Trigger, "/simulator/reset", self._reset)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cell")
+        self._thread.start()
+        self.get_logger().info(f"rig {rig.name}, task {self._cell.task.name}: reset by /simulator/reset")
+
+    def close(self) -> None:
+        """Stop the stepping thread and free the GL contexts."""
+        self._stopping.set()
+        self._inbox.wake()
+        self._thread.join()
+
+    def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Hand a reset to the stepping thread and answer with the new truth."""
+        answer: Future[str] = Future()
+        try:
+            self._requests.put((read(self, SimulatorParameters), answer))
+            self._inbox.wake()
+            response.message, response.success = answer.result(RESET_TIMEOUT_S), True
+        except TimeoutError:
+            response.message = f"the cell did not reset within {RESET_TIMEOUT_S:g} s"
+        except TacitError as error:
+            response.message = str(error)
+        return response
+
+    def _run(self) -> None:
+        """Step the cell until the node closes; an error that the user can mend ends the process."""
+        try:
+            while not self._stopping.is_set() and rclpy.ok():
+                self._take_requests()
+                self._tick()
+        except TacitError as error:
+            self.get_logger().fatal(str(error))
+            rclpy.try_shutdown()
+        except RCLError:
+            if rclpy.ok():  # else a signal has ended the context in the middle of a tick
+                raise
+        finally:
+            self._cell.close()
+
+    def _take_requests(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            settings, answer = self._requests.get_nowait()
+            try:
+                self._start_episode(settings)
+            except TacitError as error:
+                answer.set_exception(error)
+            else:
+                answer.set_result(json.dumps(truth(self._cell, self._episode) | {"seed": settings.seed}))
+
+    def _start_episode(self, settings: SimulatorParameters) -> None:
+        before_ns = self._cell.time_ns
+        self._cell.disturbed = settings.disturbance
+        self._cell.reset(settings.seed, settings.task or None)
+        self._settings = settings
+        self._episode += 1
+        self._commanded_ns = None
+        self._inbox.clear()
+        self._pacer.wait(self._cell.time_ns - before_ns)
+
+    def _tick(self) -> None:
+        """Show one tick, take its command, and step to the next; joints go out on the way."""
+        self._truth.publish_clock()
+        self._robot.publish_joints()
+        self._robot.publish_frame()
+        self._truth.publish(self._episode)
+        if self._settings.lockstep:
+            self._await_command()
+        for passed in range(self._joint_ns, self._tick_ns + 1, self._joint_ns):
+            if not self._settings.lockstep:
+                self._obey_newest()
+            self._cell.step(self._joint_ns)
+            self._pacer.wait(self._joint_ns)
+            if passed < self._tick_ns:
+                self._truth.publish_clock()
+                self._robot.publish_joints()
+
+    def _await_command(self) -> None:
+        """Lockstep: time stands still until the command of this tick is there."""
+        timeout_s = self._settings.lockstep_timeout_s
+        target = self._inbox.wait(self._cell.state(), self._cell.time_ns, timeout_s)
+        if target is not None:
+            self._cell.command(target)
+        elif self._requests.empty() and not self._stopping.is_set():
+            self.get_logger().warning(
+                f"lockstep: no command for tick {self._cell.time_ns} within {timeout_s:g} s, stepping on",
+                throttle_duration_sec=5.0,
+            )
+
+    def _obey_newest(self) -> None:
+        """Free running: execute what came since the last look; hold when commands have stopped."""
+        target = self._inbox.take(self._cell.state())
+        if target is not None:
+            self._commanded_ns = self._cell.time_ns
+            self._cell.command(target)
+        elif self._commanded_ns is not None:
+            age_s = (self._cell.time_ns - self._commanded_ns) * 1e-9
+            if age_s > self._settings.command_timeout_s:
+                self._commanded_ns = None
+                self._cell.hold()
+                self.get_logger().warning(f"no command for {age_s:.2f} s: holding position")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node `simulator`; returns 0, or 2 when it refused to start."""
+    return run_node(SimulatorNode, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

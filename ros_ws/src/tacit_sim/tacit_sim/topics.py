@@ -1,0 +1,251 @@
+"""Topics of the simulated robot: the rig's own, in its types, names and units, and the truth.
+
+Subscriptions only store; the stepping thread of `simulator_node` takes from them.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from functools import partial
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Bool, String
+
+from tacit.images import encode_jpeg
+from tacit.rig import CameraSpec, Rig, StreamSpec, TactileSpec
+from tacit.transforms import FloatArray
+from tacit.units import vector_from_canonical, vector_to_canonical
+from tacit_ros import messages
+from tacit_ros.messages import MessageError
+from tacit_ros.qos import profile
+from tacit_sim.cell import Cell
+from tacit_sim.demonstrations import CAMERA_QUALITY, TACTILE_QUALITY
+
+JOINT_STATE = "sensor_msgs/msg/JointState"
+
+
+class RobotTopics:
+    """Publishes what the robot of the rig would: joints, images, camera calibration, stage.
+
+    Args:
+        node: Owns the publishers.
+        cell: Measured at each call.
+    """
+
+    def __init__(self, node: Node, cell: Cell) -> None:
+        self._cell, rig = cell, cell.rig
+        self._rig = rig
+        self._images = {name: _ImageTopic(node, name, spec) for name, spec in _image_specs(rig).items()}
+        self._infos = {
+            name: node.create_publisher(CameraInfo, spec.info_topic, profile(spec.qos))
+            for name, spec in rig.cameras.items()
+            if spec.info_topic
+        }
+        told = {name: spec for name, spec in rig.streams.items() if spec.role in ("state", "steps")}
+        self._streams: dict[str, Publisher] = {
+            name: node.create_publisher(messages.message_class(spec.type), spec.topic, profile(spec.qos))
+            for name, spec in told.items()
+        }
+        self._states = {n: (s, rig.index_of(s.names)) for n, s in told.items() if s.role == "state"}
+        self._steps = {n: s for n, s in told.items() if s.role == "steps"}
+
+    def publish_joints(self) -> None:
+        """Publish every state stream at the present simulated time."""
+        state, velocity, effort = self._cell.state(), self._cell.velocity(), self._cell.effort()
+        for name, (spec, index) in self._states.items():
+            self._streams[name].publish(self._state(spec, state[index], velocity[index], effort[index]))
+
+    def _state(
+        self, spec: StreamSpec, position: FloatArray, velocity: FloatArray, effort: FloatArray
+    ) -> object:
+        raw = vector_from_canonical(self._rig, spec.names, position)
+        if spec.type == JOINT_STATE:
+            stamp_ns = self._cell.time_ns
+            return messages.joint_state(spec.names, raw, stamp_ns, velocity=velocity, effort=effort)
+        return messages.build_named(spec.type, spec.names, raw, self._cell.time_ns)
+
+    def publish_frame(self) -> None:
+        """Publish every image and its calibration, then the stage."""
+        stamp_ns = self._cell.time_ns
+        for name, topic in self._images.items():
+            is_camera = name in self._rig.cameras
+            topic.publish(self._cell.render(name) if is_camera else self._cell.touch(name), stamp_ns)
+        for name, publisher in self._infos.items():
+            publisher.publish(_camera_info(self._rig.cameras[name], stamp_ns))
+        for name, spec in self._steps.items():
+            stage = messages.build_named(spec.type, (name,), [self._cell.stage()], stamp_ns)
+            self._streams[name].publish(stage)
+
+
+def _image_specs(rig: Rig) -> dict[str, CameraSpec | TactileSpec]:
+    return {**rig.cameras, **rig.tactile}
+
+
+class _ImageTopic:
+    """One image topic, raw or JPEG as the rig says."""
+
+    def __init__(self, node: Node, name: str, spec: CameraSpec | TactileSpec) -> None:
+        frame_id = getattr(spec, "frame_id", "") or name
+        self._frame_id = frame_id
+        self._builder = messages.ImageBuilder(frame_id)
+        self._quality = CAMERA_QUALITY if isinstance(spec, CameraSpec) else TACTILE_QUALITY
+        self._compressed = spec.type.endswith("CompressedImage")
+        self._publisher: Publisher = node.create_publisher(
+            messages.message_class(spec.type), spec.topic, profile(spec.qos)
+        )
+
+    def publish(self, rgb: np.ndarray, stamp_ns: int) -> None:
+        if self._compressed:
+            data = encode_jpeg(rgb, self._quality)
+            self._publisher.publish(messages.compressed_image(data, stamp_ns, self._frame_id))
+        else:
+            self._publisher.publish(self._builder.build(rgb, stamp_ns))
+
+
+def _camera_info(spec: CameraSpec, stamp_ns: int) -> CameraInfo:
+    fisheye = spec.model == "fisheye"
+    return messages.camera_info(
+        spec.K, spec.D, spec.width, spec.height, stamp_ns, spec.frame_id, fisheye=fisheye
+    )
+
+
+class TruthTopics:
+    """Publishes what only a simulator knows, under /simulator, once per tick.
+
+    Args:
+        node: Owns the publishers.
+        cell: Measured at each call.
+        segmentation: Add the boxes of the visible pixels of each pad; costs a rendering for each.
+        clock: Publish simulated time on /clock.
+    """
+
+    def __init__(self, node: Node, cell: Cell, *, segmentation: bool, clock: bool) -> None:
+        self._cell, self._segmentation = cell, segmentation
+        self._truth = node.create_publisher(String, "/simulator/truth", 10)
+        self._pose = node.create_publisher(PoseStamped, "/simulator/object_pose", 10)
+        self._success = node.create_publisher(Bool, "/simulator/success", 10)
+        self._clock = node.create_publisher(Clock, "/clock", 10) if clock else None
+
+    def publish_clock(self) -> None:
+        """Publish simulated time, if asked to."""
+        if self._clock is not None:
+            self._clock.publish(messages.clock(self._cell.time_ns))
+
+    def publish(self, episode: int) -> None:
+        """Publish pose, success and the whole truth of the present tick."""
+        cell = self._cell
+        pose = messages.pose(cell.object_pose(), cell.time_ns, "world")
+        self._pose.publish(pose)
+        self._success.publish(messages.boolean(cell.success()))
+        self._truth.publish(messages.string(json.dumps(truth(cell, episode, self._segmentation))))
+
+
+def truth(cell: Cell, episode: int, segmentation: bool = False) -> dict[str, object]:
+    """Return the truth of the present tick as JSON-able data.
+
+    `object_pose` is T_world_part as four rows; `pad_boxes` (camera, sensor) are in whole pixels.
+    """
+    report: dict[str, object] = {
+        "stamp_ns": cell.time_ns,
+        "episode": episode,
+        "task": cell.task.name,
+        "state": cell.state().tolist(),
+        "object_pose": cell.object_pose().tolist(),
+        "object_xyz": cell.object_pose()[:3, 3].tolist(),
+        "stage": cell.stage(),
+        "stage_name": cell.stage_name(),
+        "lifted": cell.lifted(),
+        "success": cell.success(),
+    }
+    if segmentation:
+        rig = cell.rig
+        report["pad_boxes"] = {c: {s: cell.pad_box(c, s) for s in rig.tactile} for c in rig.cameras}
+    return report
+
+
+class CommandInbox:
+    """The newest command of each command topic, bound by name, for another thread to take.
+
+    Args:
+        node: Owns the subscriptions.
+        rig: Says topics, types and names.
+    """
+
+    def __init__(self, node: Node, rig: Rig) -> None:
+        self._node, self._rig = node, rig
+        self._changed = threading.Condition()
+        self._parts: dict[str, tuple[FloatArray, int]] = {}
+        self._is_new = False
+        self._closed = False
+        for name, spec in rig.commands.items():
+            node.create_subscription(
+                messages.message_class(spec.type), spec.topic, partial(self._store, name), profile(spec.qos)
+            )
+
+    def _store(self, name: str, message: object) -> None:
+        spec = self._rig.commands[name]
+        try:
+            raw = messages.read_named(message, spec.type, spec.names)
+        except MessageError as error:
+            self._node.get_logger().error(f"{spec.topic}: {error}", throttle_duration_sec=1.0)
+            return
+        if not np.isfinite(raw).all():
+            self._node.get_logger().error(f"{spec.topic}: not finite, ignored", throttle_duration_sec=1.0)
+            return
+        values = vector_to_canonical(self._rig, spec.names, raw)
+        with self._changed:
+            self._parts[name] = (values, messages.header_stamp_ns(message))
+            self._is_new = True
+            self._changed.notify_all()
+
+    def take(self, current: FloatArray) -> FloatArray | None:
+        """Return the newest target (S,), parts without a command from `current`; None if nothing is new."""
+        with self._changed:
+            return self._taken(current)
+
+    def _taken(self, current: FloatArray) -> FloatArray | None:
+        if not self._is_new:
+            return None
+        self._is_new = False
+        target = np.array(current, dtype=np.float64)
+        for name, (values, _) in self._parts.items():
+            target[self._rig.index_of(self._rig.commands[name].names)] = values
+        return target
+
+    def wait(self, current: FloatArray, stamp_ns: int, timeout_s: float) -> FloatArray | None:
+        """Wait for commands that answer the tick at `stamp_ns`; a command without a stamp answers any.
+
+        Returns:
+            The target (S,), or None when the timeout passed or `wake` was called.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while not self._closed and not self._answered(stamp_ns):
+                if not self._changed.wait(deadline - time.monotonic()):
+                    return None
+            return None if self._closed else self._taken(current)
+
+    def _answered(self, stamp_ns: int) -> bool:
+        stamps = [stamp for _, stamp in self._parts.values()]
+        complete = len(stamps) == len(self._rig.commands)
+        return self._is_new and complete and all(stamp in (0, stamp_ns) for stamp in stamps)
+
+    def clear(self) -> None:
+        """Forget all commands: those of the last episode are not for the next."""
+        with self._changed:
+            self._parts.clear()
+            self._is_new = False
+            self._closed = False
+
+    def wake(self) -> None:
+        """End a `wait` in the other thread; it stays ended until `clear`."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
