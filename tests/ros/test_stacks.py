@@ -29,10 +29,10 @@ def test_real_rig_gets_no_simulator() -> None:
 
 
 def test_plain_option_reaches_every_node_that_has_it_and_a_scoped_one_only_its_own() -> None:
-    stack = build_stack("record", "nova2_sim", {"seed": "7", "expert.seed": "8", "task": "lift"})
+    stack = build_stack("record", "nova2_sim", {"seed": "7", "task": "lift", "recorder.task": "pile"})
     by_name = {node.name: node.parameters for node in stack.nodes}
-    assert (by_name["simulator"]["seed"], by_name["expert"]["seed"]) == (7, 8)
-    assert by_name["recorder"]["task"] == "lift"
+    assert by_name["simulator"]["seed"] == 7
+    assert (by_name["simulator"]["task"], by_name["recorder"]["task"]) == ("lift", "pile")
     assert all(parameters["rig"] == "nova2_sim" for parameters in by_name.values())
 
 

@@ -53,11 +53,16 @@ NODES = {
         "simulator",
         "tacit_sim",
         "tacit_sim.simulator_node",
-        {"rig": "", "task": "place_cube", "seed": 0, "real_time_factor": 1.0, "lockstep": False},
+        {
+            "rig": "",
+            "task": "place_cube",
+            "seed": 0,
+            "disturbance": False,
+            "real_time_factor": 1.0,
+            "lockstep": False,
+        },
     ),
-    "expert": NodeSpec(
-        "expert", "tacit_sim", "tacit_sim.expert_node", {"rig": "", "task": "place_cube", "seed": 0}
-    ),
+    "expert": NodeSpec("expert", "tacit_sim", "tacit_sim.expert_node", {"rig": ""}),
     "recorder": NodeSpec(
         "recorder",
         "tacit_ros",
