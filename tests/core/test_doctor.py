@@ -38,9 +38,12 @@ def test_torchvision_for_another_torch_is_named(monkeypatch: pytest.MonkeyPatch)
     assert "pip uninstall torchvision" in clash[0].cure
 
 
-def test_two_ros_distributions_in_one_environment_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_versions({"ros-rclpy": "9.1.2", "ros-jazzy-rclpy": "7.1.4"}, monkeypatch)
-    assert [check.name for check in doctor.check_clashes({})] == ["ros distros"]
+@pytest.mark.parametrize(("rclpy", "clashes"), [("9.1.2", ["ros distros"]), ("7.1.6", [])])
+def test_two_ros_distributions_in_one_environment_are_named(
+    rclpy: str, clashes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_versions({"ros-rclpy": rclpy, "ros-jazzy-rclpy": "7.1.6"}, monkeypatch)
+    assert [check.name for check in doctor.check_clashes({})] == clashes
 
 
 def test_two_opencv_wheels_in_one_environment_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

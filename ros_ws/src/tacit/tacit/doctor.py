@@ -22,6 +22,8 @@ State = Literal["ok", "note", "missing"]
 
 INSTALL = "in the root of the repository: pip install -c constraints.txt -e '.[{extra}]'"
 GL_INSTALL = "sudo apt-get install -y libegl1 libgl1 libgl1-mesa-dri"
+# Jazzy's wheels bring a ros-rclpy too, of version 7.
+KILTED_RCLPY = "9."
 PYTHON_RANGE = ((3, 10), (3, 15))
 # An hour at an assumed 10 MB/s (two 640x480 JPEG cameras and two sensors).
 FREE_DISK_GIB = 40.0
@@ -141,8 +143,9 @@ def check_clashes(requirements: dict[str, str]) -> list[Check]:
     if doubles:
         cure = f"pip uninstall {' '.join(doubles)}; pip install --force-reinstall opencv-python-headless"
         checks.append(Check("cv2", "note", f"{doubles[0]} overwrites opencv-python-headless", cure))
-    if version_of("ros-rclpy") and version_of("ros-jazzy-rclpy"):
-        cure = "keep one: pip uninstall ros-jazzy-rclpy"
+    kilted = (version_of("ros-rclpy") or "").startswith(KILTED_RCLPY)
+    if kilted and version_of("ros-jazzy-rclpy"):
+        cure = "use one environment per distro: python3 -m venv, then the wheels of one"
         checks.append(Check("ros distros", "missing", "Kilted and Jazzy wheels side by side", cure))
     return checks
 

@@ -1,0 +1,50 @@
+"""Benches: found by name, and what they feed the core is what a robot would send."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tacit import bench, bench_core
+from tacit.cli import load_target
+from tacit.errors import ConfigError
+from tacit.rig import load_rig
+from tacit.streams import Aligner, align
+
+
+def test_a_misspelt_bench_is_answered_with_the_close_one() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'core'"):
+        bench.main(["cor"])
+
+
+def test_without_a_name_the_benches_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main([]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in bench.BENCHES)
+
+
+def test_the_bench_of_the_core_is_found_by_its_name() -> None:
+    assert load_target(bench.BENCHES["core"].target) is bench_core.main
+
+
+@pytest.mark.parametrize("name", ["nova2_sim", "xtrainer"])
+def test_synthetic_streams_of_a_rig_give_a_tick_per_frame(name: str) -> None:
+    rig = load_rig(name)
+    ticks = align(Aligner.from_rig(rig), bench_core.synthetic_arrivals(rig, 1.0))
+    assert abs(len(ticks) - rig.alignment.rate_hz) <= 1
+    assert set(rig.cameras) <= set(ticks[-1].samples)
+
+
+def test_numbers_are_written_with_their_units(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_core, "ROUNDS", 1)
+    monkeypatch.setattr(bench_core, "RECORDED_S", 1)
+    assert bench_core.main(["--json", str(tmp_path / "numbers.json")]) == 0
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert "motion limiter [us]" in numbers
+    assert np.all(np.array(list(numbers.values())) > 0)
+    assert "motion limiter" in capsys.readouterr().out
