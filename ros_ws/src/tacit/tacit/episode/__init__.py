@@ -3,6 +3,7 @@
 Inside, imports point down: audit > recover, reader > writer > rows > layout > columns > schema.
 """
 
+from tacit.episode.audit import check_dataset, check_episode
 from tacit.episode.files import find_episodes, find_parts, move_to_trash, next_episode_path
 from tacit.episode.finish import Step
 from tacit.episode.reader import EpisodeReader
@@ -13,6 +14,8 @@ __all__ = [
     "EpisodeReader",
     "EpisodeWriter",
     "Step",
+    "check_dataset",
+    "check_episode",
     "find_episodes",
     "find_parts",
     "move_to_trash",

@@ -27,7 +27,7 @@ from tacit.episode.reserve import Reserve
 from tacit.episode.rows import TickRows
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.rig import CommandSpec, Rig, StreamSpec
-from tacit.stream_counts import StreamCounts
+from tacit.stream_counts import GAP_PERIODS, StreamCounts
 from tacit.streams import Tick
 
 FLUSH_NS = 300_000_000
@@ -131,6 +131,7 @@ class EpisodeWriter:
             )
         self._require_open()
         self._rows.append(tick)
+        self._note_gap(tick.stamp_ns)
         self._last_tick_ns = tick.stamp_ns
         if self._started_ns is None:
             self._started_ns = tick.stamp_ns
@@ -232,6 +233,12 @@ class EpisodeWriter:
                 self.flush()
         self._file.close()
         return move_to_trash(self.part)
+
+    def _note_gap(self, stamp_ns: int) -> None:
+        """Lost reference frames leave an event, so that checks know the hole for what it is."""
+        interval_ns = stamp_ns - self._last_tick_ns
+        if self.num_ticks and interval_ns > GAP_PERIODS * 1e9 / self.rig.alignment.rate_hz:
+            self.event(stamp_ns, "gap", {"stream": "ticks", "ms": interval_ns / 1e6})
 
     def _write_pending(self) -> None:
         self._rows.flush()
