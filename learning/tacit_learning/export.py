@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tacit_learning.act_hsa.policy import ActHsaPolicy, PolicySpec
 from tacit_learning.act_hsa.train import TrainedPolicy, policy_from
 from tacit_learning.alignment.progress_head import ProgressModel
 from tacit_learning.alignment.train import TrainedProgress, progress_from
+from tacit_learning.data.episodes import NO_TOUCH_SIZE
 from tacit_learning.engine.checkpoint import load_checkpoint
 
 OPSET = 20
@@ -228,7 +228,7 @@ def _stack(touch: Sequence[Tensor], state: Tensor) -> Tensor:
     """Stack touch images to (1, S, h, w, 3); S may be 0."""
     if touch:
         return torch.stack(list(touch), 1)
-    return torch.zeros(len(state), 0, 32, 32, 3, dtype=torch.uint8)
+    return torch.zeros(len(state), 0, *NO_TOUCH_SIZE, 3, dtype=torch.uint8)
 
 
 @contextmanager

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tacit.rig import Rig
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.model import ActModel, ModelOutput, ModelSizes
 from tacit_learning.act_hsa.touch_alignment import TouchAlignment, view_pairs
 from tacit_learning.data import keys
-from tacit_learning.data.episodes import View
+from tacit_learning.data.episodes import NO_TOUCH_SIZE, View
 from tacit_learning.data.statistics import Statistics
 from tacit_learning.data.windows import Batch
 from tacit_learning.layers.backbone import BackboneIdentity
 from tacit_learning.losses.act import kl_divergence, masked_l1
-from tacit.rig import Rig
 
 Identities = tuple[BackboneIdentity, BackboneIdentity]
 TOUCH_ZERO = 0.5  # a gel without contact becomes mid grey, so that pretrained backbones see an image
@@ -47,7 +47,7 @@ class PolicySpec:
             num_cameras=len(cameras),
             num_sensors=len(sensors),
             image_size=(first.height, first.width),
-            touch_size=(touch.height, touch.width) if touch else (32, 32),
+            touch_size=(touch.height, touch.width) if touch else NO_TOUCH_SIZE,
         )
 
 

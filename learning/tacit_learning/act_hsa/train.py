@@ -14,13 +14,18 @@ from torch import nn
 
 import tacit
 from tacit.config import parse, to_yaml
-from tacit.rig import Rig, canonical_hash, parse_rig
+from tacit.rig import canonical_hash, parse_rig
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
 from tacit_learning.act_hsa.policy import ActHsaPolicy, Identities, PolicySpec
 from tacit_learning.data.augment import augment
-from tacit_learning.data.episodes import EpisodeTable, find_training_episodes, load_table, make_view
-from tacit_learning.data.episodes import split_episodes
+from tacit_learning.data.episodes import (
+    EpisodeTable,
+    find_training_episodes,
+    load_table,
+    make_view,
+    split_episodes,
+)
 from tacit_learning.data.statistics import Statistics, compute_statistics
 from tacit_learning.data.windows import Batch, ChunkWindows, StepSampler, fixed_batches, make_loader
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint

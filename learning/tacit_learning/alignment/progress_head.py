@@ -18,8 +18,7 @@ from tacit_learning.act_hsa.model import ModelSizes
 from tacit_learning.act_hsa.policy import TOUCH_ZERO, prepare_images
 from tacit_learning.alignment.config import HeadConfig
 from tacit_learning.data.windows import Batch
-from tacit_learning.layers.backbone import Backbone, BackboneIdentity, build_backbone
-from tacit_learning.layers.backbone import ConvSpec
+from tacit_learning.layers.backbone import Backbone, BackboneIdentity, ConvSpec, build_backbone
 from tacit_learning.layers.pooling import token_weights
 
 FEATURES, STATE, ELAPSED, PROGRESS, MASK = "features", "state", "elapsed", "progress", "mask"

@@ -17,13 +17,17 @@ import numpy as np
 
 from tacit.config import Config
 from tacit.episode import EpisodeReader, find_episodes
+from tacit.episode.schema import IMAGES
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.footprint import valid_for_alignment
-from tacit.images import ImageTransform
+from tacit.images import ImageTransform, decode_image
 from tacit.rig import Rig
 from tacit_learning.layers.pooling import PIXEL_CENTRE
 
 ResizeMode = Literal["squash", "letterbox"]
+LOAD_THREADS = 2
+MAX_RATE_DIFFERENCE = 0.05  # of the first episode's rate; a chunk is indexed by ticks
+NO_TOUCH_SIZE = (32, 32)  # [px], shape of the empty touch input of a policy without sensors
 
 
 class DataConfig(Config):
@@ -159,18 +163,17 @@ def load_table(paths: Sequence[Path], config: DataConfig) -> EpisodeTable:
     if not paths:
         raise EpisodeError("no episode to load")
     with EpisodeReader(paths[0]) as first:
-        rig, fps, view = first.rig, first.fps, make_view(first.rig, config)
-    episodes, references = [], []
-    for path in paths:
-        with EpisodeReader(path) as reader:
-            _check_same(reader, path, rig, fps)
-            episodes.append(_read(reader, path, view))
-            references.append(_references(reader, path, view))
-    mean = np.stack(references).astype(np.float32).mean(0)
-    source: ImageSource = ReaderImages([e.path for e in episodes], view)
-    if config.cache == "ram":
-        source = cache_images(source, [e.num_ticks for e in episodes])
-    return EpisodeTable(episodes, rig, view, np.rint(mean).astype(np.uint8), source)
+        contract = _Contract(first.rig, str(first.attribute("contract_yaml")), first.fps)
+    view = make_view(contract.rig, config)
+    cached = config.cache == "ram"
+    with ThreadPoolExecutor(LOAD_THREADS) as pool:
+        loaded = list(pool.map(lambda path: _load(path, view, contract, cached), paths))
+    images: ImageSource = ReaderImages(paths, view)
+    if cached:
+        images = CachedImages([item.cameras for item in loaded], [item.touch for item in loaded])
+    references = np.stack([item.references for item in loaded]).astype(np.float32).mean(0)
+    episodes = [item.episode for item in loaded]
+    return EpisodeTable(episodes, contract.rig, view, np.rint(references).astype(np.uint8), images)
 
 
 def make_view(rig: Rig, config: DataConfig) -> View:
@@ -231,17 +234,41 @@ class CachedImages:
         return self._cameras[episode][frame], self._touch[episode][frame]
 
 
-def cache_images(source: ReaderImages, lengths: Sequence[int], threads: int = 2) -> CachedImages:
-    """Decode and resize every image once; decoding releases the interpreter lock."""
+@dataclass(frozen=True)
+class _Contract:
+    """What all episodes of a table share."""
 
-    def load(episode: int) -> tuple[np.ndarray, np.ndarray]:
-        frames = [source(episode, frame) for frame in range(lengths[episode])]
-        return np.stack([f[0] for f in frames]), np.stack([f[1] for f in frames])
+    rig: Rig
+    text: str
+    fps: float
 
-    with ThreadPoolExecutor(threads) as pool:
-        loaded = list(pool.map(load, range(len(lengths))))
-    source.close()
-    return CachedImages([item[0] for item in loaded], [item[1] for item in loaded])
+
+@dataclass(frozen=True)
+class _Loaded:
+    """One episode as read; images are empty unless they are cached."""
+
+    episode: Episode
+    references: np.ndarray  # (S, h, w, 3) u1
+    cameras: np.ndarray  # (t, N, H, W, 3) u1
+    touch: np.ndarray  # (t, S, h, w, 3) u1
+
+
+def _load(path: Path, view: View, contract: _Contract, cached: bool) -> _Loaded:
+    """Read one episode; decoding releases the interpreter lock, so threads help."""
+    with EpisodeReader(path) as reader:
+        _check_same(reader, path, contract)
+        cameras = touch = np.zeros((0,), np.uint8)
+        if cached:
+            cameras = np.stack([_stream(reader, name, t) for name, t in view.cameras.items()], axis=1)
+            images = [_stream(reader, name, t) for name, t in view.sensors.items()]
+            touch = np.stack(images, axis=1) if images else _no_touch(reader.num_ticks)
+        return _Loaded(_read(reader, path, view), _references(reader, path, view), cameras, touch)
+
+
+def _stream(reader: EpisodeReader, name: str, transform: ImageTransform) -> np.ndarray:
+    """Decode and resize all images of one stream (t, H, W, 3): one read of the file."""
+    encoded = reader.file[f"{IMAGES}/{name}"][:]
+    return np.stack([transform.image(decode_image(data)) for data in encoded])
 
 
 def _read(reader: EpisodeReader, path: Path, view: View) -> Episode:
@@ -296,14 +323,23 @@ def _references(reader: EpisodeReader, path: Path, view: View) -> np.ndarray:
 
 
 def _stack_touch(images: list[np.ndarray]) -> np.ndarray:
-    return np.stack(images) if images else np.zeros((0, 1, 1, 3), np.uint8)
+    return np.stack(images) if images else _no_touch(1)[0]
 
 
-def _check_same(reader: EpisodeReader, path: Path, rig: Rig, fps: float) -> None:
-    if reader.rig.calibration_id != rig.calibration_id or reader.rig.state_names != rig.state_names:
+def _no_touch(num_ticks: int) -> np.ndarray:
+    return np.zeros((num_ticks, 0, *NO_TOUCH_SIZE, 3), np.uint8)
+
+
+def _check_same(reader: EpisodeReader, path: Path, contract: _Contract) -> None:
+    """Refuse an episode of another rig or rate; equal texts spare the parsing."""
+    rig = contract.rig
+    same_text = str(reader.attribute("contract_yaml")) == contract.text
+    if not same_text and (
+        reader.rig.calibration_id != rig.calibration_id or reader.rig.state_names != rig.state_names
+    ):
         raise EpisodeError(f"{path}: recorded with another rig or calibration than the first episode")
-    if abs(reader.fps - fps) > 0.05 * fps:
-        raise EpisodeError(f"{path}: {reader.fps:.2f} ticks per second, the first episode has {fps:.2f}")
+    if abs(reader.fps - contract.fps) > MAX_RATE_DIFFERENCE * contract.fps:
+        raise EpisodeError(f"{path}: {reader.fps:.2f} ticks per second, the first has {contract.fps:.2f}")
     if reader.num_ticks < 2:
         raise EpisodeError(f"{path}: {reader.num_ticks} ticks, expected at least 2; move it to trash/")
 

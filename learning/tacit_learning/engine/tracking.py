@@ -61,7 +61,7 @@ class Tracker:
             self._writer.close()
 
 
-def _summary_writer(folder: Path):  # noqa: ANN202  (the class exists only with tensorboard)
+def _summary_writer(folder: Path):
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,0 +1,117 @@
+"""`tacit train` and `tacit export`: the command line of learning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from tacit.config import load
+from tacit_learning.options import overrides
+
+SHOWN = ("loss", "l1", "l1_z0", "l1_copy", "mae", "mae_half", "mae_clock", "hsa", "hsa_chance", "samples_per_s")
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """Train a model from recorded episodes; options after it override the file: key.path=value.
+
+    Example: tacit train act_hsa --config learning/configs/act_hsa_demo.yaml train.max_seconds=60
+    """
+
+    kind: Annotated[Literal["act_hsa", "progress"], tyro.conf.Positional]
+    """What to train: the touch-aware policy, or the progress estimator."""
+    config: Path
+    """YAML file with the options of the run."""
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """Pack a checkpoint into one ONNX file that the robot side can run."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """A run folder (then its last checkpoint) or a checkpoint folder."""
+    out: Path
+    """File to write, ending in .onnx."""
+
+
+class ConsoleReporter:
+    """A progress bar with the last metrics on a terminal, one line per report elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar: Progress | None = None
+
+    def metrics(self, kind: str, step: int, share: float, values: Mapping[str, float]) -> None:
+        """Show metrics of `kind` train or val."""
+        text = "  ".join(f"{key} {values[key]:.4g}" for key in SHOWN if key in values)
+        if not self._console.is_terminal or kind == "val":
+            self._console.print(f"{kind:5s} step {step:6d} {100 * min(share, 1):3.0f} %  {text}", highlight=False)
+        if self._console.is_terminal:
+            self._show(share, step, text)
+
+    def message(self, text: str) -> None:
+        """Show one line."""
+        self._console.print(text, highlight=False)
+
+    def close(self) -> None:
+        """Take the bar down."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _show(self, share: float, step: int, text: str) -> None:
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self._console)
+            self._bar.start()
+            self._bar.add_task("train", total=1.0)
+        self._bar.update(self._bar.task_ids[0], completed=min(share, 1.0), description=f"step {step}  {text}")
+
+
+def train(argv: Sequence[str]) -> int:
+    """Run `tacit train`; returns the exit code."""
+    arguments, rest = tyro.cli(TrainArguments, args=list(argv), prog="tacit train", return_unknown_args=True)
+    changes = overrides(rest)
+    reporter = ConsoleReporter(Console())
+    try:
+        _train(arguments, changes, reporter)
+    finally:
+        reporter.close()
+    return 0
+
+
+def export(argv: Sequence[str]) -> int:
+    """Run `tacit export`; returns the exit code."""
+    from tacit_learning.export import export_checkpoint
+
+    arguments = tyro.cli(ExportArguments, args=list(argv), prog="tacit export")
+    done = export_checkpoint(arguments.checkpoint, arguments.out)
+    size = done.path.stat().st_size / 1e6
+    Console().print(
+        f"{done.path}: {size:.1f} MB, differs from torch by at most {done.max_difference:.1e}; "
+        f"sha256 {done.bundle.sha256}",
+        highlight=False,
+    )
+    return 0
+
+
+def _train(arguments: TrainArguments, changes: list[str], reporter: ConsoleReporter) -> None:
+    if arguments.kind == "act_hsa":
+        from tacit_learning.act_hsa import train as policy_training
+        from tacit_learning.act_hsa.config import ActHsaConfig
+
+        result = policy_training.train(load(ActHsaConfig, arguments.config, changes), reporter)
+    else:
+        from tacit_learning.alignment import train as progress_training
+        from tacit_learning.alignment.config import ProgressConfig
+
+        result = progress_training.train(load(ProgressConfig, arguments.config, changes), reporter)
+    reporter.message(
+        f"{result.step} steps in {result.seconds:.0f} s, {result.samples_per_second:.0f} samples/s; "
+        f"checkpoint in {result.folder}/checkpoints/last"
+    )
