@@ -13,7 +13,7 @@ from tacit.errors import ConfigError, did_you_mean
 from tacit.rig import Rig
 from tacit.transforms import FloatArray
 from tacit_sim.disturbance import Disturbance
-from tacit_sim.model import PAD_GROUP, TIMESTEP_S, build_mjcf, only_arm, pose
+from tacit_sim.model import TIMESTEP_S, build_mjcf, only_arm, pose
 from tacit_sim.rendering import SceneRenderer, mujoco
 from tacit_sim.tactile import TactileCamera
 from tacit_sim.tasks import LOOK_NS, STAGES, StageMachine, Task, Truth, find_task
@@ -139,6 +139,15 @@ class Cell:
             target = np.append(target[:-1] + self._joint_offset(push), target[-1])
         self._set_targets(np.clip(target, self.rig.limits("lower"), self.rig.limits("upper")))
 
+    def place(self, state: ArrayLike) -> None:
+        """Put arm and gripper at a state (S,) at once, at rest; time does not pass, the part stays."""
+        target = np.asarray(state, dtype=np.float64)
+        self.data.qpos[self._qpos] = target[:-1]
+        self.data.qpos[self._finger_qpos] = target[-1] / 2
+        self.data.qvel[:] = 0.0
+        self._set_targets(target)
+        self._observe()
+
     def hold(self) -> None:
         """Stop where the arm is now; the gripper keeps its grip."""
         self.data.ctrl[:-1] = self.data.qpos[self._qpos]
@@ -209,12 +218,13 @@ class Cell:
         Args:
             camera: Camera of the rig.
             sensor: Tactile sensor of the rig.
-            occluded: Let the rest of the cell hide the pad; without it only pads are drawn.
+            occluded: Let the rest of the cell hide the pad; without it the pad alone is drawn.
         """
+        pad = self._pads[sensor]
         if occluded:
-            return self.segmentation(camera) == self._pads[sensor]
-        geoms = self._renderer(camera).geoms(self.data, camera, groups=(PAD_GROUP,))
-        return geoms == self._pads[sensor]
+            return self.segmentation(camera) == pad
+        group = int(self.model.geom_group[pad])
+        return self._renderer(camera).geoms(self.data, camera, groups=(group,)) == pad
 
     def pad_box(self, camera: str, sensor: str) -> tuple[int, int, int, int] | None:
         """Return the box of the pixels that show a pad: first and last column and row; None unseen."""

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
-
-from tacit.episode import EpisodeWriter, find_episodes
+from tacit.episode import EpisodeReader, EpisodeWriter, find_episodes
 from tacit.images import encode_jpeg
 from tacit.rig import Rig
 from tacit.streams import Aligner
@@ -186,10 +184,9 @@ def seeds_done(root: Path, task: str) -> set[int]:
     folder = root / task
     seeds = set()
     for path in find_episodes(folder) if folder.is_dir() else ():
-        with h5py.File(path, "r") as file:
-            if SEED in file.attrs:
-                seeds.add(int(file.attrs[SEED]))
-    return seeds
+        with EpisodeReader(path) as episode:
+            seeds.add(int(str(episode.attribute(SEED, -1))))
+    return seeds - {-1}
 
 
 def _outcome(cell: Cell, seed: int, num_ticks: int, path: Path | None) -> Demonstration:

@@ -24,8 +24,8 @@ FINGER_HALF = (0.010, 0.045, 0.008)
 FINGER_CENTRE = (0.0, -0.039, -0.016)
 """Finger plate in the frame of its sensor (x width, y height, z out of the gel)."""
 
-TOUCH_GROUP, ROBOT_GROUP, PAD_GROUP = 0, 1, 2
-"""Geom groups: what tactile rays see (parts, table), the arm, the gel pads."""
+TOUCH_GROUP, ROBOT_GROUP, PAD_GROUPS = 0, 1, (2, 3)
+"""Geom groups: what tactile rays see (parts, table), the arm, the gel pads left and right."""
 
 # Link shapes of the Nova 2 as capsules (link, from, to, radius) in the frames of its URDF.
 CAPSULES = (
@@ -202,11 +202,11 @@ def _finger(rig: Rig, arm: str, gripper: GripperSpec, side: str) -> str:
  <joint name="finger_{side}" type="slide" axis="{_numbers(axis)}" range="0 {gripper.upper / 2}"
   damping="8" armature="0.05"/>
  <geom class="robot" type="box" size="{_numbers(FINGER_HALF)}" {pose} mass="0.06" rgba="0.45 0.45 0.5 1"/>
- {_pad(name, sensor)}
+ {_pad(name, sensor, PAD_GROUPS[side == "right"])}
 </body>"""
 
 
-def _pad(name: str, sensor: TactileSpec) -> str:
+def _pad(name: str, sensor: TactileSpec, group: int) -> str:
     """Gel pad on a stiff spring behind its face; the virtual gel plane itself stays at rest."""
     width, height, thickness = sensor.size_m
     return f"""
@@ -214,7 +214,7 @@ def _pad(name: str, sensor: TactileSpec) -> str:
  <joint name="pad_{name}" type="slide" axis="0 0 -1" range="-0.0001 0.004" stiffness="12000"
   damping="25" armature="0.08"/>
  <geom name="pad_{name}" class="robot" type="box" size="{width / 2} {height / 2} {thickness / 2}"
-  pos="0 0 {-thickness / 2}" mass="0.02" group="{PAD_GROUP}" friction="1.2 0.02 0.001" priority="1"
+  pos="0 0 {-thickness / 2}" mass="0.02" group="{group}" friction="1.2 0.02 0.001" priority="1"
   rgba="0.12 0.55 0.75 1"/>
 </body>"""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,19 +72,14 @@ class SceneRenderer:
 
     def rgb(self, data: mujoco.MjData, camera: str) -> NDArray[np.uint8]:
         """Return the colour image (H, W, 3) of `camera`."""
-        self._renderer.update_scene(data, camera)
+        self._renderer.update_scene(data, camera, _visible(range(6)))
         return self._renderer.render()
 
-    def geoms(
-        self, data: mujoco.MjData, camera: str, groups: tuple[int, ...] = (0, 1, 2)
-    ) -> NDArray[np.int32]:
+    def geoms(self, data: mujoco.MjData, camera: str, groups: Iterable[int] = range(6)) -> NDArray[np.int32]:
         """Return the geom id seen by each pixel (H, W), -1 for none; other groups are not drawn."""
-        option = mujoco.MjvOption()
-        option.geomgroup[:] = [int(group in groups) for group in range(6)]
-        option.sitegroup[:] = 0
         self._renderer.enable_segmentation_rendering()
         try:
-            self._renderer.update_scene(data, camera, option)
+            self._renderer.update_scene(data, camera, _visible(groups))
             labels = self._renderer.render()
         finally:
             self._renderer.disable_segmentation_rendering()
@@ -93,3 +89,12 @@ class SceneRenderer:
     def close(self) -> None:
         """Free the GL context."""
         self._renderer.close()
+
+
+def _visible(groups: Iterable[int]) -> mujoco.MjvOption:
+    """Draw these geom groups, and no sites."""
+    option = mujoco.MjvOption()
+    option.geomgroup[:] = 0
+    option.geomgroup[list(groups)] = 1
+    option.sitegroup[:] = 0
+    return option

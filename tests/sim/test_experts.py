@@ -1,0 +1,93 @@
+"""Experts succeed, disturbed or not, and the disturbance leaves precise moments alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
+
+from tacit.rig import Rig
+from tacit.robot import Robot
+from tacit_sim.cell import HOME, Cell
+from tacit_sim.cli import run_expert
+from tacit_sim.disturbance import RHO, SIGMA_XY_M, Disturbance, smoothstep
+from tacit_sim.experts import Expert, ToolInverse
+from tacit_sim.tasks import STAGES, TASKS
+
+pytestmark = pytest.mark.sim
+
+
+@pytest.mark.parametrize("disturbed", [False, True])
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_expert_succeeds_on_every_one_of_ten_seeds(task: str, disturbed: bool) -> None:
+    results = run_expert("nova2_sim", task, 10, 500, disturbed)
+    assert [result.seed for result in results if not result.success] == []
+    assert max(result.num_ticks for result in results) <= 190
+
+
+def test_disturbed_episode_passes_all_stages_in_order(rig: Rig) -> None:
+    cell = Cell(rig, "place_cube", disturbed=True)
+    expert = Expert(rig, cell.task)
+    cell.reset(4)
+    expert.start(cell.state(), cell.object_pose())
+    stages = []
+    for tick in range(expert.num_ticks):
+        stages.append(cell.stage())
+        cell.command(expert.target(tick))
+        cell.step(40_000_000)
+    assert sorted(set(stages)) == list(range(len(STAGES)))
+    assert (np.diff(stages) >= 0).all()
+
+
+def test_disturbance_moves_the_robot_but_not_the_commands(rig: Rig) -> None:
+    commands, tools = {}, {}
+    for disturbed in (False, True):
+        cell = Cell(rig, "place_cube", disturbed=disturbed)
+        expert = Expert(rig, cell.task)
+        cell.reset(7)
+        expert.start(cell.state(), cell.object_pose())
+        commands[disturbed], tools[disturbed] = [], []
+        for tick in range(50):
+            commands[disturbed].append(expert.target(tick))
+            cell.command(commands[disturbed][-1])
+            cell.step(40_000_000)
+            tools[disturbed].append(cell.tool_pose()[:3, 3])
+    np.testing.assert_array_equal(commands[False], commands[True])
+    apart = np.linalg.norm(np.array(tools[True]) - tools[False], axis=1)
+    assert apart.max() > 0.004
+    assert apart[44:].max() < 5e-4, "no push is left at the grasp"
+
+
+def test_noise_has_the_stationary_spread_and_memory_of_its_equation() -> None:
+    source = Disturbance(TASKS["place_cube"], seed=5)
+    x = np.array([source.next(1.0) for _ in range(20_000)])
+    assert x[1000:, 0].std() == pytest.approx(SIGMA_XY_M, rel=0.1)
+    assert np.corrcoef(x[:-1, 0], x[1:, 0])[0, 1] == pytest.approx(RHO, abs=0.02)
+    assert not x[:, 3:5].any(), "the tool is not tilted"
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_noise_is_nought_near_the_table(task: str) -> None:
+    source = Disturbance(TASKS[task], seed=5)
+    heights = np.linspace(0.0, TASKS[task].noise_heights[0], 20)
+    assert not np.array([source.next(float(height)) for height in heights]).any()
+
+
+def test_smoothstep_joins_its_ends_without_a_kink() -> None:
+    values = np.array([smoothstep(v, 1.0, 3.0) for v in np.linspace(0.0, 4.0, 401)])
+    assert values[:101].max() == 0.0 and values[300:].min() == 1.0
+    assert values[200] == pytest.approx(0.5)
+    assert np.abs(np.diff(values, 2)).max() < 2e-4
+
+
+def test_inverse_reaches_a_pose_that_forward_kinematics_confirms(rig: Rig) -> None:
+    inverse = ToolInverse(rig, TASKS["place_cube"])
+    robot = Robot.from_rig(rig)
+    tool_in_flange = robot.forward(HOME)
+    tool_in_flange = np.linalg.inv(tool_in_flange) @ inverse.pose(np.array(HOME))
+    goal = inverse.pose(np.array(HOME)) @ np.array(
+        [[0, 1, 0, 0.02], [-1, 0, 0, -0.05], [0, 0, 1, 0.1], [0, 0, 0, 1.0]]
+    )
+    q = inverse.solve(goal, np.array(HOME))
+    np.testing.assert_allclose(robot.forward(q) @ tool_in_flange, goal, atol=1e-5)
