@@ -91,7 +91,7 @@ def test_termination_spares_the_next_run(tmp_path: Path, rig: Rig) -> None:
 
 
 def test_stuck_inference_is_stopped_from_another_thread(tmp_path: Path, rig: Rig) -> None:
-    policy = OnnxPolicy(slow_bundle(tmp_path, rig), rig)
+    policy = OnnxPolicy(slow_bundle(tmp_path, rig, state_min=(-1.0,) * 7, state_max=(1.0,) * 7), rig)
     state = np.zeros(7)
     state[0] = 6.2
     failures: list[str] = []

@@ -51,9 +51,35 @@ def progress_bundle(folder: Path, rig: Rig, **changes: object) -> PolicyBundle:
     return save_bundle(folder / "progress.onnx", progress_model(manifest), manifest)
 
 
-def slow_bundle(folder: Path, rig: Rig) -> PolicyBundle:
-    """`policy_bundle` that takes minutes where joint1 is 6.2 rad, and is quick below 6."""
-    manifest = manifest_for(rig, state_max=tuple(np.minimum(rig.limits("upper"), 3.0)))
+def nan_bundle(folder: Path, rig: Rig, **changes: object) -> PolicyBundle:
+    """`policy_bundle` whose whole chunk is NaN where joint1 is below -0.5 rad."""
+    manifest = manifest_for(rig, **changes)
+    model = onnx.load_from_string(policy_model(manifest))
+    model.graph.node[-1].output[0] = "chunk_finite"
+    pick = np.zeros((len(manifest.state_names), 1), dtype=np.float32)
+    pick[0] = 1.0
+    model.graph.initializer.extend(
+        [
+            _constant("pick", pick),
+            _constant("half", np.float32(0.5)),
+            _constant("nought", np.float32(0)),
+        ]
+    )
+    model.graph.node.extend(
+        [
+            helper.make_node("MatMul", ["state", "pick"], ["joint1"]),
+            helper.make_node("Add", ["joint1", "half"], ["shifted"]),
+            helper.make_node("Log", ["shifted"], ["log"]),
+            helper.make_node("Mul", ["log", "nought"], ["nothing_or_nan"]),
+            helper.make_node("Add", ["chunk_finite", "nothing_or_nan"], ["chunk"]),
+        ]
+    )
+    return save_bundle(folder / "nan.onnx", model.SerializeToString(), manifest)
+
+
+def slow_bundle(folder: Path, rig: Rig, **changes: object) -> PolicyBundle:
+    """`policy_bundle` that takes minutes where joint1 is above 0.6 rad, and is quick below."""
+    manifest = manifest_for(rig, **changes)
     model = onnx.load_from_string(policy_model(manifest))
     graph = model.graph
     graph.node[-1].output[0] = "chunk_fast"
@@ -61,7 +87,7 @@ def slow_bundle(folder: Path, rig: Rig) -> PolicyBundle:
         [
             _constant("square", np.eye(64, dtype=np.float32)),
             _constant("pick", np.array([[1e9]] + [[0.0]] * 6, dtype=np.float32)),
-            _constant("many", np.float32(6e9)),
+            _constant("many", np.float32(6e8)),
             _constant("nought", np.float32(0)),
             _constant("go", np.array(True)),
         ]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tacit.binding import Binding, bind
 from tacit.config import parse
 from tacit.errors import BundleError, ConfigError
-from tacit.inference import make_session
+from tacit.inference import make_session, run_session
 from tacit.manifest import (
     MANIFEST_KEY,
     SCHEMA_VERSION,
@@ -158,8 +158,7 @@ def run_graph(
     """
     session = make_session(model_bytes)
     check_signature(session, manifest)
-    names = [output.name for output in session.get_outputs()]
-    outputs = dict(zip(names, session.run(None, dict(inputs)), strict=True))
+    outputs = run_session(session, inputs)
     for name, shape in output_shapes(manifest).items():
         if outputs[name].shape != shape:
             raise BundleError(f"graph output {name!r}: shape {outputs[name].shape}, expected {shape}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tacit.errors import BundleError, MissingDependencyError
 
@@ -39,6 +42,23 @@ def make_session(model_bytes: bytes, num_threads: int = 1) -> Any:
         raise BundleError(f"ONNX Runtime refuses the graph: {str(problem)[:300]}") from None
 
 
+def run_session(
+    session: Any, inputs: Mapping[str, NDArray[Any]], run_options: Any = None
+) -> dict[str, NDArray[Any]]:
+    """Run a session and return its outputs by name.
+
+    Raises:
+        BundleError: ONNX Runtime refused the inputs, failed, or was told to terminate.
+    """
+    names = [output.name for output in session.get_outputs()]
+    try:
+        outputs = session.run(names, dict(inputs), run_options)
+    except engine_errors() as problem:
+        raise BundleError(f"inference failed: {str(problem)[:300]}") from None
+    return dict(zip(names, outputs, strict=True))
+
+
+@functools.cache
 def engine_errors() -> tuple[type[Exception], ...]:
     """Return what ONNX Runtime raises: its error classes share no base but `Exception`."""
     from onnxruntime.capi import onnxruntime_pybind11_state as engine

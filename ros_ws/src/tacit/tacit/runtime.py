@@ -19,7 +19,7 @@ from tacit.binding import Binding
 from tacit.bundle import PolicyBundle, check_rig, check_signature, load_bundle, verify
 from tacit.errors import BundleError, did_you_mean
 from tacit.images import ImageTransform
-from tacit.inference import LatencyStats, engine_errors, make_session
+from tacit.inference import LatencyStats, make_session, run_session
 from tacit.manifest import ImageInput, golden_inputs
 from tacit.player import ChunkPlayer, TemporalEnsembler
 from tacit.rig import Rig
@@ -74,7 +74,6 @@ class OnnxGraph:
         self.golden_error = verify(bundle)
         self._session = make_session(bundle.model_bytes, num_threads)
         check_signature(self._session, self.manifest)
-        self._output_names = [output.name for output in self._session.get_outputs()]
         self._transforms = {
             name: _transform(spec) for name, spec in {**self.manifest.cameras, **self.manifest.touch}.items()
         }
@@ -110,12 +109,9 @@ class OnnxGraph:
 
         self._run_options = onnxruntime.RunOptions()
         started = time.perf_counter_ns()
-        try:
-            outputs = self._session.run(self._output_names, dict(tensors), self._run_options)
-        except engine_errors() as problem:
-            raise BundleError(f"inference failed: {str(problem)[:300]}") from None
+        outputs = run_session(self._session, tensors, self._run_options)
         self.stats.add(time.perf_counter_ns() - started)
-        return dict(zip(self._output_names, outputs, strict=True))
+        return outputs
 
     def terminate(self) -> None:
         """Abort the run in progress, from another thread; later runs are not affected."""

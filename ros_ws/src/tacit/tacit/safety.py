@@ -117,7 +117,10 @@ def check_chunk(chunk: NDArray[np.floating], num_rows: int, num_actions: int) ->
 def check_tracking(
     names: Sequence[str], command: FloatArray, measured: FloatArray, limit: float
 ) -> Fault | None:
-    """Refuse to go on where a joint is further than `limit` [rad, m] from its command."""
+    """Refuse to go on where a joint is not a number, or further than `limit` [rad, m] from its command."""
+    fault = check_finite("measured state", measured)
+    if fault is not None:
+        return fault
     error = np.abs(command - measured)
     i = int(np.argmax(error))
     if error[i] <= limit:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tacit.player import ChunkPlayer
 from tacit.rig import Rig
-from tacit.safety import Fault, MotionLimiter, check_tracking
+from tacit.safety import Fault, MotionLimiter, check_finite, check_tracking
 from tacit.transforms import FloatArray
 from tacit_ros.policy_state import Answer, PolicyMachine, State
 
@@ -66,6 +66,8 @@ class Controller:
     def start(self, measured: FloatArray | None, fault: Fault | None) -> Answer:
         """Run from the measured state (S,); refused on any input fault, or far from the last command."""
         with self._lock:
+            if measured is not None:
+                fault = fault or check_finite("measured state", measured)
             if fault is not None or measured is None:
                 return Answer(False, f"input is not ready: {fault or 'no joint state yet'}")
             if self.state == "HOLD" and self._commanded and not self._dry_run:
@@ -144,7 +146,7 @@ class Controller:
             limit = self._rig.safety.tracking_error
             fault = check_tracking(self._rig.state_names, self.limiter.position, measured, limit)
         self._far_ticks = self._far_ticks + 1 if fault else 0
-        if fault is not None and self._far_ticks >= TRACKING_TICKS:
+        if fault is not None and (self._far_ticks >= TRACKING_TICKS or fault.reason != "tracking"):
             self.fail(fault)
             return self.limiter.brake()
         one_step = self.limiter.velocity * self.limiter.dt

@@ -53,7 +53,7 @@ class AlignedInputs:
         rig: Checked against the bundle before.
         manifest: Says which cameras, touch sensors and ranges.
         node_time_ns: The node's clock (ROS time).
-        steady_ns: The steady clock that measures ages.
+        steady_ns: The clock that measures ages: the steady one, or simulated time where that rules.
     """
 
     def __init__(
@@ -79,7 +79,9 @@ class AlignedInputs:
     def store(self, name: str, stamp_ns: int, recv_ns: int, value: Value) -> None:
         """Keep one message; `recv_ns` of the middleware is replaced by the steady clock."""
         received_ns = self._steady_ns()
-        self.newest[name] = Newest(stamp_ns, received_ns, value)
+        before = self.newest.get(name)
+        if before is None or stamp_ns != before.stamp_ns:  # a repeated stamp is no news: it ages
+            self.newest[name] = Newest(stamp_ns, received_ns, value)
         self._queue.append(Arrival(name, stamp_ns, received_ns, value))
         self._event.set()
 
@@ -172,6 +174,8 @@ class AlignedInputs:
         newest = self.newest.get(name)
         if newest is None:
             return Fault("missing", f"no message yet on {name}")
+        if newest.stamp_ns <= 0:
+            return Fault("no_stamp", f"{name} is stamped 0; let its driver fill header.stamp")
         safety = self._rig.safety
         limit_ms = safety.joint_age_ms if name in self._states else safety.image_age_ms
         accepted_ns = self._aligner.buffers[name].newest_ns

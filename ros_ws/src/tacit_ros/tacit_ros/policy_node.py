@@ -1,0 +1,219 @@
+"""The policy node `policy`: a bundle, a rig, and the states IDLE, RUNNING, HOLD, ESTOP.
+
+Callbacks only store; `inference_thread` infers, `periodic` commands, `controller` decides. The
+software stop is not safety-rated.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from tacit.bundle import PolicyBundle, describe, load_bundle
+from tacit.errors import BundleError
+from tacit.player import DEFAULT_BLEND, DEFAULT_DECAY, PLAY_MODES, ChunkPlayer
+from tacit.rig import load_rig
+from tacit.runtime import OnnxPolicy
+from tacit_ros import messages, qos
+from tacit_ros.commands import CommandPublisher
+from tacit_ros.controller import Controller
+from tacit_ros.inference_thread import InferenceThread, Replanner
+from tacit_ros.inputs import AlignedInputs
+from tacit_ros.observations import RigSubscriptions
+from tacit_ros.parameters import declare, parameter
+from tacit_ros.periodic import PeriodicThread, SimulatedClock, SteadyClock
+from tacit_ros.policy_diagnostics import PolicyDiagnostics
+from tacit_ros.policy_state import Answer
+from tacit_ros.process import run_node
+
+
+@dataclass(frozen=True)
+class PolicyParameters:
+    """Parameters of the node; fixed once it runs."""
+
+    rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
+    bundle: str = parameter("", "Path of the exported policy (.onnx).")
+    sha256: str = parameter("", "Expected sha256 of the bundle; empty accepts any.")
+    mode: str = parameter("blend", "How chunks overlap in time.", choices=PLAY_MODES)
+    blend: int = parameter(DEFAULT_BLEND, "Rows of cross-fade in mode blend.")
+    ensemble_m: float = parameter(DEFAULT_DECAY, "Decay of the weights in mode temporal_ensemble.")
+    replan_ticks: int = parameter(
+        0, "Ticks between inferences; 0: blend 10 (half a short chunk), others every tick."
+    )
+    dry_run: bool = parameter(False, "Publish to ~/shadow_command only.")
+    lockstep: bool = parameter(False, "Answer each tick with one command: for a simulator that waits.")
+    num_threads: int = parameter(1, "Threads of one inference.")
+    realtime_priority: int = parameter(10, "SCHED_FIFO priority of the command thread; 0 for none.")
+
+
+class PolicyNode(Node):
+    """Runs one policy bundle on one rig.
+
+    Services: `~/start ~/hold ~/estop ~/reset` (Trigger), `~/set_dry_run` (SetBool). Topics out: the
+    rig's commands (or `~/shadow_command`), `~/state`, `/diagnostics`.
+
+    Raises:
+        TacitError: Rig, bundle or parameters are not fit to run: the node refuses to start.
+    """
+
+    def __init__(self, parameter_overrides: list[Parameter] | None = None) -> None:
+        super().__init__("policy", parameter_overrides=parameter_overrides)
+        self.settings = declare(self, PolicyParameters)
+        self.rig = load_rig(self.settings.rig)
+        self.policy = OnnxPolicy(_bundle(self.settings), self.rig, self.settings.num_threads)
+        manifest = self.policy.manifest
+        period_ns = round(1e9 / manifest.rate_hz)
+        self.controller = Controller(
+            self.rig, _player(self.settings, period_ns), period_ns / 1e9, self.settings.dry_run
+        )
+        self.inputs = self._make_inputs()
+        self.commands = CommandPublisher(self, self.rig, period_ns / 1e9)
+        self.inference = InferenceThread(
+            self.policy,
+            self.inputs,
+            self.controller,
+            Replanner(self.settings.mode, _replan_ticks(self.settings, manifest.chunk_size)),
+            self._command_at if self.settings.lockstep else None,
+        )
+        self.loop = None if self.settings.lockstep else self._make_loop(period_ns)
+        self._announced = ""
+        self._state_topic = self.create_publisher(String, "~/state", qos.latched())
+        self._offer_services()
+        self._open_topics()
+        self.get_logger().info(f"{self.policy.bundle.source}\n{describe(manifest)}")
+        self._begin()
+
+    def close(self) -> None:
+        """Stop and join both threads; nothing is published afterwards."""
+        if self.loop is not None:
+            self.loop.stop()
+        self.inference.stop()
+
+    def _begin(self) -> None:
+        self.inference.start()
+        if self.loop is not None:
+            self.loop.start()
+            if not self.loop.is_realtime and self.settings.realtime_priority > 0:
+                self.get_logger().warning(
+                    "command thread without SCHED_FIFO (needs CAP_SYS_NICE): expect late commands under load"
+                )
+        self._announce()
+
+    @property
+    def is_simulated_time(self) -> bool:
+        """Whether `/clock` rules."""
+        return bool(self.get_parameter("use_sim_time").value)
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+    def _make_inputs(self) -> AlignedInputs:
+        ages = self._now_ns if self.is_simulated_time else time.monotonic_ns
+        return AlignedInputs(self.rig, self.policy.manifest, self._now_ns, ages)
+
+    def _make_loop(self, period_ns: int) -> PeriodicThread:
+        clock = SimulatedClock(self._now_ns) if self.is_simulated_time else SteadyClock()
+        priority = self.settings.realtime_priority
+        return PeriodicThread(period_ns, self._control, clock, priority, self._loop_failed)
+
+    def _open_topics(self) -> None:
+        self.subscriptions_of_rig = RigSubscriptions(
+            self, self.rig, self.inputs.store, names=self.inputs.names, live_images=True
+        )
+        self.diagnostics = PolicyDiagnostics(self)
+        self.create_timer(1.0, self._report)
+
+    def _offer_services(self) -> None:
+        actions: dict[str, Callable[[], Answer]] = {
+            "start": self._start,
+            "hold": self.controller.hold,
+            "estop": self.controller.estop,
+            "reset": self.controller.reset,
+        }
+        for name, action in actions.items():
+            self.create_service(Trigger, f"~/{name}", self._trigger(action))
+        self.create_service(SetBool, "~/set_dry_run", self._set_dry_run)
+
+    def _trigger(self, action: Callable[[], Answer]) -> Callable[..., Trigger.Response]:
+        def serve(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success, response.message = action()
+            self._announce()
+            return response
+
+        return serve
+
+    def _set_dry_run(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        response.success, response.message = self.controller.set_dry_run(bool(request.data))
+        return response
+
+    def _start(self) -> Answer:
+        fault = self.inference.readiness()
+        if fault is None and not self.settings.lockstep:
+            fault = self.inputs.silence_fault()
+        return self.inference.begin_run(lambda: self.controller.start(self.inputs.measured(), fault))
+
+    def _control(self) -> None:
+        """One tick of the command thread."""
+        if self.controller.state == "RUNNING":
+            fault = self.inference.abort_overdue() or self.inputs.silence_fault()
+            if fault is not None:
+                self.controller.fail(fault)
+        self._command_at(self.inputs.now_ns())
+
+    def _command_at(self, now_ns: int) -> None:
+        command = self.controller.step(now_ns, self.inputs.measured())
+        if command is not None and self.context.ok():
+            self.commands.publish(command, now_ns, self.controller.dry_run)
+        if self.controller.state in ("HOLD", "ESTOP"):
+            self._announce()
+
+    def _loop_failed(self, error: BaseException) -> None:
+        if self.context.ok():
+            self.get_logger().fatal(f"command thread ended: {error!r}; no command is sent any more")
+            self.controller.estop()
+
+    def _announce(self) -> None:
+        """Publish the state where it changed."""
+        text = str(self.controller)
+        if text != self._announced and self.context.ok():
+            self._announced = text
+            self._state_topic.publish(messages.string(text))
+
+    def _report(self) -> None:
+        """Once a second: diagnostics, and the reason of a hold."""
+        self.diagnostics.publish()
+        self._announce()
+        if self.controller.fault is not None:
+            self.get_logger().warning(str(self.controller))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node until a signal; exit code 2 where it refuses to start."""
+    return run_node(PolicyNode, argv)
+
+
+def _bundle(settings: PolicyParameters) -> PolicyBundle:
+    if not settings.bundle:
+        raise BundleError("parameter bundle is empty; give the path of an exported policy (.onnx)")
+    return load_bundle(settings.bundle, settings.sha256 or None)
+
+
+def _player(settings: PolicyParameters, period_ns: int) -> ChunkPlayer:
+    return ChunkPlayer(period_ns, settings.mode, settings.blend, settings.ensemble_m)  # type: ignore[arg-type]
+
+
+def _replan_ticks(settings: PolicyParameters, chunk_size: int) -> int:
+    if settings.replan_ticks > 0:
+        return settings.replan_ticks
+    return max(1, min(DEFAULT_BLEND, chunk_size // 2)) if settings.mode == "blend" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

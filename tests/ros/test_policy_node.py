@@ -1,0 +1,280 @@
+"""The policy node on a robot made of publishers: it moves by name, and holds for every fault."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from fake_robot import FakeRobot, lenient_rig
+from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool, Trigger
+from tiny_bundles import nan_bundle, policy_bundle, slow_bundle
+
+from tacit.bundle import MANIFEST_KEY
+from tacit.errors import BundleError, ConfigError
+from tacit.onnx_file import read_metadata, with_metadata
+from tacit.rig import Rig, load_rig
+from tacit_ros.policy_node import PolicyNode
+
+WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0, "chunk_size": 25}
+
+
+@dataclass
+class Cell:
+    """A policy node, its robot and the bench that spins both."""
+
+    bench: object
+    node: PolicyNode
+    robot: FakeRobot
+    diagnostics: list = field(default_factory=list)
+
+    def call(self, service: str, request: object = None) -> Trigger.Response:
+        kind = SetBool if isinstance(request, SetBool.Request) else Trigger
+        client = self.bench.node.create_client(kind, f"/policy/{service}")
+        self.bench.until(client.service_is_ready, f"service {service}")
+        future = client.call_async(request or Trigger.Request())
+        self.bench.until(future.done, f"answer of {service}")
+        return future.result()
+
+    def ready(self) -> None:
+        self.bench.until(
+            lambda: self.node.inference.readiness() is None and not self.node.inputs.silence_fault(), "input"
+        )
+
+    def run(self) -> None:
+        self.ready()
+        answer = self.call("start")
+        assert answer.success, answer.message
+        self.bench.until(lambda: len(self.robot.commands) > 5, "commands")
+
+    def until_hold(self, reason: str) -> None:
+        self.bench.until(lambda: self.node.controller.state == "HOLD", f"HOLD for {reason}")
+        assert self.node.controller.fault.reason == reason, str(self.node.controller.fault)
+
+    def spin(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        self.bench.until(lambda: time.monotonic() > end, "time to pass", seconds + 20)
+
+
+Make = Callable[..., Cell]
+
+
+@pytest.fixture
+def make(bench, tmp_path: Path) -> Iterator[Make]:
+    made: list[Cell] = []
+
+    def build(bundle: Callable = policy_bundle, safety: dict | None = None, **parameters: object) -> Cell:
+        rig_path = lenient_rig(tmp_path, **(safety or {}))
+        rig = load_rig(rig_path)
+        path = bundle(tmp_path, rig, **WIDE).source
+        values = {"rig": str(rig_path), "bundle": path, **parameters}
+        node = PolicyNode([Parameter(name, value=value) for name, value in values.items()])
+        cell = Cell(bench, bench.add(node), FakeRobot(bench.node, rig))
+        bench.node.create_subscription(DiagnosticArray, "/diagnostics", cell.diagnostics.append, 10)
+        made.append(cell)
+        return cell
+
+    yield build
+    for cell in made:
+        cell.robot.stop()
+        cell.node.close()
+
+
+def test_nothing_is_sent_before_start(make: Make) -> None:
+    cell = make()
+    cell.ready()
+    cell.spin(0.3)
+    assert cell.node.controller.state == "IDLE" and not cell.robot.commands
+
+
+@pytest.mark.parametrize("mode", ["blend", "temporal_ensemble", "replace", "open_loop"])
+def test_running_policy_commands_at_its_rate_within_limits(make: Make, mode: str) -> None:
+    cell = make(mode=mode)
+    cell.run()
+    cell.spin(1.0)
+    assert cell.node.controller.state == "RUNNING", str(cell.node.controller)
+    stamps, commands = zip(*cell.robot.commands, strict=True)
+    assert (np.diff(stamps) > 0).all()
+    rig, path = cell.node.rig, np.array(commands)
+    assert (np.abs(np.diff(path, axis=0)) <= rig.limits("velocity") * 0.04 + 1e-9).all()
+    assert (path[-1] > 0.05).all()
+
+
+def test_hold_brakes_and_falls_silent(make: Make) -> None:
+    cell = make()
+    cell.run()
+    assert cell.call("hold").success
+    cell.bench.until(lambda: cell.node.controller.limiter.is_at_rest, "rest")
+    cell.spin(0.2)
+    count = len(cell.robot.commands)
+    cell.spin(0.4)
+    assert len(cell.robot.commands) == count
+    assert cell.call("start").success
+
+
+def test_emergency_stop_is_latched_until_reset(make: Make) -> None:
+    cell = make()
+    cell.run()
+    assert cell.call("estop").success
+    answer = cell.call("start")
+    assert not answer.success and "reset" in answer.message
+    cell.bench.until(lambda: cell.node.controller.limiter.is_at_rest, "rest")
+    assert cell.call("reset").success
+    assert cell.call("start").success
+
+
+def test_dry_run_sends_the_robot_nothing(make: Make) -> None:
+    cell = make(dry_run=True)
+    cell.ready()
+    assert cell.call("start").success
+    cell.bench.until(lambda: len(cell.robot.shadow) > 5, "shadow commands")
+    assert not cell.robot.commands
+    assert list(cell.robot.shadow[0].name) == list(cell.node.rig.state_names)
+    refused = cell.call("set_dry_run", SetBool.Request(data=False))
+    assert not refused.success and "hold" in refused.message
+
+
+def test_start_without_input_is_refused_with_the_stream(make: Make) -> None:
+    cell = make()
+    cell.robot.silent.add("wrist")
+    cell.bench.until(lambda: "joints" in cell.node.inputs.newest, "joints")
+    answer = cell.call("start")
+    assert not answer.success and "wrist" in answer.message
+
+
+FAULTS: dict[str, tuple[Callable[[FakeRobot], object], str]] = {
+    "frozen camera": (lambda robot: robot.silent.add("wrist"), "stale"),
+    "frozen touch": (lambda robot: robot.silent.add("left"), "stale"),
+    "dead joints": (lambda robot: robot.silent.add("joints"), "stale"),
+    "dead gripper": (lambda robot: robot.silent.add("gripper_state"), "stale"),
+    "repeated frame": (lambda robot: robot.repeat.update(wrist=time.time_ns()), "stale"),
+    "stamps backwards": (lambda robot: robot.shift_ns.update(wrist=-(10**9)), "stamp_backwards"),
+    "joint stamps backwards": (lambda robot: robot.shift_ns.update(joints=-(10**9)), "stamp_backwards"),
+    "stamps from the future": (
+        lambda robot: robot.shift_ns.update(
+            dict.fromkeys(("wrist", "left", "joints", "gripper_state"), 10**9)
+        ),
+        "stamp_ahead",
+    ),
+    "unstamped camera": (lambda robot: robot.repeat.update(wrist=0), "no_stamp"),
+    "input not a number": (lambda robot: _freeze_at(robot, np.nan), "not_finite"),
+    "input out of range": (lambda robot: _freeze_at(robot, 1e6), "out_of_range"),
+    "renamed joints": (lambda robot: setattr(robot, "joint_names", [f"j{i}" for i in range(6)]), "stale"),
+}
+
+
+def _freeze_at(robot: FakeRobot, value: float) -> None:
+    robot.follows = False
+    robot.state = np.full(7, value)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_brakes_and_holds(make: Make, fault: str) -> None:
+    cell = make(safety={"image_age_ms": 600.0, "joint_age_ms": 600.0, "tracking_error": 1e9})
+    cell.run()
+    break_it, reason = FAULTS[fault]
+    break_it(cell.robot)
+    cell.until_hold(reason)
+    cell.bench.until(lambda: cell.node.controller.limiter.is_at_rest, "rest")
+    cell.spin(0.1)
+    count = len(cell.robot.commands)
+    cell.spin(0.2)
+    assert len(cell.robot.commands) == count
+    low, high = cell.node.rig.limits("lower"), cell.node.rig.limits("upper")
+    assert all(((c >= low) & (c <= high)).all() for _, c in cell.robot.commands)
+
+
+def test_output_that_is_not_a_number_holds(make: Make) -> None:
+    cell = make(nan_bundle, safety={"tracking_error": 1e9})
+    cell.run()
+    cell.robot.follows = False
+    cell.robot.state = np.full(7, -0.7)
+    cell.until_hold("not_finite")
+    assert cell.node.inference.not_finite == 1
+
+
+def test_stuck_inference_is_aborted_and_holds(make: Make) -> None:
+    cell = make(slow_bundle, safety={"tracking_error": 1e9})
+    cell.run()
+    cell.robot.follows = False
+    cell.robot.state = np.full(7, 0.8)
+    cell.until_hold("inference_deadline")
+
+
+def test_robot_that_does_not_follow_holds(make: Make) -> None:
+    cell = make(safety={"tracking_error": 0.1})
+    cell.run()
+    cell.robot.follows = False
+    cell.robot.state = np.full(7, -0.3)
+    cell.until_hold("tracking")
+    answer = cell.call("start")
+    assert not answer.success and "reset" in answer.message
+
+
+def test_diagnostics_and_state_tell_what_happens(make: Make) -> None:
+    cell = make()
+    cell.run()
+
+    def values() -> dict[str, str]:
+        last = [s for m in cell.diagnostics for s in m.status if s.name == "policy"]
+        return {v.key: v.value for v in last[-1].values} if last else {}
+
+    cell.bench.until(lambda: values().get("state") == "RUNNING", "diagnostics")
+    found = values()
+    for key in ("inference_p95_ms", "period_error_p99_ms", "missed_ticks", "age_wrist_ms", "clamps_joint1"):
+        assert float(found[key]) >= 0, key
+    cell.call("hold")
+    cell.bench.until(lambda: values().get("reason") == "requested", "reason")
+
+
+def parameters(**values: object) -> list[Parameter]:
+    return [Parameter(name, value=value) for name, value in values.items()]
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return load_rig("nova2_sim")
+
+
+def test_node_refuses_to_start_without_a_bundle(ros) -> None:
+    with pytest.raises(BundleError, match="parameter bundle is empty"):
+        PolicyNode()
+
+
+def test_node_refuses_an_unknown_mode(ros, tmp_path: Path, rig: Rig) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'blend'"):
+        PolicyNode(parameters(bundle=policy_bundle(tmp_path, rig).source, mode="blnd"))
+
+
+def test_node_refuses_a_tampered_manifest(ros, tmp_path: Path, rig: Rig) -> None:
+    bundle = policy_bundle(tmp_path, rig)
+    text = read_metadata(bundle.model_bytes)[MANIFEST_KEY].replace('"rate_hz":25.0', '"rate_hz":50.0')
+    Path(bundle.source).write_bytes(with_metadata(bundle.model_bytes, {MANIFEST_KEY: text}))
+    with pytest.raises(BundleError, match="digest"):
+        PolicyNode(parameters(bundle=bundle.source))
+
+
+def test_node_refuses_other_joint_names(ros, tmp_path: Path, rig: Rig) -> None:
+    names = ("elbow", *rig.state_names[1:])
+    path = policy_bundle(tmp_path, rig, state_names=names, action_names=names).source
+    with pytest.raises(BundleError, match="no joint 'elbow'"):
+        PolicyNode(parameters(bundle=path))
+
+
+def test_node_refuses_another_rig(ros, tmp_path: Path, rig: Rig) -> None:
+    data = rig.model_dump(mode="json")
+    data["cameras"]["wrist"]["K"][0][0] *= 1.1
+    other = tmp_path / "other.yaml"
+    other.write_text(Rig.model_validate(data).to_yaml(), encoding="utf-8")
+    with pytest.raises(BundleError, match=r"cameras\.wrist\.K"):
+        PolicyNode(parameters(bundle=policy_bundle(tmp_path, rig).source, rig=str(other)))
+
+
+def test_node_refuses_another_file_than_the_pinned_one(ros, tmp_path: Path, rig: Rig) -> None:
+    with pytest.raises(BundleError, match="sha256"):
+        PolicyNode(parameters(bundle=policy_bundle(tmp_path, rig).source, sha256="0" * 64))
