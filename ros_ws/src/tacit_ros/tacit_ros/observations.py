@@ -6,6 +6,7 @@ what is recorded and what is inferred on can not differ.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
@@ -15,6 +16,7 @@ from rclpy.event_handler import (
     SubscriptionEventCallbacks,
 )
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
 from tacit.rig import Rig
@@ -68,6 +70,7 @@ class RigSubscriptions:
         *,
         names: Iterable[str] | None = None,
         live_images: bool = False,
+        queue_s: float = 0.0,
         use_header_stamps: bool = True,
     ) -> None:
         """Subscribe.
@@ -81,6 +84,8 @@ class RigSubscriptions:
                 of the stream. A header stamp left empty by the driver is passed on as 0.
             names: Streams to hear; all by default.
             live_images: Hear only the newest image (best effort, depth 1) instead of every one.
+            queue_s: Let this many seconds of messages wait here, beyond the depth that the rig states:
+                for a recorder, which may be late but must not lose any [s].
             use_header_stamps: False stamps everything with its reception.
         """
         self.clock = StampClock()
@@ -88,7 +93,7 @@ class RigSubscriptions:
         self.lost: Counter[str] = Counter()
         self.problems: dict[str, str] = {}
         self._node, self._callback = node, callback
-        self._use_header_stamps = use_header_stamps
+        self._use_header_stamps, self._queue_s = use_header_stamps, queue_s
         self._reported: set[tuple[str, str]] = set()
         self._images = set(image_names(rig)) if live_images else set()
         self._specs = specs_of(rig)
@@ -124,9 +129,15 @@ class RigSubscriptions:
             message_class,
             spec.topic,
             receive,
-            qos.live(spec.qos) if name in self._images else qos.profile(spec.qos),
+            self._profile(name),
             event_callbacks=self._events(name),
         )
+
+    def _profile(self, name: str) -> QoSProfile:
+        spec = self._specs[name]
+        if name in self._images:
+            return qos.live(spec.qos)
+        return qos.profile(spec.qos, depth=max(spec.qos.depth, math.ceil(self._queue_s * spec.rate_hz)))
 
     def _receive(self, name: str, decode: Decoder, message: object, recv_ns: int) -> None:
         try:

@@ -125,7 +125,7 @@ class PolicyNode(Node):
 
     def _open_topics(self) -> None:
         self.subscriptions_of_rig = RigSubscriptions(
-            self, self.rig, self.inputs.store, names=self.inputs.names, live_images=True
+            self, self.rig, self.inputs.store, names=self.inputs.names, live_images=not self.settings.lockstep
         )
         self.diagnostics = PolicyDiagnostics(self)
         self.create_timer(1.0, self._report)

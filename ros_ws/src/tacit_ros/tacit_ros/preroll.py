@@ -73,6 +73,11 @@ def _stream_reasons(
     name: str, spec: StreamBase, monitor: StreamMonitor, around: Surroundings, is_image: bool
 ) -> Iterator[str]:
     yield from _unseen(name, spec, monitor, around)
+    if monitor.stamp_ns <= 0:
+        yield (
+            f"{name}: messages on {spec.topic} have an empty header stamp; have the driver fill it, or "
+            "start the recorder with stamps:=receive"
+        )
     age_ns = around.now_ns - monitor.stamp_ns
     if age_ns > MAX_AGE_NS:
         yield f"{name}: the last message on {spec.topic} is {age_ns / 1e9:.1f} s old; is its driver alive?"

@@ -340,11 +340,11 @@ class RecorderSession:
 
     def _abort(self, recording: Recording, reason: str) -> None:
         """Keep what there is as an aborted episode."""
-        self._recording = None
         try:
             recording.event("loss", {"reason": reason})
-            path = recording.finish(None, reason="error", outcome=reason)
-            self.last_path = path
-            self._report("error", f"episode aborted and kept as {path}: {reason}")
-        except (EpisodeError, OSError) as error:
+            self.last_path = recording.finish(None, reason="error", outcome=reason)
+            self._report("error", f"episode aborted and kept as {self.last_path}: {reason}")
+        except (TacitError, OSError) as error:
             self._report("error", f"episode aborted ({reason}) and not finished: {error}")
+        finally:
+            self._recording = None

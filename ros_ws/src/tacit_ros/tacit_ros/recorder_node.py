@@ -11,13 +11,14 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import SetBool, Trigger
 
@@ -31,6 +32,7 @@ from tacit_ros.process import run_node
 from tacit_ros.recorder import RecorderSession, SessionSettings
 
 DIAGNOSTICS_PERIOD_S = 1.0
+QUEUE_S = 1.0  # messages that wait in the middleware while a file is opened or finished (< 0.5 s)
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,27 @@ class RecorderParameters:
 class RecorderNode(Node):
     """The shell: turns messages into arrivals and service calls into requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, parameter_overrides: Mapping[str, str | int | float | bool] | None = None) -> None:
         """Declare, subscribe, offer the services.
+
+        Args:
+            parameter_overrides: Values as from the command line.
 
         Raises:
             TacitError: The rig or a parameter is wrong.
         """
-        super().__init__("recorder")
+        overrides = [Parameter(name, value=value) for name, value in (parameter_overrides or {}).items()]
+        super().__init__("recorder", parameter_overrides=overrides)
         settings = declare(self, RecorderParameters)
         self._rig = load_rig(settings.rig)
         self._lost_before: dict[str, int] = {}
         self._session = RecorderSession(self._rig, _session_settings(settings), self._report)
         self._streams = RigSubscriptions(
-            self, self._rig, self._session.receive, use_header_stamps=settings.stamps == "header"
+            self,
+            self._rig,
+            self._session.receive,
+            queue_s=QUEUE_S,
+            use_header_stamps=settings.stamps == "header",
         )
         for name, action in self._triggers().items():
             self.create_service(Trigger, f"~/{name}", self._answering(action))

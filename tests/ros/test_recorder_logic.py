@@ -1,0 +1,343 @@
+"""The recorder without ROS: gate, monitors, encoders and sessions fed by hand."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tacit.episode import EpisodeReader
+from tacit.errors import EpisodeError
+from tacit.images import decode_image, encode_jpeg
+from tacit.rig import Rig, load_rig
+from tacit_ros.decoders import image_names, specs_of
+from tacit_ros.encoder_pool import QUEUE_LIMIT, EncoderPool
+from tacit_ros.monitor import StreamMonitor, monitors_of
+from tacit_ros.preroll import Surroundings, reasons_not_to_start
+from tacit_ros.recorder import RecorderSession, SessionSettings
+from tacit_ros.testing import wait_until
+
+SECOND = 10**9
+BEGIN = 1_700_000_000 * SECOND
+TICK = SECOND // 25
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return load_rig("nova2_sim")
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def session(rig: Rig, tmp_path: Path, said: list[str]) -> Iterator[RecorderSession]:
+    made = RecorderSession(rig, SessionSettings(tmp_path), lambda level, text: said.append(text))
+    yield made
+    made.close()
+
+
+def value_of(rig: Rig, name: str, number: int) -> np.ndarray:
+    """A value that any stream may carry; images differ from tick to tick."""
+    spec = specs_of(rig)[name]
+    if name in set(image_names(rig)):
+        return np.full((spec.height, spec.width, 3), 60 + number % 100, np.uint8)
+    if name in ("stage", "progress"):
+        return np.array([float(number >= 10)])
+    return np.array([rig.limits("upper")[rig.state_names.index(n)] * 0.5 for n in spec.names])
+
+
+def feed(session: RecorderSession, rig: Rig, first: int, count: int, without: tuple[str, ...] = ()) -> None:
+    """Deliver `count` ticks of every stream, low-dimensional ones at their own rate."""
+    for number in range(first, first + count):
+        for name, spec in specs_of(rig).items():
+            for k in range(round(spec.rate_hz / 25)):
+                stamp_ns = BEGIN + number * TICK + k * round(SECOND / spec.rate_hz)
+                if name not in without:
+                    session.receive(name, stamp_ns, stamp_ns + 1_000_000, value_of(rig, name, number))
+        session._encoders.drain()  # a burst would rightly overflow the queues
+
+
+# --- monitor and gate -----------------------------------------------------------------------------
+
+
+def test_rate_is_that_of_the_stamps_however_fast_messages_come() -> None:
+    monitor = StreamMonitor(25.0)
+    for number in range(60):
+        monitor.saw(BEGIN + number * TICK, 5, np.zeros(1))
+    assert monitor.hz == pytest.approx(25.0)
+    assert monitor.received == 60
+
+
+def test_driver_that_starts_anew_loses_its_old_rate() -> None:
+    monitor = StreamMonitor(25.0)
+    for stamp in (BEGIN, BEGIN + TICK, *range(SECOND, 3 * SECOND, 2 * TICK)):
+        monitor.saw(stamp, 5, np.zeros(1))
+    assert monitor.hz == pytest.approx(12.5)
+
+
+def test_single_stamp_out_of_order_leaves_the_rate() -> None:
+    monitor = StreamMonitor(25.0)
+    for stamp in (BEGIN, BEGIN + TICK, BEGIN + TICK // 2, BEGIN + 2 * TICK):
+        monitor.saw(stamp, 5, np.zeros(1))
+    assert monitor.hz == pytest.approx(25.0)
+
+
+def healthy(rig: Rig) -> dict[str, StreamMonitor]:
+    monitors = monitors_of(rig)
+    for name, monitor in monitors.items():
+        period = round(SECOND / monitor.rate_hz)
+        for number in range(-40, 1):
+            monitor.saw(BEGIN + number * period, BEGIN, value_of(rig, name, 3))
+    return monitors
+
+
+def around(**changes: object) -> Surroundings:
+    settings: dict = {
+        "now_ns": BEGIN,
+        "num_publishers": lambda name: 1,
+        "problems": {},
+        "free_bytes": 10**12,
+        "min_free_bytes": 10**9,
+        "rate_tolerance": 0.1,
+    }
+    return Surroundings(**(settings | changes))
+
+
+def test_healthy_robot_may_be_recorded(rig: Rig) -> None:
+    assert reasons_not_to_start(rig, healthy(rig), around()) == []
+
+
+def test_missing_topic_is_named_with_the_way_to_find_it(rig: Rig) -> None:
+    monitors = healthy(rig) | {"top": StreamMonitor(25.0)}
+    (reason,) = reasons_not_to_start(rig, monitors, around(num_publishers=lambda name: 0))
+    assert "/camera/top/image" in reason and "ros2 topic list" in reason
+    (reason,) = reasons_not_to_start(rig, monitors, around())
+    assert "ros2 topic hz /camera/top/image" in reason
+
+
+def test_refused_messages_are_the_reason_given(rig: Rig) -> None:
+    monitors = healthy(rig) | {"top": StreamMonitor(25.0)}
+    (reason,) = reasons_not_to_start(rig, monitors, around(problems={"top": "image is 320x240"}))
+    assert "320x240" in reason
+
+
+def test_wrong_rate_old_messages_black_image_and_full_disk_are_reasons(rig: Rig) -> None:
+    monitors = healthy(rig)
+    slow = StreamMonitor(25.0)
+    for number in range(-40, 1):
+        slow.saw(BEGIN + number * TICK * 2, BEGIN, np.full((120, 160, 3), 90, np.uint8))
+    black = StreamMonitor(25.0)
+    for number in range(-40, 1):
+        black.saw(BEGIN + number * TICK, BEGIN, np.zeros((120, 160, 3), np.uint8))
+    old = StreamMonitor(25.0)
+    for number in range(-140, -99):
+        old.saw(BEGIN + number * TICK, BEGIN, np.full((60, 80, 3), 90, np.uint8))
+    monitors |= {"wrist": slow, "top": black, "left": old}
+    reasons = reasons_not_to_start(rig, monitors, around(free_bytes=10**6))
+    assert [reason.split(":")[0] for reason in reasons] == ["wrist", "top", "left", "disk"]
+    for words, reason in zip(("12.5 Hz", "black", "4.0 s old", "GB free"), reasons, strict=True):
+        assert words in reason
+
+
+def test_silent_command_topic_needs_only_a_publisher(rig: Rig) -> None:
+    monitors = healthy(rig) | {"command": StreamMonitor(25.0)}
+    assert reasons_not_to_start(rig, monitors, around()) == []
+    (reason,) = reasons_not_to_start(rig, monitors, around(num_publishers=lambda name: 0))
+    assert "/joint_command" in reason
+
+
+def test_optional_streams_may_be_missing(rig: Rig) -> None:
+    monitors = healthy(rig) | {"progress": StreamMonitor(25.0), "stage": StreamMonitor(25.0)}
+    assert reasons_not_to_start(rig, monitors, around(num_publishers=lambda name: 0)) == []
+
+
+# --- encoders -------------------------------------------------------------------------------------
+
+
+def test_each_stream_keeps_its_order_and_its_own_quality() -> None:
+    done: list[tuple[str, int, np.ndarray]] = []
+    pool = EncoderPool({"a": 90, "b": 0}, lambda name, stamp, recv, data: done.append((name, stamp, data)))
+    frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    for number in range(10):
+        assert pool.submit("a", number, 0, frame) and pool.submit("b", number, 0, frame)
+    pool.drain()
+    pool.close()
+    for name in "ab":
+        assert [stamp for n, stamp, _ in done if n == name] == list(range(10))
+    lossless = next(data for name, _, data in done if name == "b")
+    np.testing.assert_array_equal(decode_image(lossless), frame)
+
+
+def test_full_queue_drops_and_counts_instead_of_blocking() -> None:
+    gate, frame = threading.Event(), np.zeros((8, 8, 3), np.uint8)
+    pool = EncoderPool({"a": 90}, lambda *_: gate.wait(10))
+    accepted = [pool.submit("a", number, 0, frame) for number in range(QUEUE_LIMIT + 10)]
+    gate.set()
+    pool.close()
+    assert pool.dropped["a"] == accepted.count(False) >= 9
+
+
+# --- sessions -------------------------------------------------------------------------------------
+
+
+def test_recorded_episode_holds_every_tick_and_value(session: RecorderSession, rig: Rig) -> None:
+    feed(session, rig, 0, 5)
+    session.start("lift", "lift the cube")
+    feed(session, rig, 5, 30)
+    path = session.stop(True)
+    with EpisodeReader(path) as episode:
+        assert episode.num_ticks == 30
+        assert (episode.task, episode.instruction, episode.state) == ("lift", "lift the cube", "complete")
+        np.testing.assert_array_equal(np.diff(episode.tick_ns), TICK)
+        np.testing.assert_allclose(episode.qpos, np.tile(rig.limits("upper") * 0.5, (30, 1)), rtol=1e-6)
+        for index in (0, 29):
+            assert abs(float(episode.image("wrist", index).mean()) - (65 + index)) < 1.5
+            assert abs(float(episode.touch("left", index).mean()) - (65 + index)) < 1.5
+        assert [(step.name, step.start_frame) for step in episode.steps] == [("reach", 0), ("lift", 5)]
+        assert episode.reference("left").shape == (60, 80, 3)
+
+
+def test_compressed_frames_are_stored_byte_for_byte(session: RecorderSession, rig: Rig) -> None:
+    data = encode_jpeg(value_of(rig, "top", 50), 80)
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    for number in range(3, 10):
+        feed(session, rig, number, 1, without=("top",))
+        session.receive("top", BEGIN + number * TICK, BEGIN + number * TICK, data)
+    with EpisodeReader(session.stop(True)) as episode:
+        np.testing.assert_array_equal(episode.image_bytes("top", 0), data)
+
+
+def test_second_start_and_stop_without_start_are_refused(session: RecorderSession, rig: Rig) -> None:
+    with pytest.raises(EpisodeError, match="nothing is being recorded"):
+        session.stop(True)
+    session.start("lift", "")
+    with pytest.raises(EpisodeError, match="already recording"):
+        session.start("lift", "")
+    session.discard()
+
+
+def test_stop_without_a_tick_leaves_no_episode(session: RecorderSession, tmp_path: Path) -> None:
+    session.start("lift", "")
+    with pytest.raises(EpisodeError, match="no tick"):
+        session.stop(True)
+    assert list(tmp_path.rglob("*.hdf5")) == [] and session.interrupted() == []
+    assert not session.is_recording
+
+
+def test_discard_redo_and_delete_move_to_the_trash(
+    session: RecorderSession, rig: Rig, tmp_path: Path
+) -> None:
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    feed(session, rig, 3, 10)
+    assert session.discard().parent.name == "trash"
+    session.start("lift", "")
+    feed(session, rig, 13, 10)
+    kept = session.redo()
+    feed(session, rig, 23, 10)
+    assert session.stop(False) == kept
+    with EpisodeReader(kept) as episode:
+        assert not episode.success
+    assert session.delete_last().parent.name == "trash"
+    with pytest.raises(EpisodeError, match="no finished episode"):
+        session.delete_last()
+    assert len(list((tmp_path / "lift/trash").iterdir())) == 3
+    assert list((tmp_path / "lift").glob("*.hdf5*")) == []
+
+
+def test_required_stream_lost_for_a_second_ends_the_episode_and_keeps_it(
+    session: RecorderSession, rig: Rig, said: list[str]
+) -> None:
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    feed(session, rig, 3, 20)
+    feed(session, rig, 23, 40, without=("right",))
+    wait_until(lambda: not session.is_recording, "end of the episode")
+    wait_until(lambda: session.last_path is not None, "kept episode")
+    assert "right lost" in said[-1]
+    with EpisodeReader(session.last_path) as episode:
+        assert episode.state == "aborted"
+        assert episode.num_ticks >= 20
+
+
+def test_optional_stream_or_command_may_fall_silent(session: RecorderSession, rig: Rig) -> None:
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    feed(session, rig, 3, 10)
+    feed(session, rig, 13, 60, without=("command", "progress", "stage"))
+    with EpisodeReader(session.stop(True)) as episode:
+        assert episode.state == "complete" and episode.num_ticks == 70
+
+
+def test_everything_silent_on_a_real_clock_ends_the_episode(
+    session: RecorderSession, rig: Rig, said: list[str]
+) -> None:
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    feed(session, rig, 3, 10)
+    wait_until(lambda: not session.is_recording, "end of the episode")
+    wait_until(lambda: bool(said), "message")
+    assert "nothing received" in said[-1]
+
+
+def test_close_keeps_the_episode_in_the_making_unlabelled(session: RecorderSession, rig: Rig) -> None:
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    feed(session, rig, 3, 10)
+    session.close()
+    with EpisodeReader(session.last_path) as episode:
+        assert episode.state == "complete" and episode.success is None
+
+
+def test_full_disk_keeps_what_there_is_and_says_so(
+    session: RecorderSession, rig: Rig, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    feed(session, rig, 3, 20)
+    wait_until(lambda: session.status()["num_ticks"], "first ticks")
+    full = type(shutil.disk_usage("/"))(10**12, 10**12, 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    feed(session, rig, 23, 20)
+    wait_until(lambda: not session.is_recording and bool(said), "end of the episode")
+    assert "disk" in said[-1]
+    assert session.last_path is not None
+    with EpisodeReader(session.last_path) as episode:
+        assert episode.state == "aborted" and episode.num_ticks >= 10
+
+
+def test_mark_and_gaps_become_events(session: RecorderSession, rig: Rig) -> None:
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    feed(session, rig, 3, 10)
+    session.mark("here")
+    feed(session, rig, 13, 4, without=("left",))
+    feed(session, rig, 17, 10)
+    import h5py
+
+    with h5py.File(session.stop(True)) as file:
+        kinds = [kind.decode() for kind in file["events/kind"][:]]
+        assert sorted(kinds) == ["gap", "mark"]
+        assert file["drops/left"].attrs["gaps"] == 1
+
+
+def test_touch_reference_is_taken_anew_only_with_open_grippers(session: RecorderSession, rig: Rig) -> None:
+    feed(session, rig, 0, 3)  # gripper half open: the first frame ever seen stays the reference
+    session.start("lift", "")
+    feed(session, rig, 3, 5)
+    with EpisodeReader(session.stop(True)) as episode:
+        assert float(episode.reference("left").mean()) == pytest.approx(60, abs=1)
+    session.receive("gripper_state", BEGIN + 9 * TICK, 0, rig.limits("upper")[6:])
+    session.receive("left", BEGIN + 9 * TICK, 0, value_of(rig, "left", 40))
+    session.start("lift", "")
+    feed(session, rig, 10, 5)
+    with EpisodeReader(session.stop(True)) as episode:
+        assert float(episode.reference("left").mean()) == pytest.approx(100, abs=1)

@@ -1,0 +1,270 @@
+"""The recorder over real ROS topics: what a publisher sends is what the file holds."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import rclpy
+from rclpy.node import Node
+from std_srvs.srv import SetBool, Trigger
+
+from tacit.episode import EpisodeReader
+from tacit.rig import Rig, load_rig
+from tacit_ros import messages
+from tacit_ros.process import run_node
+from tacit_ros.record_client import Command, RecorderClient, RecorderError
+from tacit_ros.recorder_node import RecorderNode
+from tacit_ros.synthetic import Faults, SyntheticRobot, joint_angle
+from tacit_ros.testing import wait_until
+
+SECOND = 10**9
+
+
+class Stage:
+    """A recorder node in this process, a synthetic robot on a thread, a client."""
+
+    def __init__(self, bench: Any, root: Path, rig: Rig) -> None:
+        self.bench, self.root, self.rig = bench, root, rig
+        self.recorder: RecorderNode = bench.add(
+            RecorderNode(parameter_overrides={"root": str(root), "task": "lift", "min_free_gb": 0.0})
+        )
+        self.client = Node("stage_client")
+        self.robot_node = Node("stage_robot")
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def play(
+        self, faults: Faults | None = None, *, without: tuple[str, ...] = (), **run: Any
+    ) -> SyntheticRobot:
+        """Publish from now on."""
+        self.robot = SyntheticRobot(self.robot_node, self.rig, without=without, faults=faults)
+        self._thread = threading.Thread(target=self.robot.run, args=(self._stop.is_set,), kwargs=run)
+        self._thread.start()
+        return self.robot
+
+    def call(self, name: str, request: Any = None) -> Any:
+        """Call a service of the recorder."""
+        kind = SetBool if isinstance(request, SetBool.Request) else Trigger
+        client = self.bench.node.create_client(kind, f"/recorder/{name}")
+        self.bench.until(client.service_is_ready, name)
+        future = client.call_async(request or Trigger.Request())
+        self.bench.until(future.done, f"answer of {name}")
+        return future.result()
+
+    def status(self) -> dict[str, Any]:
+        """The status without going over the wire."""
+        return json.loads(self.recorder._status())
+
+    def ready(self) -> None:
+        """Wait until a start would be accepted."""
+        self.bench.until(lambda: not self.recorder.not_ready(), "readiness of the recorder")
+
+    def record(self, num_ticks: int) -> Path:
+        """Record one episode of at least so many ticks."""
+        answer = self.call("start")
+        assert answer.success, answer.message
+        self.bench.until(lambda: self.status()["num_ticks"] >= num_ticks, f"{num_ticks} ticks")
+        answer = self.call("stop", SetBool.Request(data=True))
+        assert answer.success, answer.message
+        return Path(answer.message.removeprefix("saved "))
+
+    def close(self) -> None:
+        """Stop the robot and the recorder."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.recorder.close()
+        self.robot_node.destroy_node()
+        self.client.destroy_node()
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return load_rig("nova2_sim")
+
+
+@pytest.fixture
+def make_stage(bench: Any, tmp_path: Path) -> Iterator[Callable[[Rig], Stage]]:
+    made: list[Stage] = []
+
+    def make(rig: Rig) -> Stage:
+        made.append(Stage(bench, tmp_path, rig))
+        return made[-1]
+
+    yield make
+    for stage in made:
+        stage.close()
+
+
+@pytest.fixture
+def stage(make_stage: Callable[[Rig], Stage], rig: Rig) -> Stage:
+    return make_stage(rig)
+
+
+def assert_state_follows_the_robot(path: Path) -> None:
+    with EpisodeReader(path) as episode:
+        expected = np.array([[joint_angle(j, int(t)) for j in range(6)] for t in episode.tick_ns])
+        # a cubic bound: linear interpolation of a sine over 10 ms, plus f4
+        np.testing.assert_allclose(episode.qpos[:, :6], expected, atol=1e-4)
+        assert (np.diff(episode.tick_ns) > 0).all()
+
+
+@pytest.mark.parametrize("shuffle", [False, True], ids=["order of the rig", "reverse order"])
+def test_joints_arrive_under_their_names_at_the_instant_of_the_image(stage: Stage, shuffle: bool) -> None:
+    stage.play(Faults(shuffle=shuffle))
+    stage.ready()
+    path = stage.record(25)
+    assert_state_follows_the_robot(path)
+    with h5py.File(path) as file:
+        assert all(file[f"drops/{name}"].attrs["lost_queue"] == 0 for name in file["drops"])
+        assert file.attrs["rmw"] and file.attrs["clock_domain"] == "sim"
+
+
+def test_simulated_time_may_run_faster_than_the_clock(stage: Stage) -> None:
+    stage.play(start_ns=5 * SECOND, speed=3.0)
+    stage.ready()
+    path = stage.record(60)
+    assert_state_follows_the_robot(path)
+    with EpisodeReader(path) as episode:
+        assert np.median(np.diff(episode.tick_ns)) == SECOND // 25
+
+
+@pytest.mark.parametrize("name", ["top", "joints", "command"])
+def test_missing_topic_refuses_the_start_by_name(stage: Stage, name: str, rig: Rig) -> None:
+    stage.play(without=(name,))
+    others = {"wrist", "left", "gripper_state"} - {name}
+    stage.bench.until(lambda: all(stage.status()["streams"][o]["received"] > 30 for o in others), "others")
+    answer = stage.call("start")
+    topic = ({**rig.cameras, **rig.streams, **rig.commands})[name].topic
+    assert not answer.success and topic in answer.message and "ros2 topic list" in answer.message
+    assert answer.message.count("\n- ") == 1
+
+
+def test_camera_of_another_size_is_refused_with_both_sizes(stage: Stage) -> None:
+    stage.play(Faults(sizes={"top": (320, 240)}))
+    stage.bench.until(lambda: stage.status()["rejected"].get("top", 0) > 30, "refused images")
+    answer = stage.call("start")
+    assert not answer.success and "320x240" in answer.message and "160x120" in answer.message
+
+
+def test_missing_joint_name_is_refused_not_guessed(stage: Stage, rig: Rig) -> None:
+    publisher = stage.robot_node.create_publisher(
+        messages.message_class("sensor_msgs/msg/JointState"), rig.streams["gripper_state"].topic, 10
+    )
+
+    def refused() -> bool:
+        publisher.publish(messages.joint_state(["finger"], [0.01], SECOND))
+        return stage.status()["rejected"].get("gripper_state", 0) > 3
+
+    stage.bench.until(refused, "refused message")
+    assert "'gripper'" in stage.status()["problems"]["gripper_state"]
+    assert stage.status()["streams"]["gripper_state"]["received"] == 0
+
+
+def test_empty_stamps_are_refused_at_the_gate(stage: Stage) -> None:
+    stage.play(Faults(stamp=lambda name, stamp_ns: 0 if name == "left" else stamp_ns))
+    stage.bench.until(lambda: stage.status()["streams"]["wrist"]["received"] > 30, "other streams")
+    answer = stage.call("start")
+    assert not answer.success and "left" in answer.message and "stamp" in answer.message
+
+
+def test_backward_stamps_are_counted_and_never_stored(stage: Stage) -> None:
+    def sometimes_backwards(name: str, stamp_ns: int) -> int:
+        late = name == "right" and (stamp_ns // (SECOND // 25)) % 10 == 0
+        return stamp_ns - SECOND if late else stamp_ns
+
+    stage.play(start_ns=5 * SECOND, faults=Faults(stamp=sometimes_backwards))
+    stage.bench.until(lambda: stage.status()["streams"]["right"]["received"] > 30, "stream")
+    stage.recorder.set_parameters([rclpy.Parameter("rate_tolerance", value=0.5)])
+    stage.ready()
+    path = stage.record(30)
+    with h5py.File(path) as file:
+        assert file["drops/right"].attrs["out_of_order"] >= 2
+        stamps = file["timestamps/right/stamp_ns"][:]
+        assert (np.diff(stamps) >= 0).all()
+
+
+def test_publisher_that_dies_aborts_the_episode_and_keeps_it(stage: Stage) -> None:
+    robot = stage.play()
+    stage.ready()
+    assert stage.call("start").success
+    stage.bench.until(lambda: stage.status()["num_ticks"] > 10, "ticks")
+    robot.faults.silent.add("joints")
+    stage.bench.until(lambda: stage.status()["state"] == "idle", "end of the episode")
+    with EpisodeReader(Path(stage.status()["last"])) as episode:
+        assert episode.state == "aborted" and episode.num_ticks > 10
+
+
+def test_driver_with_another_quality_of_service_is_reported(stage: Stage, rig: Rig) -> None:
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+    weak = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    stage.robot_node.create_publisher(
+        messages.message_class(rig.cameras["top"].type), rig.cameras["top"].topic, weak
+    )
+    stage.bench.until(lambda: "top" in stage.status()["problems"], "report")
+    assert "quality of service" in stage.status()["problems"]["top"]
+
+
+def test_diagnostics_name_the_silent_stream_once_a_second(stage: Stage) -> None:
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    heard: list[DiagnosticArray] = []
+    stage.bench.node.create_subscription(DiagnosticArray, "/diagnostics", heard.append, 10)
+    stage.play(without=("right",))
+    stage.bench.until(lambda: len(heard) >= 2, "diagnostics")
+    levels = {status.name: status.level for status in heard[-1].status}
+    assert levels["recorder: right"] == b"\x03" and levels["recorder: wrist"] == b"\x00"
+
+
+def test_interrupted_files_are_named_at_the_start(bench: Any, tmp_path: Path) -> None:
+    (tmp_path / "lift").mkdir()
+    part = tmp_path / "lift/episode_3.hdf5.part"
+    part.touch()
+    node = bench.add(RecorderNode(parameter_overrides={"root": str(tmp_path)}))
+    assert json.loads(node._status())["interrupted"] == [str(part)]
+    node.close()
+
+
+def test_recorder_with_an_unknown_parameter_refuses_to_start(domain: int) -> None:
+    assert run_node(RecorderNode, ["--ros-args", "-p", "jpeg_qualty:=80"]) == 2
+    assert run_node(RecorderNode, ["--ros-args", "-p", "stamps:=never"]) == 2
+
+
+def test_client_without_a_recorder_says_how_to_start_one(bench: Any) -> None:
+    client = RecorderClient(bench.node, timeout_s=0.3)
+    with pytest.raises(RecorderError, match="tacit up record"):
+        client.ask(Command.status)
+
+
+def test_client_drives_a_recorder(stage: Stage) -> None:
+    stage.play()
+    stage.ready()
+    spin = threading.Event()
+    thread = threading.Thread(
+        target=lambda: [stage.bench.executor.spin_once(0.02) for _ in iter(spin.is_set, True)]
+    )
+    thread.start()
+    try:
+        client = RecorderClient(stage.client)
+        client.set_texts(task="pour", instruction="pour the water")
+        assert "pour/episode_0" in client.ask(Command.start)
+        wait_until(lambda: json.loads(client.ask(Command.status))["num_ticks"] > 5, "ticks")
+        with pytest.raises(RecorderError, match="already recording"):
+            client.ask(Command.start)
+        client.ask(Command.mark)
+        client.ask(Command.redo)
+        wait_until(lambda: json.loads(client.ask(Command.status))["num_ticks"] > 5, "ticks")
+        path = Path(client.ask(Command.stop, success=False).removeprefix("saved "))
+    finally:
+        spin.set()
+        thread.join()
+    with EpisodeReader(path) as episode:
+        assert (episode.task, episode.instruction, episode.success) == ("pour", "pour the water", False)
