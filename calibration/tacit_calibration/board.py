@@ -1,0 +1,120 @@
+"""The ChArUco board: its size, its black rectangles in millimetres, its corners in metres.
+
+One geometry feeds the printed files (`board_files`) and the detector (`detection`), so what is
+printed is what is measured.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import CalibrationError, did_you_mean
+
+DICTIONARIES = {
+    name: getattr(cv2.aruco, name)
+    for name in ("DICT_4X4_50", "DICT_4X4_100", "DICT_5X5_100", "DICT_6X6_250", "DICT_APRILTAG_36h11")
+}
+MIN_MODULE_MM = 0.5
+"""A laser printer's dots are .04 mm and its drift .1 mm: finer marker cells do not survive."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A ChArUco board of columns x rows squares.
+
+    The default fills A4 in landscape: 9 x 6 squares of 30 mm, cells of 3.5 mm, 8 x 5 = 40 corners.
+
+    Attributes:
+        columns: Squares along the long side.
+        rows: Squares along the short side.
+        square_mm: Side of a square as printed [mm].
+        marker_mm: Side of a marker as printed [mm].
+        dictionary: Marker family: DICT_4X4_50, DICT_4X4_100, DICT_5X5_100, DICT_6X6_250 or
+            DICT_APRILTAG_36h11.
+
+    Raises:
+        CalibrationError: Sizes that cannot be printed, or too few markers in the dictionary.
+    """
+
+    columns: int = 9
+    rows: int = 6
+    square_mm: float = 30.0
+    marker_mm: float = 21.0
+    dictionary: str = "DICT_4X4_50"
+
+    def __post_init__(self) -> None:
+        if self.dictionary not in DICTIONARIES:
+            raise CalibrationError(
+                f"board: no dictionary {self.dictionary!r}; {did_you_mean(self.dictionary, DICTIONARIES)}"
+            )
+        if self.columns < 3 or self.rows < 3:
+            raise CalibrationError(f"board: {self.columns}x{self.rows} squares, expected at least 3x3")
+        if not 0 < self.marker_mm < self.square_mm:
+            raise CalibrationError(
+                f"board: marker {self.marker_mm} mm, square {self.square_mm} mm; the marker must be smaller"
+            )
+        modules = self._aruco_dictionary.markerSize + 2
+        if self.marker_mm / modules < MIN_MODULE_MM:
+            raise CalibrationError(f"board: cells of {self.marker_mm / modules:.2f} mm; use larger markers")
+        available, needed = len(self._aruco_dictionary.bytesList), self.columns * self.rows // 2
+        if available < needed:
+            raise CalibrationError(f"board: {needed} markers needed, {self.dictionary} has {available}")
+
+    @property
+    def size_mm(self) -> tuple[float, float]:
+        """Width and height of the pattern [mm]."""
+        return self.columns * self.square_mm, self.rows * self.square_mm
+
+    @property
+    def num_corners(self) -> int:
+        """Number of inner corners that a detection can find."""
+        return (self.columns - 1) * (self.rows - 1)
+
+    @functools.cached_property
+    def corners_m(self) -> NDArray[np.float64]:
+        """Inner corners (N, 3) [m] in the board frame: origin top left, x right, y down, z = 0."""
+        return np.asarray(self.aruco.getChessboardCorners(), dtype=np.float64)
+
+    @functools.cached_property
+    def aruco(self) -> Any:
+        """OpenCV's board, in metres."""
+        size = (self.columns, self.rows)
+        return cv2.aruco.CharucoBoard(
+            size, self.square_mm / 1e3, self.marker_mm / 1e3, self._aruco_dictionary
+        )
+
+    def black_rectangles_mm(self) -> NDArray[np.float64]:
+        """Return all black parts (M, 4) as x, y, width, height [mm], from the top left corner."""
+        markers = np.asarray(self.aruco.getObjPoints(), dtype=np.float64)[:, 0, :2] * 1e3
+        white = {tuple((corner // self.square_mm).astype(int)) for corner in markers}
+        side = self.square_mm
+        squares = [
+            (column * side, row * side, side, side)
+            for row in range(self.rows)
+            for column in range(self.columns)
+            if (column, row) not in white
+        ]
+        ids = np.asarray(self.aruco.getIds()).ravel()
+        cells = [self._marker_cells(int(i), corner) for i, corner in zip(ids, markers, strict=True)]
+        return np.concatenate([np.array(squares), *cells])
+
+    @property
+    def _aruco_dictionary(self) -> Any:
+        return cv2.aruco.getPredefinedDictionary(DICTIONARIES[self.dictionary])
+
+    def _marker_cells(self, marker_id: int, corner_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the black cells of one marker, joined along rows, as rectangles (M, 4) [mm]."""
+        modules = self._aruco_dictionary.markerSize + 2
+        black = cv2.aruco.generateImageMarker(self._aruco_dictionary, marker_id, modules) == 0
+        cell = self.marker_mm / modules
+        runs = []
+        for row, line in enumerate(black):
+            edges = np.flatnonzero(np.diff(np.concatenate([[False], line, [False]]).astype(int)))
+            runs += [(start, row, stop - start, 1) for start, stop in edges.reshape(-1, 2)]
+        return np.array(runs, dtype=np.float64) * cell + [*corner_mm, 0, 0]

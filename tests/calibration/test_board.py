@@ -1,0 +1,129 @@
+"""The printed board is the board that OpenCV detects, in true millimetres."""
+
+from __future__ import annotations
+
+import re
+import struct
+import xml.etree.ElementTree as ElementTree
+
+import cv2
+import numpy as np
+import pytest
+
+from tacit.errors import CalibrationError
+from tacit_calibration.board import DICTIONARIES, Board
+from tacit_calibration.board_files import (
+    BAR_MM,
+    MARGIN_MM,
+    page_size_mm,
+    to_image,
+    to_pdf,
+    to_png,
+    to_svg,
+    write_board,
+)
+from tacit_calibration.detection import detect
+
+BOARDS = [Board(), Board(5, 7, 40.0, 28.0, "DICT_5X5_100"), Board(8, 5, 24.0, 16.0, "DICT_6X6_250")]
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_pattern_is_opencvs_own(board):
+    image = to_image(board, 10)
+    margin = round(MARGIN_MM * 10)
+    width, height = (round(side * 10) for side in board.size_mm)
+    pattern = image[margin : margin + height, margin : margin + width]
+    expected = board.aruco.generateImage((width, height), marginSize=0)
+    assert np.mean(pattern != expected) < 0.01  # cells that are no whole pixels round by one
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_corner_is_found_where_the_millimetres_say(board):
+    image = to_image(board, 6)
+    view = detect("page", np.repeat(image[..., None], 3, axis=-1), board)
+    assert view is not None
+    assert len(view.corners_px) == board.num_corners
+    expected = (view.points_m[:, :2] * 1e3 + MARGIN_MM) * 6 - 0.5  # edges lie between pixel centres
+    np.testing.assert_allclose(view.corners_px, expected, atol=0.25)
+
+
+def test_svg_states_its_size_in_millimetres():
+    board = Board()
+    root = ElementTree.fromstring(to_svg(board))
+    width, height = page_size_mm(board)
+    assert (root.get("width"), root.get("height")) == (f"{width:g}mm", f"{height:g}mm")
+    assert root.get("viewBox") == f"0 0 {width:g} {height:g}"
+    rectangles = [r for r in root.iter("{http://www.w3.org/2000/svg}rect") if "%" not in r.get("width", "")]
+    widest = max(float(r.get("width", 0)) for r in rectangles)
+    assert widest == BAR_MM
+    area = sum(float(r.get("width", 0)) * float(r.get("height", 0)) for r in rectangles) - BAR_MM
+    assert area == pytest.approx(board.black_rectangles_mm()[:, 2:].prod(axis=1).sum(), rel=1e-6)
+
+
+def test_pdf_points_are_25_4_over_72_millimetres():
+    board = Board()
+    text = to_pdf(board).decode("latin-1")
+    box = [float(v) for v in re.search(r"/MediaBox \[([^\]]*)\]", text).group(1).split()]
+    np.testing.assert_allclose(np.array(box[2:]) * 25.4 / 72, page_size_mm(board), atol=1e-3)
+    rectangles = np.array(
+        [line.split()[:4] for line in text.splitlines() if line.endswith(" re")], dtype=float
+    )
+    millimetres = rectangles * 25.4 / 72
+    expected = board.black_rectangles_mm()
+    np.testing.assert_allclose(millimetres[: len(expected), 2:], expected[:, 2:], atol=1e-4)
+    top = page_size_mm(board)[1] - millimetres[: len(expected), 1] - millimetres[: len(expected), 3]
+    np.testing.assert_allclose(top - MARGIN_MM, expected[:, 1], atol=1e-3)
+    assert millimetres[-1, 2] == pytest.approx(BAR_MM, abs=1e-3)
+
+
+def test_pdf_objects_stand_where_its_table_says():
+    data = to_pdf(Board())
+    start = int(re.search(rb"startxref\n(\d+)", data).group(1))
+    assert data[start : start + 4] == b"xref"
+    for number, offset in enumerate(re.findall(rb"(\d{10}) 00000 n", data), start=1):
+        assert data[int(offset) :].startswith(b"%d 0 obj" % number)
+    stream = re.search(rb"/Length (\d+) >>\nstream\n(.*?)\nendstream", data, re.DOTALL)
+    assert int(stream.group(1)) == len(stream.group(2))
+
+
+def test_png_carries_its_density():
+    data = to_png(Board(), 20)
+    place = data.index(b"pHYs")
+    assert struct.unpack(">IIB", data[place + 4 : place + 13]) == (20_000, 20_000, 1)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(image, to_image(Board(), 20))
+    assert image.shape[1] / 20 == page_size_mm(Board())[0]
+
+
+def test_the_default_page_fits_a4():
+    width, height = page_size_mm(Board())
+    assert width <= 297
+    assert height <= 210
+
+
+def test_files_are_named_after_the_board(tmp_path):
+    names = sorted(path.name for path in write_board(Board(), tmp_path / "new"))
+    assert names == ["charuco_9x6_30mm.pdf", "charuco_9x6_30mm.png", "charuco_9x6_30mm.svg"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"marker_mm": 30.0}, "must be smaller"),
+        ({"square_mm": 3.0, "marker_mm": 2.0}, "larger markers"),
+        ({"columns": 2}, "at least 3x3"),
+        ({"columns": 20, "rows": 20}, "200 markers needed, DICT_4X4_50 has 50"),
+        ({"dictionary": "DICT_4X4_5"}, "did you mean 'DICT_4X4_50'"),
+    ],
+)
+def test_boards_that_cannot_work_are_refused(options, message):
+    with pytest.raises(CalibrationError, match=message):
+        Board(**options)
+
+
+@pytest.mark.parametrize("dictionary", DICTIONARIES)
+def test_every_offered_dictionary_makes_a_board_that_is_found(dictionary):
+    board = Board(5, 4, 30.0, 22.0, dictionary)
+    view = detect("page", np.repeat(to_image(board, 5)[..., None], 3, axis=-1), board)
+    assert view is not None
+    assert len(view.corners_px) == 12

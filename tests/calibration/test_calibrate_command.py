@@ -1,0 +1,139 @@
+"""`tacit calibrate`: from a folder of pictures to a rig, and a rig that is checked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+from board_scenes import look_at_poses, render
+
+from tacit.camera_info import camera_from_yaml_dict
+from tacit.errors import CalibrationError
+from tacit.images import encode_png
+from tacit.rig import load_rig, parse_rig
+from tacit_calibration.cli import main, rig_snippet, with_intrinsics
+from tacit_calibration.rig_check import check_rig, field_of_view_deg, views_of_sensors
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, pose in enumerate(look_at_poses(10)):
+        (folder / f"{i:02d}.png").write_bytes(encode_png(render(pose, seed=i)).tobytes())
+    return folder
+
+
+@pytest.fixture
+def data() -> dict:
+    return load_rig("nova2_sim").model_dump(mode="json")
+
+
+def findings(data: dict) -> str:
+    return "\n".join(str(finding) for finding in check_rig(parse_rig(data, "test")))
+
+
+def test_pictures_become_a_camera_info_file_and_a_rig(pictures, tmp_path, capsys):
+    info, rig_file = tmp_path / "wrist.yaml", tmp_path / "mine.yaml"
+    words = ["intrinsics", "--images", str(pictures), "--camera", "wrist", "--out", str(info)]
+    assert main([*words, "--rig", "nova2", "--rig-out", str(rig_file)]) == 0
+    camera = camera_from_yaml_dict(yaml.safe_load(info.read_text()))
+    rig = load_rig(rig_file)
+    np.testing.assert_allclose(rig.cameras["wrist"].K, camera.K)
+    np.testing.assert_allclose(rig.cameras["wrist"].D, camera.D)
+    assert rig.calibration_id != load_rig("nova2").calibration_id
+    assert camera.K[0, 0] == pytest.approx(600, rel=5e-3)
+    printed = capsys.readouterr().out
+    assert "held out" in printed
+    assert "10 views used" in printed
+
+
+def test_the_printed_lines_are_the_yaml_of_a_rig():
+    camera = load_rig("nova2").geometry.camera("wrist")
+    section = yaml.safe_load(rig_snippet(camera))
+    np.testing.assert_allclose(section["K"], camera.K, atol=1e-6)
+    assert (section["width"], section["height"], section["model"]) == (640, 480, "pinhole")
+    assert len(section["D"]) == 5
+
+
+def test_a_lens_calibrated_at_full_size_is_scaled_to_the_stored_image():
+    rig = load_rig("nova2")
+    full = rig.geometry.camera("wrist").scaled(1280, 960)
+    np.testing.assert_allclose(with_intrinsics(rig, "wrist", full).cameras["wrist"].K, rig.cameras["wrist"].K)
+    with pytest.raises(CalibrationError, match="another aspect"):
+        with_intrinsics(rig, "wrist", full.scaled(1280, 720))
+    with pytest.raises(CalibrationError, match="did you mean 'wrist'"):
+        with_intrinsics(rig, "wirst", full)
+
+
+def test_a_rig_without_a_file_to_write_is_refused(pictures):
+    with pytest.raises(CalibrationError, match="belong together"):
+        main(["intrinsics", "--images", str(pictures), "--rig", "nova2"])
+
+
+def test_board_command_writes_its_files(tmp_path, capsys):
+    assert main(["board", "--out", str(tmp_path), "--columns", "5", "--rows", "4"]) == 0
+    assert len(list(tmp_path.iterdir())) == 3
+    assert "174 x 144 mm" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["handeye"], ["board", "--nonsense", "1"]])
+def test_what_does_not_exist_is_not_offered(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+
+
+def test_the_simulated_cell_is_believable(capsys):
+    assert main(["check", "nova2_sim"]) == 0
+    assert "nothing looks wrong" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["nova2", "nova5", "xtrainer", "ur5e"])
+def test_a_template_is_not_ready_and_nothing_else_is_wrong(name, capsys):
+    assert main(["check", name]) == 1
+    wrong = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WRONG?")]
+    assert len(wrong) == 1
+    assert "placeholders" in wrong[0]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("cameras.wrist", "K", [[82.0, 0, 40.0], [0, 82.0, 59.5], [0, 0, 1]], "principal point"),
+        ("cameras.wrist", "K", [[82.0, 0, 79.5], [0, 110.0, 59.5], [0, 0, 1]], "square"),
+        ("cameras.wrist", "K", [[2000.0, 0, 79.5], [0, 2000.0, 59.5], [0, 0, 1]], "field of view"),
+        ("cameras.wrist", "D", [-0.9, 0.0, 0.0, 0.0], "folds over inside"),
+        ("cameras.wrist", "T_parent_camera", {"xyz": [0, -75.0, 45.0]}, "metres"),
+        ("tactile.left", "size_m", [20.0, 24.0, 8.0], "3-80 mm"),
+        ("tactile.left", "T_mount_sensor", {"xyz": [0, 0, 197.0]}, "metres"),
+        ("tactile.left", "T_mount_sensor", {"xyz": [0, 0, -0.45]}, "no camera sees it"),
+        (
+            "tactile.left",
+            "T_mount_sensor",
+            {"xyz": [0, 0, 0.197], "rpy_deg": [0, 90, 0]},
+            "look at each other",
+        ),
+    ],
+)
+def test_a_likely_mistake_is_found(data, section, key, value, message):
+    node = data
+    for part in section.split("."):
+        node = node[part]
+    node[key] = value
+    if message == "no camera sees it":
+        data["cameras"]["top"]["T_parent_camera"] = {"xyz": [0, 0, 1.0]}  # looks at the sky
+    assert message in findings(data)
+
+
+def test_field_of_view_follows_the_focal_length():
+    camera = load_rig("nova2_sim").geometry.camera("wrist")
+    assert field_of_view_deg(camera) == pytest.approx(
+        2 * np.rad2deg(np.arctan(80 / camera.K[0, 0])), abs=1e-9
+    )
+
+
+def test_a_wrist_camera_sees_its_fingers_whatever_the_joints():
+    shares = {(pair.camera, pair.sensor): pair for pair in views_of_sensors(load_rig("nova2_sim"))}
+    assert shares["wrist", "left"].seen == 1.0
+    assert 0 < shares["top", "left"].seen < 1.0
+    assert all(pair.facing <= pair.seen for pair in shares.values())
