@@ -19,6 +19,7 @@ from tacit.episode import EpisodeWriter
 from tacit.geometry import RigGeometry
 from tacit.images import ImageTransform, decode_image, encode_jpeg
 from tacit.rig import Rig, load_rig
+from tacit.rig_specs import CameraSpec, CommandSpec, StreamSpec, TactileSpec
 from tacit.safety import MotionLimiter
 from tacit.streams import Aligner, Arrival, Tick, align, plans_of
 
@@ -83,11 +84,9 @@ def best_seconds(action: Callable[[], object], count: int) -> float:
 
 def synthetic_arrivals(rig: Rig, seconds: float) -> list[Arrival]:
     """Return what the drivers of `rig` would send, in order of reception, images as JPEG."""
-    pictures = {
-        name: encode_jpeg(drawn_image(spec.height, spec.width))
-        for name, spec in {**rig.cameras, **rig.tactile}.items()
-    }
-    low_dim = {**rig.streams, **rig.commands}
+    imaging: dict[str, CameraSpec | TactileSpec] = {**rig.cameras, **rig.tactile}
+    pictures = {n: encode_jpeg(drawn_image(spec.height, spec.width)) for n, spec in imaging.items()}
+    low_dim: dict[str, StreamSpec | CommandSpec] = {**rig.streams, **rig.commands}
     arrivals = []
     for plan in plans_of(rig):
         for index in range(int(seconds * 1e9) // plan.period_ns):
