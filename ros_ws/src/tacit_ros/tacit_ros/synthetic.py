@@ -7,20 +7,25 @@ bytes with a fresh stamp patched in, so that the publisher costs almost nothing.
 from __future__ import annotations
 
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import rclpy
 from numpy.typing import NDArray
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.serialization import serialize_message
 
 from tacit.images import encode_jpeg
-from tacit.rig import CameraSpec, Rig, StreamBase, StreamSpec, TactileSpec
+from tacit.rig import CameraSpec, Rig, StreamBase, StreamSpec, TactileSpec, load_rig
 from tacit_ros import messages, qos
 from tacit_ros.decoders import COMPRESSED, specs_of
+from tacit_ros.environment import prepare
+from tacit_ros.parameters import declare, parameter
 
 NUM_PICTURES = 8  # different pictures per camera: a recorder sees no frozen image
 STAMP_OFFSET = 4  # of the header stamp in CDR, behind the encapsulation header
@@ -176,3 +181,38 @@ class _Stamped:
     def at(self, stamp_ns: int) -> bytes:
         struct.pack_into("<iI", self._data, STAMP_OFFSET, *divmod(stamp_ns, messages.SECOND))
         return bytes(self._data)
+
+
+@dataclass(frozen=True)
+class SyntheticParameters:
+    """Parameters of the node."""
+
+    rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
+
+
+class SyntheticNode(Node):
+    """The synthetic robot as a process of its own: `python -m tacit_ros.synthetic`."""
+
+    def __init__(self) -> None:
+        """Create the publishers."""
+        super().__init__("synthetic")
+        self.robot = SyntheticRobot(self, load_rig(declare(self, SyntheticParameters).rig))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Publish in real time until a signal comes."""
+    prepare()
+    rclpy.init(args=sys.argv if argv is None else ["synthetic", *argv])
+    node = SyntheticNode()
+    try:
+        node.robot.run(lambda: not rclpy.ok())
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
