@@ -5,14 +5,18 @@ Inside, imports point down: audit > recover, reader > writer > rows > layout > c
 
 from tacit.episode.audit import check_dataset, check_episode
 from tacit.episode.files import find_episodes, find_parts, move_to_trash, next_episode_path
+from tacit.episode.findings import AuditReport, DatasetReport, Finding
 from tacit.episode.finish import Step
 from tacit.episode.reader import EpisodeReader
 from tacit.episode.recovery import recover
 from tacit.episode.writer import EpisodeWriter
 
 __all__ = [
+    "AuditReport",
+    "DatasetReport",
     "EpisodeReader",
     "EpisodeWriter",
+    "Finding",
     "Step",
     "check_dataset",
     "check_episode",

@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
     """Run `tacit recover PATH...`; return 0, or 1 when a file could not be recovered."""
     options = tyro.cli(Options, args=argv, prog="tacit recover")
     console = Console(highlight=False, soft_wrap=True)
+    if not options.paths:
+        raise EpisodeError("tacit recover: give a .part file or the folder of a data set")
     parts = [part for path in options.paths for part in _parts(path)]
     if not parts:
         console.print("nothing to recover: no *.hdf5.part below " + ", ".join(map(str, options.paths)))

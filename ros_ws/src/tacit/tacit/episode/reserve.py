@@ -19,8 +19,7 @@ MARGIN_BYTES = 8 << 20
 
 
 class Reserve:
-    """Keeps `MARGIN_BYTES` allocated beyond the end of an open HDF5 file (which cuts them off at
-    each flush and at its close)."""
+    """Keeps `MARGIN_BYTES` allocated beyond the end of an open HDF5 file; `release` gives them back."""
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
@@ -39,6 +38,10 @@ class Reserve:
                 f"{self._file.filename}: disk full ({problem.strerror}): close the episode now with "
                 "reason='error', what was recorded until here fits; then free some space"
             ) from None
+
+    def release(self) -> None:
+        """Cut the file to what HDF5 uses; call it after the last flush, before the close."""
+        os.ftruncate(self._file.id.get_vfd_handle(), self._file.id.get_filesize())
 
     def detach(self) -> None:
         """After a failed write: close the file without letting HDF5 touch it again.

@@ -220,6 +220,7 @@ class EpisodeWriter:
             self._write_pending()
             self._finish(success, outcome, reason, counts)
             self._file.flush()
+            self._reserve.release()
             if self._sync:
                 os.fsync(self._file.id.get_vfd_handle())
             self._file.close()
@@ -231,6 +232,7 @@ class EpisodeWriter:
         with contextlib.suppress(EpisodeError):  # a full disk must not keep a bad take from the trash
             if self._file:
                 self.flush()
+                self._reserve.release()
         self._file.close()
         return move_to_trash(self.part)
 

@@ -1,0 +1,112 @@
+"""Draw on images: sensor boxes, labels, film strips. RGB uint8 in, new RGB uint8 out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Image = NDArray[np.uint8]
+Color = tuple[int, int, int]
+
+COLORS: tuple[Color, ...] = ((255, 159, 28), (64, 196, 255), (124, 224, 92), (255, 99, 146), (190, 140, 255))
+"""Box colours by sensor: bright on dark and on light, and apart for the colour blind."""
+GROUND: Color = (24, 26, 30)
+_SHIFT = 4
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def enlarge(image: Image, factor: int) -> Image:
+    """Repeat pixels `factor` times: small images become visible, and no pixel is invented."""
+    return np.repeat(np.repeat(image, factor, axis=0), factor, axis=1)
+
+
+def draw_box(
+    image: Image, box: ArrayLike, color: Color = COLORS[0], label: str = "", *, factor: int = 1
+) -> Image:
+    """Draw a box with an optional label.
+
+    Args:
+        image: (H, W, 3), already enlarged by `factor`.
+        box: xyxy [px] of the original image (pixel centres at integers), clipped or not; NaN draws
+            nothing.
+        color: RGB.
+        label: Text above the box, inside the image.
+        factor: Enlargement of `image` over the pixels of `box`.
+
+    Returns:
+        A copy with the box.
+    """
+    image = image.copy()
+    box = np.asarray(box, dtype=np.float64)
+    if not np.isfinite(box).all():
+        return image
+    x0, y0, x1, y1 = (int(v) for v in np.round(_scaled(box, factor) * 2**_SHIFT))
+    thickness = max(1, round(image.shape[0] / 200))
+    cv2.rectangle(image, (x0, y0), (x1, y1), color, thickness, cv2.LINE_AA, _SHIFT)
+    if label:
+        corner = np.clip([x0 >> _SHIFT, (y0 >> _SHIFT) - 4], 0, [image.shape[1] - 10, image.shape[0] - 3])
+        image = draw_label(image, label, (int(corner[0]), max(int(corner[1]), 11)), color)
+    return image
+
+
+def draw_quad(image: Image, corners: ArrayLike, color: Color = COLORS[0], *, factor: int = 1) -> Image:
+    """Draw the outline of a sensing face (4, 2) [px]; NaN draws nothing."""
+    image = image.copy()
+    points = np.asarray(corners, dtype=np.float64)
+    if np.isfinite(points).all():
+        fixed = np.round(_scaled(points, factor) * 2**_SHIFT).astype(np.int32)
+        cv2.polylines(image, [fixed.reshape(-1, 1, 2)], True, color, 1, cv2.LINE_AA, _SHIFT)
+    return image
+
+
+def draw_label(image: Image, text: str, origin: tuple[int, int], color: Color = (255, 255, 255)) -> Image:
+    """Write small text with its baseline at `origin` (x, y), on a dark ground."""
+    image = image.copy()
+    (width, height), below = cv2.getTextSize(text, _FONT, 0.36, 1)
+    x = max(0, min(origin[0], image.shape[1] - width - 4))
+    corners = ((x, origin[1] - height - 3), (x + width + 4, origin[1] + below))
+    cv2.rectangle(image, corners[0], corners[1], GROUND, cv2.FILLED)
+    cv2.putText(image, text, (x + 2, origin[1] - 1), _FONT, 0.36, color, 1, cv2.LINE_AA)
+    return image
+
+
+def film_strip(
+    images: Sequence[Image],
+    columns: int = 0,
+    labels: Sequence[str] = (),
+    *,
+    gap: int = 4,
+    ground: Color = GROUND,
+) -> Image:
+    """Put images side by side in rows.
+
+    Args:
+        images: (H, W, 3) each; smaller ones are padded to the largest.
+        columns: Images per row; all in one row when 0.
+        labels: Text in the upper left corner of each image.
+        gap: Pixels between images.
+        ground: Colour of gaps and padding.
+
+    Raises:
+        ValueError: No image.
+    """
+    if not images:
+        raise ValueError("a film strip needs at least one image")
+    columns = columns or len(images)
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), ground, dtype=np.uint8)
+    for i, image in enumerate(images):
+        if i < len(labels) and labels[i]:
+            image = draw_label(image, labels[i], (2, 13))
+        y, x = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
+    return sheet
+
+
+def _scaled(pixels: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
+    """Pixel coordinates in the enlarged image: pixel centres are at integers in both."""
+    return (pixels + 0.5) * factor - 0.5

@@ -1,0 +1,176 @@
+"""Build one self-contained HTML page: sections, figures, plots, tables; readable offline and for years.
+
+Used by `tacit view`, `tacit check --html` and the report of the demo.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tacit.images import encode_jpeg, encode_png
+from tacit.view.style import STYLE
+
+Cell = str | int | float | bool | None
+BADGES = {"ok": "ok", "warning": "warn", "error": "bad", "note": "note"}
+
+
+class Page:
+    """An HTML page that grows from top to bottom; every method returns the page.
+
+    Text is escaped; `code` in backticks is set as code.
+
+    Args:
+        title: Heading and title of the window.
+        subtitle: One line below it.
+    """
+
+    def __init__(self, title: str, subtitle: str = "") -> None:
+        self._title = title
+        self._parts = [f"<header><h1>{_text(title)}</h1><p class=lead>{_text(subtitle)}</p></header>"]
+        self._sections: list[tuple[str, str]] = []
+
+    def section(self, title: str, text: str = "") -> Page:
+        """Start a section; with three or more the page gets a table of contents."""
+        anchor = f"s{len(self._sections) + 1}"
+        self._sections.append((anchor, title))
+        self._parts.append(f'<h2 id="{anchor}">{_text(title)}</h2>')
+        return self.paragraph(text) if text else self
+
+    def heading(self, title: str) -> Page:
+        """Start a part of a section."""
+        self._parts.append(f"<h3>{_text(title)}</h3>")
+        return self
+
+    def paragraph(self, text: str) -> Page:
+        """Add a paragraph."""
+        self._parts.append(f"<p>{_text(text)}</p>")
+        return self
+
+    def facts(self, facts: Mapping[str, Cell]) -> Page:
+        """Add a row of tiles: a large value over its name."""
+        tiles = [
+            f"<div><b>{_cell(value)}</b><span>{_text(name)}</span></div>" for name, value in facts.items()
+        ]
+        self._parts.append(f"<div class=tiles>{''.join(tiles)}</div>")
+        return self
+
+    def figure(
+        self,
+        image_rgb: np.ndarray,
+        caption: str = "",
+        *,
+        width: int | None = None,
+        quality: int = 88,
+        lossless: bool = False,
+    ) -> Page:
+        """Add an image.
+
+        Args:
+            image_rgb: (H, W, 3) RGB uint8.
+            caption: Below it.
+            width: Display width [px]; that of the image when None, never wider than the page.
+            quality: JPEG quality.
+            lossless: Embed a PNG instead.
+        """
+        data = encode_png(image_rgb) if lossless else encode_jpeg(image_rgb, quality)
+        kind = "png" if lossless else "jpeg"
+        text = base64.b64encode(data.tobytes()).decode()
+        size = f'width="{width or image_rgb.shape[1]}"'
+        image = f'<img {size} alt="{_attribute(caption)}" src="data:image/{kind};base64,{text}">'
+        return self._figure(image, caption)
+
+    def plot(self, svg: str, caption: str = "") -> Page:
+        """Add an SVG of `tacit.view.plot`."""
+        return self._figure(svg, caption)
+
+    def table(
+        self, headers: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str = "", *, badges: int = -1
+    ) -> Page:
+        """Add a table; numbers are set to the right.
+
+        Args:
+            headers: One per column.
+            rows: Cells; floats are shown with four significant digits.
+            caption: Above it.
+            badges: Column whose words ok, warning, error, note become coloured badges; -1 for none.
+        """
+        head = "".join(f"<th>{_text(h)}</th>" for h in headers)
+        body = "".join(f"<tr>{''.join(_td(c, i == badges) for i, c in enumerate(row))}</tr>" for row in rows)
+        title = f"<caption>{_text(caption)}</caption>" if caption else ""
+        table = f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        self._parts.append(f"<div class=scroll>{table}</div>")
+        return self
+
+    def code(self, text: str) -> Page:
+        """Add a block of code or a command."""
+        self._parts.append(f"<pre>{html.escape(text)}</pre>")
+        return self
+
+    def details(self, summary: str, text: str) -> Page:
+        """Add preformatted text behind a line that opens it."""
+        block = f"<summary>{_text(summary)}</summary><pre>{html.escape(text)}</pre>"
+        self._parts.append(f"<details>{block}</details>")
+        return self
+
+    def html(self) -> str:
+        """Return the page as HTML text."""
+        contents = ""
+        if len(self._sections) >= 3:
+            links = "".join(f'<a href="#{anchor}">{_text(title)}</a>' for anchor, title in self._sections)
+            contents = f"<nav>{links}</nav>"
+        head, *rest = self._parts
+        return (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{html.escape(self._title)}</title><style>{STYLE}</style></head>"
+            f"<body><main>{head}{contents}{''.join(rest)}</main></body></html>\n"
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page (through a temporary file, so a reader never sees half of it)."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(self.html(), encoding="utf-8")
+        os.replace(temporary, path)
+        return path
+
+    def _figure(self, body: str, caption: str) -> Page:
+        text = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
+        self._parts.append(f"<figure>{body}{text}</figure>")
+        return self
+
+
+def _text(text: str) -> str:
+    """Escape; set `code` in backticks."""
+    pieces = html.escape(text).split("`")
+    if len(pieces) % 2 == 0:
+        return html.escape(text)
+    return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))
+
+
+def _attribute(text: str) -> str:
+    return html.escape(text, quote=True)
+
+
+def _cell(value: Cell) -> str:
+    if value is None:
+        return "&ndash;"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("-", "&minus;")
+    return _text(str(value))
+
+
+def _td(value: Cell, badge: bool) -> str:
+    if badge and str(value) in BADGES:
+        return f'<td><span class="badge {BADGES[str(value)]}">{_cell(value)}</span></td>'
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"<td class=n>{_cell(value)}</td>" if numeric else f"<td>{_cell(value)}</td>"
