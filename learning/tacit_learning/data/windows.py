@@ -114,6 +114,7 @@ def make_loader(windows: ChunkWindows, sampler: StepSampler, num_workers: int) -
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else opening the loader would draw from the training's generator
     )
 
 

@@ -95,5 +95,5 @@ def tiny_config(output: Path, **changes: object) -> ActHsaConfig:
     }
     for key, value in changes.items():
         section, name = key.split("__")
-        data[section][name] = value
+        data.setdefault(section, {})[name] = value
     return ActHsaConfig.model_validate(data)

@@ -1,0 +1,173 @@
+"""Windows, draws, augmentation and statistics of training data."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_world import tiny_table
+
+from tacit.errors import EpisodeError
+from tacit_learning.data import keys
+from tacit_learning.data.augment import AugmentConfig, augment, shift_boxes, shift_images
+from tacit_learning.data.clips import ClipConfig, draw_clip, draw_clips, require_progress
+from tacit_learning.data.episodes import split_episodes
+from tacit_learning.data.statistics import compute_statistics
+from tacit_learning.data.windows import ChunkWindows, StepSampler, fixed_batches, make_loader
+
+
+def test_chunk_holds_the_actions_from_the_observation_on() -> None:
+    table = tiny_table(2, length=10)
+    window = ChunkWindows(table, chunk_size=4)[3]
+    np.testing.assert_array_equal(window[keys.ACTION], table.episodes[0].action[3:7])
+    np.testing.assert_array_equal(window[keys.STATE], table.episodes[0].state[3])
+    assert not window[keys.ACTION_IS_PAD].any()
+
+
+def test_chunk_never_runs_into_the_next_episode() -> None:
+    table = tiny_table(2, length=10)
+    window = ChunkWindows(table, chunk_size=4)[8]
+    last = table.episodes[0].action[9]
+    np.testing.assert_array_equal(window[keys.ACTION], np.stack([table.episodes[0].action[8], last, last, last]))
+    assert window[keys.ACTION_IS_PAD].tolist() == [False, False, True, True]
+
+
+def test_offset_moves_the_chunk_but_not_the_observation() -> None:
+    table = tiny_table(1, length=10)
+    window = ChunkWindows(table, 2, action_offset=1)[4]
+    np.testing.assert_array_equal(window[keys.ACTION], table.episodes[0].action[5:7])
+    np.testing.assert_array_equal(window[keys.STATE], table.episodes[0].state[4])
+
+
+def test_batch_equals_its_windows_one_by_one() -> None:
+    windows = ChunkWindows(tiny_table(3), 5)
+    rows = [2, 61, 33]
+    batch = windows.__getitems__(rows)
+    for i, row in enumerate(rows):
+        for key, value in windows[row].items():
+            assert torch.equal(batch[key][i], value)
+    assert batch[keys.EPISODE].tolist() == [0, 2, 1]
+    assert batch[keys.FRAME].tolist() == [2, 1, 3]
+
+
+def test_a_pass_visits_every_row_once() -> None:
+    drawn = [row for batch in islice(StepSampler(20, 5, seed=1), 4) for row in batch]
+    assert sorted(drawn) == list(range(20))
+
+
+def test_draws_go_on_where_they_stopped() -> None:
+    whole = list(islice(StepSampler(17, 5, seed=1), 12))
+    assert list(islice(StepSampler(17, 5, seed=1, start=7), 5)) == whole[7:]
+
+
+def test_processes_share_a_pass_without_overlap() -> None:
+    halves = [list(islice(StepSampler(24, 4, 0, rank=r, world=2), 3)) for r in range(2)]
+    rows = [row for half in halves for batch in half for row in batch]
+    assert sorted(rows) == list(range(24))
+
+
+def test_workers_deliver_the_same_batches() -> None:
+    windows = ChunkWindows(tiny_table(1, length=12), 3)
+    first = [next(iter(make_loader(windows, StepSampler(12, 4, 0), n))) for n in (0, 1)]
+    for key in first[0]:
+        assert torch.equal(first[0][key], first[1][key])
+
+
+def test_fixed_batches_are_the_same_every_time_and_never_more_than_asked() -> None:
+    windows = ChunkWindows(tiny_table(2, length=20), 3)
+    first, second = (list(fixed_batches(windows, 6, 2)) for _ in range(2))
+    assert sum(len(b[keys.STATE]) for b in first) == 12
+    assert all(torch.equal(a[keys.FRAME], b[keys.FRAME]) for a, b in zip(first, second, strict=True))
+
+
+def test_split_is_a_partition_that_depends_on_the_seed_alone() -> None:
+    paths = [Path(f"{i}.hdf5") for i in range(10)]
+    train, held_out = split_episodes(paths, 0.8, 3)
+    assert sorted([*train, *held_out]) == sorted(paths)
+    assert len(held_out) == 2
+    assert (train, held_out) == split_episodes(paths, 0.8, 3)
+    assert held_out != split_episodes(paths, 0.8, 4)[1]
+
+
+def test_validation_is_never_empty_with_two_episodes() -> None:
+    assert [len(part) for part in split_episodes([Path("a"), Path("b")], 0.99, 0)] == [1, 1]
+
+
+def test_a_joint_that_never_moves_does_not_explode() -> None:
+    state = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    state[:, 0], state[:, 2] = 1.0, 0.02
+    statistics = compute_statistics(("a", "b", "g"), (2,), state, state)
+    assert statistics.state_std[0] == pytest.approx(0.03)
+    assert statistics.state_std[1] == pytest.approx(state[:, 1].std(), rel=1e-5)
+    assert statistics.state_std[2] == pytest.approx(0.005)
+    assert statistics.state_max[0] == 1.0
+
+
+def test_statistics_refuse_what_is_not_finite() -> None:
+    state = np.full((3, 1), np.nan)
+    with pytest.raises(EpisodeError, match="finite"):
+        compute_statistics(("a",), (), state, state)
+
+
+def test_shift_moves_a_mark_and_its_box_together() -> None:
+    images = torch.zeros(1, 1, 20, 20, 3, dtype=torch.uint8)
+    images[0, 0, 8:11, 5:9] = 255
+    boxes = torch.tensor([[[[5.0, 8.0, 9.0, 11.0]]]])
+    offsets = torch.tensor([[[2, -3]]])
+    moved, box = shift_images(images, offsets), shift_boxes(boxes, offsets)[0, 0, 0].int().tolist()
+    inside = moved[0, 0, box[1] : box[3], box[0] : box[2]]
+    assert (inside == 255).all()
+    assert int((moved == 255).sum()) == inside.numel()
+
+
+def test_shift_repeats_the_border() -> None:
+    image = torch.arange(16, dtype=torch.uint8).view(1, 1, 4, 4, 1).expand(-1, -1, -1, -1, 3)
+    moved = shift_images(image, torch.tensor([[[1, 1]]]))[0, 0, :, :, 0]
+    assert moved[0].tolist() == [0, 0, 1, 2]
+    assert moved[3].tolist() == [8, 8, 9, 10]
+
+
+def test_augmentation_leaves_touch_alone_and_repeats_with_its_seed() -> None:
+    batch = ChunkWindows(tiny_table(1), 3).__getitems__([0, 5, 9])
+    config = AugmentConfig(shift=0.1, brightness=0.2, contrast=0.2)
+    first, second = (augment(batch, config, torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(first[keys.TOUCH], batch[keys.TOUCH])
+    assert torch.equal(first[keys.IMAGES], second[keys.IMAGES])
+    assert not torch.equal(first[keys.IMAGES], batch[keys.IMAGES])
+    assert first[keys.IMAGES].dtype == torch.uint8
+    assert not torch.equal(first[keys.BOXES], batch[keys.BOXES])
+
+
+def test_no_augmentation_changes_nothing() -> None:
+    batch = ChunkWindows(tiny_table(1), 3).__getitems__([0, 5])
+    after = augment(batch, AugmentConfig(shift=0.0), torch.Generator())
+    assert all(torch.equal(after[key], value) for key, value in batch.items())
+
+
+def test_clips_run_forward_and_end_at_the_end() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        frames = draw_clip(60, 25.0, ClipConfig(), rng)
+        assert (np.diff(frames) >= 0).all()
+        assert 0 <= frames[0] < 60
+        assert frames[-1] == 59
+
+
+def test_progress_stands_still_in_a_pause() -> None:
+    table = tiny_table(2)
+    config = ClipConfig(pause_probability=1.0, hold_s=0.0, slowest=1.0, fastest=1.0)
+    clips = draw_clips(table, 4, config, np.random.default_rng(1))
+    for rows, progress, mask in zip(clips.rows, clips.progress, clips.mask, strict=True):
+        same = np.diff(rows[mask]) == 0
+        assert same.any()
+        assert (np.diff(progress[mask])[same] == 0).all()
+
+
+def test_episodes_without_steps_are_refused_by_name() -> None:
+    table = tiny_table(1)
+    object.__setattr__(table.episodes[0], "progress", None)
+    with pytest.raises(EpisodeError, match="episode_0.*steps"):
+        require_progress(table)

@@ -1,0 +1,236 @@
+"""The policy: what its output depends on, and where every loss term sends its gradient."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_world import tiny_config, tiny_rig, tiny_table
+
+from tacit.errors import ConfigError
+from tacit_learning.act_hsa.config import ActHsaConfig
+from tacit_learning.act_hsa.evaluate import evaluate
+from tacit_learning.act_hsa.policy import ActHsaPolicy
+from tacit_learning.act_hsa.touch_alignment import negative_pairs, view_pairs
+from tacit_learning.act_hsa.train import make_spec
+from tacit_learning.data import keys
+from tacit_learning.data.windows import Batch, ChunkWindows
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def table():
+    return tiny_table()
+
+
+def make_policy(table, tmp_path: Path, **changes: object) -> ActHsaPolicy:
+    torch.manual_seed(0)
+    return ActHsaPolicy(tiny_config(tmp_path, **changes), make_spec(table))
+
+
+def make_batch(table, rows: list[int] | None = None) -> Batch:
+    return ChunkWindows(table, 5).__getitems__(rows or [0, 11, 35, 47, 62, 88])
+
+
+def predict(policy: ActHsaPolicy, batch: Batch) -> torch.Tensor:
+    with torch.no_grad():
+        return policy.eval().predict(batch[keys.STATE], batch[keys.IMAGES], batch[keys.TOUCH])
+
+
+@pytest.mark.parametrize("key", [keys.STATE, keys.IMAGES, keys.TOUCH])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_the_action_depends_on_every_sense(table, tmp_path: Path, key: str, norm: str) -> None:
+    policy, batch = make_policy(table, tmp_path, model__norm=norm), make_batch(table)
+    before = predict(policy, batch)
+    changed = {**batch, key: batch[key].roll(1, 0)}
+    assert (predict(policy, changed) - before).abs().max() > 1e-5
+
+
+def test_touch_without_contact_is_the_reference(table, tmp_path: Path) -> None:
+    policy = make_policy(table, tmp_path)
+    reference = torch.from_numpy(table.references)[None]
+    touch, contact = policy.prepare_touch(reference)
+    assert torch.equal(touch, torch.full_like(touch, 0.5))
+    assert torch.equal(contact, torch.zeros(1, 2))
+
+
+def test_permuting_a_batch_permutes_actions_and_keeps_the_loss(table, tmp_path: Path) -> None:
+    policy = make_policy(table, tmp_path, hsa__negatives=["batch"])
+    batch, order = make_batch(table), torch.tensor([3, 0, 5, 1, 4, 2])
+    permuted = {key: value[order] for key, value in batch.items()}
+    torch.testing.assert_close(predict(policy, permuted), predict(policy, batch)[order], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(policy(permuted)[0], policy(batch)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_padding_of_the_chunk_is_ignored(table, tmp_path: Path) -> None:
+    policy = make_policy(table, tmp_path).eval()
+    batch = make_batch(table, [28, 29, 59])
+    assert batch[keys.ACTION_IS_PAD].any()
+    changed = batch[keys.ACTION].clone()
+    changed[batch[keys.ACTION_IS_PAD]] += 100
+    for name in ("l1", "kl"):
+        torch.testing.assert_close(
+            policy({**batch, keys.ACTION: changed})[1][name], policy(batch)[1][name], rtol=1e-5, atol=1e-6
+        )
+
+
+def gradient_of(module: torch.nn.Module) -> float:
+    return sum(float(p.grad.abs().sum()) for p in module.parameters() if p.grad is not None)
+
+
+def test_l1_reaches_the_whole_network_but_not_the_alignment_heads(table, tmp_path: Path) -> None:
+    policy = make_policy(table, tmp_path, loss__kl_weight=0.0, hsa__weight=1e-20)
+    policy(make_batch(table))[0].backward()
+    model = policy.model
+    parts = [model.backbone, model.touch_backbone, model.encoder, model.decoder, model.head, model.latent_encoder]
+    assert all(gradient_of(part) > 1e-8 for part in parts)
+    assert gradient_of(policy.alignment) < 1e-12
+
+
+@pytest.mark.parametrize(("source", "trunk"), [("backbone", False), ("policy", True)])
+def test_alignment_trains_what_the_policy_reads(table, tmp_path: Path, source: str, trunk: bool) -> None:
+    policy = make_policy(table, tmp_path, hsa__source=source)
+    batch = make_batch(table)
+    state, output, contact = policy._run(batch)
+    loss, _ = policy.alignment(output, batch, state, contact)
+    loss.backward()
+    model = policy.model
+    assert gradient_of(model.backbone) > 0
+    assert gradient_of(model.touch_backbone) > 0
+    assert gradient_of(policy.alignment) > 0
+    assert (gradient_of(model.encoder.layers[0]) > 0) == trunk
+    assert gradient_of(model.decoder) == 0
+
+
+@pytest.mark.parametrize("kind", ["wrist", "third"])
+def test_each_view_adds_to_the_loss(table, tmp_path: Path, kind: str) -> None:
+    policy, batch = make_policy(table, tmp_path), make_batch(table)
+    both = policy(batch)[1]
+    getattr(policy.alignment, kind).zero_()
+    one = policy(batch)[1]
+    gone, kept = ("hsa_w", "hsa_tp") if kind == "wrist" else ("hsa_tp", "hsa_w")
+    assert both[gone] > 0
+    assert one[gone] == 0
+    assert one[kept] > 0
+
+
+def test_invisible_boxes_give_no_alignment_loss(table, tmp_path: Path) -> None:
+    policy, batch = make_policy(table, tmp_path), make_batch(table)
+    batch[keys.BOX_VALID] = torch.zeros_like(batch[keys.BOX_VALID])
+    batch[keys.BOXES] = torch.full_like(batch[keys.BOXES], float("nan"))
+    loss, metrics = policy(batch)
+    loss.backward()
+    assert metrics["hsa_w"] == 0
+    assert metrics["hsa_tp"] == 0
+    assert all(torch.isfinite(p.grad).all() for p in policy.parameters() if p.grad is not None)
+
+
+def test_visibility_weights_the_third_person_term(table, tmp_path: Path) -> None:
+    policy, batch = make_policy(table, tmp_path, hsa__negatives=["batch"]), make_batch(table)
+    full = policy(batch)[1]
+    half = policy({**batch, keys.VISIBILITY: batch[keys.VISIBILITY] / 2})[1]
+    torch.testing.assert_close(half["hsa_tp"], full["hsa_tp"] / 2)
+    torch.testing.assert_close(half["hsa_w"], full["hsa_w"])
+
+
+def test_neighbours_fingers_and_blank_pairs_are_no_negatives() -> None:
+    episode, frame = torch.tensor([0, 0, 0, 1]), torch.tensor([5, 15, 40, 5])
+    touching = torch.tensor([[True, True], [True, True], [True, False], [True, False]])
+    mask = negative_pairs(episode, frame, touching, time_gap=20)
+    for i, j in itertools.product(range(8), range(8)):
+        a, b = i // 2, j // 2
+        near = episode[a] == episode[b] and abs(int(frame[a] - frame[b])) <= 20
+        blank = not touching.flatten()[i] and not touching.flatten()[j]
+        assert bool(mask[i, j]) == (not near and not blank)
+
+
+def test_wrist_camera_pairs_with_its_own_arm_and_the_world_with_all() -> None:
+    pairs = view_pairs(tiny_rig(), ["wrist", "top"], ["left", "right"], None)
+    assert pairs.wrist.tolist() == [[True, True], [False, False]]
+    assert pairs.third.tolist() == [[False, False], [True, True]]
+    with pytest.raises(ConfigError, match="did you mean 'wrist'"):
+        view_pairs(tiny_rig(), ["wrist", "top"], ["left"], ("wirst",))
+
+
+def test_token_negatives_lie_outside_the_box(table, tmp_path: Path) -> None:
+    policy, batch = make_policy(table, tmp_path), make_batch(table)
+    weights, outside = policy.alignment._weights(batch, 0)
+    assert not (outside & (weights > 0)).any()
+    assert (weights.sum((-2, -1)) > 0.999).all()
+
+
+def test_one_batch_is_learnt_by_heart(table, tmp_path: Path) -> None:
+    policy = make_policy(table, tmp_path, hsa__weight=0.0, loss__kl_weight=0.0)
+    batch = make_batch(table, [0, 40, 80])
+    optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
+    for _ in range(250):
+        optimizer.zero_grad()
+        loss, _ = policy.train()(batch)
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
+
+
+def test_alignment_of_one_batch_is_learnt_below_chance(table, tmp_path: Path) -> None:
+    policy, batch = make_policy(table, tmp_path, hsa__negatives=["batch"]), make_batch(table)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
+    for _ in range(120):
+        optimizer.zero_grad()
+        loss, metrics = policy.train()(batch)
+        loss.backward()
+        optimizer.step()
+    assert metrics["hsa_ratio"] < 0.3
+    assert metrics["hsa_top1"] > 0.9
+
+
+def test_loss_follows_its_equation(table, tmp_path: Path) -> None:
+    policy, batch = make_policy(table, tmp_path, hsa__negatives=["batch"]).eval(), make_batch(table)
+    loss, m = policy(batch)
+    expected = m["l1"] + 10.0 * m["kl"] + 0.5 * (m["hsa_w"] + 0.5 * m["hsa_tp"])
+    torch.testing.assert_close(loss, expected)
+
+
+def test_warm_up_starts_without_alignment(table, tmp_path: Path) -> None:
+    policy = make_policy(table, tmp_path, hsa__warmup_steps=100, hsa__negatives=["batch"]).eval()
+    batch = make_batch(table)
+    first, last = policy(batch, 0)[0], policy(batch, 99)[0]
+    assert first < last
+    torch.testing.assert_close(last, policy(batch)[0])
+
+
+def test_chunk_is_in_canonical_units(table, tmp_path: Path) -> None:
+    policy = make_policy(table, tmp_path)
+    with torch.no_grad():
+        policy.model.head.weight.zero_()
+        policy.model.head.bias.zero_()
+    chunk = predict(policy, make_batch(table))
+    np.testing.assert_allclose(chunk[0, 0], table.action.mean(0), rtol=1e-5)
+
+
+def test_policy_without_latent_or_alignment_still_trains(table, tmp_path: Path) -> None:
+    policy = make_policy(table, tmp_path, model__latent_dim=0, hsa__weight=0.0)
+    loss, metrics = policy(make_batch(table))
+    loss.backward()
+    assert "kl" not in metrics
+    assert "active_units" not in evaluate(policy.eval(), [make_batch(table)], CPU)
+
+
+def test_evaluation_puts_baselines_beside_the_error(table, tmp_path: Path) -> None:
+    policy, batch = make_policy(table, tmp_path).eval(), make_batch(table)
+    metrics = evaluate(policy, [batch], CPU)
+    std = policy.action_std
+    error = ((batch[keys.STATE][:, None] - batch[keys.ACTION]) / std).abs()
+    expected = error[~batch[keys.ACTION_IS_PAD]].mean()
+    assert metrics["l1_copy"] == pytest.approx(float(expected), rel=1e-4)
+    assert {"l1", "l1_z0", "spread", "hsa_chance", "hsa_ratio", "hsa_top1"} <= set(metrics)
+    assert metrics == evaluate(policy, [batch], CPU)
+
+
+def test_empty_negatives_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="negatives is empty"):
+        tiny_config(tmp_path, hsa__negatives=[])
+    assert isinstance(tiny_config(tmp_path, hsa__negatives=[], hsa__weight=0.0), ActHsaConfig)
