@@ -177,7 +177,7 @@ def test_batch_equals_one_by_one():
     corners = box_corners(SIZE) @ np.swapaxes(T[:, :3, :3], 1, 2) + T[:, None, :3, 3]
     batch = project_boxes(corners, BARREL)
     for i in range(50):
-        one = project_box(None, None, np.eye(4), BARREL, corners_base=corners[i])
+        one = project_box(corners[i], np.eye(4), BARREL)
         np.testing.assert_array_equal(batch.box[i], one.box)
         np.testing.assert_array_equal(batch.corners[i], one.corners)
         assert (batch.visibility[i], batch.flags[i]) == (one.visibility, one.flags)
@@ -201,8 +201,24 @@ def test_alignment_asks_for_a_quarter_and_sixteen_pixels(change, valid):
     assert bool(valid_for_alignment(**(good | change), width=320, height=240)) is valid
 
 
-def test_eight_corners_are_needed():
+def test_pose_and_corners_are_two_ways_to_say_one_box():
+    T, T_camera = from_rotation(TOWARDS_CAMERA, [0.01, 0, 0.3]), from_translation([0, 0.02, -0.1])
+    corners = box_corners(SIZE) @ T[:3, :3].T + T[:3, 3]
+    by_pose = project_box(T, SIZE, T_camera, PINHOLE)
+    for found in (
+        project_box(corners, T_camera, PINHOLE),
+        project_box(corners_base=corners, T_base_camera=T_camera, camera=PINHOLE),
+        project_box(T_base_sensor=T, size_m=SIZE, T_base_camera=T_camera, camera=PINHOLE),
+        project_box(T, SIZE, T_base_camera=T_camera, camera=PINHOLE),
+    ):
+        np.testing.assert_array_equal(found.box, by_pose.box)
+
+
+def test_half_a_description_is_refused():
     with pytest.raises(ValueError, match=r"expected \(8, 3\)"):
-        project_box(None, None, np.eye(4), PINHOLE, corners_base=np.zeros((4, 3)))
-    with pytest.raises(ValueError, match="T_base_sensor"):
-        project_box(None, SIZE, np.eye(4), PINHOLE)
+        project_box(np.zeros((4, 3)), np.eye(4), PINHOLE)
+    for arguments in ((np.eye(4), SIZE), (np.eye(4), SIZE, np.eye(4), PINHOLE, 1)):
+        with pytest.raises(TypeError, match="T_base_sensor, size_m"):
+            project_box(*arguments)
+    with pytest.raises(TypeError, match="corners_base"):
+        project_box(np.eye(4), SIZE, camera=PINHOLE)

@@ -1,8 +1,9 @@
 """tacit core: contracts on disk, geometry of touch, alignment of time, runtime of policies.
 
 Pure Python: no torch, no rclpy. Inside, imports point down this list only:
-cli > view > episode > rig > robot, footprint > camera > transforms; streams, images, bundle,
-runtime, safety and progress stand beside them on config and errors.
+cli > view > episode > rig > rig_specs > robot, footprint > urdf > kinematics > camera > transforms >
+rotations; geometry and units answer for a rig; streams, images, bundle, runtime, safety and progress
+stand beside them on config and errors.
 """
 
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -254,15 +254,3 @@ def _solve_2x2(column_x: FloatArray, column_y: FloatArray, right: FloatArray) ->
     x = (right[..., 0] * column_y[..., 1] - right[..., 1] * column_y[..., 0]) / safe
     y = (column_x[..., 0] * right[..., 1] - column_x[..., 1] * right[..., 0]) / safe
     return np.stack([x, y], axis=-1)
-
-
-def camera_to_dict(camera: Camera) -> dict[str, Any]:
-    """Return the JSON form of a camera: model, K, D, width, height."""
-    model = "fisheye" if isinstance(camera, FisheyeCamera) else "pinhole"
-    return {
-        "model": model,
-        "K": camera.K.tolist(),
-        "D": list(camera.D),
-        "width": camera.width,
-        "height": camera.height,
-    }

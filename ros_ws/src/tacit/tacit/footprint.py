@@ -7,7 +7,7 @@ and z from -thickness to 0. `tacit.geometry` supplies poses, the recorder stores
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,8 @@ EDGES = np.array(
 )
 MIN_VISIBILITY = 0.25
 MIN_AREA_PX2 = 16.0
+_BY_POSE = ("T_base_sensor", "size_m", "T_base_camera", "camera")
+_BY_CORNERS = ("corners_base", "T_base_camera", "camera")
 _ALONG = np.linspace(0.0, 1.0, POINTS_PER_EDGE)[:, None]
 
 
@@ -83,32 +85,43 @@ def box_corners(size_m: ArrayLike) -> FloatArray:
     return np.vstack([face, face - [0.0, 0.0, thickness]])
 
 
+@overload
 def project_box(
-    T_base_sensor: ArrayLike | None,
-    size_m: ArrayLike | None,
-    T_base_camera: ArrayLike,
-    camera: Camera,
-    *,
-    corners_base: ArrayLike | None = None,
-) -> Footprint:
-    """Return the footprint of one sensor.
+    T_base_sensor: ArrayLike, size_m: ArrayLike, T_base_camera: ArrayLike, camera: Camera
+) -> Footprint: ...
+
+
+@overload
+def project_box(corners_base: ArrayLike, T_base_camera: ArrayLike, camera: Camera) -> Footprint: ...
+
+
+def project_box(*positional: object, **named: object) -> Footprint:
+    """Return the footprint of one sensor, given by pose and size, or by its eight corners.
 
     Args:
-        T_base_sensor: Sensor pose (4, 4); None when `corners_base` is given.
-        size_m: (width, height, thickness) [m]; None when `corners_base` is given.
+        T_base_sensor: Sensor pose (4, 4).
+        size_m: (width, height, thickness) [m].
+        corners_base: Instead of both: corners (8, 3) in the order of `box_corners` [m].
         T_base_camera: Pose (4, 4) of the optical frame.
         camera: The lens.
-        corners_base: Corners (8, 3) in the order of `box_corners`, in the base frame [m].
+
+    Raises:
+        TypeError: Neither of the two forms.
+        ValueError: Corners of another shape.
     """
-    if corners_base is None:
-        if T_base_sensor is None or size_m is None:
-            raise ValueError("project_box: give T_base_sensor and size_m, or corners_base")
-        corners_base = transform_points(T_base_sensor, box_corners(size_m))
-    corners = np.asarray(corners_base, dtype=np.float64)
+    by_corners = "corners_base" in named or np.shape(positional[:1])[-1:] == (3,)
+    form = _BY_CORNERS if by_corners else _BY_POSE
+    given: dict[str, Any] = {**dict(zip(form, positional, strict=False)), **named}
+    if len(positional) > len(form) or set(given) != set(form) or len(given) < len(positional) + len(named):
+        raise TypeError(f"project_box: expected ({', '.join(_BY_POSE)}) or ({', '.join(_BY_CORNERS)})")
+    if by_corners:
+        corners = np.asarray(given["corners_base"], dtype=np.float64)
+    else:
+        corners = transform_points(given["T_base_sensor"], box_corners(given["size_m"]))
     if corners.shape != (8, 3):
         raise ValueError(f"corners_base of shape {corners.shape}, expected (8, 3)")
-    batch = project_boxes(transform_points(invert(T_base_camera), corners)[None], camera)
-    return footprint_at(batch, 0)
+    seen = transform_points(invert(given["T_base_camera"]), corners)
+    return footprint_at(project_boxes(seen[None], given["camera"]), 0)
 
 
 def footprint_at(batch: Footprints, i: int) -> Footprint:

@@ -121,17 +121,16 @@ def fk_numpy(chain: Chain, q: ArrayLike) -> FloatArray:
 
 def jacobian_numpy(chain: Chain, q: ArrayLike) -> FloatArray:
     """Return the geometric Jacobian (6, n) at q (n,): base-frame velocity [m/s] then rate [rad/s]."""
-    origins, motion = chain.origins, motions(chain, q)
-    axes, points = np.empty((3, chain.num_joints)), np.empty((3, chain.num_joints))
-    T = np.eye(4)
-    for i in range(chain.num_joints):
-        T = T @ origins[i]
-        axes[:, i], points[:, i] = T[:3, 2], T[:3, 3]
-        T = T @ motion[i]
-    tip = (T @ chain.end)[:3, 3]
-    levers = np.cross(axes, tip[:, None] - points, axis=0)
+    steps = chain.origins @ motions(chain, q)
+    after = np.empty((chain.num_joints, 4, 4))  # a joint moves about and along its own z: z stays
+    after[0] = steps[0]
+    for i in range(1, chain.num_joints):
+        after[i] = after[i - 1] @ steps[i]
+    tip = after[-1] @ chain.end[:, 3]
+    axes, arms = after[:, :3, 2].T, (tip[:3] - after[:, :3, 3]).T
+    levers = axes[[1, 2, 0]] * arms[[2, 0, 1]] - axes[[2, 0, 1]] * arms[[1, 2, 0]]
     linear = np.where(chain.prismatic, axes, levers)
-    return np.vstack([linear, np.where(chain.prismatic, 0.0, axes)])
+    return np.concatenate([linear, np.where(chain.prismatic, 0.0, axes)])
 
 
 def _slide_and_twist(row: DhParameters) -> FloatArray:

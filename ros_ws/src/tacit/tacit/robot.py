@@ -7,6 +7,7 @@ reference, roboticstoolbox (an import of about 2 s) is loaded only when asked fo
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -22,6 +23,7 @@ from tacit.kinematics import (
     fk_numpy,
     jacobian_numpy,
 )
+from tacit.rotations import SMALL_ANGLE
 from tacit.transforms import FloatArray, rotation_to_vector
 from tacit.urdf import chain_from_urdf
 
@@ -155,8 +157,8 @@ class Robot:
         start = np.clip(self._checked(q0, 1), self.lower, self.upper)
         if self.backend == "rtb":
             solution = self._ets.ik_LM(target, q0=start, ilimit=30, slimit=1, tol=1e-15, joint_limits=True)
-            if self._reached(target, np.asarray(solution.q)):
-                return InverseResult(np.asarray(solution.q), True)
+            if solution.success:
+                return InverseResult(np.array(solution.q), True)
         return self._inverse_numpy(target, start, max_iterations)
 
     @functools.cached_property
@@ -185,11 +187,7 @@ class Robot:
     def _residual(self, target: FloatArray, q: FloatArray) -> FloatArray:
         """Pose error (6,): translation [m], rotation vector [rad], both in the base frame."""
         T = fk_numpy(self.chain, q)
-        return np.concatenate([target[:3, 3] - T[:3, 3], rotation_to_vector(target[:3, :3] @ T[:3, :3].T)])
-
-    def _reached(self, target: FloatArray, q: FloatArray) -> bool:
-        within = (q >= self.lower).all() and (q <= self.upper).all()
-        return bool(within) and _small(self._residual(target, q))
+        return np.concatenate([target[:3, 3] - T[:3, 3], _turn(target[:3, :3] @ T[:3, :3].T)])
 
     def _checked(self, q: ArrayLike, ndim: int) -> FloatArray:
         q = np.asarray(q, dtype=np.float64)
@@ -197,6 +195,15 @@ class Robot:
             wanted = f"({self.num_joints},)" if ndim == 1 else f"(N, {self.num_joints})"
             raise ValueError(f"joint values of shape {q.shape}, expected {wanted} without the gripper")
         return q
+
+
+def _turn(R: FloatArray) -> FloatArray:
+    """Return the rotation vector (3,) of R; the quick way up to 170 degrees, the sure way beyond."""
+    sines = np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]]) / 2
+    sine, cosine = math.sqrt(sines @ sines), (R[0, 0] + R[1, 1] + R[2, 2] - 1) / 2
+    if cosine < -0.98:
+        return rotation_to_vector(R)
+    return sines * (math.atan2(sine, cosine) / sine if sine > SMALL_ANGLE else 1.0)
 
 
 def _small(residual: FloatArray) -> bool:
