@@ -78,3 +78,13 @@ def test_two_bundles_are_told_apart() -> None:
 @pytest.mark.parametrize("node", NODES.values(), ids=NODES)
 def test_every_node_of_a_stack_exists(node) -> None:
     assert importlib.util.find_spec(node.module), node.module
+
+
+def test_a_stack_runs_without_the_nodes_left_out() -> None:
+    stack = build_stack("record", "nova2_sim").without(["overlay"])
+    assert [node.name for node in stack.nodes] == ["simulator", "expert", "recorder"]
+
+
+def test_leaving_out_an_unknown_node_names_the_close_one() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'overlay'"):
+        build_stack("record", "nova2_sim").without(["overlai"])

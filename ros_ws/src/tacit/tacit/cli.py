@@ -27,7 +27,7 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "doctor": Verb("tacit.doctor:main", "check this machine and name the cure of what is missing", "Start"),
-    "demo": Verb("tacit_ros.demo:main", "record, train, export and act in the simulated cell", "Start"),
+    "demo": Verb("tacit_ros.demo.main:main", "record, train, export and act in the simulated cell", "Start"),
     "up": Verb("tacit_ros.up:main", "start a stack of ROS 2 nodes: simulate, record, policy, ...", "Collect"),
     "record": Verb("tacit_ros.record_client:main", "start, stop, redo or discard an episode", "Collect"),
     "simulate": Verb("tacit_sim.cli:simulate", "write scripted demonstrations without ROS", "Collect"),

@@ -6,7 +6,7 @@ A stack is a list of nodes with their parameters. On a rig with a `simulation` s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tacit.errors import ConfigError, did_you_mean
@@ -118,6 +118,21 @@ class Stack:
     name: str
     rig: str
     nodes: tuple[NodeSpec, ...]
+
+    def without(self, names: Iterable[str]) -> Stack:
+        """Return the stack less some nodes.
+
+        Raises:
+            ConfigError: A name is not in the stack, or no node would be left.
+        """
+        left_out, present = set(names), {node.name for node in self.nodes}
+        for name in left_out - present:
+            raise ConfigError(
+                f"stack {self.name}: no node {name!r} to leave out; {did_you_mean(name, present)}"
+            )
+        if left_out == present:
+            raise ConfigError(f"stack {self.name}: all its nodes are left out; leave at least one")
+        return replace(self, nodes=tuple(node for node in self.nodes if node.name not in left_out))
 
 
 def build_stack(name: str, rig: str, options: Mapping[str, str] | None = None) -> Stack:

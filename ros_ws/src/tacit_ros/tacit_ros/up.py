@@ -42,6 +42,7 @@ class UpArgs:
     stack: tyro.conf.Positional[str]
     options: tyro.conf.Positional[tuple[str, ...]] = ()
     rig: Annotated[str, tyro.conf.arg(help="Shipped rig or path of a rig.yaml.")] = "nova2_sim"
+    without: Annotated[tuple[str, ...], tyro.conf.arg(help="Nodes of the stack to leave out.")] = ()
     list: Annotated[bool, tyro.conf.arg(help="Show what would run and every option.")] = False
 
 
@@ -161,7 +162,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.list:
         _print_line(describe(args.stack))
         return 0
-    return supervise(build_stack(args.stack, args.rig, parse_options(args.options)))
+    stack = build_stack(args.stack, args.rig, parse_options(args.options))
+    return supervise(stack.without(args.without))
 
 
 def run(argv: list[str] | None = None) -> int:

@@ -34,6 +34,7 @@ def record_demonstrations(settings: DemoSettings, console: Console) -> dict[str,
     if done < settings.demonstrations:
         with running_stack("record", _options(settings), log) as stack, Session() as session:
             session.watch("/expert/running", Bool, qos.latched())
+            session.watch("/simulator/success", Bool)
             for index in range(done, settings.demonstrations):
                 check_alive(stack, log)
                 _record_one(session, settings.first_seed + index)
@@ -67,8 +68,7 @@ def _record_one(session: Session, seed: int) -> None:
     session.trigger("/expert/run")
     session.spin_until(lambda: _is(session, True), START_SECONDS, "the expert to start")
     session.spin_until(lambda: _is(session, False), EPISODE_SECONDS, "the expert to finish")
-    truth = session.trigger("/simulator/status")
-    session.set_bool("/recorder/stop", bool(truth["success"]))
+    session.set_bool("/recorder/stop", bool(session.latest("/simulator/success").data))
 
 
 def start_when_ready(session: Session) -> None:

@@ -22,9 +22,11 @@ class DemoSettings:
     progress_overrides: tuple[str, ...]
     rig: str = "nova2_sim"
     task: str = "place_cube"
-    instruction: str = "Put the cube on the green goal."
+    instruction: str = "Pick up the cube and put it on the mark."
     first_seed: int = 0
     first_test_seed: int = 10_000
+    play_mode: str = "temporal_ensemble"
+    """How the policy node joins chunks; inference at every tick, predictions averaged."""
     closed_loop_speed: float = 1.0
     """Simulated seconds per second while the policy acts: 1 is what a robot would do."""
     max_episode_seconds: float = 10.4
