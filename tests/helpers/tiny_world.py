@@ -9,6 +9,7 @@ import numpy as np
 from tacit.images import ImageTransform
 from tacit.rig import Rig, load_rig
 from tacit_learning.act_hsa.config import ActHsaConfig
+from tacit_learning.alignment.config import ProgressConfig
 from tacit_learning.data.episodes import CachedImages, Episode, EpisodeTable, View
 
 IMAGE, TOUCH = (32, 32), (16, 16)
@@ -97,3 +98,20 @@ def tiny_config(output: Path, **changes: object) -> ActHsaConfig:
         section, name = key.split("__")
         data.setdefault(section, {})[name] = value
     return ActHsaConfig.model_validate(data)
+
+
+def tiny_progress_config(output: Path, policy: Path | None, **changes: object) -> ProgressConfig:
+    """Return a small progress configuration on the features of `policy`, or of a random net."""
+    source = {"checkpoint": str(policy)} if policy else {"backbone": "conv"}
+    data: dict = {
+        "data": {"datasets": ["unused"], "image_height": 32, "image_width": 32}
+        | {"touch_height": 16, "touch_width": 16},
+        "encoder": {**source, "conv": {"channels": [8, 16], "strides": [4, 2], "norm": "group"}},
+        "head": {"width": 16, "hidden": 16, "dropout": 0.0},
+        "train": {"output": str(output), "steps": 3, "batch_size": 4, "lr": 1e-3, "device": "cpu"}
+        | {"log_every": 1, "validate_every": None, "save_every": None, "threads": 1},
+    }
+    for key, value in changes.items():
+        section, name = key.split("__")
+        data.setdefault(section, {})[name] = value
+    return ProgressConfig.model_validate(data)

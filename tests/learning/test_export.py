@@ -1,0 +1,139 @@
+"""The exported file: equals torch, carries its own constants, and says nothing about this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from tiny_world import tiny_config, tiny_progress_config, tiny_table
+
+from tacit.bundle import check_rig, golden_inputs, load_bundle, run_graph, verify
+from tacit.errors import ConfigError
+from tacit.runtime import Observation, OnnxPolicy, OnnxProgress
+from tacit_learning.act_hsa.train import Tables, load_policy, train_on_tables
+from tacit_learning.alignment import train as progress_training
+from tacit_learning.engine.tracking import SilentReporter
+from tacit_learning.export import OPSET, PARITY_TOLERANCE, export_checkpoint
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("policy")
+    config = tiny_config(folder, train__steps=3)
+    train_on_tables(config, Tables(tiny_table(2), None), SilentReporter())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def policy_file(run_folder: Path) -> Path:
+    done = export_checkpoint(run_folder, run_folder / "policy.onnx")
+    assert done.max_difference < PARITY_TOLERANCE
+    return done.path
+
+
+@pytest.fixture(scope="module")
+def progress_file(run_folder: Path) -> Path:
+    folder = run_folder / "progress"
+    policy = load_policy(run_folder)
+    config = tiny_progress_config(folder, run_folder)
+    progress_training.train_on_tables(config, tiny_table(2), None, policy, SilentReporter())
+    return export_checkpoint(folder, folder / "progress.onnx").path
+
+
+def random_observation(seed: int) -> Observation:
+    rig, rng = tiny_table(1).rig, np.random.default_rng(seed)
+    images = {
+        n: rng.integers(0, 256, (c.height, c.width, 3), dtype=np.uint8) for n, c in rig.cameras.items()
+    }
+    touch = {n: rng.integers(0, 256, (t.height, t.width, 3), dtype=np.uint8) for n, t in rig.tactile.items()}
+    return Observation(1_000_000_000 + seed * 40_000_000, rng.normal(size=7) * 0.1, images, touch)
+
+
+def test_graph_equals_torch_on_an_observation(run_folder: Path, policy_file: Path) -> None:
+    trained, observation = load_policy(run_folder), random_observation(3)
+    view = trained.spec.view
+    images = np.stack([t.image(observation.images[n]) for n, t in view.cameras.items()])[None]
+    touch = np.stack([t.image(observation.touch[n]) for n, t in view.sensors.items()])[None]
+    with torch.no_grad():
+        expected = trained.policy.predict(
+            torch.tensor(observation.state[None], dtype=torch.float32),
+            torch.from_numpy(images),
+            torch.from_numpy(touch),
+        )[0]
+    chunk = OnnxPolicy(policy_file, trained.spec.rig).act(observation)
+    np.testing.assert_allclose(chunk, expected.numpy(), atol=1e-5)
+
+
+def test_bundle_names_its_streams_and_verifies(policy_file: Path) -> None:
+    bundle = load_bundle(policy_file)
+    assert verify(bundle) <= bundle.manifest.golden.tolerance
+    assert list(bundle.manifest.cameras) == ["wrist", "top"]
+    assert list(bundle.manifest.touch) == ["left", "right"]
+    assert bundle.manifest.chunk_size == 5
+    assert bundle.manifest.rate_hz == 25.0
+    assert bundle.manifest.train["dataset_sha256"]
+    check_rig(bundle.manifest, tiny_table(1).rig)
+
+
+@pytest.mark.parametrize("name", ["state", "image.wrist", "image.top", "touch.left", "touch.right"])
+def test_every_input_changes_the_chunk(policy_file: Path, name: str) -> None:
+    bundle = load_bundle(policy_file)
+    inputs = golden_inputs(bundle.manifest)
+    before = run_graph(bundle.model_bytes, inputs, bundle.manifest)["chunk"]
+    inputs[name] = inputs[name][..., ::-1].copy()
+    after = run_graph(bundle.model_bytes, inputs, bundle.manifest)["chunk"]
+    assert np.abs(after - before).max() > 1e-6
+
+
+def test_file_is_whole_and_holds_no_path_of_this_machine(policy_file: Path) -> None:
+    data = policy_file.read_bytes()
+    model = onnx.load_from_string(data)
+    assert model.opset_import[0].version == OPSET
+    assert not any(t.external_data for t in model.graph.initializer)
+    for word in (b"site-packages", b"tacit_learning", str(Path.cwd()).encode(), b".py"):
+        assert word not in data
+
+
+def test_latent_encoder_and_alignment_heads_stay_behind(policy_file: Path) -> None:
+    names = [t.name for t in onnx.load(policy_file).graph.initializer]
+    assert not any("latent_encoder" in n or "alignment" in n for n in names)
+
+
+def test_streamed_progress_equals_torch_on_the_whole_sequence(run_folder: Path, progress_file: Path) -> None:
+    trained = progress_training.load_progress(run_folder / "progress")
+    observations = [random_observation(i) for i in range(12)]
+    view = trained.spec.view
+    runner = OnnxProgress(progress_file, trained.spec.rig)
+    streamed = [runner.step(o) for o in observations]
+    features = []
+    for o in observations:
+        images = np.stack([t.image(o.images[n]) for n, t in view.cameras.items()])[None]
+        touch = np.stack([t.image(o.touch[n]) for n, t in view.sensors.items()])[None]
+        features.append(trained.model.encoder(torch.from_numpy(images), torch.from_numpy(touch)))
+    state = torch.tensor(np.stack([o.state for o in observations]), dtype=torch.float32)[None]
+    elapsed = torch.arange(12)[None] * 0.04
+    with torch.no_grad():
+        logits, _ = trained.model.sequence(torch.cat(features)[None], state, elapsed)
+    expected = logits[0].sigmoid().numpy()
+    found = np.array([[estimate.progress, estimate.done] for estimate in streamed])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_progress_graph_keeps_parity_with_large_biases(run_folder: Path, progress_file: Path) -> None:
+    from tacit_learning.export import export_progress
+
+    trained = progress_training.load_progress(run_folder / "progress")
+    with torch.no_grad():
+        for name, parameter in trained.model.gru.named_parameters():
+            if "bias" in name:
+                parameter.uniform_(-3, 3)
+    done = export_progress(trained, progress_file.with_name("biased.onnx"))
+    assert done.max_difference < PARITY_TOLERANCE
+
+
+def test_exporting_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        export_checkpoint(tmp_path, tmp_path / "x.onnx")
