@@ -95,7 +95,7 @@ def project_box(
 def project_box(corners_base: ArrayLike, T_base_camera: ArrayLike, camera: Camera) -> Footprint: ...
 
 
-def project_box(*positional: object, **named: object) -> Footprint:
+def project_box(*positional: Any, **named: Any) -> Footprint:
     """Return the footprint of one sensor, given by pose and size, or by its eight corners.
 
     Args:
@@ -140,14 +140,14 @@ def project_boxes(corners_camera: ArrayLike, camera: Camera) -> Footprints:
         camera: The lens.
     """
     corners = np.asarray(corners_camera, dtype=np.float64)
-    pixels = camera.project(_edge_points(corners)).reshape(len(corners), -1, 2)
-    box = _bounds(pixels)
+    pixels = camera.project(_edge_points(corners))
+    box = _bounds(pixels.reshape(len(corners), -1, 2))
     clipped = clip_box(box, camera.width, camera.height)
     area, inside = box_area(box), box_area(clipped)
     front = np.isfinite(box).all(axis=-1)
     visibility = np.divide(inside, area, out=np.zeros(len(corners)), where=front & (area > 0))
     flags = front * IN_FRONT + (front & (inside > 0)) * INTERSECTS + (front & _faces(corners)) * FACES
-    return Footprints(box, _face_pixels(corners, camera), np.minimum(visibility, 1.0), flags.astype(np.uint8))
+    return Footprints(box, _face_pixels(corners, pixels), np.minimum(visibility, 1.0), flags.astype(np.uint8))
 
 
 def clip_box(box: ArrayLike, width: int, height: int) -> FloatArray:
@@ -211,12 +211,15 @@ def _bounds(pixels: FloatArray) -> FloatArray:
 
 
 def _faces(corners: FloatArray) -> NDArray[np.bool_]:
-    """Say (N,) whether the outward normal of the sensing face points to the camera's centre."""
+    """Say (N,) whether the outward normal of the sensing face points to the camera's centre.
+
+    The triple product of two face edges and a face corner: normal times corner.
+    """
     origin = corners[:, 0]
-    normal = np.cross(corners[:, 1] - origin, corners[:, 3] - origin)
-    return np.sum(normal * origin, axis=-1) < 0
+    sides = np.stack([corners[:, 1] - origin, corners[:, 3] - origin, origin], axis=1)
+    return np.linalg.det(sides) < 0
 
 
-def _face_pixels(corners: FloatArray, camera: Camera) -> FloatArray:
-    face = corners[:, :4]
-    return np.where(face[..., 2:] >= NEAR_PLANE_M, camera.project(face), np.nan)
+def _face_pixels(corners: FloatArray, pixels: FloatArray) -> FloatArray:
+    """Return the face corners (N, 4, 2): edge k of the first four starts at corner k."""
+    return np.where(corners[:, :4, 2:] >= NEAR_PLANE_M, pixels[:, :4, 0], np.nan)

@@ -55,6 +55,7 @@ class RigGeometry:
         self.robots = {name: Robot.from_rig(rig, name) for name in rig.arms}
         self._cameras = {name: camera_from_spec(spec) for name, spec in rig.cameras.items()}
         self._camera_mounts = {n: self._mount(s.parent, s.T_parent_camera) for n, s in rig.cameras.items()}
+        self._T_camera_parent = {n: invert(m.T_mount_child) for n, m in self._camera_mounts.items()}
         self._sensor_mounts = {n: self._mount(s.mount, s.T_mount_sensor) for n, s in rig.tactile.items()}
         self._corners = {name: box_corners(spec.size_m) for name, spec in rig.tactile.items()}
         self._finger_axes = {
@@ -118,19 +119,19 @@ class RigGeometry:
         Where camera and sensor ride on the same arm the joints cancel, and are left out.
         """
         flanges: dict[str, FloatArray] = {}
+        in_flange = {name: self._in_flange(mount, q) for name, mount in self._sensor_mounts.items()}
         result: dict[str, dict[str, FloatArray]] = {}
         for camera, mount in self._camera_mounts.items():
-            T_camera_parent = invert(mount.T_mount_child)
             T_camera_world: FloatArray | None = None
             result[camera] = {}
             for sensor, held in self._sensor_mounts.items():
-                T_flange_sensor = self._in_flange(held, q)
                 if held.arm == mount.arm:
-                    T = T_camera_parent @ T_flange_sensor
+                    T = self._T_camera_parent[camera] @ in_flange[sensor]
                 else:
                     if T_camera_world is None:
-                        T_camera_world = T_camera_parent @ invert(self._carrier(mount.arm, q, flanges))
-                    T = T_camera_world @ self._carrier(held.arm, q, flanges) @ T_flange_sensor
+                        T_world_parent = self._carrier(mount.arm, q, flanges)
+                        T_camera_world = self._T_camera_parent[camera] @ invert(T_world_parent)
+                    T = T_camera_world @ self._carrier(held.arm, q, flanges) @ in_flange[sensor]
                 result[camera][sensor] = transform_points(T, self._corners[sensor])
         return result
 
