@@ -18,7 +18,7 @@ def dataset_page(report: DatasetReport) -> Page:
     """Return the page of a checked data set."""
     readable = [episode for episode in report.episodes if "ticks" in episode.facts]
     successes = [episode.facts["success"] for episode in readable]
-    labelled = [s for s in successes if s is not None]
+    labelled = [bool(s) for s in successes if s is not None]
     page = Page(f"Data set {report.root.name}", f"{len(report.episodes)} episodes, checked")
     page.facts(
         {
