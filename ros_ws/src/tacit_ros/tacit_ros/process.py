@@ -47,6 +47,10 @@ def run_node(make: Callable[[], Node], argv: list[str] | None = None) -> int:
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
+    except RuntimeError:
+        if rclpy.ok():  # else a signal ended the context while a message was being taken
+            raise
+        return 0
     finally:
         _close(node)
     return 0

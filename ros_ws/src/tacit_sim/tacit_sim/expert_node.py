@@ -16,7 +16,6 @@ from rclpy.publisher import Publisher
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
-from tacit.errors import ConfigError, TacitError
 from tacit.rig import load_rig
 from tacit.transforms import FloatArray
 from tacit.units import vector_from_canonical
@@ -36,7 +35,6 @@ class ExpertParameters:
     """Parameters of the node."""
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml; the simulator's.")
-    task: str = parameter("", "Refuse to demonstrate another task; any when empty.")
 
 
 @dataclass
@@ -58,15 +56,14 @@ class ExpertNode(Node):
         """Declare, subscribe, offer the services.
 
         Raises:
-            TacitError: The rig, the task or a parameter is wrong.
+            TacitError: The rig or a parameter is wrong.
         """
         super().__init__("expert")
         settings = declare(self, ExpertParameters)
         self._rig = load_rig(settings.rig)
-        self._only_task = find_task(settings.task).name if settings.task else ""
         self._experts: dict[str, Expert] = {}
         self._plan: Plan | None = None
-        self._last_truth: dict[str, Any] | None = None
+        self._requested = False
         self._commands: dict[str, Publisher] = {
             name: self.create_publisher(
                 messages.message_class(spec.type), spec.topic, command(spec.qos, spec.rate_hz)
@@ -74,34 +71,23 @@ class ExpertNode(Node):
             for name, spec in self._rig.commands.items()
         }
         self._running = self.create_publisher(Bool, "~/running", latched())
-        self._running.publish(messages.boolean(False))
+        self._tell()
         self.create_subscription(String, "/simulator/truth", self._on_truth, 10)
         self.create_service(Trigger, "~/run", self._run)
         self.create_service(Trigger, "~/cancel", self._cancel)
 
     def _run(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Plan from the newest truth; the plan is played tick by tick from the next one on."""
-        try:
-            if self._last_truth is None:
-                raise ConfigError("expert: nothing on /simulator/truth yet; start the simulator first")
-            self._set_plan(self._planned(self._last_truth))
-        except TacitError as error:
-            response.message, response.success = str(error), False
-            return response
-        assert self._plan is not None
-        summary = {"task": self._last_truth["task"], "num_ticks": self._plan.expert.num_ticks}
-        response.message, response.success = json.dumps(summary), True
+        """Begin at the next tick that is heard."""
+        self._plan, self._requested = None, True
+        self._tell()
+        response.message, response.success = "a demonstration of the present task begins", True
         return response
 
-    def _planned(self, truth: dict[str, Any]) -> Plan:
-        if self._only_task not in ("", truth["task"]):
-            raise ConfigError(
-                f"expert: the simulator runs {truth['task']}, this expert is for {self._only_task}; "
-                "set the simulator's parameter `task` and reset it"
-            )
+    def _begin(self, truth: dict[str, Any]) -> None:
+        """Plan from the truth of this tick."""
         expert = self._expert(truth["task"])
         expert.start(np.array(truth["state"]), np.array(truth["object_pose"]))
-        return Plan(expert, truth["episode"])
+        self._plan, self._requested = Plan(expert, truth["episode"]), False
 
     def _expert(self, task: str) -> Expert:
         if task not in self._experts:
@@ -109,26 +95,27 @@ class ExpertNode(Node):
         return self._experts[task]
 
     def _cancel(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.message = "cancelled" if self._plan else "nothing was running"
-        self._set_plan(None)
+        response.message = "cancelled" if self._plan or self._requested else "nothing was running"
+        self._end()
         response.success = True
         return response
 
     def _on_truth(self, message: String) -> None:
         """Answer one tick."""
         truth = json.loads(message.data)
-        self._last_truth = truth
-        if self._plan is not None and truth["episode"] != self._plan.episode:
+        if self._requested:
+            self._begin(truth)
+        elif self._plan is not None and truth["episode"] != self._plan.episode:
             self._meet_reset(self._plan, truth)
         self._publish(self._target(truth), int(truth["stamp_ns"]))
 
     def _meet_reset(self, plan: Plan, truth: dict[str, Any]) -> None:
         """Plan anew if the reset was asked for before ~/run but seen after it, else stop."""
         if plan.tick <= RACE_TICKS:
-            self._set_plan(self._planned(truth))
+            self._begin(truth)
         else:
             self.get_logger().warning("the cell was reset: the demonstration is over")
-            self._set_plan(None)
+            self._end()
 
     def _target(self, truth: dict[str, Any]) -> FloatArray:
         """The target (S,) of this tick, and the end of the demonstration when its plan is played."""
@@ -138,7 +125,7 @@ class ExpertNode(Node):
         target = plan.expert.target(plan.tick)
         plan.tick += 1
         if plan.tick >= plan.expert.num_ticks:
-            self._set_plan(None)
+            self._end()
         return target
 
     def _publish(self, target: FloatArray, stamp_ns: int) -> None:
@@ -149,9 +136,12 @@ class ExpertNode(Node):
                 messages.build_named(spec.type, spec.names, raw, stamp_ns, period_s=period_s)
             )
 
-    def _set_plan(self, plan: Plan | None) -> None:
-        self._plan = plan
-        self._running.publish(messages.boolean(plan is not None))
+    def _end(self) -> None:
+        self._plan, self._requested = None, False
+        self._tell()
+
+    def _tell(self) -> None:
+        self._running.publish(messages.boolean(self._requested or self._plan is not None))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -104,6 +104,7 @@ class SimulatorNode(Node):
         self._pacer = Pacer(self._settings.real_time_factor)
         self._requests: queue.Queue[tuple[SimulatorParameters, Future[str]]] = queue.Queue()
         self.create_service(Trigger, "/simulator/reset", self._reset)
+        self.create_service(Trigger, "/simulator/status", self._status)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cell")
         self._thread.start()
@@ -126,6 +127,11 @@ class SimulatorNode(Node):
             response.message = f"the cell did not reset within {RESET_TIMEOUT_S:g} s"
         except TacitError as error:
             response.message = str(error)
+        return response
+
+    def _status(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Answer with the truth of the last tick."""
+        response.message, response.success = self._truth.newest, True
         return response
 
     def _run(self) -> None:

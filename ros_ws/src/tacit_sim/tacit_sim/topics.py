@@ -14,12 +14,13 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Bool, String
 
 from tacit.images import encode_jpeg
-from tacit.rig import CameraSpec, Rig, StreamSpec, TactileSpec
+from tacit.rig import CameraSpec, Rig, StreamBase, StreamSpec, TactileSpec
 from tacit.transforms import FloatArray
 from tacit.units import vector_from_canonical, vector_to_canonical
 from tacit_ros import messages
@@ -27,8 +28,12 @@ from tacit_ros.messages import MessageError
 from tacit_ros.qos import profile
 from tacit_sim.cell import Cell
 from tacit_sim.demonstrations import CAMERA_QUALITY, TACTILE_QUALITY
+from tacit_sim.tasks import distance_to_goal
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
+
+HISTORY_S = 1.0
+"""Simulated time that a publisher keeps for slow listeners: in lockstep nothing holds the cell back."""
 
 
 class RobotTopics:
@@ -44,13 +49,13 @@ class RobotTopics:
         self._rig = rig
         self._images = {name: _ImageTopic(node, name, spec) for name, spec in _image_specs(rig).items()}
         self._infos = {
-            name: node.create_publisher(CameraInfo, spec.info_topic, profile(spec.qos))
+            name: node.create_publisher(CameraInfo, spec.info_topic, _profile(spec))
             for name, spec in rig.cameras.items()
             if spec.info_topic
         }
         told = {name: spec for name, spec in rig.streams.items() if spec.role in ("state", "steps")}
         self._streams: dict[str, Publisher] = {
-            name: node.create_publisher(messages.message_class(spec.type), spec.topic, profile(spec.qos))
+            name: node.create_publisher(messages.message_class(spec.type), spec.topic, _profile(spec))
             for name, spec in told.items()
         }
         self._states = {n: (s, rig.index_of(s.names)) for n, s in told.items() if s.role == "state"}
@@ -84,6 +89,10 @@ class RobotTopics:
             self._streams[name].publish(stage)
 
 
+def _profile(spec: StreamBase) -> QoSProfile:
+    return profile(spec.qos, depth=max(spec.qos.depth, round(HISTORY_S * spec.rate_hz)))
+
+
 def _image_specs(rig: Rig) -> dict[str, CameraSpec | TactileSpec]:
     return {**rig.cameras, **rig.tactile}
 
@@ -98,7 +107,7 @@ class _ImageTopic:
         self._quality = CAMERA_QUALITY if isinstance(spec, CameraSpec) else TACTILE_QUALITY
         self._compressed = spec.type.endswith("CompressedImage")
         self._publisher: Publisher = node.create_publisher(
-            messages.message_class(spec.type), spec.topic, profile(spec.qos)
+            messages.message_class(spec.type), spec.topic, _profile(spec)
         )
 
     def publish(self, rgb: np.ndarray, stamp_ns: int) -> None:
@@ -117,7 +126,7 @@ def _camera_info(spec: CameraSpec, stamp_ns: int) -> CameraInfo:
 
 
 class TruthTopics:
-    """Publishes what only a simulator knows, under /simulator, once per tick.
+    """Publishes what only a simulator knows, under /simulator, once per tick; `newest` is the JSON text.
 
     Args:
         node: Owns the publishers.
@@ -128,6 +137,7 @@ class TruthTopics:
 
     def __init__(self, node: Node, cell: Cell, *, segmentation: bool, clock: bool) -> None:
         self._cell, self._segmentation = cell, segmentation
+        self.newest = "{}"
         self._truth = node.create_publisher(String, "/simulator/truth", 10)
         self._pose = node.create_publisher(PoseStamped, "/simulator/object_pose", 10)
         self._success = node.create_publisher(Bool, "/simulator/success", 10)
@@ -144,7 +154,8 @@ class TruthTopics:
         pose = messages.pose(cell.object_pose(), cell.time_ns, "world")
         self._pose.publish(pose)
         self._success.publish(messages.boolean(cell.success()))
-        self._truth.publish(messages.string(json.dumps(truth(cell, episode, self._segmentation))))
+        self.newest = json.dumps(truth(cell, episode, self._segmentation))
+        self._truth.publish(messages.string(self.newest))
 
 
 def truth(cell: Cell, episode: int, segmentation: bool = False) -> dict[str, object]:
@@ -163,6 +174,7 @@ def truth(cell: Cell, episode: int, segmentation: bool = False) -> dict[str, obj
         "stage_name": cell.stage_name(),
         "lifted": cell.lifted(),
         "success": cell.success(),
+        "error_m": distance_to_goal(cell.task, cell.object_pose()[:3, 3]),
     }
     if segmentation:
         rig = cell.rig
