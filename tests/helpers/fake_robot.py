@@ -41,7 +41,7 @@ class FakeRobot:
         joint_names: What the joint driver calls its joints.
     """
 
-    def __init__(self, node: Node, rig: Rig, state: np.ndarray | None = None) -> None:
+    def __init__(self, node: Node, rig: Rig, state: np.ndarray | None = None, runs: bool = True) -> None:
         self.rig, self.node = rig, node
         self.state = np.full(len(rig.state_names), 0.05) if state is None else np.array(state)
         self.silent: set[str] = set()
@@ -61,12 +61,14 @@ class FakeRobot:
         node.create_subscription(JointState, "/policy/shadow_command", self.shadow.append, 10)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        if runs:
+            self._thread.start()
 
     def stop(self) -> None:
         """Fall silent; joins the thread."""
         self._stop.set()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
 
     def _state_streams(self) -> dict:
         return {name: spec for name, spec in self.rig.streams.items() if spec.role == "state"}
@@ -78,18 +80,26 @@ class FakeRobot:
         if self.follows:
             self.state = command.copy()
 
+    def publish_joints(self, stamp_ns: int) -> None:
+        """Send the state."""
+        for name, spec in self._state_streams().items():
+            values = self.state[self.rig.index_of(spec.names)]
+            names = self.joint_names if name == "joints" else spec.names
+            self._publish(name, stamp_ns, lambda s, n=names, v=values: messages.joint_state(n, v, s))
+
+    def publish_images(self, stamp_ns: int) -> None:
+        """Send a grey picture on every camera and touch sensor."""
+        for name, image in self._images.items():
+            picture = np.full((image.height, image.width, 3), 128, dtype=np.uint8)
+            self._publish(name, stamp_ns, lambda s, p=picture: messages.image(p, s))
+
     def _run(self) -> None:
         count = 0
         while not self._stop.wait(JOINT_PERIOD_S):
             now_ns = time.time_ns()
-            for name, spec in self._state_streams().items():
-                values = self.state[self.rig.index_of(spec.names)]
-                names = self.joint_names if name == "joints" else spec.names
-                self._publish(name, now_ns, lambda s, n=names, v=values: messages.joint_state(n, v, s))
+            self.publish_joints(now_ns)
             if count % IMAGE_EVERY == 0:
-                for name, image in self._images.items():
-                    picture = np.full((image.height, image.width, 3), count % 251, dtype=np.uint8)
-                    self._publish(name, now_ns, lambda s, p=picture: messages.image(p, s))
+                self.publish_images(now_ns)
             count += 1
 
     def _publish(self, name: str, now_ns: int, build) -> None:  # type: ignore[no-untyped-def]

@@ -68,13 +68,15 @@ Make = Callable[..., Cell]
 def make(bench, tmp_path: Path) -> Iterator[Make]:
     made: list[Cell] = []
 
-    def build(bundle: Callable = policy_bundle, safety: dict | None = None, **parameters: object) -> Cell:
+    def build(
+        bundle: Callable = policy_bundle, safety: dict | None = None, runs: bool = True, **parameters: object
+    ) -> Cell:
         rig_path = lenient_rig(tmp_path, **(safety or {}))
         rig = load_rig(rig_path)
         path = bundle(tmp_path, rig, **WIDE).source
         values = {"rig": str(rig_path), "bundle": path, **parameters}
         node = PolicyNode([Parameter(name, value=value) for name, value in values.items()])
-        cell = Cell(bench, bench.add(node), FakeRobot(bench.node, rig))
+        cell = Cell(bench, bench.add(node), FakeRobot(bench.node, rig, runs=runs))
         bench.node.create_subscription(DiagnosticArray, "/diagnostics", cell.diagnostics.append, 10)
         made.append(cell)
         return cell
@@ -145,6 +147,27 @@ def test_start_without_input_is_refused_with_the_stream(make: Make) -> None:
     cell.bench.until(lambda: "joints" in cell.node.inputs.newest, "joints")
     answer = cell.call("start")
     assert not answer.success and "wrist" in answer.message
+
+
+@pytest.mark.parametrize("mode", ["blend", "temporal_ensemble", "open_loop"])
+def test_lockstep_answers_each_tick_once_with_its_stamp(make: Make, mode: str) -> None:
+    cell = make(lockstep=True, mode=mode, runs=False)
+    first_ns = 10**9
+    while cell.node.inference.tick is None:
+        first_ns += 40_000_000
+        cell.robot.publish_joints(first_ns)
+        cell.robot.publish_images(first_ns)
+        cell.spin(0.05)
+    assert cell.call("start").success
+    first_ns = cell.node.inference.tick.stamp_ns
+    stamps = [first_ns + 40_000_000 * k for k in range(30)]
+    for count, stamp_ns in enumerate(stamps):
+        cell.bench.until(lambda n=count: len(cell.robot.commands) > n, f"command {count}")
+        cell.robot.publish_joints(stamp_ns + 40_000_000)
+        cell.robot.publish_images(stamp_ns + 40_000_000)
+    cell.bench.until(lambda: len(cell.robot.commands) > len(stamps), "last command")
+    cell.robot.commands.pop()
+    assert [stamp for stamp, _ in cell.robot.commands] == stamps
 
 
 FAULTS: dict[str, tuple[Callable[[FakeRobot], object], str]] = {

@@ -33,6 +33,9 @@ from tacit_ros.decoders import Value, as_rgb, specs_of
 QUEUE_LIMIT = 1024
 """Messages that wait for the inference thread: more than a second of a full rig."""
 
+OFFSET_WINDOW = 200
+"""Messages whose delay is looked back on to place foreign stamps on the steady clock: about a second."""
+
 SAME_CLOCK_NS = 10_000_000_000
 """Stamps further than this from the node's clock come from another clock: a simulator without /clock."""
 
@@ -73,6 +76,7 @@ class AlignedInputs:
         self.names = tuple(name for name in specs if name in needed)
         self._aligner = Aligner.from_rig(rig, exclude=[name for name in specs if name not in needed])
         self._queue: deque[Arrival] = deque(maxlen=QUEUE_LIMIT)
+        self._offsets_ns: deque[int] = deque(maxlen=OFFSET_WINDOW)
         self._event = threading.Event()
         self.newest: dict[str, Newest] = {}
 
@@ -81,6 +85,7 @@ class AlignedInputs:
         received_ns = self._steady_ns()
         before = self.newest.get(name)
         if before is None or stamp_ns != before.stamp_ns:  # a repeated stamp is no news: it ages
+            self._offsets_ns.append(stamp_ns - received_ns)
             self.newest[name] = Newest(stamp_ns, received_ns, value)
         self._queue.append(Arrival(name, stamp_ns, received_ns, value))
         self._event.set()
@@ -108,14 +113,14 @@ class AlignedInputs:
     def now_ns(self) -> int:
         """Return the present on the clock of the stamps.
 
-        That is the node's clock, or, where stamps lie far from it, the newest stamp plus the time
-        since it was received.
+        That is the node's clock, or, where stamps lie far from it, the steady clock shifted by the
+        least delay of late messages.
         """
         node_ns = self._node_time_ns()
-        newest = max(self.newest.values(), key=lambda n: n.received_ns, default=None)
-        if newest is None or abs(node_ns - newest.stamp_ns) <= SAME_CLOCK_NS:
+        if not self._offsets_ns:
             return node_ns
-        return newest.stamp_ns + self._steady_ns() - newest.received_ns
+        shifted_ns = self._steady_ns() + max(self._offsets_ns.copy())
+        return node_ns if abs(node_ns - shifted_ns) <= SAME_CLOCK_NS else shifted_ns
 
     def measured(self) -> FloatArray | None:
         """Return the newest state (S,) in rig order, not aligned; None before all streams were heard."""

@@ -1,0 +1,134 @@
+"""The progress node `progress`: how far the task is, and whether it is done, stalled or falling back.
+
+`/progress` Float32 0..1, `/progress/state` String, `/progress/done` Bool (latched), `~/reset`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import Bool, Float32, String
+from std_srvs.srv import Trigger
+
+from tacit.bundle import describe, load_bundle
+from tacit.errors import BundleError
+from tacit.progress import DetectorConfig
+from tacit.rig import load_rig
+from tacit.runtime import OnnxProgress
+from tacit_ros import messages, qos
+from tacit_ros.inputs import AlignedInputs
+from tacit_ros.observations import RigSubscriptions
+from tacit_ros.parameters import declare, parameter
+from tacit_ros.process import run_node
+from tacit_ros.progress_watch import Judgement, ProgressWatch
+
+WAIT_S = 0.02
+"""Longest sleep between looks at the aligner."""
+
+
+@dataclass(frozen=True)
+class ProgressParameters:
+    """Parameters of the node; fixed once it runs."""
+
+    rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
+    bundle: str = parameter("", "Path of the exported progress model (.onnx).")
+    sha256: str = parameter("", "Expected sha256 of the bundle; empty accepts any.")
+    signal: str = parameter("progress", "Output that completion is judged by.", choices=("progress", "done"))
+    done_above: float = parameter(0.95, "Smoothed value above which the task counts as done.")
+    done_below: float = parameter(0.85, "Smoothed value below which the count starts anew.")
+    dwell_s: float = parameter(0.5, "Time above before `done` [s].")
+    stall_after_s: float = parameter(5.0, "Time without gain before `stalled` [s].")
+    num_threads: int = parameter(1, "Threads of one inference.")
+
+
+class ProgressNode(Node):
+    """Judges the progress of one task at a time.
+
+    Raises:
+        TacitError: Rig, bundle or parameters are not fit to run: the node refuses to start.
+    """
+
+    def __init__(self, parameter_overrides: list[Parameter] | None = None) -> None:
+        super().__init__("progress", parameter_overrides=parameter_overrides)
+        settings = declare(self, ProgressParameters)
+        if not settings.bundle:
+            raise BundleError(
+                "parameter bundle is empty; give the path of an exported progress model (.onnx)"
+            )
+        rig = load_rig(settings.rig)
+        bundle = load_bundle(settings.bundle, settings.sha256 or None)
+        self.model = OnnxProgress(bundle, rig, settings.num_threads)
+        detector = DetectorConfig(
+            done_above=settings.done_above,
+            done_below=settings.done_below,
+            dwell_s=settings.dwell_s,
+            stall_after_s=settings.stall_after_s,
+        )
+        self.watch = ProgressWatch(self.model, rig, detector, settings.signal)
+        self.inputs = AlignedInputs(rig, self.model.manifest, lambda: self.get_clock().now().nanoseconds)
+        self._progress = self.create_publisher(Float32, "/progress", 10)
+        self._state = self.create_publisher(String, "/progress/state", qos.latched())
+        self._done = self.create_publisher(Bool, "/progress/done", qos.latched())
+        self.create_service(Trigger, "~/reset", self._reset)
+        self.rig_subscriptions = RigSubscriptions(
+            self, rig, self.inputs.store, names=self.inputs.names, live_images=True
+        )
+        self.get_logger().info(f"{bundle.source}\n{describe(self.model.manifest)}")
+        self._last = Judgement(None, "running", False)
+        self._publish_done(False)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tacit-progress", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Abort the inference in progress and join the thread."""
+        self._stop.set()
+        while self._thread.is_alive():
+            self.model.graph.terminate()
+            self.inputs.wake()
+            self._thread.join(0.05)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.inputs.wait(WAIT_S)
+            for tick in self.inputs.poll():
+                judgement = None if self._stop.is_set() else self.watch.see(tick, self.inputs)
+                if judgement is not None and self.context.ok():
+                    self._publish(judgement)
+
+    def _publish(self, judgement: Judgement) -> None:
+        if judgement.progress is not None:
+            self._progress.publish(messages.float32(judgement.progress))
+        if judgement.state != self._last.state:
+            self._state.publish(messages.string(judgement.state))
+        if judgement.done != self._last.done:
+            self._publish_done(judgement.done)
+        if judgement.fault is not None:
+            self.get_logger().warning(f"invalid: {judgement.fault}", throttle_duration_sec=1.0)
+        self._last = judgement
+
+    def _publish_done(self, done: bool) -> None:
+        self._done.publish(messages.boolean(done))
+        if done:
+            self.get_logger().info("task done")
+
+    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.watch.reset()
+        self._last = Judgement(None, "running", False)
+        self._state.publish(messages.string("running"))
+        self._publish_done(False)
+        response.success, response.message = True, "a new episode starts with the next frame"
+        return response
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node until a signal; exit code 2 where it refuses to start."""
+    return run_node(ProgressNode, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The progress node counts frames at its training rate, and tells done, stalled and invalid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_robot import FakeRobot, lenient_rig
+from rclpy.parameter import Parameter
+from std_msgs.msg import Bool, Float32, String
+from std_srvs.srv import Trigger
+from tiny_bundles import progress_bundle
+
+from tacit.errors import BundleError, ConfigError
+from tacit.rig import load_rig
+from tacit_ros import qos
+from tacit_ros.progress_node import ProgressNode
+
+WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0}
+TICK_NS = 40_000_000
+
+
+class Scene:
+    """A progress node that sees the frames a test publishes, and everything it says."""
+
+    def __init__(self, bench, folder: Path, rate_hz: float = 25.0, **parameters: object) -> None:
+        rig_path = lenient_rig(folder)
+        rig = load_rig(rig_path)
+        path = progress_bundle(folder, rig, rate_hz=rate_hz, **WIDE).source
+        values = {"rig": str(rig_path), "bundle": path, **parameters}
+        self.bench = bench
+        self.node = ProgressNode([Parameter(name, value=value) for name, value in values.items()])
+        bench.add(self.node)
+        self.robot = FakeRobot(bench.node, rig, runs=False)
+        self.progress: list[float] = []
+        self.states: list[str] = []
+        self.done: list[bool] = []
+        subscribe = bench.node.create_subscription
+        subscribe(Float32, "/progress", lambda m: self.progress.append(m.data), 10)
+        subscribe(String, "/progress/state", lambda m: self.states.append(m.data), qos.latched())
+        subscribe(Bool, "/progress/done", lambda m: self.done.append(m.data), qos.latched())
+        self.stamp_ns = 10**9
+        self._meet()
+
+    def _meet(self) -> None:
+        """Send frames until the first is judged, then start the episode."""
+        self.bench.until(lambda: self.done == [False], "latched done")
+        while not self.progress:
+            self.frame(1, expect=False)
+        self.node.watch.reset()
+        self.progress.clear()
+
+    def frame(self, count: int, gap_ticks: int = 1, expect: bool = True) -> None:
+        """Send frames one by one; each is seen before the next when `expect` is set."""
+        for _ in range(count):
+            self.stamp_ns += gap_ticks * TICK_NS
+            before = len(self.progress)
+            self.robot.publish_joints(self.stamp_ns)
+            self.robot.publish_images(self.stamp_ns)
+            if expect:
+                self.bench.until(lambda n=before: len(self.progress) > n, "progress")
+            else:
+                end = time.monotonic() + 0.05
+                self.bench.until(lambda e=end: time.monotonic() > e, "frame to pass")
+
+
+@pytest.fixture
+def scene(bench, tmp_path: Path) -> Iterator[Callable[..., Scene]]:
+    made: list[Scene] = []
+
+    def build(**options: object) -> Scene:
+        made.append(Scene(bench, tmp_path, **options))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.node.close()
+
+
+def test_progress_of_each_frame_is_published_in_order(scene) -> None:
+    one = scene()
+    one.frame(6)
+    np.testing.assert_allclose(one.progress, np.arange(1, 7) / 10, atol=1e-6)
+
+
+def test_frames_are_decimated_to_the_training_rate(scene) -> None:
+    one = scene(rate_hz=12.5)
+    one.frame(1)
+    for _ in range(4):
+        one.frame(1, expect=False)
+        one.frame(1)
+    np.testing.assert_allclose(one.progress, np.arange(1, 6) / 10, atol=1e-6)
+
+
+def test_done_is_latched_and_reset_clears_it(scene) -> None:
+    one = scene(dwell_s=0.1)
+    one.frame(30)
+    one.bench.until(lambda: one.done[-1], "done")
+    assert one.states[-1] == "done"
+    client = one.bench.node.create_client(Trigger, "/progress/reset")
+    one.bench.until(client.service_is_ready, "service")
+    future = client.call_async(Trigger.Request())
+    one.bench.until(lambda: future.done() and not one.done[-1], "reset")
+    one.frame(1)
+    assert one.progress[-1] == pytest.approx(0.1)
+
+
+def test_gap_starts_the_estimate_anew(scene) -> None:
+    one = scene()
+    one.frame(5)
+    one.frame(1, gap_ticks=6)
+    assert one.progress[-1] == pytest.approx(0.1)
+
+
+def test_state_outside_training_is_invalid_and_repeats_nothing(scene) -> None:
+    one = scene()
+    one.frame(3)
+    one.robot.state = np.full(7, 5.0)
+    one.frame(1, expect=False)
+    one.bench.until(lambda: "invalid" in one.states, "invalid")
+    assert len(one.progress) == 3
+
+
+def test_slow_cameras_are_refused(bench, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="trained at 50 Hz"):
+        Scene(bench, tmp_path, rate_hz=50.0)
+
+
+def test_bundle_is_needed(ros) -> None:
+    with pytest.raises(BundleError, match="bundle is empty"):
+        ProgressNode()
