@@ -39,6 +39,7 @@ class Controller:
         self._far_ticks = 0
         self._commanded = False
         self._approaching = True
+        self._last_target: FloatArray | None = None
 
     @property
     def state(self) -> State:
@@ -80,6 +81,7 @@ class Controller:
                 self.limiter.seed(measured)
                 self._player.reset()
                 self._far_ticks, self._commanded, self._approaching = 0, False, True
+                self._last_target = None
             return answer
 
     def hold(self) -> Answer:
@@ -149,7 +151,20 @@ class Controller:
         if fault is not None and (self._far_ticks >= TRACKING_TICKS or fault.reason != "tracking"):
             self.fail(fault)
             return self.limiter.brake()
-        one_step = self.limiter.velocity * self.limiter.dt
-        self._approaching &= bool((np.abs(target - self.limiter.position) > one_step).any())
-        self._commanded = True
+        self._approaching = self._approaching and not self._catches_up(target)
+        self._last_target, self._commanded = target, True
         return self.limiter.step(target, approach=self._approaching)
+
+    def _catches_up(self, target: FloatArray) -> bool:
+        """Whether the next step meets the target at its own speed, within what acceleration allows.
+
+        From then on the target is followed closely; before, the limiter brakes ahead of it.
+        """
+        limiter = self.limiter
+        change = limiter.acceleration * limiter.dt
+        needed = (target - limiter.position) / limiter.dt
+        before = target if self._last_target is None else self._last_target
+        pace = (target - before) / limiter.dt
+        return bool(
+            (np.abs(needed - limiter.speed) <= change).all() and (np.abs(needed - pace) <= change).all()
+        )

@@ -1,0 +1,351 @@
+"""The parts of the policy node without ROS: states, controller, deadlines and input gates."""
+
+from __future__ import annotations
+
+import threading
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_bundles import manifest_for
+
+from tacit.images import encode_jpeg
+from tacit.player import ChunkPlayer
+from tacit.rig import Rig, load_rig
+from tacit.safety import Fault
+from tacit_ros.controller import Controller
+from tacit_ros.inference_thread import Replanner
+from tacit_ros.inputs import AlignedInputs
+from tacit_ros.periodic import PeriodicThread, SimulatedClock
+from tacit_ros.policy_state import PolicyMachine
+
+PERIOD = 40_000_000
+START = np.full(7, 0.04)
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    return load_rig("nova2_sim")
+
+
+def controller(rig: Rig, mode: str = "blend", dry_run: bool = False) -> Controller:
+    return Controller(rig, ChunkPlayer(PERIOD, mode), PERIOD / 1e9, dry_run)
+
+
+def running(rig: Rig, rows: int = 10, **options: object) -> Controller:
+    made = controller(rig, **options)
+    assert made.start(START, None).success
+    made.add(np.tile(START, (rows, 1)), 0)
+    return made
+
+
+COMMANDS = st.lists(st.sampled_from(["start", "hold", "fail", "estop", "reset"]), max_size=30)
+
+
+@given(COMMANDS)
+def test_emergency_stop_ends_only_by_reset(commands: list[str]) -> None:
+    machine = PolicyMachine()
+    for command in commands:
+        before = machine.state
+        if command in ("hold", "fail"):
+            machine.hold(Fault(command, ""))
+        else:
+            getattr(machine, command)()
+        if before == "ESTOP" and command != "reset":
+            assert machine.state == "ESTOP"
+        if machine.state == "RUNNING":
+            assert before == "RUNNING" or command == "start"
+        assert (machine.fault is None) == (machine.state in ("IDLE", "RUNNING"))
+
+
+def test_first_reason_of_a_hold_stays() -> None:
+    machine = PolicyMachine()
+    machine.start()
+    machine.hold(Fault("stale", "first"))
+    machine.hold(Fault("skew", "second"))
+    assert machine.fault == Fault("stale", "first") and str(machine) == "HOLD (stale: first)"
+
+
+def test_start_needs_input_and_finite_joints(rig: Rig) -> None:
+    made = controller(rig)
+    assert "no joint state" in made.start(None, None).message
+    assert "stale: old" in made.start(START, Fault("stale", "old")).message
+    assert "not_finite" in made.start(np.full(7, np.nan), None).message
+    assert made.state == "IDLE"
+
+
+def test_nothing_is_commanded_before_the_first_chunk(rig: Rig) -> None:
+    made = controller(rig)
+    made.start(START, None)
+    assert made.step(0, START) is None and made.state == "RUNNING"
+
+
+def test_slow_first_inference_makes_no_jump(rig: Rig) -> None:
+    made = controller(rig)
+    made.start(START, None)
+    made.add(START + 0.01 * np.arange(25)[:, None], stamp_ns=0)
+    first = made.step(20 * PERIOD, START)
+    np.testing.assert_allclose(first, START, atol=1e-12)
+
+
+def test_exhausted_chunk_brakes_then_gives_nothing(rig: Rig) -> None:
+    made = controller(rig)
+    made.start(START, None)
+    made.add(START + 0.02 * np.arange(10)[:, None], 0)
+    path = [made.step(k * PERIOD, None) for k in range(30)]
+    assert made.state == "HOLD" and made.fault.reason == "chunk_exhausted"
+    moving = np.array([command for command in path if command is not None])
+    assert 10 < len(moving) < 20 and path[-1] is None
+    acceleration = np.diff(np.diff(moving, axis=0), axis=0) / 0.04**2
+    assert (np.abs(acceleration) <= rig.limits("acceleration") + 1e-6).all()
+
+
+def test_far_first_target_is_approached_without_overshoot(rig: Rig) -> None:
+    made = controller(rig)
+    made.start(np.zeros(7), None)
+    goal = np.array([0.5] * 6 + [0.06])
+    made.add(np.tile(goal, (60, 1)), 0)
+    path = np.array([made.step(k * PERIOD, None) for k in range(60)])
+    assert (path <= goal + 1e-9).all()
+    np.testing.assert_allclose(path[-1], goal, atol=1e-3)
+
+
+def test_approach_ends_on_a_moving_target_without_lag(rig: Rig) -> None:
+    made = controller(rig)
+    made.start(np.zeros(7), None)
+    made.add(0.03 + 0.3 * 0.04 * np.arange(60)[:, None] * np.array([1.0] * 6 + [0.1]), 0)
+    commands = np.array([made.step(k * PERIOD, None) for k in range(60)])
+    targets = 0.03 + 0.3 * 0.04 * np.arange(60)
+    np.testing.assert_allclose(commands[30:, 0], targets[30:], atol=1e-6)
+
+
+def test_lagging_joint_is_forgiven_for_a_moment_only(rig: Rig) -> None:
+    made = running(rig, rows=40)
+    far = START - 0.5
+    states = []
+    for k in range(12):
+        made.step(k * PERIOD, far if k % 6 else START)
+        states.append(made.state)
+    assert states[4] == "RUNNING" and made.state in ("RUNNING", "HOLD")
+    for k in range(12, 20):
+        made.step(k * PERIOD, far)
+    assert made.fault.reason == "tracking"
+
+
+def test_resume_far_from_the_last_command_is_refused(rig: Rig) -> None:
+    made = running(rig)
+    made.step(0, START)
+    made.hold()
+    made.step(PERIOD, START)
+    answer = made.start(START - 0.5, None)
+    assert not answer.success and "reset" in answer.message
+    assert made.reset().success and made.start(START - 0.5, None).success
+
+
+def test_chunk_of_a_run_before_is_not_played(rig: Rig) -> None:
+    made = running(rig)
+    made.step(0, START)
+    made.hold()
+    made.add(np.ones((10, 7)), 0)
+    made.start(START, None)
+    assert made.step(2 * PERIOD, START) is None
+
+
+def test_dry_run_does_not_change_in_motion(rig: Rig) -> None:
+    made = running(rig)
+    assert not made.set_dry_run(True).success
+    made.hold()
+    assert made.set_dry_run(True).success and made.dry_run
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**31), mode=st.sampled_from(["blend", "temporal_ensemble", "replace", "open_loop"])
+)
+def test_whatever_the_chunks_commands_stay_within_limits(seed: int, mode: str) -> None:
+    rig = load_rig("nova2_sim")
+    random = np.random.default_rng(seed)
+    made = controller(rig, mode, dry_run=True)
+    made.start(START, None)
+    path, lower, upper = [START], rig.limits("lower"), rig.limits("upper")
+    for k in range(60):
+        if random.random() < 0.3:
+            chunk = random.uniform(-8, 8, (12, 7))
+            made.add(chunk, max(0, k - int(random.integers(0, 6))) * PERIOD)
+        if random.random() < 0.03:
+            made.fail(Fault("test", ""))
+            made.start(path[-1], None)
+            path = path[-1:]
+        command = made.step(k * PERIOD, None)
+        if command is not None:
+            path.append(command)
+    steps = np.array([b - a for a, b in pairwise(path)]).reshape(-1, 7)
+    assert (np.array(path) >= lower - 1e-9).all() and (np.array(path) <= upper + 1e-9).all()
+    assert (np.abs(steps) <= rig.limits("velocity") * 0.04 + 1e-9).all()
+
+
+def test_replanner_infers_first_then_by_its_rule() -> None:
+    often, late = Replanner("blend", 5), Replanner("open_loop", 1)
+    for one in (often, late):
+        assert one.is_due(7, rows_left=99, lead_rows=3)
+        one.planned(7)
+    assert [often.is_due(k, 99, 3) for k in (8, 11, 12)] == [False, False, True]
+    assert [late.is_due(8, rows, 3) for rows in (99, 4, 3)] == [False, False, True]
+    often.reset()
+    assert often.is_due(8, 99, 3)
+
+
+class ManualClock:
+    """A clock that a test moves; sleeping past the end of the script stops the loop."""
+
+    def __init__(self, wakes_ns: list[int]) -> None:
+        self.wakes_ns, self.now = wakes_ns, 0
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def sleep_until(self, deadline_ns: int, stop: threading.Event) -> None:
+        if not self.wakes_ns:
+            stop.set()
+            return
+        self.now = max(deadline_ns, self.wakes_ns.pop(0))
+
+
+def test_late_steps_are_skipped_and_counted_never_fired_twice() -> None:
+    clock, fired = ManualClock([10, 20, 57, 60, 70]), []
+    loop = PeriodicThread(10, lambda: fired.append(clock.now), clock, priority=0)
+    loop.start()
+    loop.stop()
+    assert fired == [10, 20, 57, 60, 70]
+    assert (loop.steps, loop.missed) == (5, 2)
+
+
+def test_steps_come_at_the_rate_of_the_clock() -> None:
+    stamps: list[int] = []
+    loop = PeriodicThread(5_000_000, lambda: stamps.append(time.monotonic_ns()), priority=0)
+    loop.start()
+    deadline = time.monotonic() + 20
+    while loop.steps < 40 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    loop.stop()
+    expected = (stamps[-1] - stamps[0]) / 5_000_000
+    assert len(stamps) - 1 + loop.missed == pytest.approx(expected, abs=1.5)
+    count = loop.steps
+    assert loop.jitter().steps == count and np.isfinite(loop.jitter().p99_ms)
+
+
+def test_simulated_clock_that_stands_still_fires_nothing() -> None:
+    now = [0]
+    fired: list[int] = []
+    loop = PeriodicThread(10**7, lambda: fired.append(now[0]), SimulatedClock(lambda: now[0]), priority=0)
+    loop.start()
+    now[0] = 10**7
+    deadline = time.monotonic() + 10
+    while not fired and time.monotonic() < deadline:
+        time.sleep(0.002)
+    loop.stop()
+    assert fired == [10**7]
+
+
+def test_error_in_a_step_is_reported_and_ends_the_loop() -> None:
+    errors: list[BaseException] = []
+
+    def fail() -> None:
+        raise ValueError("broken")
+
+    loop = PeriodicThread(1_000_000, fail, priority=0, on_error=errors.append)
+    loop.start()
+    deadline = time.monotonic() + 10
+    while not errors and time.monotonic() < deadline:
+        time.sleep(0.002)
+    loop.stop()
+    assert str(errors[0]) == "broken" and loop.steps == 1
+
+
+class Clock:
+    """Steady and node time, moved together."""
+
+    def __init__(self) -> None:
+        self.now = 10**15
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def fed(rig: Rig, clock: Clock, **changes: object) -> AlignedInputs:
+    inputs = AlignedInputs(rig, manifest_for(rig, **changes), clock, clock)
+    show(inputs, clock)
+    return inputs
+
+
+def show(inputs: AlignedInputs, clock: Clock, state: float = 0.04, skip: str = "") -> None:
+    """One frame of everything, now."""
+    values = {
+        "wrist": np.zeros((120, 160, 3), np.uint8),
+        "left": encode_jpeg(np.zeros((60, 80, 3), np.uint8)),
+        "joints": np.full(6, state),
+        "gripper_state": np.full(1, state),
+    }
+    for name, value in values.items():
+        if name != skip:
+            inputs.store(name, clock.now, 0, value)
+
+
+def test_only_needed_streams_are_heard(rig: Rig) -> None:
+    assert set(fed(rig, Clock()).names) == {"wrist", "left", "joints", "gripper_state"}
+
+
+def test_tick_becomes_an_observation_in_rig_order_with_decoded_pictures(rig: Rig) -> None:
+    inputs = fed(rig, Clock())
+    [tick] = inputs.poll()
+    observation = inputs.observation(tick)
+    assert observation.state.tolist() == [0.04] * 7
+    assert observation.touch["left"].shape == (60, 80, 3)
+    assert inputs.tick_fault(tick) is None and inputs.silence_fault() is None
+
+
+def test_silent_stream_is_stale_after_its_limit(rig: Rig) -> None:
+    clock = Clock()
+    inputs = fed(rig, clock)
+    clock.now += 61_000_000
+    fault = inputs.silence_fault()
+    assert fault and fault.reason == "stale" and "joints" in fault.detail
+    show(inputs, clock, skip="wrist")
+    clock.now += 50_000_000
+    assert inputs.silence_fault() is None
+    clock.now += 50_000_000
+    show(inputs, clock, skip="wrist")
+    fault = inputs.silence_fault()
+    assert fault and "wrist" in fault.detail
+
+
+def test_old_skewed_and_strange_ticks_are_refused(rig: Rig) -> None:
+    clock = Clock()
+    inputs = fed(rig, clock)
+    [tick] = inputs.poll()
+    clock.now += 200_000_000
+    assert inputs.tick_fault(tick).reason == "stale"
+    assert inputs.tick_fault(tick, check_ages=False) is None
+    show(inputs, clock, skip="left")
+    clock.now += 40_000_000
+    show(inputs, clock, skip="left")
+    skewed = inputs.poll()[0]
+    assert inputs.tick_fault(skewed, check_ages=False).reason == "skew"
+    clock.now += 40_000_000
+    show(inputs, clock, state=np.nan)
+    assert inputs.tick_fault(inputs.poll()[-1]).reason == "not_finite"
+    clock.now += 40_000_000
+    show(inputs, clock, state=99.0)
+    assert inputs.tick_fault(inputs.poll()[-1]).reason == "out_of_range"
+
+
+def test_foreign_stamps_are_placed_on_the_steady_clock(rig: Rig) -> None:
+    node, steady = Clock(), Clock()
+    inputs = AlignedInputs(rig, manifest_for(rig), node, steady)
+    assert inputs.now_ns() == node.now
+    inputs.store("joints", 5_000, 0, np.zeros(6))
+    steady.now += 3_000_000
+    assert inputs.now_ns() == 5_000 + 3_000_000
