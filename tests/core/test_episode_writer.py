@@ -78,6 +78,13 @@ def test_stored_poses_and_boxes_are_those_of_the_stored_joints(episode):
                 assert reader.flags(camera, sensor)[i] == footprint.flags | 8
 
 
+def test_file_holds_little_more_than_its_images(episode):
+    with EpisodeReader(episode) as reader:
+        streams = (*reader.cameras, *reader.tactile)
+        image_bytes = sum(len(reader.image_bytes(s, i)) for s in streams for i in range(50))
+    assert image_bytes < episode.stat().st_size < image_bytes + 1_500_000
+
+
 def test_old_act_code_reads_the_images(episode):
     with h5py.File(episode) as root:
         assert root.attrs["sim"] and root.attrs["compress"]
@@ -228,7 +235,8 @@ FULL_DISK = textwrap.dedent(
         tacit.episode.reserve.Reserve.take = lambda *_: None
     writer = writer_at(sys.argv[1])
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (12_000_000, 12_000_000))
+    limit = 1_500_000 + (0 if "unreserved" in sys.argv else tacit.episode.reserve.MARGIN_BYTES)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
         for i in range(2000):
             writer.append(tick_at(i))
@@ -241,7 +249,7 @@ FULL_DISK = textwrap.dedent(
 
 
 def fill_disk(folder, *options):
-    """Record on a file system that takes 12 MB per file; return ticks at the error, and its text."""
+    """Record where a file may take 1.5 MB of data; return the ticks at the error, and its text."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", FULL_DISK, str(folder), *options]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

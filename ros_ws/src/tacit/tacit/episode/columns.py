@@ -46,7 +46,7 @@ class Column:
         self.num_rows = 0
         self._shape = shape
         self._objects = self.dataset.dtype.kind == "O"
-        self._dtype = np.dtype(object) if self._objects else np.dtype(dtype)  # type: ignore[call-overload]
+        self._dtype = np.dtype(dtype)  # type: ignore[call-overload]
         self._rows: list[object] = []
         self._sha = hashlib.sha256()
 
@@ -64,10 +64,10 @@ class Column:
         """Write the collected rows."""
         if not self._rows:
             return
-        count, start = len(self._rows), self.dataset.shape[0]
-        block = object_array(self._rows) if self._objects else np.asarray(self._rows, dtype=self._dtype)
-        self.dataset.resize(start + count, axis=0)
-        write_rows(self.dataset, start, block)
+        rows, dtype = self._rows, self._dtype
+        block = object_array(rows, dtype) if self._objects else np.asarray(rows, dtype=dtype)
+        self.dataset.id.set_extent((self.num_rows, *self._shape))
+        write_rows(self.dataset.id, self.num_rows - len(rows), block)
         hash_rows(self._sha, block)
         self._rows.clear()
 
@@ -76,23 +76,27 @@ class Column:
         return self._sha.hexdigest()
 
 
-def object_array(rows: Iterable[object]) -> np.ndarray:
-    """Return a 1-D object array of rows that may have equal lengths (numpy would make it 2-D)."""
+def object_array(rows: Iterable[object], dtype: object) -> np.ndarray:
+    """Return a 1-D array of rows that may have equal lengths (numpy would make it 2-D).
+
+    Args:
+        rows: Byte arrays or strings.
+        dtype: `schema.VLEN_U1` or `schema.TEXT`.
+    """
     items = list(rows)
-    array = np.empty(len(items), dtype=object)
+    array = np.empty(len(items), dtype=dtype)  # type: ignore[call-overload]
     for index, item in enumerate(items):
         array[index] = item
     return array
 
 
-def write_rows(dataset: h5py.Dataset, start: int, block: np.ndarray) -> None:
+def write_rows(dataset: h5py.h5d.DatasetID, start: int, block: np.ndarray) -> None:
     """Write `block` at rows `start`...; by the low level, for h5py's slices would turn images of
     equal length into a 2-D array, and cost three times as much."""
-    target = dataset.id.get_space()
-    rest = dataset.shape[1:]
-    target.select_hyperslab((start, *(0 for _ in rest)), (len(block), *rest))
-    source = h5py.h5s.create_simple((len(block), *rest))
-    dataset.id.write(source, target, np.ascontiguousarray(block.astype(dataset.dtype, copy=False)))
+    target = dataset.get_space()
+    target.select_hyperslab((start, *(0 for _ in block.shape[1:])), block.shape)
+    source = h5py.h5s.create_simple(block.shape)
+    dataset.write(source, target, np.ascontiguousarray(block))
 
 
 def hash_rows(sha: hashlib._Hash, block: np.ndarray) -> None:

@@ -100,7 +100,7 @@ class EpisodeReader:
         text = self.attribute("contract_yaml")
         if not text:
             raise EpisodeError(f"{self.path}: holds no rig (contract_yaml); it was not recorded by tacit")
-        return parse_rig(yaml.safe_load(str(text)), f"{self.path}: contract_yaml")
+        return _rig_of(str(text), self.path.name)
 
     @functools.cached_property
     def tick_ns(self) -> np.ndarray:
@@ -282,3 +282,9 @@ class EpisodeReader:
     def _known(self, name: str, valid: tuple[str, ...] | list[str], kind: str) -> None:
         if name not in valid:
             raise EpisodeError(f"{self.path}: no {kind} {name!r}; {did_you_mean(name, valid)}")
+
+
+@functools.lru_cache(maxsize=16)
+def _rig_of(text: str, name: str) -> Rig:
+    """Parse a rig; a data set repeats the same few texts."""
+    return parse_rig(yaml.safe_load(text), f"{name}: contract_yaml")

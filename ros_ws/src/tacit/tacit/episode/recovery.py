@@ -178,7 +178,7 @@ def _copy_rows(source: h5py.Dataset, copy: h5py.Group, name: str, count: int) ->
         name, (count, *source.shape[1:]), source.dtype, chunks=source.chunks, maxshape=source.maxshape
     )
     for start in range(0, count, BLOCK):
-        write_rows(target, start, source[start : min(start + BLOCK, count)])
+        write_rows(target.id, start, source[start : min(start + BLOCK, count)])
     for key, value in source.attrs.items():
         target.attrs[key] = value
 

@@ -64,9 +64,9 @@ def _check_group(file: h5py.File, group: h5py.Group, prefix: str, depth: int, se
         raise EpisodeError(f"{file.filename}: {prefix}: groups nested deeper than {MAX_DEPTH}")
     for name in group:
         path = f"{prefix}/{name}"
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise EpisodeError(f"{file.filename}: {path}: a {type(link).__name__}; only hard links are read")
+        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+            kind = type(group.get(name, getlink=True)).__name__
+            raise EpisodeError(f"{file.filename}: {path}: a {kind}; only hard links are read")
         item = group[name]
         address = h5py.h5o.get_info(item.id).addr
         if address in seen:
