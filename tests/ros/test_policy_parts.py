@@ -14,7 +14,7 @@ from tiny_bundles import manifest_for
 
 from tacit.images import encode_jpeg
 from tacit.player import ChunkPlayer
-from tacit.rig import Rig, load_rig
+from tacit.rig import Rig, load_rig, parse_rig
 from tacit.safety import Fault
 from tacit_ros.controller import Controller
 from tacit_ros.inference_thread import Replanner
@@ -28,7 +28,9 @@ START = np.full(7, 0.04)
 
 @pytest.fixture(scope="module")
 def rig() -> Rig:
-    return load_rig("nova2_sim")
+    data = load_rig("nova2_sim").model_dump(mode="json")
+    data["safety"] |= {"image_age_ms": 150.0, "joint_age_ms": 60.0}
+    return parse_rig(data, "test")
 
 
 def controller(rig: Rig, mode: str = "blend", dry_run: bool = False) -> Controller:

@@ -33,8 +33,9 @@ from tacit_ros.decoders import Value, as_rgb, specs_of
 QUEUE_LIMIT = 1024
 """Messages that wait for the inference thread: more than a second of a full rig."""
 
-OFFSET_WINDOW = 200
-"""Messages whose delay is looked back on to place foreign stamps on the steady clock: about a second."""
+OFFSET_WINDOW = 50
+"""Messages whose delay is looked back on to place foreign stamps on the steady clock: a fifth of a second,
+so that a simulator which paused (to reset) is followed again at once."""
 
 SAME_CLOCK_NS = 10_000_000_000
 """Stamps further than this from the node's clock come from another clock: a simulator without /clock."""
