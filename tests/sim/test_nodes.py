@@ -21,7 +21,7 @@ rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo, Image, JointState
-from std_msgs.msg import Bool, Int32, String
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from tacit.rig import Rig
@@ -44,7 +44,7 @@ STAMPED = {
     "/tactile/right/image": Image,
     "/joint_command": JointState,
 }
-OTHERS = {"/simulator/truth": String, "/simulator/stage": Int32, "/simulator/success": Bool}
+OTHERS = {"/simulator/truth": String, "/simulator/stage": JointState, "/simulator/success": Bool}
 
 
 class Listener:
@@ -115,7 +115,7 @@ def heard() -> Iterator[Listener]:
 
 def test_demonstration_over_topics_succeeds(heard: Listener) -> None:
     assert heard.truth["lifted"]
-    assert heard.last["/simulator/stage"].data >= 3
+    assert heard.last["/simulator/stage"].position[0] >= 3
     assert 0 < heard.truth["object_xyz"][2] < 0.03
     assert json.loads(heard.trigger("/simulator/status"))["success"]
 

@@ -20,7 +20,6 @@ from tacit_ros import messages
 Value = NDArray[np.uint8] | NDArray[np.float64]
 Decoder = Callable[[object], Value]
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
-SCALARS = ("std_msgs/msg/Int32", "std_msgs/msg/Float32", "std_msgs/msg/Bool")
 
 
 def specs_of(rig: Rig) -> dict[str, StreamBase]:
@@ -42,7 +41,7 @@ def decoder_of(rig: Rig, name: str) -> Decoder:
     if isinstance(spec, (CameraSpec, TactileSpec)):
         return _image_decoder(spec)
     assert isinstance(spec, (StreamSpec, CommandSpec))
-    return _number_decoder(rig, spec)
+    return _number_decoder(rig, name, spec)
 
 
 def as_rgb(value: Value) -> NDArray[np.uint8]:
@@ -81,11 +80,12 @@ def _check_size(found: tuple[int, ...], expected: tuple[int, int]) -> None:
         )
 
 
-def _number_decoder(rig: Rig, spec: StreamSpec | CommandSpec) -> Decoder:
+def _number_decoder(rig: Rig, stream: str, spec: StreamSpec | CommandSpec) -> Decoder:
     names, type_name = spec.names, spec.type
+    if isinstance(spec, StreamSpec) and spec.role == "steps":
+        names = (stream,)  # one number under the stream's own name: an index into spec.names
     if isinstance(spec, StreamSpec) and spec.role != "state":
-        carried = names[:1] if type_name in SCALARS else names  # a step marker is one index into its names
-        return lambda message: messages.read_named(message, type_name, carried)
+        return lambda message: messages.read_named(message, type_name, names)
     converted = _converted_names(rig, spec)
 
     def numbers(message: object) -> Value:

@@ -14,11 +14,12 @@ from tacit.rig import Rig
 from tacit.streams import Aligner, Arrival, Tick
 from tacit_ros.decoders import image_names, specs_of
 
-WAIT_NS = 200_000_000
+WAIT_NS = 900_000_000
 """How long a tick waits for a stream on the stamps: frames come out of the encoders and of the
-message queues in bursts, topic by topic, and a recorder has no reason to hurry."""
+message queues in bursts, topic by topic, in a fast simulation many in a moment, and a recorder has
+no reason to hurry. Just under LOST_NS: what is waited for longer ends the episode."""
 LOST_NS = 1_000_000_000
-"""A required stream silent for so long ends the episode."""
+"""A required stream silent for so long, by its stamps and by the steady clock, ends the episode."""
 PAUSE_NS = 30_000_000_000
 """In simulated time everything may stand still for so long before the episode ends."""
 
@@ -42,8 +43,11 @@ class Recording:
         # Commands are left out: a silent teleoperator holds the robot, the last command stays in force.
         self._vital = [n for n, s in specs_of(rig).items() if s.required and n not in rig.commands]
         self._newest_ns: dict[str, int] = {}
+        self._heard_at_ns: dict[str, int] = {}
+        self._arrived: set[str] = set()
         self._gaps: dict[str, int] = {}
         self._heard_ns = 0
+        self._began_ns = 0
         self.last_tick_ns = 0
         for arrival in sorted(before, key=lambda a: a.stamp_ns):
             self._aligner.push(arrival.name, arrival.stamp_ns, arrival.recv_ns, arrival.value)
@@ -59,6 +63,8 @@ class Recording:
         if name not in self._images:
             self.writer.append_stream(name, stamp_ns, arrival.recv_ns, arrival.value)
         self._newest_ns[name] = stamp_ns
+        self._arrived.add(name)
+        self._began_ns = self._began_ns or stamp_ns
 
     def advance(self, now_ns: int, heard: bool) -> None:
         """Write the ticks that can be closed, and flush when it is time.
@@ -72,6 +78,8 @@ class Recording:
         self.writer.flush_if_due(now_ns)
         if heard or not self._heard_ns:
             self._heard_ns = now_ns
+        self._heard_at_ns |= dict.fromkeys(self._arrived, now_ns)
+        self._arrived.clear()
 
     def lost(self, now_ns: int, simulated: bool) -> str | None:
         """Return why the episode must end, if a required stream is lost; None while all is well.
@@ -85,8 +93,9 @@ class Recording:
             return f"nothing received for {silent_ns / 1e9:.1f} s; are the drivers alive?"
         newest_ns = max(self._newest_ns.values(), default=0)
         for name in self._vital:
-            behind_ns = newest_ns - self._newest_ns.setdefault(name, newest_ns)
-            if behind_ns >= LOST_NS:
+            behind_ns = newest_ns - self._newest_ns.get(name, self._began_ns)
+            unheard_ns = now_ns - self._heard_at_ns.setdefault(name, now_ns)
+            if behind_ns >= LOST_NS and unheard_ns >= LOST_NS:
                 return f"required stream {name} lost: {behind_ns / 1e9:.1f} s behind the others"
         return None
 

@@ -42,7 +42,8 @@ class UpArgs:
     stack: tyro.conf.Positional[str]
     options: tyro.conf.Positional[tuple[str, ...]] = ()
     rig: Annotated[str, tyro.conf.arg(help="Shipped rig or path of a rig.yaml.")] = "nova2_sim"
-    without: Annotated[tuple[str, ...], tyro.conf.arg(help="Nodes of the stack to leave out.")] = ()
+    without: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Node of the stack to leave out; may be given again."""
     list: Annotated[bool, tyro.conf.arg(help="Show what would run and every option.")] = False
 
 

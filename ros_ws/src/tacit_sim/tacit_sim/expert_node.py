@@ -1,7 +1,7 @@
 """Node `expert`: a stand-in for the person who teleoperates; plays the scripted expert on request.
 
 It hears /simulator/truth, where a person would look, and answers each tick on the rig's command
-topics, stamped with that tick. Between demonstrations it commands the measured state: stand still.
+topics, stamped with that tick. Between demonstrations it repeats one target: stand still.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from tacit.units import vector_from_canonical
 from tacit_ros import messages
 from tacit_ros.parameters import declare, parameter
 from tacit_ros.process import run_node
-from tacit_ros.qos import command, latched
+from tacit_ros.qos import latched, profile
 from tacit_sim.experts import Expert
 from tacit_sim.tasks import find_task
 
 RACE_TICKS = 5
 """A reset and the ~/run after it come by different ways; truth of before may be heard after both."""
+
+
+HISTORY = 25
+"""Commands kept for a slow recorder. A robot's commands expire; those of a lockstep cell must not."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ class Plan:
     expert: Expert
     episode: int
     tick: int = 0
+
+
+@dataclass(frozen=True)
+class Still:
+    """Where to stand: the state (S,) in which an episode of the cell was found or left."""
+
+    episode: int
+    target: FloatArray
 
 
 class ExpertNode(Node):
@@ -64,9 +76,12 @@ class ExpertNode(Node):
         self._experts: dict[str, Expert] = {}
         self._plan: Plan | None = None
         self._requested = False
+        self._still: Still | None = None
         self._commands: dict[str, Publisher] = {
             name: self.create_publisher(
-                messages.message_class(spec.type), spec.topic, command(spec.qos, spec.rate_hz)
+                messages.message_class(spec.type),
+                spec.topic,
+                profile(spec.qos, depth=max(spec.qos.depth, HISTORY)),
             )
             for name, spec in self._rig.commands.items()
         }
@@ -121,12 +136,19 @@ class ExpertNode(Node):
         """The target (S,) of this tick, and the end of the demonstration when its plan is played."""
         plan = self._plan
         if plan is None:
-            return np.array(truth["state"])
+            return self._standing(truth)
         target = plan.expert.target(plan.tick)
+        self._still = Still(plan.episode, target)
         plan.tick += 1
         if plan.tick >= plan.expert.num_ticks:
             self._end()
         return target
+
+    def _standing(self, truth: dict[str, Any]) -> FloatArray:
+        """One and the same target all along: repeating the measured state would drift."""
+        if self._still is None or self._still.episode != truth["episode"]:
+            self._still = Still(truth["episode"], np.array(truth["state"]))
+        return self._still.target
 
     def _publish(self, target: FloatArray, stamp_ns: int) -> None:
         for name, spec in self._rig.commands.items():

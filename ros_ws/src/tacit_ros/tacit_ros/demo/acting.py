@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,9 @@ def act(settings: DemoSettings, policy: Path, progress: Path, console: Console) 
     log = settings.output / "logs" / "act.log"
     diagnostics: dict[str, dict[str, str]] = {}
     options = _options(settings, policy, progress)
-    with running_stack("full", options, log) as stack, Session() as session:
+    with running_stack("full", options, log) as stack, Session(partial(check_alive, stack, log)) as session:
         witness = Witness(session)
         for index in range(len(episodes), settings.closed_loop_episodes):
-            check_alive(stack, log)
             episode = _act_once(session, witness, settings, settings.first_test_seed + index)
             episodes.append(asdict(episode))
             with results.open("a") as sink:

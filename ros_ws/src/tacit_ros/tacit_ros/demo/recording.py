@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,13 @@ def record_demonstrations(settings: DemoSettings, console: Console) -> dict[str,
     log = settings.output / "logs" / "record.log"
     started = time.monotonic()
     if done < settings.demonstrations:
-        with running_stack("record", _options(settings), log) as stack, Session() as session:
+        with (
+            running_stack("record", _options(settings), log) as stack,
+            Session(partial(check_alive, stack, log)) as session,
+        ):
             session.watch("/expert/running", Bool, qos.latched())
             session.watch("/simulator/success", Bool)
             for index in range(done, settings.demonstrations):
-                check_alive(stack, log)
                 _record_one(session, settings.first_seed + index)
                 _tell(console, index + 1, settings.demonstrations)
     seconds = time.monotonic() - started
@@ -44,7 +47,7 @@ def record_demonstrations(settings: DemoSettings, console: Console) -> dict[str,
 
 
 def _options(settings: DemoSettings) -> list[str]:
-    """Lockstep: time in the cell waits for the expert, so nothing is lost by running fast."""
+    """Lockstep: time in the cell waits for the expert, so a command is never late for its tick."""
     return [
         "--rig",
         settings.rig,
@@ -55,7 +58,7 @@ def _options(settings: DemoSettings) -> list[str]:
         f"recorder.instruction={settings.instruction}",
         "recorder.operator=scripted expert",
         f"simulator.task={settings.task}",
-        "simulator.real_time_factor=0.0",
+        f"simulator.real_time_factor={settings.recording_speed}",
         "simulator.lockstep=true",
     ]
 

@@ -25,10 +25,15 @@ class SessionError(TacitError):
 
 
 class Session:
-    """One rclpy node that asks the others; use as a context manager."""
+    """One rclpy node that asks the others; use as a context manager.
 
-    def __init__(self, name: str = "demo") -> None:
+    Args:
+        check: Called while waiting; raises when the other nodes are gone.
+    """
+
+    def __init__(self, check: Callable[[], None], name: str = "demo") -> None:
         """Start the client node in the current ROS domain."""
+        self._check = check
         if not rclpy.ok():
             rclpy.init()
         self.node = Node(name)
@@ -69,6 +74,7 @@ class Session:
         while not condition():
             if time.monotonic() > deadline:
                 raise SessionError(f"waited {seconds:.0f} s for {what}; look at the node's log")
+            self._check()
             rclpy.spin_once(self.node, timeout_sec=SPIN_SECONDS)
 
     def spin_for(self, seconds: float) -> None:
@@ -107,8 +113,7 @@ class Session:
         client = self._clients.get(service)
         if client is None:
             client = self._clients[service] = self.node.create_client(kind, service)
-        if not client.wait_for_service(timeout_sec=seconds):
-            raise SessionError(f"no service {service} within {seconds:.0f} s; is its node running?")
+        self.spin_until(client.service_is_ready, seconds, f"service {service}")
         future = client.call_async(request)
         self.spin_until(future.done, seconds, f"the answer of {service}")
         return future.result()

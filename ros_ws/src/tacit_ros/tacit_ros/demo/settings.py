@@ -27,6 +27,8 @@ class DemoSettings:
     first_test_seed: int = 10_000
     play_mode: str = "temporal_ensemble"
     """How the policy node joins chunks; inference at every tick, predictions averaged."""
+    recording_speed: float = 4.0
+    """Simulated seconds per second while the expert demonstrates."""
     closed_loop_speed: float = 1.0
     """Simulated seconds per second while the policy acts: 1 is what a robot would do."""
     max_episode_seconds: float = 10.4
