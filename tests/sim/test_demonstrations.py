@@ -97,3 +97,23 @@ def test_second_run_adds_only_what_is_missing(tmp_path: Path) -> None:
     assert simulate([*arguments, "--episodes", "2"]) == 0
     assert seeds_done(tmp_path, "place_cube") == {40, 41}
     assert len(find_episodes(tmp_path)) == 2
+
+
+def test_an_interrupted_demonstration_goes_to_the_trash(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell(rig, "place_cube")
+    expert = Expert(rig, cell.task)
+
+    def interrupted(tick: int) -> np.ndarray:
+        if tick == 5:
+            raise KeyboardInterrupt
+        return np.append(cell.state()[:-1], 0.06)
+
+    monkeypatch.setattr(expert, "target", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        record(cell, expert, 0, tmp_path, Stopwatch())
+    cell.close()
+    assert find_episodes(tmp_path) == []
+    assert not list(tmp_path.rglob("*.part"))
+    assert len(list(tmp_path.rglob("*.trashed"))) == 1

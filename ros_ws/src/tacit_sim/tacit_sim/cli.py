@@ -43,7 +43,7 @@ def simulate(argv: Sequence[str] | None = None) -> int:
     """Run `tacit simulate`.
 
     Returns:
-        0 when at least one demonstration of each ten succeeded, else 1.
+        0 when at least nine of ten demonstrations succeeded, else 1.
     """
     arguments = tyro.cli(SimulateArguments, args=argv, prog="tacit simulate")
     console = Console()
@@ -58,7 +58,7 @@ def simulate(argv: Sequence[str] | None = None) -> int:
     results = _record_all(cell, seeds, arguments.out, watch, console)
     cell.close()
     _report(cell, results, watch, time.perf_counter() - started, console)
-    return 0 if sum(result.success for result in results) * 10 >= len(results) else 1
+    return 0 if sum(result.success for result in results) >= 0.9 * len(results) else 1
 
 
 def _record_all(
@@ -76,7 +76,7 @@ def _record_all(
             line = f"seed {seed}: {'success' if result.success else 'FAILURE'}, {result.error_m * 1e3:.1f} mm"
             progress.update(bar, advance=1, last=line)
             if not console.is_terminal:
-                console.print(f"{line}, {result.num_ticks} ticks", highlight=False)
+                console.print(f"{line}, {result.num_ticks} ticks", highlight=False, soft_wrap=True)
     return results
 
 
@@ -93,6 +93,7 @@ def _report(
         f"{successes}/{len(results)} succeeded, {ticks} ticks in {seconds:.1f} s: "
         f"{simulated / seconds:.1f} x real time\nms per tick: {parts}",
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -130,6 +131,7 @@ def bench_expert(argv: Sequence[str] | None = None) -> int:
                 f"95 % interval {100 * low:.1f} to {100 * high:.1f} %  "
                 f"largest error {max(r.error_m for r in results) * 1e3:.1f} mm",
                 highlight=False,
+                soft_wrap=True,
             )
     return 0 if good else 1
 

@@ -141,6 +141,28 @@ def record(cell: Cell, expert: Expert, seed: int, root: Path, watch: Stopwatch) 
     expert.start(cell.state(), cell.object_pose())
     aligner = Aligner.from_rig(cell.rig, exclude=_extras(cell.rig))
     writer = _writer(cell, seed, root)
+    with _whole_or_trash(writer):
+        _play(cell, expert, aligner, writer, watch)
+    success = cell.success()
+    with watch("write"):
+        outcome = "placed" if success else cell.stage_name()
+        path = writer.close(success, outcome=outcome, counts=aligner.counts)
+    return _outcome(cell, seed, expert.num_ticks, path)
+
+
+@contextmanager
+def _whole_or_trash(writer: EpisodeWriter) -> Iterator[None]:
+    """Move the file to the trash unless the block ends well: half a demonstration is none."""
+    complete = False
+    try:
+        yield
+        complete = True
+    finally:
+        if not complete:
+            writer.discard()
+
+
+def _play(cell: Cell, expert: Expert, aligner: Aligner, writer: EpisodeWriter, watch: Stopwatch) -> None:
     feed = CellFeed(cell, aligner, writer, watch)
     for tick in range(expert.num_ticks):
         feed.joints()
@@ -152,11 +174,6 @@ def record(cell: Cell, expert: Expert, seed: int, root: Path, watch: Stopwatch) 
             for aligned in aligner.poll():
                 writer.append(aligned)
         feed.advance()
-    success = cell.success()
-    with watch("write"):
-        outcome = cell.stage_name() if not success else "placed"
-        path = writer.close(success, outcome=outcome, counts=aligner.counts)
-    return _outcome(cell, seed, expert.num_ticks, path)
 
 
 def _extras(rig: Rig) -> list[str]:

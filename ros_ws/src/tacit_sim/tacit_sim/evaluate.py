@@ -90,6 +90,7 @@ def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
             f"seed {seed}  {'success' if rollouts[-1].success else 'failure in ' + rollouts[-1].stage:20}"
             f"  {done}/{len(rollouts)}",
             highlight=False,
+            soft_wrap=True,
         )
         if arguments.films:
             save_film(rollouts[-1], arguments.films)
@@ -146,16 +147,20 @@ def _print(report: dict[str, Any], console: Console) -> None:
         f"\n{report['task']}, {report['mode']}: [bold]{report['successes']}/{report['episodes']}[/] "
         f"= {100 * report['success_rate']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)",
         highlight=False,
+        soft_wrap=True,
     )
     for key, unit in (("placement_error_mm", "mm"), ("ticks", "")):
         if report[key]:
             values = "  ".join(f"{name} {value:.1f}" for name, value in report[key].items())
-            console.print(f"{key} of successes: {values} {unit}", highlight=False)
+            console.print(f"{key} of successes: {values} {unit}", highlight=False, soft_wrap=True)
     if report["failures_by_stage"]:
-        console.print(f"failures by last stage: {report['failures_by_stage']}", highlight=False)
+        console.print(
+            f"failures by last stage: {report['failures_by_stage']}", highlight=False, soft_wrap=True
+        )
     if report["progress_mae"] is not None:
         console.print(
             f"progress error (mean absolute, {report['progress_episodes']} episodes): "
             f"{report['progress_mae']:.3f}",
             highlight=False,
+            soft_wrap=True,
         )
