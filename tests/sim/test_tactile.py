@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tacit.rig import load_rig
 from tacit_sim.cell import HOME, Cell
+from tacit_sim.experts import Expert
 from tacit_sim.rendering import mujoco
 from tacit_sim.tactile import CAMERA_DISTANCE_M, GEL_THICKNESS_M, TactileCamera, gel_rays, shading
 
@@ -105,3 +107,20 @@ def test_full_grip_does_not_saturate_the_gel(peg_cell: Cell) -> None:
     squeezed(peg_cell, 0.0)
     depth = peg_cell.indentation("left").max()
     assert 0.3e-3 < depth < GEL_THICKNESS_M
+
+
+def test_flat_face_with_relief_leaves_a_cross_in_the_gel() -> None:
+    """A face wider than the gel fills it evenly; the cross on it stands out along both axes."""
+    cell = Cell(load_rig("nova2_sim"), "place_cube")
+    expert = Expert(cell.rig, cell.task)
+    cell.reset(3)
+    expert.start(cell.state(), cell.object_pose())
+    for tick in range(53):
+        cell.command(expert.target(tick))
+        cell.step(40_000_000)
+    difference = cell.touch("left").astype(float) - cell.reference("left")
+    rows, columns = difference.shape[:2]
+    middle = np.ptp(difference[:, :, 0], axis=1)
+    assert np.ptp(difference[rows // 4 : 3 * rows // 4, columns // 4 : 3 * columns // 4]) > 30
+    assert middle[0] < 0.5 * middle.max(), "the rim of the gel is flat"
+    cell.close()

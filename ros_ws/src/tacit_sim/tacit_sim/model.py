@@ -46,6 +46,8 @@ URDF_ORIGINS = (
     ((0, -0.12, 0), (np.pi / 2, 0, 0)),
     ((0, 0.088004, 0), (-np.pi / 2, 0, 0)),
 )
+RELIEF_RADIUS_M, RELIEF_HEIGHT_M, RELIEF_REACH_M = 0.002, 0.0007, 0.005
+"""Capsules of the cross on a box: radius, how far they stand out of the face, half length."""
 MASSES_KG = (0.803, 1.578, 0.999, 0.442, 0.575, 0.124)
 DAMPING = (20, 20, 15, 5, 5, 3)
 ARMATURE = (0.5, 0.5, 0.3, 0.1, 0.1, 0.05)
@@ -270,4 +272,27 @@ def _part(task: Task) -> str:
  <freejoint name="part"/>
  <geom name="part" type="{task.part_shape}" size="{_numbers(task.part_size)}" mass="0.05"
   rgba="0.85 0.2 0.15 1"/>
+ {_relief(task)}
 </body>"""
+
+
+def _relief(task: Task) -> str:
+    """A cross on each side of a box, for touch to see: a flat face wider than the gel shows no shape.
+
+    It stands out less than the gel is thick, so it sinks in and the face behind it carries the load:
+    it takes no part in contacts.
+    """
+    if task.part_shape != "box":
+        return ""
+    x, y, _ = task.part_size
+    sides = (((1, 0), (0, 1), x), ((-1, 0), (0, 1), x), ((0, 1), (1, 0), y), ((0, -1), (1, 0), y))
+    geoms = []
+    for outward, along, half in sides:
+        centre = np.array((*outward, 0.0)) * (half - RELIEF_RADIUS_M + RELIEF_HEIGHT_M)
+        for direction in (np.array((*along, 0.0)), np.array((0.0, 0.0, 1.0))):
+            ends = (*(centre - RELIEF_REACH_M * direction), *(centre + RELIEF_REACH_M * direction))
+            geoms.append(
+                f'<geom type="capsule" fromto="{_numbers(ends)}" size="{RELIEF_RADIUS_M}" mass="0"'
+                ' contype="0" conaffinity="0" rgba="0.85 0.2 0.15 1"/>'
+            )
+    return "".join(geoms)
