@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import yaml
-from board_scenes import look_at_poses, render
+from board_scenes import CAMERA, look_at_poses, render
 
 from tacit.camera_info import camera_from_yaml_dict
-from tacit.errors import CalibrationError
+from tacit.errors import CalibrationError, ConfigError
 from tacit.images import encode_png
 from tacit.rig import load_rig, parse_rig
-from tacit_calibration.cli import main, rig_snippet, with_intrinsics
+from tacit.robot import Robot
+from tacit.transforms import from_rotation, invert, pose_error, rotation_from_rpy
+from tacit_calibration.cli import main, rig_snippet, with_camera, with_intrinsics
 from tacit_calibration.rig_check import check_rig, field_of_view_deg, views_of_sensors
+
+TRUE_WRIST = from_rotation(rotation_from_rpy(np.deg2rad([-17.0, 3.0, 2.0])), [0.004, -0.07, 0.05])
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +74,67 @@ def test_a_rig_without_a_file_to_write_is_refused(pictures):
         main(["intrinsics", "--images", str(pictures), "--rig", "nova2"])
 
 
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """A robot whose wrist camera looks at a board: joints by inverse kinematics, pictures rendered."""
+    folder, rig = tmp_path_factory.mktemp("samples"), load_rig("nova2")
+    robot, listed = Robot.from_rig(rig), []
+    T_base_board = from_rotation(np.diag([1.0, -1, -1]), [-0.46, 0.09, -0.15])
+    q0 = np.array([-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284])
+    for i, (R, t) in enumerate(look_at_poses(12, seed=4)):
+        T_base_camera = T_base_board @ invert(from_rotation(R, t))
+        solution = robot.inverse(T_base_camera @ invert(TRUE_WRIST), q0)
+        if solution.ok:
+            name = f"{i:02d}.png"
+            (folder / name).write_bytes(encode_png(render((R, t), seed=i)).tobytes())
+            listed.append({"image": name, "q": solution.q[::-1].tolist()})
+    names = [f"joint{i}" for i in range(6, 0, -1)]
+    text = yaml.safe_dump({"arm": "arm", "joint_names": names, "samples": listed})
+    (folder / "samples.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def rig_with_lens(tmp_path):
+    lens = {"K": CAMERA.K.tolist(), "D": list(CAMERA.D)}
+    (tmp_path / "lens.yaml").write_text(with_camera(load_rig("nova2"), "wrist", **lens).to_yaml())
+    return str(tmp_path / "lens.yaml")
+
+
+def test_pictures_and_joints_become_the_camera_pose_of_a_rig(samples, rig_with_lens, tmp_path, capsys):
+    out = tmp_path / "posed.yaml"
+    words = ["handeye", "--samples", str(samples), "--rig", rig_with_lens, "--camera", "wrist"]
+    assert main([*words, "--rig-out", str(out)]) == 0
+    error = pose_error(load_rig(out).cameras["wrist"].T_parent_camera, TRUE_WRIST)
+    assert error.translation < 1e-3
+    assert np.rad2deg(error.rotation) < 0.1
+    assert "one sigma" in capsys.readouterr().out
+
+
+def test_samples_that_do_not_fit_the_rig_are_refused(samples, rig_with_lens, tmp_path):
+    words = ["handeye", "--rig", rig_with_lens, "--samples"]
+    with pytest.raises(CalibrationError, match="did you mean 'wrist'"):
+        main([*words, str(samples), "--camera", "wrst"])
+    with pytest.raises(ConfigError, match="no such file"):
+        main([*words, str(tmp_path), "--camera", "wrist"])
+    broken = yaml.safe_load((samples / "samples.yaml").read_text())
+    for change, message in (
+        ({"joint_names": ["a"] * 6}, "arm arm has joint1"),
+        ({"samples": [{"image": "none.png", "q": [0.0] * 6}]}, "no such picture"),
+        ({"samples": [{"image": "00.png", "q": [0.0] * 5}]}, "expected 6 finite"),
+    ):
+        (tmp_path / "samples.yaml").write_text(yaml.safe_dump(broken | change))
+        with pytest.raises(CalibrationError, match=message):
+            main([*words, str(tmp_path), "--camera", "wrist"])
+
+
 def test_board_command_writes_its_files(tmp_path, capsys):
     assert main(["board", "--out", str(tmp_path), "--columns", "5", "--rows", "4"]) == 0
     assert len(list(tmp_path.iterdir())) == 3
     assert "174 x 144 mm" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [[], ["handeye"], ["board", "--nonsense", "1"]])
+@pytest.mark.parametrize("words", [[], ["world"], ["board", "--nonsense", "1"]])
 def test_what_does_not_exist_is_not_offered(words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(words)
