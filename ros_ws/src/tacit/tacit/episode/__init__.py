@@ -7,6 +7,7 @@ from tacit.episode.audit import check_dataset, check_episode
 from tacit.episode.files import find_episodes, find_parts, move_to_trash, next_episode_path
 from tacit.episode.findings import AuditReport, DatasetReport, Finding
 from tacit.episode.finish import Step
+from tacit.episode.index import dataset_index
 from tacit.episode.reader import EpisodeReader
 from tacit.episode.recovery import recover
 from tacit.episode.writer import EpisodeWriter
@@ -20,6 +21,7 @@ __all__ = [
     "Step",
     "check_dataset",
     "check_episode",
+    "dataset_index",
     "find_episodes",
     "find_parts",
     "move_to_trash",

@@ -12,6 +12,7 @@ Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
 
 COLORS: tuple[Color, ...] = ((255, 159, 28), (64, 196, 255), (124, 224, 92), (255, 99, 146), (190, 140, 255))
+COLOR_NAMES = ("orange", "blue", "green", "pink", "violet")
 """Box colours by sensor: bright on dark and on light, and apart for the colour blind."""
 GROUND: Color = (24, 26, 30)
 _SHIFT = 4
@@ -46,9 +47,10 @@ def draw_box(
     x0, y0, x1, y1 = (int(v) for v in np.round(_scaled(box, factor) * 2**_SHIFT))
     thickness = max(1, round(image.shape[0] / 200))
     cv2.rectangle(image, (x0, y0), (x1, y1), color, thickness, cv2.LINE_AA, _SHIFT)
-    if label:
-        corner = np.clip([x0 >> _SHIFT, (y0 >> _SHIFT) - 4], 0, [image.shape[1] - 10, image.shape[0] - 3])
-        image = draw_label(image, label, (int(corner[0]), max(int(corner[1]), 11)), color)
+    height, width = image.shape[:2]
+    visible = x0 >> _SHIFT < width and x1 > 0 and y0 >> _SHIFT < height and y1 > 0
+    if label and visible:
+        image = draw_label(image, label, (max(x0 >> _SHIFT, 0), (y0 >> _SHIFT) - 4), color)
     return image
 
 
@@ -62,14 +64,21 @@ def draw_quad(image: Image, corners: ArrayLike, color: Color = COLORS[0], *, fac
     return image
 
 
+def difference(image: Image, reference: Image, gain: float = 4.0) -> Image:
+    """Return the change from `reference`, amplified around mid grey: contact on a tactile image."""
+    change = image.astype(np.float32) - reference.astype(np.float32)
+    return np.clip(128.0 + gain * change, 0, 255).astype(np.uint8)
+
+
 def draw_label(image: Image, text: str, origin: tuple[int, int], color: Color = (255, 255, 255)) -> Image:
-    """Write small text with its baseline at `origin` (x, y), on a dark ground."""
+    """Write text with its baseline near `origin` (x, y), inside the image, on a dark ground."""
     image = image.copy()
-    (width, height), below = cv2.getTextSize(text, _FONT, 0.36, 1)
-    x = max(0, min(origin[0], image.shape[1] - width - 4))
-    corners = ((x, origin[1] - height - 3), (x + width + 4, origin[1] + below))
-    cv2.rectangle(image, corners[0], corners[1], GROUND, cv2.FILLED)
-    cv2.putText(image, text, (x + 2, origin[1] - 1), _FONT, 0.36, color, 1, cv2.LINE_AA)
+    scale = float(np.clip(image.shape[1] / 640, 0.34, 1.2))
+    (width, height), below = cv2.getTextSize(text, _FONT, scale, 1)
+    x = max(0, min(origin[0], image.shape[1] - width - 6))
+    y = max(height + 4, min(origin[1], image.shape[0] - below))
+    cv2.rectangle(image, (x, y - height - 4), (x + width + 6, y + below), GROUND, cv2.FILLED)
+    cv2.putText(image, text, (x + 3, y), _FONT, scale, color, 1, cv2.LINE_AA)
     return image
 
 

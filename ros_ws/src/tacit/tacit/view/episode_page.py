@@ -7,7 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from tacit.episode import AuditReport, EpisodeReader
-from tacit.view.draw import COLORS, Image, draw_box, draw_quad, enlarge, film_strip
+from tacit.stream_counts import StreamCounts
+from tacit.view.draw import (
+    COLOR_NAMES,
+    COLORS,
+    Image,
+    difference,
+    draw_box,
+    draw_quad,
+    enlarge,
+    film_strip,
+)
 from tacit.view.page import Page
 from tacit.view.plot import Band, Line, Series, histogram, line_plot
 
@@ -53,7 +63,7 @@ def boxed_image(reader: EpisodeReader, camera: str, tick: int) -> Image:
     for i, sensor in enumerate(reader.tactile):
         color = COLORS[i % len(COLORS)]
         image = draw_quad(image, reader.corners(camera, sensor)[tick], color, factor=factor)
-        image = draw_box(image, reader.boxes(camera, sensor)[tick], color, sensor, factor=factor)
+        image = draw_box(image, reader.boxes(camera, sensor)[tick], color, factor=factor)
     return image
 
 
@@ -84,16 +94,27 @@ def _add_checks(page: Page, report: AuditReport) -> None:
 
 
 def _add_images(page: Page, reader: EpisodeReader, ticks: np.ndarray) -> None:
-    text = "Boxes are where the sensors are, from joints and calibration; the thin outline is the gel face."
+    text = "Boxes are where the sensors are, from joints and calibration; the inner outline is the gel face."
     page.section("What was seen and felt", text)
+    colors = [f"{name} {COLOR_NAMES[i % len(COLORS)]}" for i, name in enumerate(reader.tactile)]
     for camera in reader.cameras:
-        sheet = contact_sheet(reader, camera, ticks)
-        page.figure(sheet, f"Camera `{camera}`.", width=STRIP_WIDTH_PX)
+        caption = f"Camera `{camera}`" + (f"; boxes: {', '.join(colors)}." if colors else ".")
+        page.figure(contact_sheet(reader, camera, ticks), caption, width=STRIP_WIDTH_PX)
     for sensor in reader.tactile:
-        images = [
-            enlarge(image, _thumb_factor(image)) for image in (reader.touch(sensor, int(i)) for i in ticks)
-        ]
-        page.figure(film_strip(images, 8), f"Sensor `{sensor}` at the same ticks.", width=STRIP_WIDTH_PX)
+        page.figure(*touch_strip(reader, sensor, ticks), width=STRIP_WIDTH_PX)
+
+
+def touch_strip(reader: EpisodeReader, sensor: str, ticks: Sequence[int] | np.ndarray) -> tuple[Image, str]:
+    """Return the images of a sensor at `ticks` and, below them, their change from the no-contact
+    reference where there is one; and the caption."""
+    images = [reader.touch(sensor, int(i)) for i in ticks]
+    reference = reader.reference(sensor)
+    caption = f"Sensor `{sensor}` at the same ticks."
+    if reference is not None:
+        images += [difference(image, reference) for image in images]
+        caption = f"Sensor `{sensor}` at the same ticks; below: change from no contact, four times amplified."
+    large = [enlarge(image, _thumb_factor(image)) for image in images]
+    return film_strip(large, len(ticks)), caption
 
 
 def _add_motion(page: Page, reader: EpisodeReader) -> None:
@@ -109,9 +130,7 @@ def _add_motion(page: Page, reader: EpisodeReader) -> None:
         series = []
         for color, i in enumerate(indices):
             series.append(Series(reader.state_names[i], seconds, reader.qpos[:, i], color))
-            series.append(
-                Series(f"{reader.state_names[i]} action", seconds, reader.action[:, i], color, True)
-            )
+            series.append(Series("", seconds, reader.action[:, i], color, True))
         page.plot(line_plot(series, x_label="time [s]", y_label=label, bands=bands, height=height))
     error = np.linalg.norm((reader.action - reader.qpos)[:, joints], axis=1)
     plot = line_plot(
@@ -150,7 +169,7 @@ def _add_time(page: Page, reader: EpisodeReader) -> None:
         plot = line_plot(series, x_label="time [s]", y_label="stamp - tick [ms]", lines=[half], height=180)
         page.plot(plot, "How far each image lies from its tick.")
     if reader.drops:
-        fields = list(next(iter(reader.drops.values())))
+        fields = list(StreamCounts(1).as_dict())
         rows = [(field, *(counts.get(field) for counts in reader.drops.values())) for field in fields]
         page.table(("count", *reader.drops), rows, "Arrivals and losses per stream.")
 

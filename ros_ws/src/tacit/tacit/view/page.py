@@ -100,7 +100,11 @@ class Page:
             caption: Above it.
             badges: Column whose words ok, warning, error, note become coloured badges; -1 for none.
         """
-        head = "".join(f"<th>{_text(h)}</th>" for h in headers)
+        numeric = [_is_number(cell) for cell in rows[0]] if rows else [False] * len(headers)
+        head = "".join(
+            f"<th{' class=n' if right else ''}>{_text(name)}</th>"
+            for name, right in zip(headers, numeric, strict=True)
+        )
         body = "".join(f"<tr>{''.join(_td(c, i == badges) for i, c in enumerate(row))}</tr>" for row in rows)
         title = f"<caption>{_text(caption)}</caption>" if caption else ""
         table = f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -172,5 +176,8 @@ def _cell(value: Cell) -> str:
 def _td(value: Cell, badge: bool) -> str:
     if badge and str(value) in BADGES:
         return f'<td><span class="badge {BADGES[str(value)]}">{_cell(value)}</span></td>'
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"<td class=n>{_cell(value)}</td>" if numeric else f"<td>{_cell(value)}</td>"
+    return f"<td class=n>{_cell(value)}</td>" if _is_number(value) else f"<td>{_cell(value)}</td>"
+
+
+def _is_number(value: Cell) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

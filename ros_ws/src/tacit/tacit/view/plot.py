@@ -21,7 +21,8 @@ LEGEND_ROW = 18
 
 @dataclass(frozen=True)
 class Series:
-    """One line: `x`, `y` (N,); NaN breaks it. `color` is an index of the palette or CSS; None: next."""
+    """One line: `x`, `y` (N,); NaN breaks it. `color` is an index of the palette or CSS; None: next.
+    Without a label it is left out of the legend."""
 
     label: str
     x: ArrayLike
@@ -76,7 +77,7 @@ def line_plot(
     parts += [_grid(frame, x_label, y_label)]
     parts += [_reference(frame, line) for line in lines]
     parts += [_polyline(frame, item, _color(item.color, i)) for i, item in enumerate(series)]
-    legend = _legend(series, width, height) if len(series) > 1 else ("", 0)
+    legend = _legend(series, width, height) if sum(bool(s.label) for s in series) > 1 else ("", 0)
     return _svg(width, height + legend[1], "".join(parts) + legend[0])
 
 
@@ -245,6 +246,8 @@ def _legend(series: Sequence[Series], width: int, top: int) -> tuple[str, int]:
     """Lay out the legend below the plot; return its SVG and its height."""
     parts, x, y = [], float(LEFT), top + 10
     for i, item in enumerate(series):
+        if not item.label:
+            continue
         needed = 34 + 6.6 * len(item.label)
         if x + needed > width - RIGHT and x > LEFT:
             x, y = float(LEFT), y + LEGEND_ROW

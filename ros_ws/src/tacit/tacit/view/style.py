@@ -44,7 +44,7 @@ caption{text-align:left;color:var(--soft);padding-bottom:8px}
 th{font-weight:600;text-align:left;border-bottom:1.5px solid var(--soft);padding:6px 14px 6px 0;
 vertical-align:bottom}
 td{border-bottom:1px solid var(--rule);padding:6px 14px 6px 0;vertical-align:top;overflow-wrap:anywhere}
-td.n{text-align:right;overflow-wrap:normal;white-space:nowrap}
+td.n,th.n{text-align:right;padding-left:14px;padding-right:0;overflow-wrap:normal;white-space:nowrap}
 .badge{font-size:12px;font-weight:620;border:1px solid currentColor;border-radius:99px;padding:1px 9px;
 white-space:nowrap}
 .ok{color:var(--ok)}.warn{color:var(--warn)}.bad{color:var(--bad)}.note{color:var(--note)}

@@ -1,0 +1,181 @@
+"""Facts about pages and drawings: boxes land on their pixels, pages stand alone and escape text."""
+
+from __future__ import annotations
+
+import base64
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from episode_kit import write_episode
+
+from tacit.cli import main as tacit
+from tacit.images import decode_image
+from tacit.view.draw import COLORS, GROUND, difference, draw_box, draw_quad, enlarge, film_strip
+from tacit.view.page import Page
+from tacit.view.plot import Band, Line, Series, bar_chart, histogram, line_plot
+
+BLACK = np.zeros((60, 80, 3), dtype=np.uint8)
+VOID = {"meta", "img", "br", "rect", "line", "circle", "polyline", "link"}
+
+
+class Balanced(HTMLParser):
+    """Fails on a tag that is not closed in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def check_page(text):
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)  # nothing from the network
+    for svg in re.findall(r"<svg.*?</svg>", text, re.S):
+        ElementTree.fromstring(svg)
+
+
+def lit(image):
+    """Rows and columns (min, max) that are not black."""
+    rows, columns = np.nonzero(image.sum(axis=2) > 60)
+    return columns.min(), rows.min(), columns.max(), rows.max()
+
+
+def test_box_is_drawn_on_its_pixels():
+    np.testing.assert_allclose(lit(draw_box(BLACK, [20, 10, 50, 40])), [20, 10, 50, 40], atol=1)
+    assert not BLACK.any()  # the input is left alone
+
+
+def test_box_on_an_enlarged_image_surrounds_the_same_pixels():
+    image = enlarge(BLACK, 4)
+    assert image.shape == (240, 320, 3)
+    x0, y0, x1, y1 = lit(draw_box(image, [20, 10, 50, 40], factor=4))
+    # pixel 20 covers 80..83 of the enlarged image, so its centre is at 81.5
+    assert abs(x0 - 81.5) <= 1 and abs(y0 - 41.5) <= 1 and abs(x1 - 201.5) <= 1 and abs(y1 - 161.5) <= 1
+
+
+@pytest.mark.parametrize("box", [[np.nan] * 4, [-90, -90, -50, -50], [200, 10, 300, 40]])
+def test_box_behind_or_outside_draws_nothing(box):
+    assert not draw_box(BLACK, box, label="left").any()
+
+
+def test_box_beyond_the_edge_keeps_its_visible_sides():
+    image = draw_box(BLACK, [-30, 20, 40, 90])
+    np.testing.assert_allclose(lit(image), [0, 20, 40, 59], atol=1)
+
+
+def test_quad_passes_through_its_corners_and_nan_draws_nothing():
+    image = draw_quad(BLACK, [[10, 10], [40, 12], [38, 44], [12, 40]])
+    for x, y in ((10, 10), (40, 12), (38, 44), (12, 40)):
+        assert image[y, x].sum() > 100
+    assert not draw_quad(BLACK, np.full((4, 2), np.nan)).any()
+
+
+def test_film_strip_places_images_in_order():
+    images = [np.full((10, 12, 3), 40 * (i + 1), dtype=np.uint8) for i in range(5)]
+    sheet = film_strip(images, 3, gap=2)
+    assert sheet.shape == (22, 40, 3)
+    assert [int(sheet[5, x, 0]) for x in (5, 19, 33)] == [40, 80, 120]
+    assert [int(sheet[17, x, 0]) for x in (5, 19)] == [160, 200]
+    assert tuple(sheet[17, 33]) == GROUND and tuple(sheet[5, 12]) == GROUND
+    with pytest.raises(ValueError, match="at least one"):
+        film_strip([])
+
+
+def test_no_change_of_touch_is_mid_grey_and_a_press_stands_out():
+    pressed = BLACK + 100
+    pressed[20:30, 20:30] += 10
+    change = difference(pressed, BLACK + 100)
+    assert change[0, 0].tolist() == [128] * 3 and change[25, 25].tolist() == [168] * 3
+
+
+def test_page_stands_alone_and_escapes_what_it_is_told():
+    page = Page("A <title>", "with `code` & more")
+    page.section("One", "text <b>").section("Two").section("Three")
+    page.facts({"ticks": 12, "rate": 0.123456, "none": None, "done": True})
+    page.table(("name", "value"), [("<x>", 1.5), ("y", -2)], "caption", badges=0)
+    page.table(("verdict",), [("error",)], badges=0).table(("empty",), [])
+    page.figure(BLACK, "black").plot(line_plot([Series("a & b", [0, 1], [1, 2])])).code("a < b")
+    text = page.heading("h").details("more", "x < y").html()
+    check_page(text)
+    assert "text &lt;b&gt;" in text and "<code>code</code> &amp; more" in text
+    assert "&minus;2" in text or "<td class=n>-2</td>" in text
+    assert '<span class="badge bad">error</span>' in text
+
+
+def test_figure_holds_the_image_itself():
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    text = Page("t").figure(image, lossless=True).html()
+    data = base64.b64decode(re.search(r"base64,([^\"]+)", text).group(1))
+    np.testing.assert_array_equal(decode_image(data), image)
+
+
+def test_line_goes_through_its_points_in_proportion():
+    svg = line_plot([Series("a", [0, 5, 10], [0, 5, 10])], y_range=(0, 10), width=1000, height=300)
+    points = re.search(r'points="([^"]+)"', svg).group(1)
+    (x0, y0), (x1, y1), (x2, y2) = (map(float, p.split(",")) for p in points.split())
+    assert x1 == pytest.approx((x0 + x2) / 2, abs=0.1) and y1 == pytest.approx((y0 + y2) / 2, abs=0.1)
+    assert x0 < x2 and y0 > y2  # up is up
+
+
+@pytest.mark.parametrize("y", [[1.0, 1.0, 1.0], [np.nan, 2.0, np.nan], [np.nan] * 3, [0, 1e9, -1e9]])
+def test_any_values_make_valid_plots(y):
+    bands, lines = [Band(0, 1, "step <1>")], [Line(0.5, "limit")]
+    svg = line_plot([Series("a<b", range(3), y), Series("b", [], [])], bands=bands, lines=lines)
+    ElementTree.fromstring(svg)
+    assert "nan" not in svg
+    ElementTree.fromstring(histogram(y, x_label="x", lines=[2.0]))
+    ElementTree.fromstring(bar_chart(["a", "b<"], [1.0, 0.0], unit="ms", x_label="time"))
+
+
+def test_gap_in_the_data_is_a_gap_in_the_line():
+    svg = line_plot([Series("a", range(5), [1, 2, np.nan, 4, 5])])
+    assert svg.count("<polyline") == 2
+
+
+def test_long_series_stay_small():
+    x = np.arange(200_000)
+    assert len(line_plot([Series("a", x, np.sin(x / 1000))])) < 60_000
+
+
+def test_histogram_counts_every_value():
+    svg = histogram(np.arange(100), bins=10)
+    assert sum(int(n) for n in re.findall(r": (\d+)</title>", svg)) == 100
+
+
+def test_view_writes_a_page_of_an_episode_and_of_a_data_set(tmp_path, capsys):
+    path = write_episode(tmp_path, 60)
+    assert tacit(["view", str(path)]) == 0
+    text = path.with_suffix(".html").read_text()
+    check_page(text)
+    assert text.count("data:image/jpeg") == 4 and "retreat" in text and "No finding" in text
+    assert tacit(["view", str(tmp_path), "--out", str(tmp_path / "all.html")]) == 0
+    everything = (tmp_path / "all.html").read_text()
+    check_page(everything)
+    assert "episode_0.hdf5" in everything and everything.count("data:image/jpeg") == 1
+    assert tacit(["view", str(tmp_path / "missing.hdf5")]) == 2
+
+
+def test_boxes_on_the_page_have_the_colour_of_their_sensor(tmp_path):
+    from tacit.episode import EpisodeReader
+    from tacit.view.episode_page import boxed_image
+
+    with EpisodeReader(write_episode(tmp_path, 2)) as reader:
+        plain = enlarge(reader.image("wrist", 0), 2).astype(int)
+        boxed = boxed_image(reader, "wrist", 0).astype(int)
+        changed = np.abs(boxed - plain).sum(axis=2) > 90
+        for i, sensor in enumerate(reader.tactile):
+            x0, y0, x1, _ = 2 * reader.boxes("wrist", sensor)[0] + 0.5
+            edge = boxed[round(y0), round(x0) + 2 : round(x1) - 2]
+            assert np.abs(edge - COLORS[i]).sum(axis=1).max() < 250 and changed.any()
