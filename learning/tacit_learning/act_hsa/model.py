@@ -166,7 +166,7 @@ class ActModel(nn.Module):
             if shared
             else build_backbone(config.touch_backbone, config.touch_conv, config.freeze_batch_norm, touch)
         )
-        touch_channels = self.backbone.channels if shared else self.touch_backbone.channels
+        touch_channels = (self.touch_backbone or self.backbone).channels
         self.image_projection = nn.Conv2d(self.backbone.channels, config.dim, 1)
         self.touch_projection = nn.Conv2d(touch_channels, config.dim, 1)
         self.image_grid = self.backbone.grid(*sizes.image_size)

@@ -110,7 +110,7 @@ class ProgressModel(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(config.hidden, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 2)
         )
-        nn.init.constant_(self.head[2].bias, START_BIAS)
+        nn.init.constant_(self.head[2].bias, START_BIAS)  # type: ignore[arg-type]
         for name, size in (("feature", encoder.num_features), ("state", state_dim)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_std", torch.ones(size))

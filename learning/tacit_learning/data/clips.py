@@ -56,7 +56,9 @@ def require_progress(table: EpisodeTable) -> None:
 def draw_clips(table: EpisodeTable, count: int, config: ClipConfig, rng: np.random.Generator) -> ClipBatch:
     """Draw `count` augmented clips of random episodes."""
     chosen = rng.integers(0, len(table.episodes), count)
-    return _pad(table, chosen, [draw_clip(table.episodes[e].num_ticks, table.fps, config, rng) for e in chosen])
+    return _pad(
+        table, chosen, [draw_clip(table.episodes[e].num_ticks, table.fps, config, rng) for e in chosen]
+    )
 
 
 def whole_episodes(table: EpisodeTable) -> ClipBatch:
@@ -80,7 +82,7 @@ def draw_clip(num_ticks: int, fps: float, config: ClipConfig, rng: np.random.Gen
     return np.concatenate([frames, np.repeat(num_ticks - 1, hold + 1)])
 
 
-def _pad(table: EpisodeTable, episodes: Sequence[int], frames: list[np.ndarray]) -> ClipBatch:
+def _pad(table: EpisodeTable, episodes: Sequence[int] | np.ndarray, frames: list[np.ndarray]) -> ClipBatch:
     longest = max(len(f) for f in frames)
     rows = np.zeros((len(frames), longest), dtype=int)
     progress = np.zeros((len(frames), longest), dtype=np.float32)

@@ -7,7 +7,7 @@ Legend: T frames of all episodes, N cameras, S sensors, A state and action width
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +149,9 @@ def find_training_episodes(config: DataConfig) -> list[Path]:
     for root in config.datasets:
         paths = [path for path in find_episodes(root) if not config.only_success or _succeeded(path)]
         if not paths:
-            raise EpisodeError(f"data.datasets: {root}: no {'successful ' * config.only_success}episode there")
+            raise EpisodeError(
+                f"data.datasets: {root}: no {'successful ' * config.only_success}episode there"
+            )
         found += paths
     return found
 
@@ -349,7 +351,7 @@ def _succeeded(path: Path) -> bool:
         return bool(reader.success)
 
 
-def _choose(wanted: tuple[str, ...] | None, available: Sequence[str], key: str) -> tuple[str, ...]:
+def _choose(wanted: tuple[str, ...] | None, available: Collection[str], key: str) -> tuple[str, ...]:
     for name in wanted or ():
         if name not in available:
             raise EpisodeError(f"{key}: no stream {name!r}; {did_you_mean(name, available)}")

@@ -110,7 +110,7 @@ def make_loader(windows: ChunkWindows, sampler: StepSampler, num_workers: int) -
     return DataLoader(
         windows,
         batch_sampler=sampler,  # type: ignore[arg-type]
-        collate_fn=_identity,
+        collate_fn=_identity,  # type: ignore[arg-type]  # windows give whole batches
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),

@@ -23,7 +23,8 @@ class Ema:
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Move the average towards `module`; integer and float buffers become its own."""
-        averages, weights = list(self.module.parameters()), list(module.parameters())
+        averages: list[torch.Tensor] = list(self.module.parameters())
+        weights: list[torch.Tensor] = list(module.parameters())
         if averages:
             torch._foreach_lerp_(averages, weights, 1 - self.decay)
         for average, buffer in zip(self.module.buffers(), module.buffers(), strict=True):

@@ -12,7 +12,8 @@ from tacit_learning.engine.config import TrainConfig
 
 def make_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """Return AdamW with weight decay in every group; parameters of a `backbone` get their own rate."""
-    backbone, rest = [], []
+    backbone: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             (backbone if ".backbone." in f".{name}" else rest).append(parameter)

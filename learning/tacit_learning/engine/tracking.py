@@ -64,7 +64,7 @@ class Tracker:
             self._writer.close()
 
 
-def _summary_writer(folder: Path):
+def _summary_writer(folder: Path) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -149,10 +149,10 @@ def freeze_batch_norm(module: nn.Module) -> None:
         if isinstance(layer, nn.BatchNorm2d):
             layer.requires_grad_(False)
             layer.eval()
-            layer.train = lambda mode=True, layer=layer: layer  # type: ignore[method-assign]
+            layer.train = lambda mode=True, layer=layer: layer  # type: ignore[method-assign, misc]
 
 
-def _from_random(name: str) -> tuple[nn.Module, BackboneIdentity]:
+def _from_random(name: str) -> tuple[Any, BackboneIdentity]:
     kind = name.removeprefix("random:")
     if kind not in RANDOM_CONFIGS:
         raise ConfigError(f"model.backbone: no {name!r}; {did_you_mean(kind, RANDOM_CONFIGS)}")
@@ -160,14 +160,14 @@ def _from_random(name: str) -> tuple[nn.Module, BackboneIdentity]:
     return model, BackboneIdentity(name=name, config=RANDOM_CONFIGS[kind])
 
 
-def _from_config(config: dict[str, Any]) -> nn.Module:
+def _from_config(config: dict[str, Any]) -> Any:
     from transformers import AutoConfig, AutoModel
 
     values = {key: value for key, value in config.items() if key != "model_type"}
     return AutoModel.from_config(AutoConfig.for_model(config["model_type"], **values))
 
 
-def _from_weights(name: str) -> tuple[nn.Module, BackboneIdentity]:
+def _from_weights(name: str) -> tuple[Any, BackboneIdentity]:
     """Load a folder, else the local cache, else the hub; never random weights."""
     model = _load_hub(name, local_only=True) or _load_hub(name, local_only=False)
     if model is None:
@@ -188,7 +188,7 @@ def _from_weights(name: str) -> tuple[nn.Module, BackboneIdentity]:
     return model, identity
 
 
-def _load_hub(name: str, local_only: bool) -> nn.Module | None:
+def _load_hub(name: str, local_only: bool) -> Any:
     from transformers import AutoModel
 
     try:

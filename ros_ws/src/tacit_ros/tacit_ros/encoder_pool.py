@@ -44,7 +44,7 @@ class EncoderPool:
         """
         self.dropped: Counter[str] = Counter()
         self._done = done
-        self._queues = {name: queue.Queue(maxsize=QUEUE_LIMIT) for name in qualities}
+        self._queues: dict[str, queue.Queue] = {name: queue.Queue(maxsize=QUEUE_LIMIT) for name in qualities}
         self._threads = [
             threading.Thread(target=self._work, args=(name, quality), name=f"encode-{name}", daemon=True)
             for name, quality in qualities.items()

@@ -89,4 +89,4 @@ def _checked(node: Node, field: dataclasses.Field, value: object) -> Value:
     choices = field.metadata["choices"]
     if choices and value not in choices:
         raise ConfigError(f"{where}: {value!r}; {did_you_mean(str(value), choices)}")
-    return value
+    return typing.cast(Value, value)

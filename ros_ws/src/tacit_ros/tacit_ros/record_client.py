@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import rclpy
 import tyro
@@ -87,7 +87,7 @@ class RecorderClient:
         Raises:
             RecorderError: No recorder answers, or a value is refused.
         """
-        client = self._node.create_client(SetParameters, f"{self._recorder}/set_parameters")
+        client: Client = self._node.create_client(SetParameters, f"{self._recorder}/set_parameters")
         parameters = [
             Parameter(name=k, value=ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=v))
             for k, v in values.items()
@@ -96,13 +96,13 @@ class RecorderClient:
             if not result.successful:
                 raise RecorderError(f"{', '.join(values)}: {result.reason}")
 
-    def _call(self, client: Client, request: object) -> object:
+    def _call(self, client: Client, request: Any) -> Any:
         try:
             return self._answer(client, request)
         finally:
             self._node.destroy_client(client)
 
-    def _answer(self, client: Client, request: object) -> object:
+    def _answer(self, client: Client, request: Any) -> Any:
         if not client.wait_for_service(timeout_sec=self._timeout_s):
             raise RecorderError(
                 f"no recorder answers as {client.srv_name} within {self._timeout_s:g} s; start one with "
