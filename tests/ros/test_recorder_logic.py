@@ -268,6 +268,16 @@ def test_required_stream_lost_for_a_second_ends_the_episode_and_keeps_it(
         assert episode.num_ticks >= 20
 
 
+def test_stream_that_starts_a_little_later_is_not_lost(session: RecorderSession, rig: Rig) -> None:
+    session.start("lift", "")
+    wait_until(lambda: session._recording is not None and session._recording._heard_ns > 0, "a first look")
+    feed(session, rig, 0, 10, without=("left", "wrist"))
+    wait_until(lambda: not any(session._arrived.values()), "writer")
+    feed(session, rig, 10, 10)
+    with EpisodeReader(session.stop(True)) as episode:
+        assert episode.state == "complete" and episode.num_ticks == 10
+
+
 def test_optional_stream_or_command_may_fall_silent(session: RecorderSession, rig: Rig) -> None:
     feed(session, rig, 0, 3)
     session.start("lift", "")

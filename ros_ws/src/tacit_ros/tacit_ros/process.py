@@ -5,6 +5,7 @@ SIGINT and SIGTERM end the spin; `close` then runs whatever happened before.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable
 from typing import Protocol
@@ -15,6 +16,10 @@ from rclpy.node import Node
 
 from tacit.errors import TacitError
 from tacit_ros.environment import prepare
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+KEPT_BLOCK_BYTES = 32 << 20  # the largest value that glibc accepts
+KEPT_TOTAL_BYTES = 256 << 20
 
 
 class Closable(Protocol):
@@ -54,6 +59,18 @@ def run_node(make: Callable[[], Node], argv: list[str] | None = None) -> int:
     finally:
         _close(node)
     return 0
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep the memory of freed images instead of handing it back to the kernel.
+
+    Each VGA image is 900 KB: mapped, faulted in page by page and unmapped again, which costs 0.25 ms
+    per image, more than decoding the message. Other C libraries are left alone.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT_TOTAL_BYTES)
 
 
 def _close(node: Node | None) -> None:

@@ -25,13 +25,14 @@ from std_srvs.srv import SetBool, Trigger
 from tacit.errors import TacitError
 from tacit.rig import load_rig
 from tacit_ros import messages
-from tacit_ros.observations import RigSubscriptions
+from tacit_ros.observations import Poller, RigSubscriptions
 from tacit_ros.parameters import declare, parameter, read
 from tacit_ros.preroll import Surroundings, reasons_not_to_start
-from tacit_ros.process import run_node
+from tacit_ros.process import keep_freed_memory, run_node
 from tacit_ros.recorder import RecorderSession, SessionSettings
 
 DIAGNOSTICS_PERIOD_S = 1.0
+POLL_PERIOD_S = 0.02
 QUEUE_S = 1.0  # messages that wait in the middleware while a file is opened or finished (< 0.5 s)
 
 
@@ -77,6 +78,7 @@ class RecorderNode(Node):
             self._rig,
             self._session.receive,
             queue_s=QUEUE_S,
+            polled=True,
             use_header_stamps=settings.stamps == "header",
         )
         for name, action in self._triggers().items():
@@ -84,10 +86,12 @@ class RecorderNode(Node):
         self.create_service(SetBool, "~/stop", self._stop)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+        self._intake = Poller(self._streams.poll, POLL_PERIOD_S)
         self._say_hello()
 
     def close(self) -> None:
         """Finish the episode in the making and end the threads."""
+        self._intake.close()
         self._session.close()
 
     def not_ready(self) -> list[str]:
@@ -219,6 +223,7 @@ def _version(*names: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the node until a signal comes; returns the exit code."""
+    keep_freed_memory()
     return run_node(RecorderNode, argv)
 
 

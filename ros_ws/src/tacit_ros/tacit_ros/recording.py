@@ -42,6 +42,7 @@ class Recording:
         self._images = set(image_names(rig))
         # Commands are left out: a silent teleoperator holds the robot, the last command stays in force.
         self._vital = [n for n, s in specs_of(rig).items() if s.required and n not in rig.commands]
+        self._headerless = {n for n, s in specs_of(rig).items() if s.type.startswith("std_msgs/")}
         self._newest_ns: dict[str, int] = {}
         self._heard_at_ns: dict[str, int] = {}
         self._arrived: set[str] = set()
@@ -116,6 +117,8 @@ class Recording:
         for name, count in counts.items():
             count.lost_queue = self.lost_queue.get(name, 0)
             count.lost_reported = self.lost_reported.get(name, 0)
+            if name in self._headerless:  # stamped on arrival: only sequence numbers tell a loss
+                count.missing = count.lost_reported + count.lost_queue
         return self.writer.close(success, outcome=outcome, reason=reason, counts=counts)
 
     def discard(self) -> Path:
@@ -145,7 +148,7 @@ class Recording:
     def _note_gaps(self) -> None:
         """Turn each new gap of a stream into an event, so that a check can tell it from a defect."""
         for name, count in self._aligner.counts.items():
-            if count.gaps > self._gaps.get(name, 0):
+            if count.gaps > self._gaps.get(name, 0) and name not in self._headerless:
                 new = count.gaps - self._gaps.get(name, 0)
                 self._gaps[name] = count.gaps
                 self.event("gap", {"stream": name, "gaps": new, "longest_ms": count.longest_gap_ns / 1e6})

@@ -148,9 +148,9 @@ class SyntheticRobot:
     def _numbers(self, name: str, spec: StreamBase) -> Callable[[int], bytes]:
         names = tuple(getattr(spec, "names", ()))
         if isinstance(spec, StreamSpec) and spec.role != "state":
-            names = names[:1]
+            names = (name,) if spec.role == "steps" else names
             return lambda stamp_ns: bytes(
-                serialize_message(messages.build_named(spec.type, names, [0.0], stamp_ns))
+                serialize_message(messages.build_named(spec.type, names, np.zeros(len(names)), stamp_ns))
             )
 
         def make(stamp_ns: int) -> bytes:
