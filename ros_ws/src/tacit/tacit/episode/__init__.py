@@ -8,6 +8,7 @@ from tacit.episode.files import find_episodes, find_parts, move_to_trash, next_e
 from tacit.episode.findings import AuditReport, DatasetReport, Finding
 from tacit.episode.finish import Step
 from tacit.episode.index import dataset_index
+from tacit.episode.labels import video_progress
 from tacit.episode.reader import EpisodeReader
 from tacit.episode.recovery import recover
 from tacit.episode.writer import EpisodeWriter
@@ -27,4 +28,5 @@ __all__ = [
     "move_to_trash",
     "next_episode_path",
     "recover",
+    "video_progress",
 ]
