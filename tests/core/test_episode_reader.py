@@ -66,8 +66,8 @@ def deep(file):
 
 
 HOSTILE = {
-    soft_link: "SoftLink",
-    external_link: "ExternalLink",
+    soft_link: "soft link",
+    external_link: "another file",
     external_storage: "another file",
     virtual_dataset: "another file",
     plugin_filter: "filters",

@@ -47,7 +47,7 @@ def dataset_index(folder: str | Path) -> dict[str, object]:
         "fps": readable[0]["fps"] if readable else None,
         "features": readable[0]["features"] if readable else {},
         "total_episodes": len(readable),
-        "total_ticks": sum(int(entry["ticks"]) for entry in readable),
+        "total_ticks": sum(int(str(entry["ticks"])) for entry in readable),
         "episodes": entries,
     }
     _write(folder / INDEX_NAME, index)

@@ -14,7 +14,7 @@ import h5py
 
 from tacit.errors import EpisodeError
 
-MARGIN_BYTES = 8 << 20
+MARGIN_BYTES = 4 << 20
 """Finishing (steps, statistics, drops) takes well below 1 MiB; new chunks of all columns about 2."""
 
 

@@ -6,6 +6,7 @@ shape can ask for all memory. Everything is checked before any element is read.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import h5py
@@ -52,40 +53,42 @@ def check_links(file: h5py.File) -> None:
         EpisodeError: A soft or external link, external or virtual storage, a filter other than
             deflate, shuffle and fletcher32, a foreign type, or a size beyond reason.
     """
-    seen: set[int] = set()
     try:
-        _check_group(file, file["/"], "", 0, seen)
-    except (OSError, RuntimeError, KeyError) as problem:
+        paths = _hard_links(file)
+        for path in paths:
+            item = h5py.h5o.open(file.id, path)
+            if isinstance(item, h5py.h5d.DatasetID):
+                _check_dataset(item, f"{file.filename}: /{path.decode()}")
+            elif not isinstance(item, h5py.h5g.GroupID):
+                raise EpisodeError(f"{file.filename}: /{path.decode()}: a {type(item).__name__}")
+    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as problem:
         raise EpisodeError(f"{file.filename}: damaged structure ({problem}); try `tacit recover`") from None
 
 
-def _check_group(file: h5py.File, group: h5py.Group, prefix: str, depth: int, seen: set[int]) -> None:
-    if depth > MAX_DEPTH:
-        raise EpisodeError(f"{file.filename}: {prefix}: groups nested deeper than {MAX_DEPTH}")
-    for name in group:
-        path = f"{prefix}/{name}"
-        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-            kind = type(group.get(name, getlink=True)).__name__
-            raise EpisodeError(f"{file.filename}: {path}: a {kind}; only hard links are read")
-        item = group[name]
-        address = h5py.h5o.get_info(item.id).addr
-        if address in seen:
-            continue
-        seen.add(address)
-        if len(seen) > MAX_OBJECTS:
-            raise EpisodeError(f"{file.filename}: more than {MAX_OBJECTS} objects")
-        if isinstance(item, h5py.Group):
-            _check_group(file, item, path, depth + 1, seen)
-        elif isinstance(item, h5py.Dataset):
-            _check_dataset(file, item, path)
-        else:
-            raise EpisodeError(f"{file.filename}: {path}: a {type(item).__name__}, expected a dataset")
+def _hard_links(file: h5py.File) -> list[bytes]:
+    """Return the paths of all links after checking their kind, number and depth; each group is
+    entered once, so a cycle ends."""
+    paths: list[bytes] = []
+
+    def visit(path: bytes, info: h5py.h5l.LinkInfo) -> str | None:
+        where = f"/{path.decode(errors='replace')}"
+        if info.type != h5py.h5l.TYPE_HARD:
+            kind = "soft link" if info.type == h5py.h5l.TYPE_SOFT else "link to another file"
+            return f"{where}: a {kind}; only hard links are read"
+        if path.count(b"/") >= MAX_DEPTH or len(paths) >= MAX_OBJECTS:
+            return f"{where}: nested deeper than {MAX_DEPTH}, or more than {MAX_OBJECTS} objects"
+        paths.append(path)
+        return None
+
+    problem = file.id.links.visit(visit, info=True)
+    if problem is not None:
+        raise EpisodeError(f"{file.filename}: {problem}")
+    return paths
 
 
-def _check_dataset(file: h5py.File, dataset: h5py.Dataset, path: str) -> None:
-    where = f"{file.filename}: {path}"
-    creation = dataset.id.get_create_plist()
-    if creation.get_external_count() or dataset.is_virtual:
+def _check_dataset(dataset: h5py.h5d.DatasetID, where: str) -> None:
+    creation = dataset.get_create_plist()
+    if creation.get_external_count() or creation.get_layout() == h5py.h5d.VIRTUAL:
         raise EpisodeError(f"{where}: its data lie in another file; that is never followed")
     filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
     if filters - ALLOWED_FILTERS:
@@ -96,7 +99,7 @@ def _check_dataset(file: h5py.File, dataset: h5py.Dataset, path: str) -> None:
     dtype = dataset.dtype
     if dtype.kind not in "biufSU" and not _is_plain_object(dtype):
         raise EpisodeError(f"{where}: type {dtype}; expected numbers, strings or variable-length bytes")
-    if int(np.prod(dataset.shape or (0,), dtype=object)) * dtype.itemsize > MAX_BYTES:
+    if math.prod(dataset.shape) * dtype.itemsize > MAX_BYTES:
         raise EpisodeError(f"{where}: declares shape {dataset.shape}, more than {MAX_BYTES >> 30} GiB")
 
 
