@@ -1,6 +1,8 @@
 """Thin ROS 2 nodes over the pure core `tacit`: they move bytes and time, and decide nothing else.
 
-Order of imports, each module only from those before it: environment, qos, messages, parameters,
-process, observations, stacks; then the nodes; then `up`, `record_client` and `bench`, which start
-or call nodes. No module imports torch.
+No module imports torch. Inside, imports point down this list only:
+recorder_node, policy_node, progress_node, overlay_node, demo, bench, up, launching >
+record_client, testing, synthetic, inference_thread, preroll, progress_watch, recorder >
+inputs, monitor, observations, recording > commands, controller, decoders, policy_diagnostics, process >
+encoder_pool, environment, messages, overlay, parameters, periodic, policy_state, qos, stacks.
 """
