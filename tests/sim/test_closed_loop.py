@@ -60,6 +60,32 @@ def test_stage_indices_become_steps_with_inclusive_frames() -> None:
     assert steps == [("reach", 0, 2), ("lift", 3, 3), ("place", 4, 5)]
 
 
+class ExactProgress:
+    """Knows the length of the episode, and is off by a tenth."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+
+    def reset(self) -> None:
+        self.stages: list[int] = []
+
+    def step(self, _: object) -> SimpleNamespace:
+        self.stages.append(self._cell.stage())
+        return SimpleNamespace(progress=0.1)
+
+
+def test_progress_error_is_measured_against_the_stages_of_the_episode(cube_cell: Cell) -> None:
+    progress = ExactProgress(cube_cell)
+    rollout = Runner(cube_cell, PlayedExpert(cube_cell), "open_loop", progress=progress).run(seed=21)
+    # Five stages of equal weight; within each, progress grows in a straight line.
+    truth = []
+    for stage in range(5):
+        length = progress.stages.count(stage)
+        truth += [(stage + (k + 1) / length) / 5 for k in range(length)]
+    assert rollout.num_ticks == len(truth)
+    assert rollout.progress_mae == pytest.approx(np.abs(np.array(truth) - 0.1).mean(), abs=1e-6)
+
+
 def test_report_counts_failures_by_stage_and_errors_of_successes_alone() -> None:
     report = summarise(
         [Rollout(1, True, 160, 0.001, "retreat"), Rollout(2, False, 260, 0.2, "reach", progress_mae=None)]

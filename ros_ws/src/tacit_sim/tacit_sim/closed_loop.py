@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.episode import Step
+from tacit.episode import Step, video_progress
 from tacit.player import ChunkPlayer, PlayMode
 from tacit.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit_sim.cell import Cell
@@ -130,8 +130,6 @@ class Runner:
         success = cell.success()
         mae = None
         if estimates and success:
-            from tacit.episode import video_progress
-
             truth = video_progress(steps_of(stages), len(stages))
             mae = float(np.abs(np.asarray(estimates) - truth).mean())
         error = distance_to_goal(cell.task, cell.object_pose()[:3, 3])
