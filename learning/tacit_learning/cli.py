@@ -14,7 +14,18 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from tacit.config import load
 from tacit_learning.options import overrides
 
-SHOWN = ("loss", "l1", "l1_z0", "l1_copy", "mae", "mae_half", "mae_clock", "hsa", "hsa_chance", "samples_per_s")
+SHOWN = (
+    "loss",
+    "l1",
+    "l1_z0",
+    "l1_copy",
+    "mae",
+    "mae_half",
+    "mae_clock",
+    "hsa",
+    "hsa_chance",
+    "samples_per_s",
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,9 @@ class ConsoleReporter:
         """Show metrics of `kind` train or val."""
         text = "  ".join(f"{key} {values[key]:.4g}" for key in SHOWN if key in values)
         if not self._console.is_terminal or kind == "val":
-            self._console.print(f"{kind:5s} step {step:6d} {100 * min(share, 1):3.0f} %  {text}", highlight=False)
+            self._console.print(
+                f"{kind:5s} step {step:6d} {100 * min(share, 1):3.0f} %  {text}", highlight=False
+            )
         if self._console.is_terminal:
             self._show(share, step, text)
 
@@ -66,7 +79,12 @@ class ConsoleReporter:
 
     def _show(self, share: float, step: int, text: str) -> None:
         if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=self._console)
             self._bar.start()
             self._bar.add_task("train", total=1.0)

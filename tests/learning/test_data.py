@@ -31,7 +31,9 @@ def test_chunk_never_runs_into_the_next_episode() -> None:
     table = tiny_table(2, length=10)
     window = ChunkWindows(table, chunk_size=4)[8]
     last = table.episodes[0].action[9]
-    np.testing.assert_array_equal(window[keys.ACTION], np.stack([table.episodes[0].action[8], last, last, last]))
+    np.testing.assert_array_equal(
+        window[keys.ACTION], np.stack([table.episodes[0].action[8], last, last, last])
+    )
     assert window[keys.ACTION_IS_PAD].tolist() == [False, False, True, True]
 
 

@@ -45,9 +45,7 @@ def progress_file(run_folder: Path) -> Path:
 
 def random_observation(seed: int) -> Observation:
     rig, rng = tiny_table(1).rig, np.random.default_rng(seed)
-    images = {
-        n: rng.integers(0, 256, (c.height, c.width, 3), dtype=np.uint8) for n, c in rig.cameras.items()
-    }
+    images = {n: rng.integers(0, 256, (c.height, c.width, 3), dtype=np.uint8) for n, c in rig.cameras.items()}
     touch = {n: rng.integers(0, 256, (t.height, t.width, 3), dtype=np.uint8) for n, t in rig.tactile.items()}
     return Observation(1_000_000_000 + seed * 40_000_000, rng.normal(size=7) * 0.1, images, touch)
 

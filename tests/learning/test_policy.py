@@ -86,7 +86,14 @@ def test_l1_reaches_the_whole_network_but_not_the_alignment_heads(table, tmp_pat
     policy = make_policy(table, tmp_path, loss__kl_weight=0.0, hsa__weight=1e-20)
     policy(make_batch(table))[0].backward()
     model = policy.model
-    parts = [model.backbone, model.touch_backbone, model.encoder, model.decoder, model.head, model.latent_encoder]
+    parts = [
+        model.backbone,
+        model.touch_backbone,
+        model.encoder,
+        model.decoder,
+        model.head,
+        model.latent_encoder,
+    ]
     assert all(gradient_of(part) > 1e-8 for part in parts)
     assert gradient_of(policy.alignment) < 1e-12
 

@@ -49,7 +49,10 @@ def test_the_future_changes_nothing() -> None:
     changed = features.clone()
     changed[:, 5:] += 3
     with torch.no_grad():
-        before, after = model.sequence(features, state, elapsed)[0], model.sequence(changed, state, elapsed)[0]
+        before, after = (
+            model.sequence(features, state, elapsed)[0],
+            model.sequence(changed, state, elapsed)[0],
+        )
     torch.testing.assert_close(after[:, :5], before[:, :5], rtol=0, atol=0)
     assert (after[:, 5:] - before[:, 5:]).abs().max() > 1e-4
 

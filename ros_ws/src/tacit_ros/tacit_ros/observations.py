@@ -148,7 +148,7 @@ class RigSubscriptions:
         for subscription in self.subscriptions.values():
             with subscription.handle:
                 while (taken := subscription.handle.take_message(subscription.msg_type, False)) is not None:
-                    subscription.callback(*taken)
+                    subscription.callback(*taken)  # type: ignore[call-arg]  # message and its info
 
     def topic(self, name: str) -> str:
         """Return the topic of a stream, with remaps applied."""

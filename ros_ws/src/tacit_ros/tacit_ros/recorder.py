@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tacit.episode import EpisodeWriter
 from tacit.episode.files import find_parts, move_to_trash
@@ -100,7 +101,7 @@ class RecorderSession:
                 self._references[name] = np.array(as_rgb(value))
         elif name not in self._images or value.ndim == 1:  # numbers, or encoded by the driver
             self._enqueue(name, stamp_ns, recv_ns, value)
-        elif not self._encoders.submit(name, stamp_ns, recv_ns, value):
+        elif not self._encoders.submit(name, stamp_ns, recv_ns, cast(NDArray[np.uint8], value)):
             self._lost_queue[name] += 1
 
     # --- called by the services ------------------------------------------------------------------

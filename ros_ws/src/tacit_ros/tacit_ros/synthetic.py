@@ -126,7 +126,7 @@ class SyntheticRobot:
         source.next_ns += source.period_ns
 
     def _source(self, node: Node, name: str, spec: StreamBase) -> _Source:
-        publisher = node.create_publisher(
+        publisher: Publisher = node.create_publisher(
             messages.message_class(spec.type), spec.topic, qos.profile(spec.qos)
         )
         if isinstance(spec, (CameraSpec, TactileSpec)):

@@ -68,11 +68,14 @@ def _recorded(page: Page, settings: DemoSettings, numbers: Mapping[str, Any]) ->
     page.section(
         "Recorded: touch is located",
         f"{numbers['recorded_episodes']} demonstrations, {numbers['recorded_ticks']} ticks, "
-        f"{numbers['dropped_ticks']} dropped. The boxes of both tactile sensors in both cameras were computed "
-        "at record time from the joints, the gripper opening and the calibration, and stored.",
+        f"{numbers['dropped_ticks']} dropped. The boxes of both tactile sensors in both cameras were "
+        "computed at record time from the joints, the gripper opening and the calibration, and stored.",
     )
     paths = find_episodes(settings.episodes)
-    caption = "Wrist and top camera with the sensor boxes; left and right touch. Four moments of the first demonstration."
+    caption = (
+        "Wrist and top camera with the sensor boxes; left and right touch. "
+        "Four moments of the first demonstration."
+    )
     page.figure(located_touch(paths[0]), caption)
 
 
@@ -86,7 +89,8 @@ def _learned(page: Page, settings: DemoSettings, numbers: Mapping[str, Any]) -> 
     errors = [_curve(rows, kind, key, f"{kind} {key}") for kind, key in (("train", "l1"), ("val", "l1_z0"))]
     page.plot(
         line_plot([s for s in errors if s], x_label="step", y_label="L1, standardised targets"),
-        "Error of the predicted chunk: in training with the posterior, in validation as on the robot (z = 0).",
+        "Error of the predicted chunk: in training with the posterior, "
+        "in validation as on the robot (z = 0).",
     )
     alignment = [s for s in (_curve(rows, "train", "hsa", "HSA"), _chance(rows)) if s]
     if alignment:
@@ -136,7 +140,8 @@ def _progressed(
 ) -> None:
     page.section(
         "Progress against truth",
-        f"Mean absolute error {numbers['progress_mae']} in closed loop over successful episodes; always saying 0.5 "
+        f"Mean absolute error {numbers['progress_mae']} in closed loop over successful episodes; "
+        "always saying 0.5 "
         f"would be off by {numbers['progress_mae_constant_half']}. The truth comes from the physical stages.",
     )
     for episode in [e for e in episodes if e["success"]][:CURVES] or episodes[:CURVES]:
