@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from tacit.config import Config
-from tacit.episode import EpisodeReader, find_episodes
+from tacit.episode import EpisodeReader, Step, find_episodes, video_progress
 from tacit.episode.schema import IMAGES
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.footprint import valid_for_alignment
@@ -27,6 +27,7 @@ from tacit_learning.layers.pooling import PIXEL_CENTRE
 ResizeMode = Literal["squash", "letterbox"]
 LOAD_THREADS = 2
 MAX_RATE_DIFFERENCE = 0.05  # of the first episode's rate; a chunk is indexed by ticks
+STILL = 1e-6  # [rad, m]; a smaller step of the action is no motion
 NO_TOUCH_SIZE = (32, 32)  # [px], shape of the empty touch input of a policy without sensors
 
 
@@ -34,6 +35,8 @@ class DataConfig(Config):
     """Which episodes, which streams of them, in which size.
 
     `cameras` and `sensors` default to all of the rig; `cache: ram` decodes every image once.
+    `trim_idle` leaves out the frames before the first and after the last change of the action: an
+    operator needs a moment to begin, and a policy that learns to wait there may wait for ever.
     """
 
     datasets: tuple[str, ...]
@@ -50,6 +53,7 @@ class DataConfig(Config):
     cache: Literal["ram", "none"] = "none"
     num_workers: int = 0
     action_offset: int = 0
+    trim_idle: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class View:
 
 @dataclass(frozen=True)
 class Episode:
-    """The low-dimensional part of one episode and where it came from."""
+    """The low-dimensional part of one episode and where it came from; frame 0 is `first` of the file."""
 
     path: Path
     state: np.ndarray  # (t, A) f4
@@ -72,6 +76,7 @@ class Episode:
     visibility: np.ndarray  # (t, N, S) f4
     progress: np.ndarray | None  # (t,) f4 video progress, where steps are annotated
     fps: float
+    first: int = 0
 
     @property
     def num_ticks(self) -> int:
@@ -169,8 +174,8 @@ def load_table(paths: Sequence[Path], config: DataConfig) -> EpisodeTable:
     view = make_view(contract.rig, config)
     cached = config.cache == "ram"
     with ThreadPoolExecutor(LOAD_THREADS) as pool:
-        loaded = list(pool.map(lambda path: _load(path, view, contract, cached), paths))
-    images: ImageSource = ReaderImages(paths, view)
+        loaded = list(pool.map(lambda path: _load(path, view, contract, config), paths))
+    images: ImageSource = ReaderImages(paths, view, [item.episode.first for item in loaded])
     if cached:
         images = CachedImages([item.cameras for item in loaded], [item.touch for item in loaded])
     references = np.stack([item.references for item in loaded]).astype(np.float32).mean(0)
@@ -196,15 +201,17 @@ def make_view(rig: Rig, config: DataConfig) -> View:
 class ReaderImages:
     """Images read from the files, with handles opened once per process (never across a fork)."""
 
-    def __init__(self, paths: Sequence[Path], view: View) -> None:
+    def __init__(self, paths: Sequence[Path], view: View, firsts: Sequence[int] | None = None) -> None:
         self._paths = list(paths)
         self._view = view
+        self._firsts = [0] * len(self._paths) if firsts is None else list(firsts)
         self._handles: dict[int, EpisodeReader] = {}
         self._pid = os.getpid()
 
     def __call__(self, episode: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Return camera (N, H, W, 3) and touch images (S, h, w, 3) of one frame."""
         reader = self._reader(episode)
+        frame += self._firsts[episode]
         view = self._view
         cameras = [transform.image(reader.image(name, frame)) for name, transform in view.cameras.items()]
         touch = [transform.image(reader.touch(name, frame)) for name, transform in view.sensors.items()]
@@ -255,35 +262,45 @@ class _Loaded:
     touch: np.ndarray  # (t, S, h, w, 3) u1
 
 
-def _load(path: Path, view: View, contract: _Contract, cached: bool) -> _Loaded:
+def active_frames(action: np.ndarray) -> slice:
+    """Return the frames in which something is commanded: from the last still one before the first
+    change of the action (T, A) to the last change; all frames when the action never changes."""
+    changes = np.flatnonzero((np.abs(np.diff(action, axis=0)) > STILL).any(axis=1))
+    return slice(int(changes[0]), int(changes[-1]) + 2) if len(changes) else slice(0, len(action))
+
+
+def _load(path: Path, view: View, contract: _Contract, config: DataConfig) -> _Loaded:
     """Read one episode; decoding releases the interpreter lock, so threads help."""
     with EpisodeReader(path) as reader:
         _check_same(reader, path, contract)
+        keep = active_frames(reader.action) if config.trim_idle else slice(0, reader.num_ticks)
+        episode = _read(reader, path, view, keep)
         cameras = touch = np.zeros((0,), np.uint8)
-        if cached:
-            cameras = np.stack([_stream(reader, name, t) for name, t in view.cameras.items()], axis=1)
-            images = [_stream(reader, name, t) for name, t in view.sensors.items()]
-            touch = np.stack(images, axis=1) if images else _no_touch(reader.num_ticks)
-        return _Loaded(_read(reader, path, view), _references(reader, path, view), cameras, touch)
+        if config.cache == "ram":
+            cameras = np.stack([_stream(reader, name, t, keep) for name, t in view.cameras.items()], axis=1)
+            images = [_stream(reader, name, t, keep) for name, t in view.sensors.items()]
+            touch = np.stack(images, axis=1) if images else _no_touch(episode.num_ticks)
+        return _Loaded(episode, _references(reader, path, view), cameras, touch)
 
 
-def _stream(reader: EpisodeReader, name: str, transform: ImageTransform) -> np.ndarray:
-    """Decode and resize all images of one stream (t, H, W, 3): one read of the file."""
-    encoded = reader.file[f"{IMAGES}/{name}"][:]
+def _stream(reader: EpisodeReader, name: str, transform: ImageTransform, keep: slice) -> np.ndarray:
+    """Decode and resize the images of one stream (t, H, W, 3): one read of the file."""
+    encoded = reader.file[f"{IMAGES}/{name}"][keep]
     return np.stack([transform.image(decode_image(data)) for data in encoded])
 
 
-def _read(reader: EpisodeReader, path: Path, view: View) -> Episode:
+def _read(reader: EpisodeReader, path: Path, view: View, keep: slice) -> Episode:
     boxes, valid, visibility = _boxes(reader, view)
     return Episode(
         path=path,
-        state=np.asarray(reader.qpos, np.float32),
-        action=np.asarray(reader.action, np.float32),
-        boxes=boxes,
-        box_valid=valid,
-        visibility=visibility,
-        progress=_progress(reader),
+        state=np.asarray(reader.qpos[keep], np.float32),
+        action=np.asarray(reader.action[keep], np.float32),
+        boxes=boxes[keep],
+        box_valid=valid[keep],
+        visibility=visibility[keep],
+        progress=_progress(reader, keep),
         fps=float(reader.fps),
+        first=keep.start,
     )
 
 
@@ -304,11 +321,15 @@ def _boxes(reader: EpisodeReader, view: View) -> tuple[np.ndarray, np.ndarray, n
     return boxes, valid, visibility
 
 
-def _progress(reader: EpisodeReader) -> np.ndarray | None:
-    from tacit.episode import video_progress
-
-    steps = reader.steps
-    return np.asarray(video_progress(steps, reader.num_ticks), np.float32) if steps else None
+def _progress(reader: EpisodeReader, keep: slice) -> np.ndarray | None:
+    """Video progress of the frames kept: what was trimmed is no part of the video."""
+    last = keep.stop - keep.start - 1
+    steps = [
+        Step(step.name, max(step.start_frame - keep.start, 0), min(step.end_frame - keep.start, last))
+        for step in reader.steps
+    ]
+    steps = [step for step in steps if step.start_frame <= step.end_frame]
+    return np.asarray(video_progress(steps, last + 1), np.float32) if steps else None
 
 
 def _references(reader: EpisodeReader, path: Path, view: View) -> np.ndarray:
