@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
-from scipy.sparse import csr_matrix, lil_matrix
+from scipy.sparse import csr_matrix
 
 from tacit.camera import Camera
 from tacit.errors import CalibrationError
@@ -208,15 +208,15 @@ class _Problem:
         """Return the units of the unknowns: 1 mrad and 1 mm, and one sigma for corrections."""
         return np.concatenate([np.full(12, 1e-3), np.tile(_correction_scale(noise), len(self.G))])
 
-    def _sparsity(self) -> lil_matrix:
-        rows = 2 * len(self.points)
-        pattern = lil_matrix((rows + self.corrections.size, 12 + self.corrections.size), dtype=np.int8)
+    def _sparsity(self) -> csr_matrix:
+        """Return which unknowns a residual feels: the 12 shared ones and its own view's 6."""
+        rows, own = 2 * len(self.points), self.corrections.size
+        pattern = np.zeros((rows + own, 12 + own), dtype=np.int8)
         pattern[:rows, :12] = 1
-        for row, view in enumerate(np.repeat(self.view_index, 2)):
-            pattern[row, 12 + 6 * view : 18 + 6 * view] = 1
-        diagonal = np.arange(self.corrections.size)
-        pattern[rows + diagonal, 12 + diagonal] = 1
-        return pattern
+        columns = 12 + 6 * np.repeat(self.view_index, 2)[:, None] + np.arange(6)
+        pattern[np.arange(rows)[:, None], columns] = 1
+        pattern[rows + np.arange(own), 12 + np.arange(own)] = 1
+        return csr_matrix(pattern)
 
 
 def _small_pose(increment: FloatArray) -> FloatArray:
