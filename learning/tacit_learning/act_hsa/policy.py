@@ -148,6 +148,8 @@ class ActHsaPolicy(nn.Module):
 
     def _run(self, batch: Batch) -> tuple[Tensor, ModelOutput, Tensor]:
         state = self.normalize_state(batch[keys.STATE])
+        if self.training and self.config.augment.state_noise > 0:
+            state = state + self.config.augment.state_noise * torch.randn_like(state)
         touch, contact = self.prepare_touch(batch[keys.TOUCH])
         action = self.normalize_action(batch[keys.ACTION])
         images = prepare_images(batch[keys.IMAGES])

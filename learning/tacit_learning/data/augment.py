@@ -18,11 +18,13 @@ class AugmentConfig(Config):
     """Strengths; 0 switches off. `shift` is a fraction of the image side.
 
     2 px of 64 made closed-loop success reliable in the simulated cell (40 of 40 against 26-39).
+    `state_noise` is in standard deviations and is added by the policy, which knows them.
     """
 
     shift: float = 0.03125
     brightness: float = 0.0
     contrast: float = 0.0
+    state_noise: float = 0.0
 
 
 def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
