@@ -74,6 +74,11 @@ class Poller:
         self._thread = threading.Thread(target=self._work, args=(poll, period_s), name="intake", daemon=True)
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """False once `poll` has raised: the traceback is in the log, and nothing is heard any more."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """End the thread; to be called before the subscriptions are destroyed."""
         self._stop.set()

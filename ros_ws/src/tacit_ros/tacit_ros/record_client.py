@@ -21,6 +21,7 @@ from tacit.errors import TacitError
 from tacit_ros.environment import prepare
 
 ANSWER_TIMEOUT_S = 30.0
+REPEAT_S = 1.0
 
 
 class RecorderError(TacitError):
@@ -70,13 +71,15 @@ class RecorderClient:
         Raises:
             RecorderError: No recorder answers, or it refuses; the message says why.
         """
+        if command is not Command.status:
+            self.ask(Command.status)  # can be repeated, and so makes sure that a living recorder listens
         name = f"{self._recorder}/{command.value}"
         if command is Command.stop:
-            response = self._call(
-                self._node.create_client(SetBool, name), SetBool.Request(data=bool(success))
-            )
+            client: Client = self._node.create_client(SetBool, name)
+            response = self._call(client, SetBool.Request(data=bool(success)))
         else:
-            response = self._call(self._node.create_client(Trigger, name), Trigger.Request())
+            client = self._node.create_client(Trigger, name)
+            response = self._call(client, Trigger.Request(), repeat=command is Command.status)
         if not response.success:
             raise RecorderError(f"{command.value}: {response.message}")
         return str(response.message)
@@ -96,23 +99,33 @@ class RecorderClient:
             if not result.successful:
                 raise RecorderError(f"{', '.join(values)}: {result.reason}")
 
-    def _call(self, client: Client, request: Any) -> Any:
+    def _call(self, client: Client, request: Any, repeat: bool = False) -> Any:
         try:
-            return self._answer(client, request)
+            return self._answer(client, request, repeat)
         finally:
             self._node.destroy_client(client)
 
-    def _answer(self, client: Client, request: Any) -> Any:
+    def _answer(self, client: Client, request: Any, repeat: bool) -> Any:
+        """Wait for an answer; with `repeat`, ask again each second.
+
+        The services of a killed recorder stay known for about 20 s: a request may go to them alone.
+        """
         if not client.wait_for_service(timeout_sec=self._timeout_s):
             raise RecorderError(
                 f"no recorder answers as {client.srv_name} within {self._timeout_s:g} s; start one with "
                 "`tacit up record --rig <rig>`, in the same ROS_DOMAIN_ID"
             )
-        future = client.call_async(request)
-        rclpy.spin_until_future_complete(self._node, future, timeout_sec=ANSWER_TIMEOUT_S)
-        if not future.done():
-            raise RecorderError(f"{client.srv_name}: no answer within {ANSWER_TIMEOUT_S:g} s")
-        return future.result()
+        limit_s = max(self._timeout_s, 5.0) if repeat else ANSWER_TIMEOUT_S
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            future = client.call_async(request)
+            rclpy.spin_until_future_complete(
+                self._node, future, timeout_sec=REPEAT_S if repeat else ANSWER_TIMEOUT_S
+            )
+            if future.done():
+                return future.result()
+            client.remove_pending_request(future)
+        raise RecorderError(f"{client.srv_name}: no answer within {limit_s:g} s; is the recorder alive?")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -166,6 +166,8 @@ class RecorderNode(Node):
         self._session.report_lost(lost)
 
     def _publish_diagnostics(self) -> None:
+        if not self._intake.is_alive:
+            raise RuntimeError("the intake thread has ended, its traceback is above; nothing can be recorded")
         self._count_lost()
         recording = self._session.is_recording
         summary = messages.Status("recorder", "ok", "recording" if recording else "idle")

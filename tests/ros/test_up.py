@@ -1,0 +1,135 @@
+"""`tacit up`: starts what the stack says, and nothing survives it, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tacit.errors import ConfigError
+from tacit_ros.environment import DISCOVERY, PROFILES, SHARED_MEMORY_PROFILE, child_environment, prepare
+from tacit_ros.stacks import NodeSpec, Stack
+from tacit_ros.testing import wait_until
+from tacit_ros.up import Supervisor, command_of, describe, main, parse_options
+
+SLEEPER = "import sys, time; print('ready', flush=True); time.sleep(60)"
+UP = """
+import sys
+from tacit_ros import up
+from tacit_ros.stacks import NodeSpec, Stack
+up.command_of = lambda node: [sys.executable, "-c", node.module]
+nodes = tuple(NodeSpec(f"n{i}", "p", module) for i, module in enumerate(sys.argv[1:]))
+sys.exit(up.supervise(Stack("test", "r", nodes)))
+"""
+
+
+@contextmanager
+def running(*modules: str) -> Iterator[subprocess.Popen]:
+    """A supervisor process over children that run the given code."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", UP, *modules], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait(timeout=10)
+
+
+def children_ready(process: subprocess.Popen, count: int) -> list[psutil.Process]:
+    """Wait until every child has printed, then return them."""
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(count)]
+    assert all("ready" in line for line in lines), lines
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def all_gone(children: list[psutil.Process]) -> bool:
+    return not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_every_child_and_is_no_failure(signum: int) -> None:
+    with running(SLEEPER, SLEEPER) as process:
+        children = children_ready(process, 2)
+        process.send_signal(signum)
+        assert process.wait(timeout=20) == 0
+        assert len(children) == 2 and all_gone(children)
+
+
+def test_killed_supervisor_leaves_no_orphans() -> None:
+    with running(SLEEPER, SLEEPER) as process:
+        children = children_ready(process, 2)
+        process.kill()
+        wait_until(lambda: all_gone(children), "end of the children")
+
+
+def test_child_that_ends_takes_the_others_down_and_fails_the_stack() -> None:
+    with running(SLEEPER, "raise SystemExit(3)") as process:
+        out, _ = process.communicate(timeout=20)
+        assert process.returncode == 1
+        assert "node n1 ended with code 3" in out
+
+
+def test_child_that_ignores_the_gentle_signals_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stubborn = "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (2, 15)]; time.sleep(60)"
+    monkeypatch.setattr("tacit_ros.up.GRACE_S", 0.3)
+    monkeypatch.setattr("tacit_ros.up.command_of", lambda node: [sys.executable, "-c", node.module])
+    supervisor = Supervisor(emit=lambda line: None)
+    supervisor.stop()
+    assert supervisor.run(Stack("test", "r", (NodeSpec("n", "p", stubborn),))) == 0
+    assert supervisor.children["n"].returncode in (-signal.SIGKILL, -signal.SIGINT)
+
+
+def test_lines_of_nodes_carry_their_name() -> None:
+    with running("print('ready')", SLEEPER) as process:
+        out, _ = process.communicate(timeout=20)
+        assert "n0 | ready" in out and "n1 | ready" in out
+
+
+def test_text_parameter_stays_a_text_on_the_command_line() -> None:
+    node = NodeSpec("recorder", "p", "m", {"task": "3", "instruction": 'say "hi"', "seed": 3, "on": True})
+    words = command_of(node)
+    values = dict(word.split(":=", 1) for word in words if ":=" in word and not word.startswith("__"))
+    assert {key: json.loads(value) for key, value in values.items()} == dict(node.parameters)
+
+
+@pytest.mark.parametrize("word", ["task", "=x"])
+def test_option_without_key_or_value_is_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match="key=value"):
+        parse_options((word,))
+
+
+def test_list_names_nodes_and_options(capsys: pytest.CaptureFixture) -> None:
+    assert main(["record", "--list"]) == 0
+    out = capsys.readouterr().out
+    assert out.strip() == describe("record") and "simulator" in out and "root=data" in out
+
+
+def test_discovery_stays_on_this_machine_unless_the_user_widened_it() -> None:
+    fresh: dict[str, str] = {}
+    prepare(fresh)
+    assert fresh == {DISCOVERY: "LOCALHOST", PROFILES: str(SHARED_MEMORY_PROFILE)}
+    assert Path(fresh[PROFILES]).is_file()
+    wide = {DISCOVERY: "SUBNET"}
+    prepare(wide)
+    assert wide == {DISCOVERY: "SUBNET"}
+    own = {PROFILES: "/mine.xml"}
+    prepare(own)
+    assert own[PROFILES] == "/mine.xml"
+
+
+def test_python_of_another_environment_inherits_no_bootstrap() -> None:
+    environ = {"_ROS_WHEELS_BOOTSTRAP_COMPLETE": "1", "LD_LIBRARY_PATH": "/x", "HOME": "/h"}
+    assert "LD_LIBRARY_PATH" in child_environment(sys.executable, environ)
+    other = child_environment("/opt/other/bin/python", environ)
+    assert "LD_LIBRARY_PATH" not in other and "_ROS_WHEELS_BOOTSTRAP_COMPLETE" not in other
+    assert other["HOME"] == "/h"
+    assert environ["LD_LIBRARY_PATH"] == "/x" and os.environ is not environ
