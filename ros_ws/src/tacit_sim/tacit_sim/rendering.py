@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import weakref
 from collections.abc import Iterable
 
 import numpy as np
@@ -57,7 +58,7 @@ class SceneRenderer:
         backend = os.environ["MUJOCO_GL"]
         if backend == "disable":
             raise MissingDependencyError(
-                f"camera images: found neither {' nor '.join(BACKENDS.values())}; {APT_LINE}"
+                f"camera images: MUJOCO_GL=disable, or neither {' nor '.join(BACKENDS.values())}; {APT_LINE}"
             )
         try:
             self._renderer = mujoco.Renderer(model, height, width)
@@ -66,6 +67,8 @@ class SceneRenderer:
                 f"camera images: MUJOCO_GL={backend} gives no GL context ({problem}); {APT_LINE}, "
                 "then set MUJOCO_GL=egl or MUJOCO_GL=osmesa"
             ) from problem
+        # Also at exit, before the GL library itself is gone: OSMesa complains otherwise.
+        self._close = weakref.finalize(self, self._renderer.close)
         flags = self._renderer.scene.flags
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             flags[flag] = 0
@@ -88,7 +91,7 @@ class SceneRenderer:
 
     def close(self) -> None:
         """Free the GL context."""
-        self._renderer.close()
+        self._close()
 
 
 def _visible(groups: Iterable[int]) -> mujoco.MjvOption:
