@@ -53,14 +53,11 @@ def shift_images(images: Tensor, offsets: Tensor) -> Tensor:
         offsets: Content moves by (dy, dx) pixels, integers (B, N, 2).
     """
     height, width = images.shape[2:4]
-    flat = images.flatten(0, 1)
-    dy, dx = offsets.flatten(0, 1).unbind(-1)
-    rows = _source(height, dy, images.device)
-    columns = _source(width, dx, images.device)
-    image = torch.arange(len(flat), device=images.device)[:, None]
-    moved = flat[image, rows]
-    moved = moved.transpose(1, 2)[image, columns].transpose(1, 2)
-    return moved.unflatten(0, images.shape[:2])
+    margin = int(offsets.abs().max())
+    padded = images[:, :, _clamped(height, margin)][:, :, :, _clamped(width, margin)]
+    starts = (margin - offsets.flatten(0, 1)).tolist()
+    views = [image[y : y + height, x : x + width] for image, (y, x) in zip(padded.flatten(0, 1), starts, strict=True)]
+    return torch.stack(views).unflatten(0, images.shape[:2])
 
 
 def shift_boxes(boxes: Tensor, offsets: Tensor) -> Tensor:
@@ -69,9 +66,9 @@ def shift_boxes(boxes: Tensor, offsets: Tensor) -> Tensor:
     return boxes + xyxy.to(boxes)
 
 
-def _source(size: int, shift: Tensor, device: torch.device) -> Tensor:
-    index = torch.arange(size, device=device)[None] - shift.to(device)[:, None]
-    return index.clamp(0, size - 1)
+def _clamped(size: int, margin: int) -> Tensor:
+    """Return the source index of every pixel of a side padded by `margin` with its edge."""
+    return torch.arange(-margin, size + margin).clamp(0, size - 1)
 
 
 def _draw_offsets(images: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
