@@ -54,7 +54,7 @@ def shift_images(images: Tensor, offsets: Tensor) -> Tensor:
     """
     height, width = images.shape[2:4]
     margin = int(offsets.abs().max())
-    padded = images[:, :, _clamped(height, margin)][:, :, :, _clamped(width, margin)]
+    padded = _repeat_edges(_repeat_edges(images, 2, margin), 3, margin)
     starts = (margin - offsets.flatten(0, 1)).tolist()
     views = [image[y : y + height, x : x + width] for image, (y, x) in zip(padded.flatten(0, 1), starts, strict=True)]
     return torch.stack(views).unflatten(0, images.shape[:2])
@@ -66,9 +66,10 @@ def shift_boxes(boxes: Tensor, offsets: Tensor) -> Tensor:
     return boxes + xyxy.to(boxes)
 
 
-def _clamped(size: int, margin: int) -> Tensor:
-    """Return the source index of every pixel of a side padded by `margin` with its edge."""
-    return torch.arange(-margin, size + margin).clamp(0, size - 1)
+def _repeat_edges(images: Tensor, axis: int, margin: int) -> Tensor:
+    """Pad one axis by `margin` copies of its first and last slice."""
+    first, last = images.narrow(axis, 0, 1), images.narrow(axis, images.shape[axis] - 1, 1)
+    return torch.cat([*[first] * margin, images, *[last] * margin], dim=axis)
 
 
 def _draw_offsets(images: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
