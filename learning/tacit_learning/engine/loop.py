@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
+from tacit.errors import ConfigError
 from tacit_learning.data.windows import Batch
 from tacit_learning.engine.checkpoint import Position, resume, save_checkpoint
 from tacit_learning.engine.config import TrainConfig
@@ -90,6 +91,8 @@ class _Run:
         self.folder = Path(config.output)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.accelerator = make_accelerator(config)
+        if self.accelerator.num_processes > 1 and config.max_seconds:
+            raise ConfigError("train.max_seconds: several processes have several clocks; give train.steps")
         optimizer = make_optimizer(job.module, config)
         job.module.to(self.accelerator.device)
         self.ema = Ema(job.module, config.ema_decay) if config.ema_decay > 0 else None
@@ -187,12 +190,14 @@ class _Run:
         value = self.metrics.get(self.job.best_metric, float("inf"))
         if value < self.best:
             self.best = value
-            self._save("best", step)
+            self._write("best", step)
 
     def _save(self, name: str, step: int) -> None:
         self.accelerator.wait_for_everyone()
-        if not self.accelerator.is_main_process:
-            return
+        if self.accelerator.is_main_process:
+            self._write(name, step)
+
+    def _write(self, name: str, step: int) -> None:
         save_checkpoint(
             self.folder / "checkpoints" / name,
             self.accelerator.unwrap_model(self.model),
