@@ -83,6 +83,8 @@ def test_nothing_is_commanded_before_the_first_chunk(rig: Rig) -> None:
     made = controller(rig)
     made.start(START, None)
     assert made.step(0, START) is None and made.state == "RUNNING"
+    assert made.step(2 * 10**9, START) is None and made.state == "RUNNING"
+    assert made.step(3 * 10**9, START) is None and made.fault.reason == "chunk_exhausted"
 
 
 def test_slow_first_inference_makes_no_jump(rig: Rig) -> None:
@@ -91,6 +93,13 @@ def test_slow_first_inference_makes_no_jump(rig: Rig) -> None:
     made.add(START + 0.01 * np.arange(25)[:, None], stamp_ns=0)
     first = made.step(20 * PERIOD, START)
     np.testing.assert_allclose(first, START, atol=1e-12)
+
+
+def test_first_command_starts_from_where_the_robot_is_then(rig: Rig) -> None:
+    made = running(rig)
+    moved = START + 0.02
+    first = made.step(0, moved)
+    assert (first <= moved).all() and (first >= START).all() and (moved - first <= 0.03).all()
 
 
 def test_exhausted_chunk_brakes_then_gives_nothing(rig: Rig) -> None:

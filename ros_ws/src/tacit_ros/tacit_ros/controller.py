@@ -19,6 +19,9 @@ from tacit_ros.policy_state import Answer, PolicyMachine, State
 TRACKING_TICKS = 5
 """Ticks in a row that a joint may be far from its command: 0.2 s at 25 Hz."""
 
+FIRST_CHUNK_NS = 2_000_000_000
+"""How long a run may wait for its first chunk before it holds."""
+
 
 class Controller:
     """Turns chunks into limited commands, and faults into braking.
@@ -40,6 +43,7 @@ class Controller:
         self._commanded = False
         self._approaching = True
         self._last_target: FloatArray | None = None
+        self._waiting_since_ns: int | None = None
 
     @property
     def state(self) -> State:
@@ -81,7 +85,7 @@ class Controller:
                 self.limiter.seed(measured)
                 self._player.reset()
                 self._far_ticks, self._commanded, self._approaching = 0, False, True
-                self._last_target = None
+                self._last_target = self._waiting_since_ns = None
             return answer
 
     def hold(self) -> Answer:
@@ -137,14 +141,22 @@ class Controller:
                 target = self._player.command(now_ns)
                 if target is not None:
                     return self._follow(target, measured)
-                if not self._commanded:
+                if not self._commanded and self._may_wait(now_ns):
                     return None
                 self.fail(Fault("chunk_exhausted", "no new chunk came before the last one ended"))
             return None if self.limiter.is_at_rest else self.limiter.brake()
 
+    def _may_wait(self, now_ns: int) -> bool:
+        """Whether the first chunk of a run may still come."""
+        if self._waiting_since_ns is None:
+            self._waiting_since_ns = now_ns
+        return now_ns - self._waiting_since_ns <= FIRST_CHUNK_NS
+
     def _follow(self, target: FloatArray, measured: FloatArray | None) -> FloatArray:
         fault = None
-        if measured is not None and self._commanded and not self._dry_run:
+        if measured is not None and not self._commanded and np.isfinite(measured).all():
+            self.limiter.seed(measured)
+        elif measured is not None and not self._dry_run:
             limit = self._rig.safety.tracking_error
             fault = check_tracking(self._rig.state_names, self.limiter.position, measured, limit)
         self._far_ticks = self._far_ticks + 1 if fault else 0

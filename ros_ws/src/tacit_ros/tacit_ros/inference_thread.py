@@ -94,6 +94,7 @@ class InferenceThread:
         self._busy_since_ns: int | None = None
         self._errors_in_row = 0
         self._answered: int | None = None
+        self._not_before_ns = 0
         self.tick: Tick | None = None
         self.not_finite = 0
 
@@ -116,10 +117,15 @@ class InferenceThread:
         return self._inputs.tick_fault(self.tick, check_ages=not self._is_lockstep)
 
     def begin_run(self, start: Callable[[], Answer]) -> Answer:
-        """Call `start` between two ticks; where it succeeds, the newest tick is answered anew."""
+        """Call `start` between two ticks; where it succeeds, the run begins.
+
+        Its first tick is not older than the newest message of any stream: a picture from before the
+        robot was set up anew must not be planned on.
+        """
         with self._visiting:
             answer = start()
             if answer.success:
+                self._not_before_ns = self._inputs.newest_stamp_ns()
                 self._errors_in_row, self._answered = 0, None
                 self._replanner.reset()
         self._inputs.wake()
@@ -151,6 +157,8 @@ class InferenceThread:
         if self._stop.is_set():
             return
         self._answered = tick.index
+        if tick.stamp_ns < self._not_before_ns:
+            return
         if self._controller.state == "RUNNING" and self._is_due(tick):
             self._infer(tick)
         if self._on_tick is not None:
