@@ -84,7 +84,14 @@ NODES = {
         "policy",
         "tacit_ros",
         "tacit_ros.policy_node",
-        {"rig": "", "bundle": "", "mode": "blend", "dry_run": False},
+        {
+            "rig": "",
+            "bundle": "",
+            "mode": "blend",
+            "replan_ticks": 0,
+            "dry_run": False,
+            "lockstep": False,
+        },
         ("bundle",),
     ),
     "progress": NodeSpec(
