@@ -5,22 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_bundles import manifest_for
+from tiny_bundles import manifest_for, policy_bundle
 
 from tacit.images import encode_jpeg
 from tacit.player import ChunkPlayer
 from tacit.rig import Rig, load_rig, parse_rig
+from tacit.runtime import OnnxPolicy
 from tacit.safety import Fault
 from tacit_ros.controller import Controller
-from tacit_ros.inference_thread import Replanner
+from tacit_ros.inference_thread import InferenceThread, Replanner
 from tacit_ros.inputs import AlignedInputs
 from tacit_ros.periodic import PeriodicThread, SimulatedClock
 from tacit_ros.policy_state import PolicyMachine
+from tacit_ros.testing import wait_until
 
 PERIOD = 40_000_000
 START = np.full(7, 0.04)
@@ -351,6 +354,32 @@ def test_old_skewed_and_strange_ticks_are_refused(rig: Rig) -> None:
     clock.now += 40_000_000
     show(inputs, clock, state=99.0)
     assert inputs.tick_fault(inputs.poll()[-1]).reason == "out_of_range"
+
+
+def test_one_skewed_tick_is_left_out_and_the_third_in_a_row_holds(rig: Rig, tmp_path: Path) -> None:
+    clock, answered = Clock(), []
+    policy = OnnxPolicy(policy_bundle(tmp_path, rig), rig)
+    inputs = AlignedInputs(rig, policy.manifest, clock, clock)
+    made = controller(rig, "temporal_ensemble")
+    thread = InferenceThread(policy, inputs, made, Replanner("temporal_ensemble", 1), answered.append)
+    thread.start()
+
+    def frame(skip: str = "") -> None:
+        clock.now += PERIOD
+        show(inputs, clock, skip=skip)
+        wait_until(lambda: answered and answered[-1] >= clock.now - (PERIOD if skip else 0), "an answer")
+
+    try:
+        frame()
+        assert thread.begin_run(lambda: made.start(START, None)).success
+        for skip in ("", "left", "left", "left", ""):
+            frame(skip)
+        assert made.state == "RUNNING"
+        for _ in range(5):
+            frame("left")
+        assert made.fault is not None and made.fault.reason == "skew"
+    finally:
+        thread.stop()
 
 
 def test_foreign_stamps_are_placed_on_the_steady_clock(rig: Rig) -> None:

@@ -25,7 +25,11 @@ WAIT_S = 0.01
 """Longest sleep between looks at the aligner: a tick that waits for a late joint sample closes by time."""
 
 MAX_ERRORS = 3
-"""Inference errors in a row before the policy holds; the chunk in force bridges fewer."""
+"""Unusable ticks in a row before the policy holds; the chunk in force bridges fewer."""
+
+PASSING = ("stale", "skew")
+"""Faults of one tick that a late message causes: such a tick is left out. A stream that stays silent is
+seen by the command thread, everything else holds at once."""
 
 DEADLINE_CHUNKS = 0.5
 """An inference may take this part of a chunk's duration before it is aborted."""
@@ -177,13 +181,13 @@ class InferenceThread:
     def _infer(self, tick: Tick) -> None:
         fault = self._inputs.tick_fault(tick, check_ages=not self._is_lockstep)
         if fault is not None:
-            self._controller.fail(fault)
+            self._refuse(fault)
             return
         self._busy_since_ns = time.monotonic_ns()
         try:
             chunk = self._policy.act(self._inputs.observation(tick))
         except (BundleError, ImageError) as problem:
-            self._count_error(str(problem))
+            self._refuse(Fault("inference_errors", str(problem)))
             return
         finally:
             self._busy_since_ns = None
@@ -199,8 +203,8 @@ class InferenceThread:
         self._replanner.planned(tick.index)
         self._controller.add(chunk, tick.stamp_ns)
 
-    def _count_error(self, problem: str) -> None:
+    def _refuse(self, fault: Fault) -> None:
+        """Leave this tick out; hold at once, or at the third in a row where the fault may pass."""
         self._errors_in_row += 1
-        if self._errors_in_row >= MAX_ERRORS:
-            fault = Fault("inference_errors", f"{self._errors_in_row} in a row, the last: {problem}")
+        if fault.reason not in (*PASSING, "inference_errors") or self._errors_in_row >= MAX_ERRORS:
             self._controller.fail(fault)
