@@ -1,0 +1,97 @@
+"""Reading episodes: one image transform, boxes that follow their image, honest refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from episode_kit import opening_at, tick_at, writer_at
+
+from tacit.episode import EpisodeReader
+from tacit.errors import EpisodeError
+from tacit.footprint import clip_box
+from tacit_learning.data.episodes import DataConfig, find_training_episodes, load_table
+
+NUM_TICKS = 12
+SIZES = {"image_height": 48, "image_width": 64, "touch_height": 24, "touch_width": 32}
+
+
+def write(path: Path, success: bool = True, **options: object) -> Path:
+    writer = writer_at(path, sync=False, **options)
+    for i in range(NUM_TICKS):
+        writer.append(tick_at(i))
+    return writer.close(success)
+
+
+def config(root: Path, **options: object) -> DataConfig:
+    return DataConfig(datasets=(str(root),), trim_idle=False, **(SIZES | options))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set")
+    for number, success in enumerate((True, False, True)):
+        write(folder / f"episode_{number}.hdf5", success)
+    return folder
+
+
+def test_failures_are_left_out_unless_wanted(root: Path) -> None:
+    assert [p.stem for p in find_training_episodes(config(root))] == ["episode_0", "episode_2"]
+    assert len(find_training_episodes(config(root, only_success=False))) == 3
+
+
+@pytest.mark.parametrize("cache", ["ram", "none"])
+def test_images_equal_the_files_through_the_one_transform(root: Path, cache: str) -> None:
+    paths = find_training_episodes(config(root))
+    table = load_table(paths, config(root, cache=cache))
+    cameras, touch = table.images([3, NUM_TICKS + 5])
+    for row, (path, tick) in enumerate([(paths[0], 3), (paths[1], 5)]):
+        with EpisodeReader(path) as reader:
+            for n, (name, transform) in enumerate(table.view.cameras.items()):
+                np.testing.assert_array_equal(cameras[row, n], transform.image(reader.image(name, tick)))
+            for s, (name, transform) in enumerate(table.view.sensors.items()):
+                np.testing.assert_array_equal(touch[row, s], transform.image(reader.touch(name, tick)))
+
+
+def test_boxes_scale_with_each_axis_of_the_image(root: Path) -> None:
+    paths = find_training_episodes(config(root))
+    table = load_table(paths, config(root, image_height=30, image_width=80))
+    with EpisodeReader(paths[0]) as reader:
+        stored = reader.boxes("wrist", "left") + 0.5
+    np.testing.assert_allclose(table.boxes[:NUM_TICKS, 0, 0], stored * [0.5, 0.25, 0.5, 0.25], rtol=1e-5)
+
+
+def test_a_box_is_usable_where_enough_of_it_is_in_the_image(root: Path) -> None:
+    table = load_table(find_training_episodes(config(root)), config(root))
+    for n, camera in enumerate(table.view.cameras.values()):
+        stored = (table.boxes[:, n] / [0.4, 0.4, 0.4, 0.4]) - 0.5
+        clipped = clip_box(stored, camera.source_width, camera.source_height)
+        area = (clipped[..., 2] - clipped[..., 0]) * (clipped[..., 3] - clipped[..., 1])
+        usable = table.box_valid[:, n]
+        assert (area[usable] >= 15.9).all()
+        assert (table.visibility[:, n][usable] >= 0.25).all()
+
+
+def test_state_and_progress_come_as_recorded(root: Path) -> None:
+    table = load_table(find_training_episodes(config(root)), config(root))
+    assert table.state[4, 6] == pytest.approx(opening_at(4), abs=1e-6)
+    assert table.episodes[0].progress is not None
+    assert table.episodes[0].progress[-1] == pytest.approx(1.0)
+    assert table.fps == 25.0
+
+
+def test_a_sensor_without_reference_is_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "episode_0.hdf5", references=None)
+    with pytest.raises(EpisodeError, match="tactile/left: no no-contact reference"):
+        load_table(find_training_episodes(config(tmp_path)), config(tmp_path))
+
+
+def test_an_unknown_camera_is_refused_with_the_valid_ones(root: Path) -> None:
+    with pytest.raises(EpisodeError, match="data.cameras: no stream 'wirst'.*wrist"):
+        load_table(find_training_episodes(config(root)), config(root, cameras=("wirst",)))
+
+
+def test_an_empty_data_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EpisodeError, match="no successful episode"):
+        find_training_episodes(config(tmp_path))
