@@ -22,6 +22,7 @@ from tacit_learning.layers.backbone import Backbone, BackboneIdentity, ConvSpec,
 from tacit_learning.layers.pooling import token_weights
 
 FEATURES, STATE, ELAPSED, PROGRESS, MASK = "features", "state", "elapsed", "progress", "mask"
+OUTLIER = 10.0  # standard deviations; a feature beyond is no measurement (and would cost float precision)
 START_BIAS = -2.0  # sigmoid(-2) = .12: an untrained head says "near the start"
 
 
@@ -147,7 +148,7 @@ class ProgressModel(nn.Module):
         Returns:
             Logits of progress and done (B, T, 2), and the memory (B, H).
         """
-        x = (features - self.feature_mean) / self.feature_std
+        x = ((features - self.feature_mean) / self.feature_std).clamp(-OUTLIER, OUTLIER)
         s = (state - self.state_mean) / self.state_std
         time = (torch.log1p(elapsed.clamp(min=0.0)) / self.cap).unsqueeze(-1)
         entered = self.dropout(torch.relu(self.input(torch.cat([self.dropout(x), s, time], dim=-1))))
