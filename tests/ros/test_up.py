@@ -89,9 +89,11 @@ def test_child_that_ignores_the_gentle_signals_is_killed(monkeypatch: pytest.Mon
 
 
 def test_lines_of_nodes_carry_their_name() -> None:
-    with running("print('ready')", SLEEPER) as process:
-        out, _ = process.communicate(timeout=20)
-        assert "n0 | ready" in out and "n1 | ready" in out
+    with running(SLEEPER, SLEEPER) as process:
+        assert process.stdout is not None
+        assert {process.stdout.readline() for _ in range(2)} == {"n0 | ready\n", "n1 | ready\n"}
+        process.terminate()
+        process.wait(timeout=20)
 
 
 def test_text_parameter_stays_a_text_on_the_command_line() -> None:

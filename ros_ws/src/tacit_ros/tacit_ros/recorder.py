@@ -170,6 +170,11 @@ class RecorderSession:
             folder = folder.parent
         return shutil.disk_usage(folder).free
 
+    @property
+    def root(self) -> Path:
+        """Folder of the data set."""
+        return self._settings.root
+
     def interrupted(self) -> list[Path]:
         """Return the `.part` files that an earlier session left."""
         if not self._settings.root.is_dir():

@@ -194,8 +194,12 @@ class RecorderNode(Node):
 
     def _say_hello(self) -> None:
         self.get_logger().info(f"rig {self._rig.name}: call ~/start, or `tacit record start`")
-        for path in self._session.interrupted():
-            self.get_logger().warning(f"{path} was interrupted; get it back with `tacit recover {path}`")
+        parts = self._session.interrupted()
+        if parts:
+            self.get_logger().warning(
+                f"{len(parts)} interrupted episode(s), such as {parts[-1]}; get them back with "
+                f"`tacit recover {parts[-1] if len(parts) == 1 else self._session.root}`"
+            )
 
 
 def _session_settings(settings: RecorderParameters) -> SessionSettings:
