@@ -3,6 +3,7 @@
 No module imports torch. Inside, imports point down this list only:
 recorder_node, policy_node, progress_node, overlay_node, demo, bench, up, launching >
 record_client, testing, synthetic, inference_thread, preroll, progress_watch, recorder >
-inputs, monitor, observations, recording > commands, controller, decoders, policy_diagnostics, process >
-encoder_pool, environment, messages, overlay, parameters, periodic, policy_state, qos, stacks.
+inputs, monitor, observations, recording, scripted >
+commands, controller, decoders, policy_diagnostics, process >
+encoder_pool, environment, messages, overlay, parameters, periodic, policy_state, qos, session, stacks.
 """

@@ -19,6 +19,8 @@ from std_srvs.srv import SetBool, Trigger
 
 from tacit.errors import TacitError
 from tacit_ros.environment import prepare
+from tacit_ros.scripted import record_scripted, watch_cell
+from tacit_ros.session import Session
 
 ANSWER_TIMEOUT_S = 30.0
 REPEAT_S = 1.0
@@ -38,6 +40,7 @@ class Command(enum.Enum):
     delete_last = "delete_last"
     mark = "mark"
     status = "status"
+    demonstrate = "demonstrate"
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class RecordArgs:
 
     start begins an episode; stop finishes it (--success or --failure); discard moves the present one
     to the trash; redo does that and starts anew; delete_last moves the last finished one to the
-    trash; mark notes an event; status prints JSON and says why a start would be refused.
+    trash; mark notes an event; status prints JSON and says why a start would be refused;
+    demonstrate records one whole episode of the scripted expert (simulated rigs; --seed).
     """
 
     command: tyro.conf.Positional[Command]
@@ -54,6 +58,7 @@ class RecordArgs:
     failure: Annotated[bool, tyro.conf.arg(help="With stop: the task was not done.")] = False
     task: Annotated[str, tyro.conf.arg(help="With start: record under this task from now on.")] = ""
     instruction: Annotated[str, tyro.conf.arg(help="With start: what a person would say.")] = ""
+    seed: Annotated[int, tyro.conf.arg(help="With demonstrate: the start of the episode.")] = 0
     node: Annotated[str, tyro.conf.arg(help="Name of the recorder node.")] = "/recorder"
     timeout: Annotated[float, tyro.conf.arg(help="How long to wait for the recorder [s].")] = 5.0
 
@@ -134,6 +139,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.failure and args.command is not Command.stop:
         raise RecorderError("--failure belongs to `tacit record stop`")
     prepare()
+    if args.command is Command.demonstrate:
+        return _demonstrate(args)
     rclpy.init()
     node = Node(f"tacit_record_{time.time_ns() % 10**9}")
     try:
@@ -141,6 +148,13 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _demonstrate(args: RecordArgs) -> int:
+    with Session(name=f"tacit_record_{time.time_ns() % 10**9}") as session:
+        watch_cell(session)
+        sys.stdout.write(record_scripted(session, args.seed) + "\n")
+    return 0
 
 
 def _run(client: RecorderClient, args: RecordArgs) -> int:

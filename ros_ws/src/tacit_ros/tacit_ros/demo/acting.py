@@ -15,9 +15,9 @@ from std_msgs.msg import Float32, String
 
 from tacit.episode import Step, video_progress
 from tacit_ros.demo.processes import check_alive, running_stack
-from tacit_ros.demo.recording import START_SECONDS, start_when_ready
-from tacit_ros.demo.session import Session
 from tacit_ros.demo.settings import DemoSettings
+from tacit_ros.scripted import ANSWER_S, start_when_ready
+from tacit_ros.session import Session
 
 SETTLED_SECONDS = 0.6
 """Success must last so long: the part stands, the gripper is open and moves away."""
@@ -128,14 +128,14 @@ def _options(settings: DemoSettings, policy: Path, progress: Path) -> list[str]:
 
 def _act_once(session: Session, witness: Witness, settings: DemoSettings, seed: int) -> ClosedLoopEpisode:
     """Reset, record, let the policy act until success has settled or time is up, stop."""
-    session.set_parameters("simulator", {"seed": seed, "disturbance": False}, START_SECONDS)
-    session.trigger("/simulator/reset", START_SECONDS)
+    session.set_parameters("simulator", {"seed": seed, "disturbance": False}, ANSWER_S)
+    session.trigger("/simulator/reset", ANSWER_S)
     start_when_ready(session)
-    session.trigger("/progress/reset", START_SECONDS)
-    session.trigger("/policy/reset", START_SECONDS)
+    session.trigger("/progress/reset", ANSWER_S)
+    session.trigger("/policy/reset", ANSWER_S)
     witness.clear()
-    session.trigger("/policy/start", START_SECONDS)
-    session.spin_until(lambda: witness.truth is not None, START_SECONDS, "/simulator/truth")
+    session.trigger("/policy/start", ANSWER_S)
+    session.spin_until(lambda: witness.truth is not None, ANSWER_S, "/simulator/truth")
     begin_ns = witness.stamp_ns
     settled = _wait_for_end(session, witness, begin_ns, settings)
     end_ns, truth = witness.stamp_ns, witness.truth

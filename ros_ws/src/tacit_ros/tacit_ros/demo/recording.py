@@ -8,18 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from std_msgs.msg import Bool
 
 from tacit.episode import EpisodeReader, find_episodes
-from tacit_ros import qos
 from tacit_ros.demo.processes import check_alive, running_stack
-from tacit_ros.demo.session import Session
 from tacit_ros.demo.settings import DemoSettings
-
-START_SECONDS = 60.0
-"""Longest wait for nodes to come up on a busy machine (rtb and mujoco import, GL context)."""
-EPISODE_SECONDS = 60.0
-"""Longest wait for one demonstration; it takes 2 s on two free cores."""
+from tacit_ros.scripted import record_scripted, watch_cell
+from tacit_ros.session import Session
 
 
 def record_demonstrations(settings: DemoSettings, console: Console) -> dict[str, Any]:
@@ -37,10 +31,9 @@ def record_demonstrations(settings: DemoSettings, console: Console) -> dict[str,
             running_stack("record", _options(settings), log) as stack,
             Session(partial(check_alive, stack, log)) as session,
         ):
-            session.watch("/expert/running", Bool, qos.latched())
-            session.watch("/simulator/success", Bool)
+            watch_cell(session)
             for index in range(done, settings.demonstrations):
-                _record_one(session, settings.first_seed + index)
+                record_scripted(session, settings.first_seed + index)
                 _tell(console, index + 1, settings.demonstrations)
     seconds = time.monotonic() - started
     return _summary(folder, seconds, settings.demonstrations - done)
@@ -61,32 +54,6 @@ def _options(settings: DemoSettings) -> list[str]:
         f"simulator.real_time_factor={settings.recording_speed}",
         "simulator.lockstep=true",
     ]
-
-
-def _record_one(session: Session, seed: int) -> None:
-    session.set_parameters("simulator", {"seed": seed, "disturbance": True}, START_SECONDS)
-    session.trigger("/simulator/reset", START_SECONDS)
-    start_when_ready(session)
-    session.forget("/expert/running")
-    session.trigger("/expert/run")
-    session.spin_until(lambda: _is(session, True), START_SECONDS, "the expert to start")
-    session.spin_until(lambda: _is(session, False), EPISODE_SECONDS, "the expert to finish")
-    session.set_bool("/recorder/stop", bool(session.latest("/simulator/success").data))
-
-
-def start_when_ready(session: Session) -> None:
-    """Start the recorder as soon as it has seen every stream at its rate."""
-    deadline = time.monotonic() + START_SECONDS
-    while not session.trigger("/recorder/status", START_SECONDS)["ready"]:
-        if time.monotonic() > deadline:
-            break  # the refusal of start names what is missing
-        session.spin_for(0.05)
-    session.trigger("/recorder/start")
-
-
-def _is(session: Session, running: bool) -> bool:
-    message = session.latest("/expert/running")
-    return message is not None and bool(message.data) is running
 
 
 def _tell(console: Console, done: int, total: int) -> None:

@@ -31,7 +31,7 @@ class Session:
         check: Called while waiting; raises when the other nodes are gone.
     """
 
-    def __init__(self, check: Callable[[], None], name: str = "demo") -> None:
+    def __init__(self, check: Callable[[], None] = lambda: None, name: str = "demo") -> None:
         """Start the client node in the current ROS domain."""
         self._check = check
         if not rclpy.ok():
