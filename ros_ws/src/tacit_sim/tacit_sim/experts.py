@@ -40,21 +40,43 @@ class Waypoint:
         return np.array([self.x, self.y, self.z, self.yaw, self.opening])
 
 
-def schedule(task: Task, T_world_part: FloatArray, start: Waypoint) -> list[Waypoint]:
+@dataclass(frozen=True)
+class GraspOffset:
+    """How a grasp misses the ideal one: along the pads [m], in height [m], about the vertical [rad]."""
+
+    along: float
+    up: float
+    yaw: float
+
+
+def draw_grasp(task: Task, T_world_part: FloatArray) -> GraspOffset:
+    """Draw a grasp within the task's spread; the same start gives the same grasp."""
+    start = np.abs(np.round(T_world_part[:2, 3] * 1e9)).astype(np.uint64)
+    along, up, yaw = np.random.default_rng(start).uniform(-1, 1, 3) * task.grasp_spread
+    return GraspOffset(float(along), float(up), float(yaw))
+
+
+def schedule(
+    task: Task, T_world_part: FloatArray, start: Waypoint, offset: GraspOffset | None = None
+) -> list[Waypoint]:
     """Return the waypoints of one episode at 25 Hz.
 
     Args:
         task: What to do.
         T_world_part: Pose (4, 4) of the part at the start.
         start: Tool and opening at tick 0.
+        offset: How the grasp misses the ideal one; not at all by default.
     """
-    x, y = T_world_part[:2, 3]
+    offset = offset or GraspOffset(0.0, 0.0, 0.0)
     yaw = float(np.arctan2(T_world_part[1, 0], T_world_part[0, 0]))
     yaw = (yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4 if task.part_shape == "box" else 0.0
+    yaw += offset.yaw
+    x, y = T_world_part[:2, 3] + offset.along * np.array([-np.sin(yaw), np.cos(yaw)])
     gx, gy = task.goal_xy
     above_centre = 0.012 if task.hole else 0.0
-    grasp = task.half_height + above_centre
+    grasp = task.half_height + above_centre + offset.up
     approach, placed = (0.080, 0.049) if task.hole else (0.029, 0.025)
+    approach, placed = approach + offset.up, placed + offset.up
     release = 140 + (15 if task.hole else 0)
     return [
         start,
@@ -143,7 +165,7 @@ class Expert:
         yaw = float(np.arctan2(T[1, 0], T[0, 0]))
         x, y, z = (float(value) for value in T[:3, 3])
         first = Waypoint(0, x, y, z, yaw, float(state[-1]))
-        self._waypoints = schedule(self.task, T_world_part, first)
+        self._waypoints = schedule(self.task, T_world_part, first, draw_grasp(self.task, T_world_part))
         self._q = np.array(state[:-1])
 
     @property

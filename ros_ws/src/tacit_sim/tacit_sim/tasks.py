@@ -42,7 +42,11 @@ class Task:
         goal_height: Largest height of the part's centre at success.
         instruction: What one would tell a person.
         noise_heights: Tool heights between which the disturbance fades from none to full.
-        noise_yaw: Standard deviation of the disturbance about the vertical.
+        noise_yaw: Standard deviation of the disturbance about the vertical. Far wider than what a
+            robot suffers: the wrist camera must have seen a part askew to learn how to turn to it.
+        grasp_spread: Largest offset of the expert's grasp to either side: along the pads [m], in
+            height [m], about the vertical. No person grasps twice alike, and a policy that has
+            only felt perfect grasps is lost after its first imperfect one.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Task:
     instruction: str
     noise_heights: tuple[float, float]
     noise_yaw: float
+    grasp_spread: tuple[float, float, float]
     hole: bool = False
 
     @property
@@ -80,7 +85,8 @@ TASKS = {
             goal_height=0.030,
             instruction="Pick up the cube and put it on the mark.",
             noise_heights=(0.060, 0.120),
-            noise_yaw=0.064,
+            noise_yaw=0.25,
+            grasp_spread=(0.005, 0.004, 0.15),
         ),
         Task(
             name="insert_peg",
@@ -95,6 +101,7 @@ TASKS = {
             instruction="Pick up the peg and put it into the hole.",
             noise_heights=(0.100, 0.138),
             noise_yaw=0.006,
+            grasp_spread=(0.001, 0.003, 0.15),
             hole=True,
         ),
     )
