@@ -63,6 +63,10 @@ class LatentEncoder(nn.Module):
             config.num_latent_layers, dim, config.heads, config.feedforward, config.dropout, config.norm
         )
         self.output = nn.Linear(dim, 2 * config.latent_dim)
+        # start at the prior: with torch's default the weighted KL term is 40 at first, L1 below 1, and
+        # both share one clipped gradient
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
         self.register_buffer("position", sine_1d(2 + config.chunk_size, dim), persistent=False)
 
     def forward(self, state: Tensor, action: Tensor, is_pad: Tensor) -> tuple[Tensor, Tensor]:
