@@ -140,8 +140,10 @@ class ActModel(nn.Module):
         tokens = Tokens(self.encode_images(images), self.encode_touch(touch))
         mu, logvar, latent = self._latent(state, action, is_pad)
         memory, position = self._sequence(state, tokens, latent)
-        levels = self.encoder.levels(memory, position)
-        chunk = self.head(self.decoder(self.queries, levels[-1], position))
+        in_tokens = self.config.positions == "tokens"
+        levels = self.encoder.levels(memory + position if in_tokens else memory, position)
+        start = self.queries if in_tokens else None
+        chunk = self.head(self.decoder(self.queries, levels[-1], position, start))
         return ModelOutput(chunk, mu, logvar, tokens, [self._split(level) for level in levels])
 
     def encode_images(self, images: Tensor) -> Tensor:

@@ -150,18 +150,22 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(dim, heads, hidden, dropout, order) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, query_position: Tensor, memory: Tensor, memory_position: Tensor) -> Tensor:
-        """Decode queries that start at zero.
+    def forward(
+        self, query_position: Tensor, memory: Tensor, memory_position: Tensor, start: Tensor | None = None
+    ) -> Tensor:
+        """Decode queries that start at zero, as in DETR, or at `start`.
 
         Args:
             query_position: Learned positions of the queries (K, D).
             memory: Encoder output (B, M, D).
             memory_position: Positions of the memory (M, D) or (B, M, D).
+            start: First value of the queries (K, D).
 
         Returns:
             (B, K, D).
         """
-        x = torch.zeros_like(query_position).unsqueeze(0).expand(len(memory), -1, -1)
+        first = torch.zeros_like(query_position) if start is None else start
+        x = first.unsqueeze(0).expand(len(memory), -1, -1)
         for layer in self.layers:
             x = layer(x, query_position, memory, memory_position)
         return self.norm(x)

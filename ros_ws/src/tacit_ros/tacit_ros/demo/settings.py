@@ -65,7 +65,7 @@ def quick(output: Path) -> DemoSettings:
         output=output,
         demonstrations=4,
         closed_loop_episodes=2,
-        policy_overrides=("train.steps=40", "train.max_seconds=25"),
+        policy_overrides=("train.steps=40", "train.max_seconds=25", "train.batch_size=16"),
         progress_overrides=("train.steps=40", "train.max_seconds=15"),
         min_success_rate=0.0,
     )
