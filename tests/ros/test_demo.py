@@ -1,0 +1,104 @@
+"""The demo: steps that are done once, starts that are never shared, numbers that are what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from tacit.errors import ConfigError, TacitError
+from tacit_ros.demo import settings
+from tacit_ros.demo.acting import progress_curves, steps_of
+from tacit_ros.demo.numbers import progress_error, series, wilson
+from tacit_ros.demo.processes import run_verb
+from tacit_ros.demo.steps import Notebook
+
+pytestmark = pytest.mark.ros
+
+STAGES = ("reach", "lift", "carry", "place", "retreat")
+SECOND_NS = 1_000_000_000
+
+
+def test_step_is_done_once_and_remembered_by_the_next_run(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def work() -> dict[str, int]:
+        calls.append(1)
+        return {"answer": 42}
+
+    first = Notebook(tmp_path / "steps", "full").run("a", "do a", work)
+    second = Notebook(tmp_path / "steps", "full").run("a", "do a", work)
+    assert first == second and first["answer"] == 42 and len(calls) == 1
+
+
+def test_step_that_fails_is_done_again(tmp_path: Path) -> None:
+    notebook = Notebook(tmp_path / "steps", "full")
+
+    def fail() -> dict[str, int]:
+        raise TacitError("the disk is full")
+
+    with pytest.raises(TacitError):
+        notebook.run("a", "do a", fail)
+    assert notebook.run("a", "do a", lambda: {"answer": 1})["answer"] == 1
+
+
+def test_folder_of_another_size_is_refused(tmp_path: Path) -> None:
+    Notebook(tmp_path / "steps", "full")
+    with pytest.raises(ConfigError, match="other settings"):
+        Notebook(tmp_path / "steps", "quick")
+
+
+@pytest.mark.parametrize("make", [settings.full, settings.quick])
+def test_no_start_is_both_recorded_and_tested(make: object, tmp_path: Path) -> None:
+    demo = make(tmp_path)  # type: ignore[operator]
+    recorded = range(demo.first_seed, demo.first_seed + demo.demonstrations)
+    tested = range(demo.first_test_seed, demo.first_test_seed + demo.closed_loop_episodes)
+    assert not set(recorded) & set(tested)
+
+
+def test_wilson_interval_solves_the_score_equation() -> None:
+    """Its ends are the rates p with |k/n - p| = z sqrt(p (1 - p) / n)."""
+    for successes, trials in ((19, 20), (20, 20), (0, 5), (32, 40)):
+        for p in wilson(successes, trials):
+            deviation = abs(successes / trials - p)
+            assert deviation == pytest.approx(1.959964 * np.sqrt(p * (1 - p) / trials), abs=1e-9)
+
+
+def test_series_leaves_out_missing_values() -> None:
+    rows = [{"kind": "train", "step": 1, "l1": 0.5}, {"kind": "train", "step": 2}, {"kind": "val", "step": 2}]
+    assert series(rows, "train", "l1") == ([1], [0.5])
+
+
+def test_stages_become_steps_with_inclusive_frames() -> None:
+    steps = steps_of([0, 0, 1, 1, 1, 4], STAGES)
+    assert [(s.name, s.start_frame, s.end_frame) for s in steps] == [
+        ("reach", 0, 1),
+        ("lift", 2, 4),
+        ("retreat", 5, 5),
+    ]
+
+
+def test_estimate_at_a_tick_is_the_newest_heard_by_then() -> None:
+    episode = {
+        "success": True,
+        "truth": [(k * SECOND_NS, 0) for k in range(4)],
+        "progress": [(SECOND_NS, 0.3), (2 * SECOND_NS + 5, 0.9)],
+    }
+    seconds, estimate, truth = progress_curves(episode, STAGES)
+    assert seconds.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(estimate, [np.nan, 0.3, 0.3, 0.9])
+    np.testing.assert_allclose(truth, [0.25, 0.5, 0.75, 1.0])
+    error = progress_error([episode], STAGES)["progress_mae"]
+    assert error == pytest.approx(np.mean([0.2, 0.45, 0.1]), abs=1e-4)
+
+
+def test_failing_verb_names_its_log(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    log = tmp_path / "logs" / "check.log"
+    with pytest.raises(TacitError, match=r"check\.log"):
+        run_verb(["check", str(tmp_path / "nothing")], log, Console(quiet=True))
+    assert "nothing" in log.read_text()
