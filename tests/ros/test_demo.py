@@ -11,8 +11,8 @@ pytest.importorskip("rclpy")
 
 from tacit.errors import ConfigError, TacitError
 from tacit_ros.demo import settings
-from tacit_ros.demo.acting import progress_curves, steps_of
-from tacit_ros.demo.numbers import progress_error, series, wilson
+from tacit_ros.demo.acting import progress_curves
+from tacit_ros.demo.numbers import progress_error, series
 from tacit_ros.demo.processes import run_verb
 from tacit_ros.demo.steps import Notebook
 
@@ -59,26 +59,9 @@ def test_no_start_is_both_recorded_and_tested(make: object, tmp_path: Path) -> N
     assert not set(recorded) & set(tested)
 
 
-def test_wilson_interval_solves_the_score_equation() -> None:
-    """Its ends are the rates p with |k/n - p| = z sqrt(p (1 - p) / n)."""
-    for successes, trials in ((19, 20), (20, 20), (0, 5), (32, 40)):
-        for p in wilson(successes, trials):
-            deviation = abs(successes / trials - p)
-            assert deviation == pytest.approx(1.959964 * np.sqrt(p * (1 - p) / trials), abs=1e-9)
-
-
 def test_series_leaves_out_missing_values() -> None:
     rows = [{"kind": "train", "step": 1, "l1": 0.5}, {"kind": "train", "step": 2}, {"kind": "val", "step": 2}]
     assert series(rows, "train", "l1") == ([1], [0.5])
-
-
-def test_stages_become_steps_with_inclusive_frames() -> None:
-    steps = steps_of([0, 0, 1, 1, 1, 4], STAGES)
-    assert [(s.name, s.start_frame, s.end_frame) for s in steps] == [
-        ("reach", 0, 1),
-        ("lift", 2, 4),
-        ("retreat", 5, 5),
-    ]
 
 
 def test_estimate_at_a_tick_is_the_newest_heard_by_then() -> None:

@@ -17,7 +17,7 @@ from tiny_bundles import policy_bundle, progress_bundle
 from tacit.errors import ConfigError
 from tacit.rig import Rig
 from tacit_sim.cell import Cell
-from tacit_sim.closed_loop import SETTLED_TICKS, Rollout, Runner, steps_of
+from tacit_sim.closed_loop import SETTLED_TICKS, Rollout, Runner
 from tacit_sim.evaluate import main, summarise
 from tacit_sim.experts import Expert
 
@@ -53,11 +53,6 @@ def test_an_episode_without_success_ends_at_the_limit(cube_cell: Cell, rig: Rig,
     assert not rollout.success
     assert rollout.num_ticks == 6
     assert policy.stats.count == 6
-
-
-def test_stage_indices_become_steps_with_inclusive_frames() -> None:
-    steps = [(step.name, step.start_frame, step.end_frame) for step in steps_of([0, 0, 0, 1, 3, 3])]
-    assert steps == [("reach", 0, 2), ("lift", 3, 3), ("place", 4, 5)]
 
 
 class ExactProgress:

@@ -11,11 +11,11 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
+from tacit.proportions import wilson_interval
 from tacit.rig import load_rig
 from tacit_sim.cell import Cell
 from tacit_sim.demonstrations import Demonstration, Stopwatch, demonstrate, record, seeds_done
 from tacit_sim.experts import Expert
-from tacit_sim.statistics import wilson_interval
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.episode import Step, video_progress
+from tacit.episode import segments, video_progress
 from tacit.player import ChunkPlayer, PlayMode
 from tacit.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit_sim.cell import Cell
@@ -130,20 +129,10 @@ class Runner:
         success = cell.success()
         mae = None
         if estimates and success:
-            truth = video_progress(steps_of(stages), len(stages))
+            truth = video_progress(segments(stages, STAGES), len(stages))
             mae = float(np.abs(np.asarray(estimates) - truth).mean())
         error = distance_to_goal(cell.task, cell.object_pose()[:3, 3])
         return Rollout(seed, success, len(stages), error, cell.stage_name(), mae, frames)
-
-
-def steps_of(stages: list[int]) -> list[Step]:
-    """Return the steps, with inclusive frames, of a sequence of stage indices."""
-    steps, first = [], 0
-    for stage, group in itertools.groupby(stages):
-        length = len(list(group))
-        steps.append(Step(STAGES[stage], first, first + length - 1))
-        first += length
-    return steps
 
 
 def film_frame(observation: Observation) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ Inside, imports point down: audit > recover, reader > writer > rows > layout > c
 from tacit.episode.audit import check_dataset, check_episode
 from tacit.episode.files import find_episodes, find_parts, move_to_trash, next_episode_path
 from tacit.episode.findings import AuditReport, DatasetReport, Finding
-from tacit.episode.finish import Step
+from tacit.episode.finish import Step, segments
 from tacit.episode.index import dataset_index
 from tacit.episode.labels import video_progress
 from tacit.episode.reader import EpisodeReader
@@ -28,5 +28,6 @@ __all__ = [
     "move_to_trash",
     "next_episode_path",
     "recover",
+    "segments",
     "video_progress",
 ]

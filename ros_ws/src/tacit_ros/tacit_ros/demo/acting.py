@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rich.console import Console
 from std_msgs.msg import Float32, String
 
-from tacit.episode import Step, video_progress
+from tacit.episode import segments, video_progress
 from tacit_ros.demo.processes import check_alive, running_stack
 from tacit_ros.demo.settings import DemoSettings
 from tacit_ros.scripted import ANSWER_S, start_when_ready
@@ -191,7 +191,7 @@ def progress_curves(
     """
     stamps = np.array([stamp for stamp, _ in episode["truth"]])
     stages = [stage for _, stage in episode["truth"]]
-    truth = video_progress(steps_of(stages, stage_names), len(stages))
+    truth = video_progress(segments(stages, stage_names), len(stages))
     estimate = np.full(len(stamps), np.nan)
     if episode["progress"]:
         seen = np.array([stamp for stamp, _ in episode["progress"]])
@@ -199,14 +199,3 @@ def progress_curves(
         newest = np.searchsorted(seen, stamps, side="right") - 1
         estimate = np.where(newest >= 0, values[np.maximum(newest, 0)], np.nan)
     return (stamps - stamps[0]) * 1e-9, estimate, truth
-
-
-def steps_of(stages: list[int], names: tuple[str, ...]) -> list[Step]:
-    """Return stages as steps with inclusive frames."""
-    steps: list[Step] = []
-    first = 0
-    for index in range(1, len(stages) + 1):
-        if index == len(stages) or stages[index] != stages[first]:
-            steps.append(Step(names[stages[first]], first, index - 1))
-            first = index
-    return steps

@@ -11,21 +11,8 @@ from typing import Any
 import numpy as np
 
 from tacit.episode import EpisodeReader
+from tacit.proportions import wilson_interval
 from tacit_ros.demo.acting import progress_curves
-
-Z_95 = 1.959964
-"""Two-sided 95 % quantile of the normal distribution."""
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a success rate (Wilson 1927)."""
-    if trials == 0:
-        return 0.0, 1.0
-    rate = successes / trials
-    scale = 1.0 + Z_95**2 / trials
-    centre = (rate + Z_95**2 / (2 * trials)) / scale
-    half = Z_95 * math.sqrt(rate * (1 - rate) / trials + (Z_95 / (2 * trials)) ** 2) / scale
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -84,7 +71,7 @@ def collect(
     """Merge the results of all steps into the numbers of the report."""
     episodes = results["act"]["closed_loop"]
     successes = sum(episode["success"] for episode in episodes)
-    low, high = wilson(successes, len(episodes))
+    low, high = wilson_interval(successes, len(episodes))
     policy, progress = read_metrics(policy_run), read_metrics(progress_run)
     rate_hz, period_p99_ms = command_rate([Path(episode["path"]) for episode in episodes])
     node = results["act"]["diagnostics"].get("policy", {})

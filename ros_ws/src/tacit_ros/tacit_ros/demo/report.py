@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tacit.episode import find_episodes
+from tacit.episode import find_episodes, segments
 from tacit.view.page import Page
 from tacit.view.plot import Band, Line, Series, line_plot
-from tacit_ros.demo.acting import progress_curves, steps_of
+from tacit_ros.demo.acting import progress_curves
 from tacit_ros.demo.numbers import read_metrics, series
 from tacit_ros.demo.pictures import film, located_touch
 from tacit_ros.demo.settings import DemoSettings
@@ -146,7 +146,7 @@ def _progressed(
     )
     for episode in [e for e in episodes if e["success"]][:CURVES] or episodes[:CURVES]:
         seconds, estimate, truth = progress_curves(episode, stages)
-        steps = steps_of([stage for _, stage in episode["truth"]], stages)
+        steps = segments([stage for _, stage in episode["truth"]], stages)
         bands = [Band(seconds[s.start_frame], seconds[s.end_frame], s.name) for s in steps]
         lines = [Series("progress node", seconds, estimate), Series("truth", seconds, truth, dashed=True)]
         plot = line_plot(

@@ -1,4 +1,4 @@
-"""Small-sample statistics of success rates."""
+"""Small-sample statistics of success rates: what n trials can say."""
 
 from __future__ import annotations
 
