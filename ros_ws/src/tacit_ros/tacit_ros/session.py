@@ -19,6 +19,8 @@ from tacit.errors import TacitError
 SPIN_SECONDS = 0.02
 """Longest single spin: short enough that conditions are looked at 50 times a second."""
 
+RETRY_SECONDS = 0.1
+
 
 class SessionError(TacitError):
     """A node did not answer in time, or refused."""
@@ -90,6 +92,21 @@ class Session:
             SessionError: No answer in time, or success is false (with the node's own message).
         """
         return self._answer(service, self._call(service, Trigger, Trigger.Request(), seconds))
+
+    def trigger_until_accepted(self, service: str, seconds: float) -> dict[str, Any]:
+        """Call a Trigger service again and again until it accepts.
+
+        Raises:
+            SessionError: It still refuses after `seconds`; the message is its last.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self.trigger(service)
+            except SessionError:
+                if time.monotonic() > deadline:
+                    raise
+            self.spin_for(RETRY_SECONDS)
 
     def set_bool(self, service: str, value: bool, seconds: float = 30.0) -> dict[str, Any]:
         """Call a SetBool service; like `trigger`."""

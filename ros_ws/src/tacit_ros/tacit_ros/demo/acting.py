@@ -19,6 +19,8 @@ from tacit_ros.demo.settings import DemoSettings
 from tacit_ros.scripted import ANSWER_S, start_when_ready
 from tacit_ros.session import Session
 
+READY_S = 5.0
+"""After a reset the policy refuses to start until every stream shows the new scene."""
 SETTLED_SECONDS = 0.6
 """Success must last so long: the part stands, the gripper is open and moves away."""
 
@@ -134,7 +136,7 @@ def _act_once(session: Session, witness: Witness, settings: DemoSettings, seed: 
     session.trigger("/progress/reset", ANSWER_S)
     session.trigger("/policy/reset", ANSWER_S)
     witness.clear()
-    session.trigger("/policy/start", ANSWER_S)
+    session.trigger_until_accepted("/policy/start", READY_S)
     session.spin_until(lambda: witness.truth is not None, ANSWER_S, "/simulator/truth")
     begin_ns = witness.stamp_ns
     settled = _wait_for_end(session, witness, begin_ns, settings)
