@@ -25,7 +25,9 @@ def located_touch(path: Path, num_moments: int = 4, factor: int = 2) -> Image:
         tiles: list[Image] = []
         for tick in moments:
             tiles += [boxed_image(episode, camera, tick, factor) for camera in episode.cameras]
-            tiles += [enlarge(episode.touch(sensor, tick), factor) for sensor in episode.tactile]
+            height = tiles[-1].shape[0]
+            touch = [episode.touch(sensor, tick) for sensor in episode.tactile]
+            tiles += [enlarge(image, max(1, height // image.shape[0])) for image in touch]
         columns = len(episode.cameras) + len(episode.tactile)
     return film_strip(tiles, columns)
 
@@ -40,9 +42,9 @@ def boxed_image(episode: EpisodeReader, camera: str, tick: int, factor: int = 1)
 
 
 def film(path: Path, camera: str = "", frames: int = FILM_FRAMES) -> Image:
-    """Return frames of one camera (the last of the rig by default), evenly spaced, in one row."""
+    """Return frames of one camera (the first stored by default), evenly spaced, in one row."""
     with EpisodeReader(path) as episode:
-        camera = camera or episode.cameras[-1]
+        camera = camera or episode.cameras[0]
         ticks = np.linspace(0, episode.num_ticks - 1, frames).astype(int)
         labels = [f"{tick / episode.fps:.1f} s" for tick in ticks]
         return film_strip([episode.image(camera, tick) for tick in ticks], frames, labels)

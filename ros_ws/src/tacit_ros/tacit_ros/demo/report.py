@@ -73,7 +73,7 @@ def _recorded(page: Page, settings: DemoSettings, numbers: Mapping[str, Any]) ->
     )
     paths = find_episodes(settings.episodes)
     caption = (
-        "Wrist and top camera with the sensor boxes; left and right touch. "
+        "Top and wrist camera with the sensor boxes; left and right touch. "
         "Four moments of the first demonstration."
     )
     page.figure(located_touch(paths[0]), caption)
