@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,11 +11,12 @@ pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 
 from tacit.rig import Rig
 from tacit.robot import Robot
+from tacit.transforms import from_translation
 from tacit_sim.cell import HOME, Cell
 from tacit_sim.cli import run_expert
 from tacit_sim.disturbance import RHO, SIGMA_XY_M, Disturbance, smoothstep
-from tacit_sim.experts import Expert, ToolInverse
-from tacit_sim.tasks import STAGES, TASKS
+from tacit_sim.experts import Expert, ToolInverse, draw_grasp
+from tacit_sim.tasks import STAGES, TASKS, find_task
 
 pytestmark = pytest.mark.sim
 
@@ -91,3 +94,15 @@ def test_inverse_reaches_a_pose_that_forward_kinematics_confirms(rig: Rig) -> No
     )
     q = inverse.solve(goal, np.array(HOME))
     np.testing.assert_allclose(robot.forward(q) @ tool_in_flange, goal, atol=1e-5)
+
+
+def test_grasps_vary_within_the_spread_and_repeat_with_the_start() -> None:
+    task = find_task("place_cube")
+    rng = np.random.default_rng(0)
+    poses = [from_translation((*rng.uniform(-0.4, 0.1, 2), 0.025)) for _ in range(200)]
+    offsets = np.array([dataclasses.astuple(draw_grasp(task, T)) for T in poses])
+    again = np.array([dataclasses.astuple(draw_grasp(task, T)) for T in poses])
+    np.testing.assert_array_equal(offsets, again)
+    assert (np.abs(offsets) <= task.grasp_spread).all()
+    assert (offsets.max(0) > 0.9 * np.array(task.grasp_spread)).all()
+    assert (offsets.min(0) < -0.9 * np.array(task.grasp_spread)).all()

@@ -86,7 +86,7 @@ TASKS = {
             instruction="Pick up the cube and put it on the mark.",
             noise_heights=(0.060, 0.120),
             noise_yaw=0.25,
-            grasp_spread=(0.005, 0.004, 0.15),
+            grasp_spread=(0.004, 0.004, 0.4),
         ),
         Task(
             name="insert_peg",

@@ -19,7 +19,7 @@ from tacit_ros.demo.settings import DemoSettings
 from tacit_ros.scripted import ANSWER_S, start_when_ready
 from tacit_ros.session import Session
 
-READY_S = 5.0
+READY_S = 20.0
 """After a reset the policy refuses to start until every stream shows the new scene."""
 SETTLED_SECONDS = 0.6
 """Success must last so long: the part stands, the gripper is open and moves away."""
