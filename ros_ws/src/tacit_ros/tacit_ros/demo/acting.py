@@ -19,6 +19,8 @@ from tacit_ros.demo.settings import DemoSettings
 from tacit_ros.scripted import ANSWER_S, start_when_ready
 from tacit_ros.session import Session
 
+PATIENCE_S = 0.1
+"""How long the cell waits for the command of a tick; with no policy running it goes on so slowly."""
 READY_S = 20.0
 """After a reset the policy refuses to start until every stream shows the new scene."""
 SETTLED_SECONDS = 0.6
@@ -111,6 +113,11 @@ def act(settings: DemoSettings, policy: Path, progress: Path, console: Console) 
 
 
 def _options(settings: DemoSettings, policy: Path, progress: Path) -> list[str]:
+    """Paced at real time; where the policy is late, the cell waits PATIENCE_S for it.
+
+    Simulator, recorder, policy and progress share whatever cores there are: on a busy machine a
+    simulation that does not wait would measure the machine, not the policy.
+    """
     return [
         "--rig",
         settings.rig,
@@ -122,6 +129,7 @@ def _options(settings: DemoSettings, policy: Path, progress: Path) -> list[str]:
         "recorder.operator=policy",
         f"simulator.task={settings.task}",
         f"simulator.real_time_factor={settings.closed_loop_speed}",
+        "lockstep=true",
         f"policy.bundle={policy}",
         f"policy.mode={settings.play_mode}",
         f"progress.bundle={progress}",
@@ -130,7 +138,8 @@ def _options(settings: DemoSettings, policy: Path, progress: Path) -> list[str]:
 
 def _act_once(session: Session, witness: Witness, settings: DemoSettings, seed: int) -> ClosedLoopEpisode:
     """Reset, record, let the policy act until success has settled or time is up, stop."""
-    session.set_parameters("simulator", {"seed": seed, "disturbance": False}, ANSWER_S)
+    start = {"seed": seed, "disturbance": False, "lockstep_timeout_s": PATIENCE_S}
+    session.set_parameters("simulator", start, ANSWER_S)
     session.trigger("/simulator/reset", ANSWER_S)
     start_when_ready(session)
     session.trigger("/progress/reset", ANSWER_S)

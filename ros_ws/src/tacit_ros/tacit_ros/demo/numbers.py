@@ -34,17 +34,20 @@ def last(rows: Sequence[Mapping[str, Any]], kind: str, key: str) -> float | None
 
 
 def command_rate(paths: Sequence[Path]) -> tuple[float, float]:
-    """Return rate [Hz] and p99 error of the period [ms] of the commands in recorded episodes."""
+    """Return rate [Hz] and p99 error of the period [ms] of the commands, as the recorder received them.
+
+    Only the time from the first to the last command of each episode counts, on the wall clock.
+    """
     gaps = []
     for path in paths:
         with EpisodeReader(path) as episode:
             for name in episode.rig.commands:
-                gaps.append(np.diff(episode.stream(name)["stamp_ns"]) * 1e-6)
+                gaps.append(np.diff(np.sort(episode.stream(name)["recv_ns"])) * 1e-6)
     periods_ms = np.concatenate(gaps) if gaps else np.zeros(0)
     if len(periods_ms) == 0:
         return 0.0, math.nan
     error_ms = np.abs(periods_ms - np.median(periods_ms))
-    return 1e3 / float(periods_ms.mean()), float(np.percentile(error_ms, 99))
+    return 1e3 / float(np.median(periods_ms)), float(np.percentile(error_ms, 99))
 
 
 def progress_error(episodes: Sequence[dict[str, Any]], stages: tuple[str, ...]) -> dict[str, float | None]:
