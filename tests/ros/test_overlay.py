@@ -83,7 +83,11 @@ def test_live_region_is_the_clipped_box_of_the_geometry(bench: Any) -> None:
 
     bench.until(sees, "overlay of the wrist camera")
     region, inside = regions[-1], np.clip(expected, -0.5, [camera.width - 0.5, camera.height - 0.5] * 2)
-    assert abs(region.x_offset - inside[0]) <= 1 and abs(region.x_offset + region.width - inside[2]) <= 1
-    assert abs(region.y_offset - inside[1]) <= 1 and abs(region.y_offset + region.height - inside[3]) <= 1
+    first = np.array([region.x_offset, region.y_offset]) - 0.5  # outer edge of the first pixel
+    last = first + [region.width, region.height]
+    np.testing.assert_array_less(first - 1e-6, inside[:2], "the region starts inside the box")
+    np.testing.assert_array_less(inside[:2], first + 1, "the region starts a pixel early")
+    np.testing.assert_array_less(inside[2:], last + 1e-6, "the region ends inside the box")
+    np.testing.assert_array_less(last - 1, inside[2:], "the region ends a pixel late")
     assert (messages.read_image(pictures[-1]) != grey).any()
     assert cv2.norm(messages.read_image(pictures[-1]), grey) > 0
