@@ -73,6 +73,7 @@ def schedule(
     yaw += offset.yaw
     x, y = T_world_part[:2, 3] + offset.along * np.array([-np.sin(yaw), np.cos(yaw)])
     gx, gy = task.goal_xy
+    gy += offset.along if task.hole else 0.0  # a hole forgives no offset: bring the part there, not the tool
     above_centre = 0.012 if task.hole else 0.0
     grasp = task.half_height + above_centre + offset.up
     approach, placed = (0.080, 0.049) if task.hole else (0.029, 0.025)

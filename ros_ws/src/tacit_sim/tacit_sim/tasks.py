@@ -101,7 +101,7 @@ TASKS = {
             instruction="Pick up the peg and put it into the hole.",
             noise_heights=(0.100, 0.138),
             noise_yaw=0.006,
-            grasp_spread=(0.001, 0.003, 0.15),
+            grasp_spread=(0.008, 0.003, 0.15),
             hole=True,
         ),
     )
