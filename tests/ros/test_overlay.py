@@ -44,7 +44,10 @@ def test_sensor_outside_the_image_draws_nothing(box: list[float]) -> None:
 
 
 def test_box_far_larger_than_the_image_does_not_overflow() -> None:
-    draw(GREY, {"left": footprint([-1e9, -1e9, 1e9, 30.0])})
+    drawn = draw(GREY, {"left": footprint([-1e9, -1e9, 1e9, 30.0])})
+    changed = np.flatnonzero((drawn != GREY).any(axis=(1, 2)))
+    assert 30 in changed, "the one edge that crosses the image is drawn where it is"
+    assert changed.max() <= 31
 
 
 def test_sensor_that_faces_away_is_grey() -> None:
