@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, NamedTuple
 
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from tacit.config import load
+from tacit.errors import ConfigError, did_you_mean
 from tacit_learning.options import overrides
 
 SHOWN = (
@@ -28,6 +30,19 @@ SHOWN = (
 )
 
 
+class Model(NamedTuple):
+    """A kind of model: `module:Class` of its options, and the module whose `train(config, reporter)` runs."""
+
+    config: str
+    training: str
+
+
+MODELS: dict[str, Model] = {
+    "act_hsa": Model("tacit_learning.act_hsa.config:ActHsaConfig", "tacit_learning.act_hsa.train"),
+    "progress": Model("tacit_learning.alignment.config:ProgressConfig", "tacit_learning.alignment.train"),
+}
+
+
 @dataclass(frozen=True)
 class TrainArguments:
     """Train a model from recorded episodes; options after it override the file: key.path=value.
@@ -35,8 +50,8 @@ class TrainArguments:
     Example: tacit train act_hsa --config learning/configs/act_hsa_demo.yaml train.max_seconds=60
     """
 
-    kind: Annotated[Literal["act_hsa", "progress"], tyro.conf.Positional]
-    """What to train: the touch-aware policy, or the progress estimator."""
+    kind: Annotated[str, tyro.conf.Positional]
+    """What to train: act_hsa (the touch-aware policy) or progress (the estimator of the progress node)."""
     config: Path
     """YAML file with the options of the run."""
 
@@ -119,16 +134,13 @@ def export(argv: Sequence[str]) -> int:
 
 
 def _train(arguments: TrainArguments, changes: list[str], reporter: ConsoleReporter) -> None:
-    if arguments.kind == "act_hsa":
-        from tacit_learning.act_hsa import train as policy_training
-        from tacit_learning.act_hsa.config import ActHsaConfig
-
-        result = policy_training.train(load(ActHsaConfig, arguments.config, changes), reporter)
-    else:
-        from tacit_learning.alignment import train as progress_training
-        from tacit_learning.alignment.config import ProgressConfig
-
-        result = progress_training.train(load(ProgressConfig, arguments.config, changes), reporter)
+    if arguments.kind not in MODELS:
+        hint = did_you_mean(arguments.kind, MODELS)
+        raise ConfigError(f"tacit train {arguments.kind}: no such model; {hint}")
+    model = MODELS[arguments.kind]
+    module, _, name = model.config.partition(":")
+    config = load(getattr(importlib.import_module(module), name), arguments.config, changes)
+    result = importlib.import_module(model.training).train(config, reporter)
     reporter.message(
         f"{result.step} steps in {result.seconds:.0f} s, {result.samples_per_second:.0f} samples/s; "
         f"checkpoint in {result.folder}/checkpoints/last"

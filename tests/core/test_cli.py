@@ -56,6 +56,19 @@ def test_the_verb_gets_the_remaining_words_and_gives_the_exit_code(plant: Callab
     assert seen == [["a", "--b"]]
 
 
+def test_two_words_of_the_table_make_one_verb(plant: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def verb(argv: list[str]) -> int:
+        seen.append(argv)
+        return 0
+
+    plant(verb)
+    monkeypatch.setitem(cli.VERBS, "check planted", cli.VERBS["planted"])
+    assert cli.main(["check", "planted", "--b"]) == 0
+    assert seen == [["--b"]]
+
+
 def test_what_a_user_can_mend_comes_without_traceback(
     plant: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:

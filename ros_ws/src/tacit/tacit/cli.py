@@ -1,7 +1,8 @@
 """The command line: `tacit <verb> ...`, a table of verbs that are imported only when called.
 
-Verbs name other packages as strings, so the core never imports them. Each verb is a function
-`main(argv) -> exit code`: 0 done, 1 done and the answer is no, 2 the user has something to mend.
+Verbs name other packages as strings, so the core never imports them; a verb may have two words. Each
+is a function `main(argv) -> exit code`: 0 done, 1 done and the answer is no, 2 the user has something
+to mend.
 """
 
 from __future__ import annotations
@@ -48,6 +49,13 @@ EXTRA_OF = {
     "mujoco": "sim",
     "scipy": "calibration",
     "psutil": "dev",
+    "diffusers": "vace_e",
+    "ftfy": "vace_e",
+    "numba": "learning",
+    "peft": "vace_e",
+    "pyarrow": "learning",
+    "sentencepiece": "vace_e",
+    "sklearn": "learning",
     "torch": "learning",
     "accelerate": "learning",
     "transformers": "learning",
@@ -91,14 +99,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"tacit {__version__}")
         return EXIT_OK
+    verb, rest = _split(words)
     try:
-        return resolve(words[0])(words[1:])
+        return resolve(verb)(rest)
     except ModuleNotFoundError as error:
-        return _fail(str(_explain(words[0], error)))
+        return _fail(str(_explain(verb, error)))
     except TacitError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
+
+
+def _split(words: list[str]) -> tuple[str, list[str]]:
+    """Take the verb off `words`: two words where the table has both, such as `evaluate alignment`."""
+    both = " ".join(words[:2])
+    return (both, words[2:]) if both in VERBS else (words[0], words[1:])
 
 
 def resolve(verb: str) -> Callable[[list[str]], int]:
