@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from tacit.config import load
 from tacit.errors import ConfigError, did_you_mean
-from tacit_learning.options import overrides
+from tacit_learning.options import ACT_HSA, TABLES, find_config, overrides
 
 SHOWN = (
     "loss",
@@ -40,6 +40,7 @@ class Model(NamedTuple):
 MODELS: dict[str, Model] = {
     "act_hsa": Model("tacit_learning.act_hsa.config:ActHsaConfig", "tacit_learning.act_hsa.train"),
     "progress": Model("tacit_learning.alignment.config:ProgressConfig", "tacit_learning.alignment.train"),
+    "vace_e": Model("tacit_learning.vace_e.config:VaceEConfig", "tacit_learning.vace_e.train"),
 }
 
 
@@ -51,7 +52,7 @@ class TrainArguments:
     """
 
     kind: Annotated[str, tyro.conf.Positional]
-    """What to train: act_hsa (the touch-aware policy) or progress (the estimator of the progress node)."""
+    """What to train: act_hsa (the touch-aware policy), progress (the estimator of its node), vace_e."""
     config: Path
     """YAML file with the options of the run."""
 
@@ -109,7 +110,7 @@ class ConsoleReporter:
 def train(argv: Sequence[str]) -> int:
     """Run `tacit train`; returns the exit code."""
     arguments, rest = tyro.cli(TrainArguments, args=list(argv), prog="tacit train", return_unknown_args=True)
-    changes = overrides(rest)
+    changes = overrides(rest, TABLES.get(arguments.kind, ACT_HSA))
     reporter = ConsoleReporter(Console())
     try:
         _train(arguments, changes, reporter)
@@ -139,7 +140,8 @@ def _train(arguments: TrainArguments, changes: list[str], reporter: ConsoleRepor
         raise ConfigError(f"tacit train {arguments.kind}: no such model; {hint}")
     model = MODELS[arguments.kind]
     module, _, name = model.config.partition(":")
-    config = load(getattr(importlib.import_module(module), name), arguments.config, changes)
+    options = getattr(importlib.import_module(module), name)
+    config = load(options, find_config(arguments.config), changes)
     result = importlib.import_module(model.training).train(config, reporter)
     reporter.message(
         f"{result.step} steps in {result.seconds:.0f} s, {result.samples_per_second:.0f} samples/s; "

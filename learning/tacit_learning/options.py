@@ -1,13 +1,39 @@
 """From command-line words to configuration overrides, with the original notes' flags as aliases.
 
-`data.cache=ram`, `--data.cache ram` and `--data.cache=ram` mean the same.
+`data.cache=ram`, `--data.cache ram` and `--data.cache=ram` mean the same. Each model has a table of
+flags; where a model's options are one flat list, every key is a flag (`--learning-rate 1e-4`, bare
+`--debug`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from tacit.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the words of one model mean.
+
+    Attributes:
+        aliases: Flag -> key.
+        in_lists: Keys whose alias takes one name for a list of one.
+        switches: Flag without a value -> assignment.
+        no_effect: Flag -> why it does nothing here.
+        flat: Every key without a dot is a flag, and a flag without a value means true.
+    """
+
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    in_lists: tuple[str, ...] = ()
+    switches: Mapping[str, str] = field(default_factory=dict)
+    no_effect: Mapping[str, str] = field(default_factory=dict)
+    flat: bool = False
+
 
 # flag of the original notes -> key; see the table in the README
 ALIASES: dict[str, str] = {
@@ -29,16 +55,34 @@ ALIASES: dict[str, str] = {
     "seed": "train.seed",
     "resume_ckpt_path": "train.resume",
 }
-IN_LISTS = ("data.datasets", "hsa.cameras")  # keys whose alias takes one name for a list of one
-ENABLE_HSA_WEIGHT = "1.0"
-NO_EFFECT: dict[str, str] = {
-    "temporal_agg": "ensembling is chosen when the policy runs, not when it is trained",
-    "robot_type": "the rig is read from the episodes",
-    "hsa_img_size": "HSA reads the policy's own tokens; set data.image_height and data.image_width",
-}
+ACT_HSA = Flags(
+    aliases=ALIASES,
+    in_lists=("data.datasets", "hsa.cameras"),
+    switches={"enable_hsa": "hsa.weight=1.0"},
+    no_effect={
+        "temporal_agg": "ensembling is chosen when the policy runs, not when it is trained",
+        "robot_type": "the rig is read from the episodes",
+        "hsa_img_size": "HSA reads the policy's own tokens; set data.image_height and data.image_width",
+    },
+)
+VACE_E = Flags(
+    aliases={
+        "base_path": "dataset_base_path",
+        "vram_optimization": "vram_optimization.enabled",
+        "cpu_offload": "vram_optimization.cpu_offload",
+        "offload_optimizer": "vram_optimization.offload_optimizer",
+        "gradient_compression": "vram_optimization.gradient_compression",
+        "wandb_project": "logging.wandb_project",
+        "experiment_name": "logging.experiment_name",
+        "log_frequency": "logging.log_frequency",
+        "save_model_artifacts": "logging.save_model_artifacts",
+    },
+    flat=True,
+)
+TABLES: dict[str, Flags] = {"act_hsa": ACT_HSA, "vace_e": VACE_E}
 
 
-def overrides(words: Sequence[str]) -> list[str]:
+def overrides(words: Sequence[str], flags: Flags = ACT_HSA) -> list[str]:
     """Translate words to `key.path=value`; aliases come first, so that plain keys win.
 
     Raises:
@@ -53,20 +97,30 @@ def overrides(words: Sequence[str]) -> list[str]:
             plain.append(_assignment(word))
             continue
         name, equals, value = word.removeprefix("--").partition("=")
-        name = name.replace("-", "_") if "." not in name else name
-        if name in NO_EFFECT:
-            raise ConfigError(f"--{name}: {NO_EFFECT[name]}; leave the flag out")
-        if name == "enable_hsa":
-            aliased.insert(0, f"hsa.weight={ENABLE_HSA_WEIGHT}")
+        name = name.replace("-", "_") if flags.flat or "." not in name else name
+        if name in flags.no_effect:
+            raise ConfigError(f"--{name}: {flags.no_effect[name]}; leave the flag out")
+        if name in flags.switches:
+            aliased.insert(0, flags.switches[name])
             continue
-        if not equals:
-            value = _value(name, rest)
-        key = ALIASES.get(name, name)
-        if "." not in key:
+        key = flags.aliases.get(name, name)
+        if "." not in key and not flags.flat:
             raise ConfigError(f"--{name}: unknown flag; write key.path=value, for example train.steps=1000")
-        wrapped = f"[{value}]" if name in ALIASES and key in IN_LISTS else value
-        (aliased if name in ALIASES else plain).append(f"{key}={wrapped}")
+        if not equals:
+            value = _value(name, rest, flags.flat)
+        wrapped = f"[{value}]" if name in flags.aliases and key in flags.in_lists else value
+        (aliased if name in flags.aliases else plain).append(f"{key}={wrapped}")
     return [*aliased, *plain]
+
+
+def find_config(path: Path, folder: Path = CONFIGS) -> Path:
+    """Return the file that a path or the name of a shipped configuration means.
+
+    `vace_e_dev` and `vace_e_dev.yaml` are found in `folder` where no such file lies here.
+    """
+    candidates: Iterable[Path] = (path, folder / path.name, folder / f"{path.name}.yaml")
+    is_name = path.parent == Path(".")
+    return next((each for each in candidates if each.is_file() and (is_name or each == path)), path)
 
 
 def _assignment(word: str) -> str:
@@ -75,7 +129,15 @@ def _assignment(word: str) -> str:
     return word
 
 
-def _value(name: str, rest: list[str]) -> str:
-    if not rest or rest[0].startswith("--"):
-        raise ConfigError(f"--{name}: expected a value after it")
-    return rest.pop(0)
+def _value(name: str, rest: list[str], is_switch: bool) -> str:
+    """Take the value after a flag; a switch without one means true."""
+    if rest and not rest[0].startswith("--") and not (is_switch and _is_assignment(rest[0])):
+        return rest.pop(0)
+    if is_switch:
+        return "true"
+    raise ConfigError(f"--{name}: expected a value after it")
+
+
+def _is_assignment(word: str) -> bool:
+    key, equals, _ = word.partition("=")
+    return bool(equals) and key.replace(".", "").replace("_", "").isalnum()

@@ -1,0 +1,305 @@
+"""Options of VACE-E: one flat list, and blocks for stages, logging, validation and memory.
+
+Every key is also a flag of the command line (`--learning_rate 1e-4`, bare `--debug`), see
+`tacit_learning.options`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tacit.config import Config
+from tacit_learning.vace_e.stages import StageConfig
+
+Metric = Literal["video_quality", "task_alignment", "motion_accuracy"]
+EXAMPLE_COMPRESSION = 0.5  # of a 32-bit gradient: bf16
+
+
+class MemoryConfig(Config):
+    """Memory for speed. `enabled: true` switches on what is left out, `false` switches all off.
+
+    `cpu_offload`: frozen encoders stay on the CPU between uses (under FSDP2 parameters too).
+    `offload_optimizer`: so do the moments of AdamW. `gradient_compression`: share of the bytes of a
+    float32 gradient that processes exchange; 0.5 is the bf16 hook of DDP.
+    """
+
+    enabled: bool | None = None
+    offload_optimizer: bool | None = None
+    cpu_offload: bool | None = None
+    gradient_compression: float | bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flag(cls, value: object) -> object:
+        return {"enabled": value} if isinstance(value, bool) else value
+
+    @field_validator("gradient_compression")
+    @classmethod
+    def _ratio(cls, value: float | bool | None) -> float | bool | None:
+        if value in (None, False, True, EXAMPLE_COMPRESSION):
+            return value
+        raise ValueError(f"{value}: only {EXAMPLE_COMPRESSION} (bf16 between processes), true or false")
+
+    @property
+    def offloads_optimizer(self) -> bool:
+        """Whether the moments of AdamW wait on the CPU."""
+        return self._on(self.offload_optimizer)
+
+    @property
+    def offloads_models(self) -> bool:
+        """Whether frozen encoders wait on the CPU."""
+        return self._on(self.cpu_offload)
+
+    @property
+    def compresses_gradients(self) -> bool:
+        """Whether processes exchange gradients in bf16."""
+        return self._on(self.gradient_compression)
+
+    def _on(self, value: float | bool | None) -> bool:
+        if self.enabled is False:
+            return False
+        return bool(self.enabled) if value is None else bool(value)
+
+
+class LoggingConfig(Config):
+    """Where numbers go; wandb only when asked, and offline unless told otherwise.
+
+    `save_model_artifacts`: keep a checkpoint at the end of every stage, beside the last one.
+    """
+
+    wandb_project: str = "vace_e_training"
+    experiment_name: str = "my_experiment"
+    log_frequency: int = Field(100, ge=1)
+    save_model_artifacts: bool = True
+    tensorboard: bool = True
+    wandb: Literal["disabled", "offline", "online"] = "disabled"
+
+
+class ValidationConfig(Config):
+    """What is measured every `frequency` epochs, on `num_samples` held-out windows.
+
+    `data`: a folder of its own; without one `held_out` (a share of the episodes) is kept from
+    training. `sigmas`: bins of the fixed grid of noise levels. `sample_steps` and `num_videos`:
+    of the videos that are drawn.
+    """
+
+    enabled: bool = True
+    frequency: int = Field(5, ge=1)
+    num_samples: int = Field(10, ge=1)
+    save_videos: bool = True
+    metrics: tuple[Metric, ...] = ("video_quality", "task_alignment", "motion_accuracy")
+    data: str | None = None
+    held_out: float = Field(0.1, ge=0, lt=1)
+    sigmas: int = Field(5, ge=1)
+    num_videos: int = Field(2, ge=0)
+    weights: str | None = None
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+class DataOptions(Config):
+    """What is read: folders, windows, limits and labels."""
+
+    dataset_base_path: str
+    task_metadata_path: str | None = None
+    robot_data_path: str | None = None
+    cache_path: str | None = None
+    dataset_repeat: int = Field(1, ge=1)
+    height: int = Field(480, ge=16, multiple_of=16)
+    width: int = Field(832, ge=16, multiple_of=16)
+    num_frames: int = Field(81, ge=5)
+    window: Literal["first", "uniform", "random"] = "first"
+    max_hand_motion_length: int = Field(512, ge=1)
+    max_object_trajectory_length: int = Field(512, ge=1)
+    max_objects: int = Field(10, ge=1)
+    fallback_to_video_only: bool = True
+    control_from_mask: bool = False
+    gripper_open_values: tuple[int, ...] | None = None
+    strict: bool = False
+    task_label_by: Literal["prompt", "task_type"] = "prompt"
+    embodiment_label: Literal["coarse", "fine"] = "coarse"
+
+    @field_validator("num_frames")
+    @classmethod
+    def _frames(cls, value: int) -> int:
+        if value % 4 != 1:
+            raise ValueError(
+                f"{value} is not 4 k + 1; the nearest are {value - (value - 1) % 4} and "
+                f"{value - (value - 1) % 4 + 4}"
+            )
+        return value
+
+
+class ModelOptions(Config):
+    """What trains: base weights, the injection, low-rank adapters.
+
+    `base_model`, `image_encoder`: a local folder or a hub id; `tiny` builds a random small model, for
+    tests and to try the chain without weights.
+    """
+
+    base_model: str = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
+    image_encoder: str | None = "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers"
+    enable_vace_e: bool = True
+    vace_e_task_processing: bool = True
+    vace_e_layers: tuple[int, ...] = (0, 5, 10, 15, 20, 25)
+    vace_e_injection: Literal["adapter", "context"] = "adapter"
+    vace_e_scale: float = 1.0
+    vace_e_checkpoint: str | None = None
+    modality_dropout: float = Field(0.1, ge=0, lt=1)
+    lora_base_model: tuple[Literal["dit", "vace"], ...] = ()
+    lora_rank: int = Field(32, ge=1)
+    lora_target_modules: tuple[str, ...] = ("q", "k", "v", "o", "ffn.0", "ffn.2")
+
+    @field_validator("vace_e_layers", "lora_target_modules", "lora_base_model", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if value is None or value == "":
+            return ()
+        if isinstance(value, int):
+            return [value]
+        return (
+            [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+        )
+
+    @field_validator("vace_e_layers")
+    @classmethod
+    def _sorted(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if (
+            any(later <= earlier for earlier, later in zip(value, value[1:], strict=False))
+            or min(value, default=0) < 0
+        ):
+            raise ValueError(f"{list(value)}: expected block numbers from 0 on, sorted, none twice")
+        return value
+
+
+class ObjectiveOptions(Config):
+    """Weights and shapes of the losses; `extra_losses` maps registered names to weights.
+
+    `feature_batch`: inputs of the feature losses per step over all processes; 0 takes the video batch.
+    `club_warmup`: share of the run over which the weight of CLUB grows to `club_lambda`.
+    """
+
+    enable_contrastive_loss: bool = True
+    contrastive_temperature: float = Field(0.07, gt=0)
+    task_contrastive_lambda: float = Field(1.0, ge=0)
+    embodiment_contrastive_lambda: float = Field(1.0, ge=0)
+    enable_club_loss: bool = True
+    club_lambda: float = Field(1.0, ge=0)
+    club_lr: float = Field(1e-3, gt=0)
+    club_training_steps: int = Field(5, ge=1)
+    club_update_freq: int = Field(1, ge=1)
+    club_variant: Literal["gaussian", "mean", "sample", "categorical"] = "gaussian"
+    club_logvar: Literal["tanh", "soft_clamp"] = "tanh"
+    club_clamp_zero: bool = False
+    club_hidden: int = Field(256, ge=2)
+    club_warmup: float = Field(0.1, ge=0, le=1)
+    xcov_lambda: float = Field(0.0, ge=0)
+    extra_losses: dict[str, float] = {}
+    feature_batch: int = Field(256, ge=0)
+    feature_views: int = Field(2, ge=1)
+    flow_shift: float | None = Field(None, gt=0)
+    flow_weighting: Literal["none", "bell", "logit_normal"] = "none"
+    mask_weight: float = Field(1.0, gt=0)
+    ref_loss: bool = False
+
+
+class EngineOptions(Config):
+    """How training runs: precision, memory, processes, seeds, saving."""
+
+    output_path: str
+    training_stages: dict[str, StageConfig] = {"vace_e": StageConfig()}
+    learning_rate: float = Field(1e-4, gt=0)
+    batch_size: int = Field(1, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    num_epochs: int = Field(1, ge=1)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_steps: int = Field(0, ge=0)
+    clip_norm: float = Field(1.0, ge=0)
+    mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
+    distributed: Literal["ddp", "fsdp2"] = "ddp"
+    use_gradient_checkpointing: bool = True
+    use_gradient_checkpointing_offload: bool = False
+    compile_model: bool = False
+    vram_optimization: MemoryConfig = MemoryConfig()
+    logging: LoggingConfig = LoggingConfig()
+    validation: ValidationConfig = ValidationConfig()
+    debug: bool = False
+    verbose_logging: bool = False
+    save_intermediate_outputs: bool = False
+    save_every: int | None = Field(None, ge=1)
+    max_steps: int | None = Field(None, ge=1)
+    num_workers: int = Field(0, ge=0)
+    threads: int | None = None
+    seed: int = 0
+    device: Literal["auto", "cpu"] = "auto"
+    resume_from: str | None = None
+    cache_only: bool = False
+    use_cache: bool = True
+    sample_steps: int = Field(30, ge=1)
+    guidance_scale: float = 5.0
+    sample_shift: float | None = Field(None, gt=0)
+    sampler: Literal["euler", "unipc"] = "unipc"
+
+    @field_validator("training_stages")
+    @classmethod
+    def _some(cls, value: dict[str, StageConfig]) -> dict[str, StageConfig]:
+        if not value:
+            raise ValueError("no stage; leave the key out for one stage that trains vace_e")
+        return value
+
+    @field_validator("mixed_precision", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "no" if value is False or value == "fp32" else value
+
+
+class VaceEConfig(EngineOptions, ObjectiveOptions, ModelOptions, DataOptions):
+    """Everything that defines one training run of VACE-E."""
+
+    kind: Literal["vace_e"] = "vace_e"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, value: Any) -> Any:
+        """Accept `base_path`, and `cpu_offload` outside its block."""
+        data = dict(value)
+        if "base_path" in data:
+            data.setdefault("dataset_base_path", data.pop("base_path"))
+        if "cpu_offload" in data:
+            block = data.get("vram_optimization") or {}
+            block = {"enabled": block} if isinstance(block, bool) else dict(block)
+            data["vram_optimization"] = {"cpu_offload": data.pop("cpu_offload")} | block
+        return data
+
+    @model_validator(mode="after")
+    def _agree(self) -> VaceEConfig:
+        for name, stage in self.training_stages.items():
+            lora = [group.removeprefix("lora:") for group in stage.trainable_models if ":" in group]
+            missing = set(lora) - set(self.lora_base_model)
+            if missing:
+                raise ValueError(
+                    f"training_stages.{name} trains lora:{missing.pop()}, but lora_base_model is "
+                    f"{','.join(self.lora_base_model) or 'empty'}; name the part that gets adapters"
+                )
+            if "vace_e" in stage.trainable_models and not self.enable_vace_e:
+                raise ValueError(f"training_stages.{name} trains vace_e, but enable_vace_e is false")
+        return self
+
+    @property
+    def shift(self) -> float:
+        """Shift of the noise levels: as given, else 3 up to 480p and 5 above (Wan 2.1)."""
+        return self.flow_shift or (3.0 if self.height * self.width <= 480 * 832 else 5.0)
+
+    @property
+    def feature_losses(self) -> bool:
+        """Whether any loss reads the task and embodiment features."""
+        contrastive = self.enable_contrastive_loss and (
+            self.task_contrastive_lambda > 0 or self.embodiment_contrastive_lambda > 0
+        )
+        club = self.enable_club_loss and self.club_lambda > 0
+        return self.enable_vace_e and (contrastive or club or self.xcov_lambda > 0 or bool(self.extra_losses))

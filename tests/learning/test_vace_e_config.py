@@ -1,0 +1,120 @@
+"""Options of VACE-E: spellings, aliases, stages, memory, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tacit.config import load, parse
+from tacit.errors import ConfigError
+from tacit_learning.options import VACE_E, find_config, overrides
+from tacit_learning.vace_e.config import MemoryConfig, VaceEConfig
+
+NEEDED = {"dataset_base_path": "data", "output_path": "runs"}
+
+
+def config(**options: object) -> VaceEConfig:
+    return parse(VaceEConfig, NEEDED | options, "test")
+
+
+def words(line: str) -> list[str]:
+    return overrides(line.split(), VACE_E)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--use-gradient-checkpointing False",
+        "--use_gradient_checkpointing=false",
+        "use_gradient_checkpointing=no",
+    ],
+)
+def test_underscores_hyphens_and_assignments_mean_the_same(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("dataset_base_path: data\noutput_path: runs\nuse_gradient_checkpointing: true\n")
+    assert load(VaceEConfig, path, words(line)).use_gradient_checkpointing is False
+
+
+def test_a_bare_flag_means_true_and_swallows_no_neighbour() -> None:
+    assert words("--debug --learning_rate 1e-4") == ["debug=true", "learning_rate=1e-4"]
+    assert words("--debug batch_size=2") == ["debug=true", "batch_size=2"]
+    assert words("--debug True") == ["debug=True"]
+    assert words("--cache-only") == ["cache_only=true"]
+
+
+def test_flags_reach_inside_their_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("base_path: data\noutput_path: runs\nlogging: {log_frequency: 7}\n")
+    line = (
+        "--base_path other --experiment_name e --vram_optimization --learning_rate 5e-5 --vace_e_layers 0,2"
+    )
+    changed = load(VaceEConfig, path, words(line))
+    assert changed.dataset_base_path == "other"
+    assert (changed.logging.log_frequency, changed.logging.experiment_name) == (7, "e")
+    assert changed.vram_optimization.offloads_optimizer and changed.learning_rate == 5e-5
+    assert changed.vace_e_layers == (0, 2)
+
+
+def test_memory_options_hold_alone_together_or_not_at_all() -> None:
+    alone = MemoryConfig(offload_optimizer=True)
+    assert (alone.offloads_optimizer, alone.offloads_models, alone.compresses_gradients) == (
+        True,
+        False,
+        False,
+    )
+    everything = MemoryConfig(enabled=True, cpu_offload=False)
+    assert everything.compresses_gradients and not everything.offloads_models
+    nothing = MemoryConfig(enabled=False, cpu_offload=True, gradient_compression=0.5)
+    assert not nothing.offloads_models and not nothing.compresses_gradients
+    assert config(cpu_offload=True).vram_optimization.offloads_models
+    assert config(vram_optimization=True).vram_optimization.compresses_gradients
+
+
+def test_without_stages_one_trains_vace_e() -> None:
+    stages = config().training_stages
+    assert [stage.trainable_models for stage in stages.values()] == [("vace_e",)]
+
+
+def test_trainable_models_are_a_string_or_a_list() -> None:
+    stages = {"a": {"trainable_models": "dit, vace_e"}, "b": {"trainable_models": ["vace"]}}
+    read = config(training_stages=stages).training_stages
+    assert read["a"].trainable_models == ("dit", "vace_e") and read["b"].trainable_models == ("vace",)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learnin_rate": 1}, "did you mean 'learning_rate'"),
+        (
+            {"logging": {"log_frequenzy": 1}},
+            "logging.log_frequenzy: unknown key; did you mean 'log_frequency'",
+        ),
+        ({"num_frames": 80}, "80 is not 4 k \\+ 1; the nearest are 77 and 81"),
+        ({"height": 250}, "multiple of 16"),
+        ({"vace_e_layers": "0,5,5"}, "sorted, none twice"),
+        ({"vace_e_layers": "-1,5"}, "from 0 on"),
+        ({"training_stages": {}}, "no stage"),
+        ({"training_stages": {"a": {"trainable_models": "vaec"}}}, "did you mean 'vace'"),
+        ({"training_stages": {"a": {"trainable_models": "lora:dit"}}}, "lora_base_model is empty"),
+        ({"enable_vace_e": False}, "enable_vace_e is false"),
+        ({"vram_optimization": {"gradient_compression": 0.25}}, "only 0.5"),
+        ({"modality_dropout": 1.0}, "less than 1"),
+    ],
+)
+def test_wrong_options_are_named_with_their_cure(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(**options)
+
+
+def test_the_shift_of_noise_levels_follows_the_size() -> None:
+    assert config().shift == 3.0
+    assert config(height=720, width=1280).shift == 5.0
+    assert config(flow_shift=16.0).shift == 16.0
+
+
+def test_a_shipped_configuration_is_found_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("")
+    assert find_config(Path("run"), tmp_path) == tmp_path / "run.yaml"
+    assert find_config(Path("run.yaml"), tmp_path) == tmp_path / "run.yaml"
+    assert find_config(Path("elsewhere/run.yaml"), tmp_path) == Path("elsewhere/run.yaml")
