@@ -1,0 +1,193 @@
+"""CLUB: a contrastive log-ratio estimate of the mutual information of two features.
+
+Source: Cheng et al. 2020, arXiv:2006.12013; Linear95/CLUB@57b4ad7. It bounds the information from
+above only when q(y|x) is close to p(y|x), so a falling value proves nothing by itself: report the
+likelihood of q and held-out probes beside it. Legend: B rows, X Y features, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+ClubVariant = Literal["gaussian", "mean", "sample", "categorical"]
+LogVariance = Literal["tanh", "soft_clamp"]
+SOFT_LIMIT = 6.0  # of the log variance under soft_clamp; tanh stops at 1, too wide for sharp features
+
+
+class Club(Protocol):
+    """What a step needs of an estimator."""
+
+    def parameters(self) -> object:
+        """Return the parameters of q."""
+
+    def mutual_information(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the estimate."""
+
+    def learning_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return what fits q."""
+
+
+class SoftClamp(nn.Module):
+    """L tanh(x / L): linear around 0, bounded by L."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map any tensor to (-L, L)."""
+        return SOFT_LIMIT * torch.tanh(x / SOFT_LIMIT)
+
+
+class ClubEstimator(nn.Module):
+    """q(y|x) = N(mu(x), exp v(x)) and the estimate it gives.
+
+    mu: Linear(X, h/2), ReLU, Linear(h/2, Y); v likewise, bounded by tanh or softly at +-6.
+    """
+
+    def __init__(
+        self,
+        x_dim: int,
+        y_dim: int,
+        hidden: int,
+        *,
+        variant: ClubVariant = "gaussian",
+        logvar: LogVariance = "tanh",
+        clamp_zero: bool = False,
+    ) -> None:
+        super().__init__()
+        if variant == "categorical":
+            raise ValueError("ClubEstimator: variant 'categorical' is CategoricalClub")
+        self.variant = variant
+        self.clamp_zero = clamp_zero
+        bound = nn.Tanh() if logvar == "tanh" else SoftClamp()
+        self.mean = nn.Sequential(*_layers(x_dim, y_dim, hidden))
+        self.log_variance = nn.Sequential(*_layers(x_dim, y_dim, hidden), bound)
+
+    def mutual_information(self, x: Tensor, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Estimate I(x; y) = mean_i sum_d [log q(y_i|x_i) - mean_j log q(y_j|x_i)].
+
+        Gradients reach x and y, never q: q must not learn to lower its own estimate. `sample` takes
+        one permutation for the mean over j; `mean` sets v = 0.
+
+        Args:
+            x: Features (B, X), B >= 2.
+            y: Features (B, Y).
+            generator: Of the permutation of `sample`.
+
+        Returns:
+            Scalar [nat]; can be negative when q is poor, unless `clamp_zero`.
+        """
+        _check(x, y)
+        with torch.autocast(x.device.type, enabled=False):
+            x, y = _full(x), _full(y)
+            mean, log_variance = self._frozen(x)
+            if self.variant == "sample":
+                order = torch.randperm(len(y), generator=generator).to(y.device)
+                spread = (y[order] - mean).square()
+            else:
+                # mean_j (y_j - mu_i)^2 without the (B, B, Y) table
+                spread = (y - y.mean(0)).square().mean(0) + (y.mean(0) - mean).square()
+            difference = (spread - (mean - y).square()) / (2 * log_variance.exp())
+            value = difference.sum(1).mean()
+        return value.clamp(min=0) if self.clamp_zero else value
+
+    def learning_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Compute mean_i sum_d [(mu_i - y_i)^2 / exp(v_i) + v_i]: 2 NLL without its constant."""
+        _check(x, y)
+        mean, log_variance = self.mean(x), self._log_variance(self.log_variance(x))
+        return ((mean - y).square() / log_variance.exp() + log_variance).sum(1).mean()
+
+    def _frozen(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = functional_call(self.mean, _detached(self.mean), (x,))
+        return mean, self._log_variance(
+            functional_call(self.log_variance, _detached(self.log_variance), (x,))
+        )
+
+    def _log_variance(self, value: Tensor) -> Tensor:
+        return torch.zeros_like(value) if self.variant == "mean" else value
+
+
+class CategoricalClub(nn.Module):
+    """q(label|x) as a small classifier; the estimate is between features and a discrete label."""
+
+    def __init__(self, x_dim: int, num_classes: int, hidden: int, *, clamp_zero: bool = False) -> None:
+        super().__init__()
+        self.logits = nn.Sequential(*_layers(x_dim, num_classes, hidden))
+        self.clamp_zero = clamp_zero
+
+    def mutual_information(self, x: Tensor, y: Tensor) -> Tensor:
+        """Estimate I(x; label) = mean_i log q(y_i|x_i) - mean_ij log q(y_j|x_i); no gradient in q.
+
+        Args:
+            x: Features (B, X), B >= 2.
+            y: Labels (B,), int64, 0..C-1.
+        """
+        _check(x, y)
+        with torch.autocast(x.device.type, enabled=False):
+            log_q = functional_call(self.logits, _detached(self.logits), (_full(x),)).log_softmax(-1)
+            pairs = log_q[:, y]
+            value = pairs.diagonal().mean() - pairs.mean()
+        return value.clamp(min=0) if self.clamp_zero else value
+
+    def learning_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Compute the cross entropy of the labels."""
+        _check(x, y)
+        return F.cross_entropy(self.logits(x), y)
+
+
+def fit_club(
+    club: Club,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    steps: int,
+    before_step: Callable[[], None] | None = None,
+) -> Tensor:
+    """Take `steps` of the optimiser of q on features that are cut from their graph.
+
+    Args:
+        club: The estimator.
+        optimizer: Over its parameters alone.
+        x: Features (B, X); of all processes, so that q stays equal on each.
+        y: Features (B, Y), or labels (B,) for the categorical one.
+        steps: How many.
+        before_step: Called between backward and step, for example to check gradients.
+
+    Returns:
+        The learning loss before the last step, cut from its graph.
+    """
+    x = x.detach().float()
+    y = y.detach().float() if y.is_floating_point() else y
+    loss = x.new_zeros(())
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            loss = club.learning_loss(x, y)
+            loss.backward()
+            if before_step is not None:
+                before_step()
+            optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach()
+
+
+def _layers(inputs: int, outputs: int, hidden: int) -> list[nn.Module]:
+    return [nn.Linear(inputs, hidden // 2), nn.ReLU(), nn.Linear(hidden // 2, outputs)]
+
+
+def _detached(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in module.named_parameters()}
+
+
+def _full(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _check(x: Tensor, y: Tensor) -> None:
+    if x.ndim != 2 or len(x) != len(y):
+        raise ValueError(f"club: x {tuple(x.shape)}, y {tuple(y.shape)}; expected equal numbers of rows")
+    if len(x) < 2:
+        raise ValueError("club: one row has no other row to compare with (the estimate is exactly 0)")
