@@ -1,0 +1,206 @@
+"""Draws small data sets in the full format: a hand moves a coloured block, the mask follows the hand.
+
+For tests, benches and a first look without data. What is drawn agrees with the trajectories: the
+pixel of a wrist is its x and y, the hue tells the task, the shape of the hand the embodiment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tacit.convert.vace_e_files import (
+    METADATA_NAME,
+    EpisodeContent,
+    HandTrack,
+    ObjectTrack,
+    TaskAttributes,
+    write_episode,
+    write_metadata,
+)
+from tacit.images import Image
+from tacit.transforms import rotation_from_rpy, rotation_to_6d
+
+FPS = 15.0
+REFERENCE_SIZE = 48  # [px]
+
+
+@dataclass(frozen=True)
+class SyntheticTask:
+    """One task folder: its name, what the metadata say of it (None: nothing), and how it is drawn."""
+
+    name: str
+    attributes: TaskAttributes | None
+    hue: int = 0
+    num_episodes: int = 2
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """Size of the videos, and which modalities an episode lacks, by its running number."""
+
+    height: int = 64
+    width: int = 96
+    num_frames: int = 17
+    motion_rate: float = 1.0  # motion rows per frame
+    num_objects: int = 2
+    without_motion: frozenset[int] = frozenset()
+    without_objects: frozenset[int] = frozenset()
+    without_reference: frozenset[int] = frozenset()
+    seed: int = 0
+
+
+def example_tasks(episodes: int = 2) -> tuple[SyntheticTask, ...]:
+    """Six folders with the oddities of real ones: spaces, several date forms, digits before both kinds."""
+    right, both = (False, True), (True, True)
+    rows = (
+        (
+            "104-lars-grasping_2024-11-08_15-23-40",
+            "grasping",
+            "human_avp",
+            right,
+            "white bottle with black lid.",
+        ),
+        ("902-pouring-val-2024_11_18-18_49_25", "pouring", "h1_inspire", both, "cup, bottle."),
+        (
+            "1061new_sim_pepsi_grasp_h1_2_inspire-2025_02_11-22_20_48",
+            "grasping",
+            "h1_inspire_sim",
+            right,
+            "pepsi.",
+        ),
+        ("303-picking left orange 20241203", "picking", "human_zed", (True, False), "orange."),
+        ("1407-pouring_tj_2025-03-12_16-42-19", "pouring", "human_avp", both, "cup, bottle."),
+        ("77-passing_box", "passing_over", "h1_inspire", both, "box."),
+    )
+    return tuple(
+        SyntheticTask(name, TaskAttributes(kind, body, *hands, objects), hue, episodes)
+        for hue, (name, kind, body, hands, objects) in enumerate(rows)
+    )
+
+
+def write_dataset(
+    root: Path,
+    tasks: tuple[SyntheticTask, ...] | None = None,
+    config: SyntheticConfig | None = None,
+) -> Path:
+    """Write a data set with its metadata under `root`; returns the path of the metadata."""
+    config = config or SyntheticConfig()
+    tasks = example_tasks() if tasks is None else tasks
+    number = 0
+    for task in tasks:
+        for episode in range(task.num_episodes):
+            content = draw_episode(task, number, config)
+            write_episode(root / task.name / f"episode_{episode}", content)
+            number += 1
+    metadata = root / METADATA_NAME
+    known = {task.name: task.attributes for task in tasks if task.attributes is not None}
+    write_metadata(metadata, known, {"head": {"width": config.width, "height": config.height}})
+    return metadata
+
+
+def draw_episode(task: SyntheticTask, number: int, config: SyntheticConfig) -> EpisodeContent:
+    """Draw episode `number` of the data set: equal numbers and seeds give equal episodes."""
+    rng = np.random.default_rng([config.seed, number])
+    sides = _sides(task)
+    paths = {side: _path(rng, config, side) for side in sides}  # (F, 2) in 0..1
+    frames, masks = zip(*(_frame(task, paths, t, config) for t in range(config.num_frames)), strict=True)
+    rows = max(2, round(config.num_frames * config.motion_rate))
+    hands = {} if number in config.without_motion else {s: _hand(p, rows) for s, p in paths.items()}
+    objects = [] if number in config.without_objects else _objects(paths[sides[0]], rows, config.num_objects)
+    reference = {} if number in config.without_reference else {"camera": _reference(task)}
+    return EpisodeContent(frames, np.stack(masks), FPS, hands, objects, reference)
+
+
+def _sides(task: SyntheticTask) -> list[str]:
+    attributes = task.attributes
+    if attributes is None:
+        return ["right"]
+    used = [s for s, on in (("left", attributes.left_hand), ("right", attributes.right_hand)) if on]
+    return used or ["right"]
+
+
+def _path(rng: np.random.Generator, config: SyntheticConfig, side: str) -> np.ndarray:
+    """A straight way across the picture with a dip, at a drawn speed and height (F, 2)."""
+    share = np.linspace(0, 1, config.num_frames) ** rng.uniform(0.7, 1.4)
+    start, end = rng.uniform(0.15, 0.3), rng.uniform(0.7, 0.85)
+    x = start + (end - start) * (share if side == "right" else 1 - share)
+    y = rng.uniform(0.35, 0.5) + 0.2 * np.sin(np.pi * share)
+    return np.stack([x, y], axis=-1)
+
+
+def _frame(
+    task: SyntheticTask, paths: dict[str, np.ndarray], t: int, config: SyntheticConfig
+) -> tuple[Image, np.ndarray]:
+    """One picture and where its hands are."""
+    rows, columns = np.mgrid[: config.height, : config.width]
+    image = np.empty((config.height, config.width, 3), np.uint8)
+    image[..., 0] = 60 + 60 * columns / config.width
+    image[..., 1] = 90
+    image[..., 2] = 60 + 60 * rows / config.height
+    mask = np.zeros((config.height, config.width), bool)
+    radius = config.height / 8
+    for path in paths.values():
+        dx, dy = columns - path[t, 0] * config.width, rows - path[t, 1] * config.height
+        block = np.maximum(np.abs(dx), np.abs(dy - 1.5 * radius)) < radius / 2
+        image[block] = _colour(task.hue)
+        hand = _is_hand(task, dx, dy, radius)
+        image[hand] = (225, 180, 150) if _is_human(task) else (40, 40, 45)
+        mask |= np.maximum(np.abs(dx), np.abs(dy)) < 1.25 * radius
+    return image, mask
+
+
+def _is_human(task: SyntheticTask) -> bool:
+    return task.attributes is not None and task.attributes.embodiment_type.startswith("human")
+
+
+def _is_hand(task: SyntheticTask, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndarray:
+    """A disc for a human hand, two fingers for a gripper."""
+    if _is_human(task):
+        return np.hypot(dx, dy) < radius
+    return (np.abs(np.abs(dx) - 0.6 * radius) < 0.3 * radius) & (np.abs(dy) < radius)
+
+
+def _colour(hue: int) -> tuple[int, int, int]:
+    return ((230, 60, 60), (60, 200, 60), (70, 90, 230), (230, 150, 40), (200, 70, 200), (60, 200, 200))[
+        hue % 6
+    ]
+
+
+def _reference(task: SyntheticTask) -> Image:
+    rows, columns = np.mgrid[:REFERENCE_SIZE, :REFERENCE_SIZE] - REFERENCE_SIZE / 2 + 0.5
+    image = np.full((REFERENCE_SIZE, REFERENCE_SIZE, 3), 250, np.uint8)
+    image[_is_hand(task, columns, rows, REFERENCE_SIZE / 3)] = (
+        (225, 180, 150) if _is_human(task) else (40, 40, 45)
+    )
+    return image
+
+
+def _resampled(path: np.ndarray, rows: int) -> np.ndarray:
+    at = np.linspace(0, len(path) - 1, rows)
+    return np.stack([np.interp(at, np.arange(len(path)), column) for column in path.T], axis=-1)
+
+
+def _hand(path: np.ndarray, rows: int) -> HandTrack:
+    """Wrist over the table, turning as it goes; the gripper closes for the middle of the way."""
+    xy = _resampled(path, rows)
+    share = np.linspace(0, 1, rows)
+    positions = np.column_stack([xy, 0.1 + 0.05 * np.cos(np.pi * share)])
+    rotations = np.stack([rotation_to_6d(rotation_from_rpy((np.pi, 0.0, angle))) for angle in share])
+    return HandTrack(positions, rotations, ((share < 0.3) | (share > 0.8)).astype(np.int64))
+
+
+def _objects(path: np.ndarray, rows: int, count: int) -> list[ObjectTrack]:
+    """The first object goes with the hand, the others lie still."""
+    still = rotation_to_6d(np.eye(3))
+    carried = np.column_stack([_resampled(path, rows), np.full(rows, 0.05)])
+    return [
+        ObjectTrack(
+            number,
+            carried if number == 0 else np.broadcast_to((0.2 * number, 0.8, 0.0), (rows, 3)),
+            np.broadcast_to(still, (rows, 6)),
+        )
+        for number in range(count)
+    ]

@@ -1,0 +1,1 @@
+"""Converters between our episodes and the data formats of other trainers."""
