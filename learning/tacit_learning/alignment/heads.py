@@ -1,0 +1,149 @@
+"""The learnable progress head: causal convolutions and a GRU over embeddings, elapsed time and distance.
+
+Every frame gets progress in its action and in the whole video, the remaining time, a done logit and
+class logits. Output t uses frames up to t; `step` equals `forward`. Legend: B videos, T frames,
+D embedding, C classes (0 is the background), H hidden.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tacit.config import Config
+from tacit_learning.layers.causal import CausalStack, join, split
+
+START_BIAS = -2.0  # sigmoid(-2) = .12: an untrained head says "near the start"
+UNKNOWN = 0
+"""Condition of a frame whose class is not given; class c is condition c+1."""
+
+
+class HeadConfig(Config):
+    """Sizes and inputs of the head.
+
+    `elapsed_cap_s`: time enters as log(1+t)/log(1+cap). `distance`: the travelled distance of the
+    embedding over its training mean enters too. `class_dim`: width of the embedding of a given
+    class; 0: none. `condition_rate`: share of the training videos whose class is given, so that one
+    head serves with and without. `per_class`: one action progress per class, read at the expected class.
+    """
+
+    width: int = 64
+    hidden: int = 64
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    kernel: int = 3
+    dropout: float = 0.1
+    recurrent: Literal["gru", "none"] = "gru"
+    elapsed_cap_s: float = 60.0
+    distance: bool = True
+    class_dim: int = 16
+    condition_rate: float = 0.5
+    per_class: bool = False
+
+
+class HeadInputs(NamedTuple):
+    """What the head reads of frames: embedding (B, T, D) z-scored, elapsed (B, T) [s], travelled
+    distance over its training mean (B, T), condition (B, T) i8."""
+
+    embedding: Tensor
+    elapsed: Tensor
+    travelled: Tensor
+    condition: Tensor
+
+
+class HeadOutputs(NamedTuple):
+    """What the head says: progress in the action and in the video (B, T) in 0..1, remaining [s] (B, T),
+    done logit (B, T), class logits (B, T, C)."""
+
+    action: Tensor
+    video: Tensor
+    remaining: Tensor
+    done: Tensor
+    classes: Tensor
+
+
+class ProgressHead(nn.Module):
+    """Linear, residual causal convolutions, GRU, and one small net for all outputs.
+
+    Args:
+        config: Sizes.
+        dim: D.
+        num_classes: C, with the background.
+    """
+
+    def __init__(self, config: HeadConfig, dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.cap = math.log1p(config.elapsed_cap_s)
+        self.num_classes = num_classes
+        self.condition = nn.Embedding(num_classes + 1, config.class_dim) if config.class_dim else None
+        num_inputs = dim + 1 + int(config.distance) + config.class_dim
+        self.input = nn.Linear(num_inputs, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.stack = CausalStack(config.width, config.dilations, config.kernel, config.dropout)
+        recurrent = config.recurrent == "gru"
+        self.gru = nn.GRU(config.width, config.hidden, batch_first=True) if recurrent else None
+        width = config.hidden if recurrent else config.width
+        self.num_progress = num_classes if config.per_class else 1
+        self.output = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.num_progress + 3 + num_classes)
+        )
+        bias = self.output[2].bias
+        assert isinstance(bias, Tensor)
+        with torch.no_grad():
+            bias[: self.num_progress + 1].fill_(START_BIAS)
+            bias[self.num_progress + 2].fill_(START_BIAS)
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that a stream remembers."""
+        return sum(self._sizes())
+
+    def forward(self, inputs: HeadInputs) -> HeadOutputs:
+        """Run over whole sequences."""
+        x = self.stack(self._enter(inputs))
+        if self.gru is not None:
+            x, _ = self.gru(x)
+        return self._read(x)
+
+    def step(self, inputs: HeadInputs, memory: Tensor, is_first: Tensor) -> tuple[HeadOutputs, Tensor]:
+        """Take one frame, T = 1.
+
+        Args:
+            inputs: Of this frame.
+            memory: (B, state_size); ignored where `is_first`.
+            is_first: Whether this frame starts its sequence (B, 1).
+        """
+        caches, hidden = split(memory, self._sizes())
+        x, caches = self.stack.step(self._enter(inputs).squeeze(1), caches, is_first)
+        x = x.unsqueeze(1)
+        if self.gru is not None:
+            start = torch.where(is_first, 0.0, hidden)
+            x, last = self.gru(x, start.unsqueeze(0))
+            hidden = last.squeeze(0)
+        return self._read(x), join([caches, hidden], caches)
+
+    def _sizes(self) -> list[int]:
+        return [self.stack.state_size, self.config.hidden if self.gru is not None else 0]
+
+    def _enter(self, inputs: HeadInputs) -> Tensor:
+        time = torch.log1p(inputs.elapsed.clamp(min=0.0)) / self.cap
+        parts = [self.dropout(inputs.embedding), time.unsqueeze(-1)]
+        if self.config.distance:
+            parts.append(inputs.travelled.unsqueeze(-1))
+        if self.condition is not None:
+            parts.append(self.condition(inputs.condition))
+        return torch.relu(self.input(torch.cat(parts, dim=-1)))
+
+    def _read(self, x: Tensor) -> HeadOutputs:
+        sizes = [self.num_progress, 1, 1, 1, self.num_classes]
+        action, video, remaining, done, classes = self.output(x).split(sizes, dim=-1)
+        action = action.sigmoid()
+        if self.config.per_class:
+            action = (action * classes.softmax(-1)).sum(-1, keepdim=True)
+        seconds = torch.nn.functional.softplus(remaining.squeeze(-1))
+        return HeadOutputs(
+            action.squeeze(-1), video.squeeze(-1).sigmoid(), seconds, done.squeeze(-1), classes
+        )
