@@ -26,6 +26,10 @@ class EpisodeError(TacitError):
     """An episode file cannot be written, or is not what it claims to be."""
 
 
+class AnnotationError(TacitError):
+    """Step annotations contradict themselves, or the video or features that they belong to."""
+
+
 class CalibrationError(TacitError):
     """Calibration input is too poor, or its result is not believable."""
 

@@ -1,0 +1,105 @@
+"""What to do with segments of foreign files that are not sorted, overlap, leave gaps or run too long.
+
+Nothing is clamped in silence: every repair is chosen by name and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tacit.config import Config
+from tacit.errors import AnnotationError
+from tacit_learning.data.annotations import Segment, check_segments, describe
+
+
+class SegmentPolicy(Config):
+    """How strict an import is; the defaults refuse everything that is not a clean annotation.
+
+    order: `sort` orders by start. overlap: `trim` ends a step before the next one starts. beyond:
+    `drop` leaves out a step that reaches past the last frame (never clamps it). gap: `error` demands
+    that every frame belongs to a step; otherwise gaps are background.
+    """
+
+    order: Literal["error", "sort"] = "error"
+    overlap: Literal["error", "trim"] = "error"
+    beyond: Literal["error", "drop"] = "error"
+    gap: Literal["background", "error"] = "background"
+
+
+@dataclass
+class Repairs:
+    """What an import changed, by video."""
+
+    sorted: list[str] = field(default_factory=list)
+    trimmed: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = (
+            f"{len(self.sorted)} videos sorted",
+            f"{len(self.trimmed)} steps trimmed",
+            f"{len(self.dropped)} steps beyond the end dropped",
+            f"{len(self.missing)} videos without annotation or features left out",
+        )
+        return ", ".join(counts)
+
+
+def clean_segments(
+    segments: Iterable[Segment], num_frames: int, where: str, policy: SegmentPolicy, repairs: Repairs
+) -> tuple[Segment, ...]:
+    """Apply `policy` to the steps of one video and note in `repairs` what changed.
+
+    Args:
+        segments: As read.
+        num_frames: Length T of the video.
+        where: Start of error messages.
+        policy: What may be repaired.
+        repairs: Gains an entry per repair.
+
+    Returns:
+        Sorted segments without overlap inside 0 .. num_frames - 1.
+
+    Raises:
+        AnnotationError: Something is wrong that the policy does not repair.
+    """
+    steps = list(segments)
+    if policy.order == "sort":
+        ordered = sorted(steps, key=lambda segment: segment.start)
+        if ordered != steps:
+            repairs.sorted.append(where)
+        steps = ordered
+    if policy.beyond == "drop":
+        repairs.dropped += [f"{where}: {describe(s)}" for s in steps if s.end >= num_frames]
+        steps = [segment for segment in steps if segment.end < num_frames]
+    if policy.overlap == "trim":
+        steps = _trim(steps, where, repairs)
+    check_segments(steps, num_frames, where)
+    if policy.gap == "error":
+        _refuse_gaps(steps, num_frames, where)
+    return tuple(steps)
+
+
+def _trim(steps: list[Segment], where: str, repairs: Repairs) -> list[Segment]:
+    """End each step before the next one starts, where that leaves it a frame."""
+    trimmed = []
+    for number, step in enumerate(steps):
+        after = steps[number + 1].start if number + 1 < len(steps) else step.end + 1
+        if step.start < after <= step.end:
+            repairs.trimmed.append(f"{where}: {describe(step)}")
+            step = step._replace(end=after - 1)
+        trimmed.append(step)
+    return trimmed
+
+
+def _refuse_gaps(steps: list[Segment], num_frames: int, where: str) -> None:
+    expected = 0
+    for segment in [*steps, Segment("", num_frames, num_frames)]:
+        if segment.start != expected:
+            raise AnnotationError(
+                f"{where}: frames {expected}..{segment.start - 1} belong to no step; annotate them, or "
+                "import with gap: background"
+            )
+        expected = segment.end + 1
