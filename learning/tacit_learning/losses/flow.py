@@ -88,16 +88,14 @@ def flow_weight(sigma: Tensor, kind: FlowWeighting, shift: float) -> Tensor:
     return NUM_TIMESTEPS * (_bell(timestep_of(sigma)) - lowest).clamp(min=0) / total
 
 
-def mask_weight(mask: Tensor, cells: tuple[int, int, int], gain: float, num_reference: int = 0) -> Tensor:
-    """Return W (B, 1, T, H, W) = 1 + (m - 1) M, scaled to mean 1 per sample.
+def mask_share(mask: Tensor, cells: tuple[int, int, int], num_reference: int = 0) -> Tensor:
+    """Return M (B, 1, T, H, W), the white share of the pixels of each latent cell.
 
-    M is the white share of the pixels of a latent cell. Latent frame 0 stands for frame 0, latent
-    frame j for frames 4j-3..4j. Reference slots weigh 1.
+    Latent frame 0 stands for frame 0, latent frame j for frames 4j-3..4j; reference slots have none.
 
     Args:
         mask: 1 = generate (B, F, height, width), F = 4 (T - num_reference) - 3.
         cells: (T, H, W) of the latents, reference slots included.
-        gain: m; 1 switches the weight off.
         num_reference: Slots before the video.
     """
     frames, height, width = cells
@@ -107,10 +105,20 @@ def mask_weight(mask: Tensor, cells: tuple[int, int, int], gain: float, num_refe
     if frames - num_reference > 1:
         rest = mask[:, None, 1:].float()
         share.append(F.adaptive_avg_pool3d(rest, (frames - num_reference - 1, height, width)))
-    weight = 1 + (gain - 1) * torch.cat(share, dim=2)
+    return torch.cat(share, dim=2)
+
+
+def share_weight(share: Tensor, gain: float, num_reference: int = 0) -> Tensor:
+    """Return W = 1 + (gain - 1) M of a `mask_share`, scaled to mean 1 per sample; reference slots weigh 1."""
+    weight = 1 + (gain - 1) * share
     video = weight[:, :, num_reference:]
     scaled = video / video.mean(dim=(1, 2, 3, 4), keepdim=True)
     return torch.cat([weight[:, :, :num_reference], scaled], dim=2)
+
+
+def mask_weight(mask: Tensor, cells: tuple[int, int, int], gain: float, num_reference: int = 0) -> Tensor:
+    """Return W (B, 1, T, H, W) of a mask of pixels: `share_weight` of its `mask_share`."""
+    return share_weight(mask_share(mask, cells, num_reference), gain, num_reference)
 
 
 def flow_loss(
