@@ -1,5 +1,6 @@
 """tacit calibration: boards in exact millimetres, lenses and camera poses from their pictures, rig checks.
 
 Pure Python on numpy, scipy and OpenCV; no ROS, no torch. Inside, imports point down this list only:
-cli > intrinsics, hand_eye, rig_check, samples > detection > board_files > board.
+cli > bench > intrinsics, hand_eye, world, rig_check, samples, pictures > lens_fit, diagnosis, noise >
+closed_form, degeneracy > board_pose > increments > detection > board_files > board.
 """

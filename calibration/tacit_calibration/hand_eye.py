@@ -1,54 +1,58 @@
 """Where a camera sits: hand-eye calibration with the robot's own error in the model.
 
 Maximum a posteriori over the camera pose X, the board pose B and a small correction of every robot
-pose, with the sizes of pixel noise and robot noise estimated from the data. Closed-form solvers
-(Park and Martin 1994) blame the camera for what the robot does; bundle adjustment with a perfect
-robot does so even more.
+pose, with the sizes of pixel and robot noise estimated from the data (`noise`). Closed-form solvers
+(`closed_form`) blame the camera for what the robot does; bundle adjustment with a perfect robot does
+so even more. Views that contradict the rest are left out and named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
-from scipy.sparse import csr_matrix
 
 from tacit.camera import Camera
 from tacit.errors import CalibrationError
-from tacit.transforms import (
-    from_rotation,
-    invert,
-    rotation_from_vector,
-    rotation_to_vector,
+from tacit.transforms import invert, pose_error
+from tacit_calibration.board_pose import (
+    Corners,
+    board_poses,
+    linearise,
+    residuals,
+    view_rms,
+)
+from tacit_calibration.closed_form import solve_closed_form
+from tacit_calibration.degeneracy import (
+    MIN_VIEWS,
+    Mounting,
+    carrier_poses,
+    check_poses,
+    check_views,
+    motion_warnings,
 )
 from tacit_calibration.detection import View
+from tacit_calibration.diagnosis import check_agreement
+from tacit_calibration.increments import (
+    FloatArray,
+    UncertainPose,
+    adjoint,
+    increment_of,
+    small_pose,
+)
+from tacit_calibration.noise import LinearViews, NoiseScale, Posterior, infer, surprise
 
-FloatArray = NDArray[np.float64]
-Mounting = Literal["eye_in_hand", "eye_to_hand"]
-MIN_VIEWS = 8
-MIN_SPREAD_DEG = 20.0
-"""Below this largest turn between two views the translation drifts by millimetres per .1 px."""
-MIN_SECOND_AXIS = 0.1
-"""Ratio of the second to the first singular value of the turn axes: turns about one axis only leave
-the translation along that axis free."""
-START_ROTATION, START_TRANSLATION = np.deg2rad(0.05), 3e-4
-FLOOR_PX, FLOOR_ROTATION, FLOOR_TRANSLATION = 0.05, np.deg2rad(0.003), 1e-5
-MAX_ROUNDS, SETTLED = 15, 0.02
-MAX_EVALUATIONS = 60
+__all__ = ["HandEyeResult", "LeftOut", "Mounting", "NoiseScale", "leave_one_out", "solve_hand_eye"]
 
-
-@dataclass(frozen=True)
-class NoiseScale:
-    """Standard deviations: corners [px], robot rotation [rad] and translation [m] per axis."""
-
-    pixel: float
-    rotation: float
-    translation: float
+FLOOR_PX = 0.05
+"""No detector is better; exact synthetic corners would otherwise divide by zero."""
+MAX_ROUNDS, SETTLED = 12, 1e-7
+MAX_SURPRISE = 50.0
+"""Chi-square with 6 degrees exceeds 50 once in 2e8: with noise estimated from 15 views, once in 1e4."""
+MAX_DROPPED = 0.4
+START_FACTOR = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,24 +62,78 @@ class HandEyeResult:
     Attributes:
         T_parent_camera: In the flange (eye in hand) or in the base (eye to hand), (4, 4).
         T_anchor_board: The board in the base (eye in hand) or on the flange (eye to hand), (4, 4).
-        sigma_rotation: Standard deviation of the camera's rotation (3,) about its own axes [rad].
-        sigma_translation: Standard deviation of its position (3,) along its own axes [m].
+        covariance: Of the local increments of camera and board (12, 12), [rad, m] each.
         noise: Estimated sizes of pixel and robot noise.
         rms_px: Error with the measured robot poses, uncorrected [px]: what an overlay will show.
-        view_rms_px: The same for each view (n,).
+        view_rms_px: The same for each view (n,), left out or not.
+        used: Mask (n,) of the views that agree with each other.
+        names: Names of the n views.
+        residuals_px: Projected minus found corners of each view, as in `rms_px` (N, 2).
+        warnings: What makes the result weaker than its numbers say.
     """
 
     T_parent_camera: FloatArray
     T_anchor_board: FloatArray
-    sigma_rotation: FloatArray
-    sigma_translation: FloatArray
+    covariance: FloatArray
     noise: NoiseScale
     rms_px: float
     view_rms_px: FloatArray
+    used: NDArray[np.bool_]
+    names: tuple[str, ...]
+    residuals_px: tuple[FloatArray, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def camera_pose(self) -> UncertainPose:
+        """The camera in its parent, with its covariance."""
+        return UncertainPose(self.T_parent_camera, self.covariance[:6, :6])
+
+    @property
+    def board_pose(self) -> UncertainPose:
+        """The board in its anchor, with its covariance."""
+        return UncertainPose(self.T_anchor_board, self.covariance[6:, 6:])
+
+    @property
+    def sigma_rotation(self) -> FloatArray:
+        """Standard deviation (3,) of the camera's rotation about its own axes [rad]."""
+        return self.camera_pose.sigma_rotation
+
+    @property
+    def sigma_translation(self) -> FloatArray:
+        """Standard deviation (3,) of the camera's position along its own axes [m]."""
+        return self.camera_pose.sigma_translation
+
+    @property
+    def dropped(self) -> dict[str, float]:
+        """{name: RMS px} of views that contradict the others."""
+        rows = zip(self.names, self.view_rms_px, self.used, strict=True)
+        return {name: float(error) for name, error, used in rows if not used}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What one view says of a calibration made without it.
+
+    Attributes:
+        name: The view.
+        rms_px: Its error under the calibration of the others [px].
+        shift_m: How far its absence moves the camera [m].
+        turn_rad: How far it turns it [rad].
+    """
+
+    name: str
+    rms_px: float
+    shift_m: float
+    turn_rad: float
 
 
 def solve_hand_eye(
-    flange_poses: FloatArray, views: Sequence[View], camera: Camera, mounting: Mounting
+    flange_poses: FloatArray,
+    views: Sequence[View],
+    camera: Camera,
+    mounting: Mounting,
+    *,
+    fixed_noise: NoiseScale | None = None,
 ) -> HandEyeResult:
     """Find the camera from views of a fixed (eye in hand) or carried (eye to hand) board.
 
@@ -84,66 +142,60 @@ def solve_hand_eye(
         views: n views of the board.
         camera: The calibrated lens.
         mounting: Where the camera sits.
+        fixed_noise: Robot noise to assume, where it is known better than these views can tell.
 
     Raises:
-        CalibrationError: Too few views, or turns that do not determine the pose.
+        CalibrationError: Too few views, turns that do not determine the pose, or data that
+            contradict each other; the message names the likely mistake.
     """
-    G = np.asarray(flange_poses, dtype=np.float64)
-    if len(views) < MIN_VIEWS or len(views) != len(G):
-        raise CalibrationError(
-            f"{len(views)} views, {len(G)} robot poses; expected equal, at least {MIN_VIEWS}"
-        )
-    boards, pixel = _board_poses(views, camera)
-    _check_motion(G)
+    G = check_poses(flange_poses, [view.name for view in views])
+    check_views(views, len(G))
+    warnings = motion_warnings(G)
+    boards = board_poses(views, camera)
+    check_agreement(G, boards, views, camera, mounting)
     problem = _Problem.start(G, boards, views, camera, mounting)
-    noise = NoiseScale(max(pixel, FLOOR_PX), START_ROTATION, START_TRANSLATION)
-    for _ in range(MAX_ROUNDS):
-        problem, covariance = problem.solved(noise)
-        updated = problem.reestimated(noise, covariance)
-        change = abs(updated.rotation / noise.rotation - 1) + abs(updated.translation / noise.translation - 1)
-        noise = updated
-        if change < SETTLED:
-            break
-    sigma = np.sqrt(np.diag(covariance)[:6])
-    residuals = replace(problem, corrections=np.zeros_like(problem.corrections)).pixel_residuals()
-    squared = np.bincount(problem.view_index, np.sum(residuals**2, axis=1)) / np.bincount(problem.view_index)
-    return HandEyeResult(
-        T_parent_camera=problem.X,
-        T_anchor_board=problem.B,
-        sigma_rotation=sigma[:3],
-        sigma_translation=sigma[3:],
-        noise=noise,
-        rms_px=float(np.sqrt(np.mean(np.sum(residuals**2, axis=1)))),
-        view_rms_px=np.sqrt(squared),
-    )
+    problem, posterior = problem.settled(fixed_noise)
+    return _result(problem, posterior, views, warnings)
 
 
-def park(motions_a: FloatArray, motions_b: FloatArray) -> FloatArray:
-    """Return X (4, 4) of A X = X B' in closed form: rotation by Park and Martin, then translation.
+def leave_one_out(
+    flange_poses: FloatArray, views: Sequence[View], camera: Camera, mounting: Mounting
+) -> list[LeftOut]:
+    """Calibrate without each view in turn, and ask the view that was left out.
 
     Args:
-        motions_a: A (m, 4, 4), motions of what carries the camera.
-        motions_b: B' (m, 4, 4), the same motions as the camera sees them.
+        flange_poses: As for `solve_hand_eye`; at least one view more than it needs.
+        views: The n views.
+        camera: The lens.
+        mounting: Where the camera sits.
     """
-    a, b = rotation_to_vector(motions_a[:, :3, :3]), rotation_to_vector(motions_b[:, :3, :3])
-    U, _, Vt = np.linalg.svd(a.T @ b)  # the rotation nearest to the correlation, as (M^T M)^-1/2 M^T
-    R = U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt
-    left = (motions_a[:, :3, :3] - np.eye(3)).reshape(-1, 3)
-    right = (motions_b[:, :3, 3] @ R.T - motions_a[:, :3, 3]).ravel()
-    return from_rotation(R, np.linalg.lstsq(left, right, rcond=None)[0])
+    full = solve_hand_eye(flange_poses, views, camera, mounting)
+    if np.count_nonzero(full.used) <= MIN_VIEWS:
+        raise CalibrationError(
+            f"leave one out: {np.count_nonzero(full.used)} views agree, expected more than {MIN_VIEWS}"
+        )
+    start = _Problem.resumed(full, np.asarray(flange_poses, np.float64), views, camera, mounting)
+    answers = []
+    for i, view in enumerate(views):
+        used = start.used.copy()
+        used[i] = False
+        problem, _ = replace(start, used=used).solved(full.noise)
+        error = pose_error(problem.X, full.T_parent_camera)
+        rms = view_rms(start.corners, problem.uncorrected())[i]
+        answers.append(LeftOut(view.name, float(rms), float(error.translation), float(error.rotation)))
+    return answers
 
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """Current estimate and data; residuals in the order pixels, then corrections."""
+    """The data, and the current estimate of camera X, board B and each robot pose's correction."""
 
     G: FloatArray
     X: FloatArray
     B: FloatArray
     corrections: FloatArray
-    points: FloatArray
-    pixels: FloatArray
-    view_index: NDArray[np.int64]
+    used: NDArray[np.bool_]
+    corners: Corners
     camera: Camera
     mounting: Mounting
 
@@ -151,109 +203,116 @@ class _Problem:
     def start(
         cls, G: FloatArray, boards: FloatArray, views: Sequence[View], camera: Camera, mounting: Mounting
     ) -> _Problem:
-        """Start at Park's solution; eye to hand is eye in hand of the inverted robot."""
-        carrier = G if mounting == "eye_in_hand" else invert(G)
-        i, j = np.triu_indices(len(G), 1)
-        X = park(invert(carrier[j]) @ carrier[i], boards[j] @ invert(boards[i]))
-        index = np.repeat(np.arange(len(views)), [len(view.corners_px) for view in views])
-        points = np.concatenate([view.points_m for view in views])
-        pixels = np.concatenate([view.corners_px for view in views])
-        B = carrier[0] @ X @ boards[0]
-        return cls(G, X, B, np.zeros((len(G), 6)), points, pixels, index, camera, mounting)
+        """Start at the closed form; each correction is what makes its own picture fit."""
+        first = solve_closed_form(carrier_poses(G, mounting), boards)
+        corners = Corners.of(views)
+        none = np.zeros((len(G), 6))
+        problem = cls(G, first.X, first.B, none, np.ones(len(G), bool), corners, camera, mounting)
+        boards = board_poses(views, camera, near=problem.poses())
+        error = view_rms(corners, problem.uncorrected())
+        used = error <= START_FACTOR * np.median(error) + FLOOR_PX
+        return replace(problem, corrections=problem.corrections_to(boards), used=used)
 
-    def moved(self, step: FloatArray) -> _Problem:
-        """Return the estimate after local increments: X (6), B (6), then each correction (6)."""
-        X, B = self.X @ _small_pose(step[:6]), self.B @ _small_pose(step[6:12])
-        return replace(self, X=X, B=B, corrections=self.corrections + step[12:].reshape(-1, 6))
+    @classmethod
+    def resumed(
+        cls, result: HandEyeResult, G: FloatArray, views: Sequence[View], camera: Camera, mounting: Mounting
+    ) -> _Problem:
+        """Start where a result ended."""
+        X, B, corners = result.T_parent_camera, result.T_anchor_board, Corners.of(views)
+        return cls(G, X, B, np.zeros((len(G), 6)), result.used, corners, camera, mounting)
 
-    def pixel_residuals(self) -> FloatArray:
-        """Return projected minus found corners (M, 2) [px]."""
-        robot = self.G @ _small_pose(self.corrections)
-        carrier = robot if self.mounting == "eye_in_hand" else invert(robot)
-        T_camera_board = invert(carrier @ self.X) @ self.B
-        T = T_camera_board[self.view_index]
-        p_camera = np.einsum("mij,mj->mi", T[:, :3, :3], self.points) + T[:, :3, 3]
-        return np.nan_to_num(self.camera.project(p_camera), nan=1e4) - self.pixels
+    def poses(self) -> FloatArray:
+        """Return T_camera_board (n, 4, 4) as estimated."""
+        return invert(self.X) @ self._board_in_parent()
 
-    def residuals(self, step: FloatArray, noise: NoiseScale) -> FloatArray:
-        """Return all residuals in units of their standard deviation."""
-        moved = self.moved(step * self._scale(noise))
-        prior = moved.corrections / _correction_scale(noise)
-        return np.concatenate([(moved.pixel_residuals() / noise.pixel).ravel(), prior.ravel()])
+    def corrections_to(self, boards: FloatArray) -> FloatArray:
+        """Return the corrections (n, 6) that put the board exactly at T_camera_board (n, 4, 4)."""
+        if self.mounting == "eye_in_hand":
+            return increment_of(invert(self.G) @ self.B @ invert(self.X @ boards))
+        return increment_of(invert(self.G) @ self.X @ boards @ invert(self.B))
 
-    def solved(self, noise: NoiseScale) -> tuple[_Problem, FloatArray]:
-        """Return the minimum at fixed noise, and the covariance of the increments there."""
-        size = 12 + self.corrections.size
-        found = least_squares(
-            self.residuals,
-            np.zeros(size),
-            jac_sparsity=self._sparsity(),
-            x_scale="jac",
-            max_nfev=MAX_EVALUATIONS,
-            args=(noise,),
-        )
-        scale = self._scale(noise)
-        J = np.asarray(csr_matrix(found.jac).todense())
-        covariance = np.linalg.inv(J.T @ J) * np.outer(scale, scale)
-        return self.moved(found.x * scale), covariance
+    def uncorrected(self) -> FloatArray:
+        """Return residuals (M, 2) [px] with the robot poses as measured."""
+        measured = replace(self, corrections=np.zeros_like(self.corrections))
+        return residuals(self.corners, self.camera, measured.poses())
 
-    def reestimated(self, noise: NoiseScale, covariance: FloatArray) -> NoiseScale:
-        """Return robot noise from corrections and their remaining variance (expectation step)."""
-        variance = np.diag(covariance)[12:].reshape(-1, 6)
-        expected = np.mean(self.corrections**2 + variance, axis=0)
-        rotation, translation = np.sqrt(expected[:3].mean()), np.sqrt(expected[3:].mean())
-        return NoiseScale(noise.pixel, max(rotation, FLOOR_ROTATION), max(translation, FLOOR_TRANSLATION))
+    def linearised(self) -> tuple[LinearViews, float]:
+        """Return the views around the current estimate, and the pixel noise that no pose explains."""
+        poses = self.poses()
+        found = linearise(self.corners, self.camera, poses)
+        used = self.used
+        freedom = np.sum(2 * self.corners.counts[used] - 6)
+        pixel = max(float(np.sqrt(found.remaining[used].sum() / freedom)), FLOOR_PX)
+        inverse = np.linalg.inv(found.information)
+        lever = self._lever()
+        seen = -(inverse @ found.gradient[..., None])[..., 0]
+        y = seen + (lever @ self.corrections[..., None])[..., 0]
+        by_board = np.broadcast_to(np.eye(6), lever.shape)
+        design = np.concatenate([-adjoint(invert(poses)), by_board], axis=-1)
+        return LinearViews(y, pixel**2 * inverse, design, lever), pixel
 
-    def _scale(self, noise: NoiseScale) -> FloatArray:
-        """Return the units of the unknowns: 1 mrad and 1 mm, and one sigma for corrections."""
-        return np.concatenate([np.full(12, 1e-3), np.tile(_correction_scale(noise), len(self.G))])
+    def solved(self, fixed_noise: NoiseScale | None) -> tuple[_Problem, Posterior]:
+        """Return the optimum over the views in use."""
+        problem = self
+        for _ in range(MAX_ROUNDS):
+            linear, pixel = problem.linearised()
+            posterior = infer(linear.of(problem.used), pixel, fixed_noise)
+            corrections = problem.corrections.copy()
+            corrections[problem.used] = posterior.corrections
+            step = posterior.mean
+            X, B = problem.X @ small_pose(step[:6]), problem.B @ small_pose(step[6:])
+            problem = replace(problem, X=X, B=B, corrections=corrections)
+            if np.abs(step).max() < SETTLED:
+                break
+        return problem, posterior
 
-    def _sparsity(self) -> csr_matrix:
-        """Return which unknowns a residual feels: the 12 shared ones and its own view's 6."""
-        rows, own = 2 * len(self.points), self.corrections.size
-        pattern = np.zeros((rows + own, 12 + own), dtype=np.int8)
-        pattern[:rows, :12] = 1
-        columns = 12 + 6 * np.repeat(self.view_index, 2)[:, None] + np.arange(6)
-        pattern[np.arange(rows)[:, None], columns] = 1
-        pattern[rows + np.arange(own), 12 + np.arange(own)] = 1
-        return csr_matrix(pattern)
+    def settled(self, fixed_noise: NoiseScale | None) -> tuple[_Problem, Posterior]:
+        """Return the optimum over all views that agree: a view joins or leaves by its surprise."""
+        problem, seen = self, set()
+        while True:
+            problem, posterior = problem.solved(fixed_noise)
+            seen.add(problem.used.tobytes())
+            linear, _ = problem.linearised()
+            used = surprise(linear, posterior, problem.used) < MAX_SURPRISE
+            _check_kept(used, problem)
+            if used.tobytes() in seen:
+                return problem, posterior
+            problem = replace(problem, used=used)
 
+    def _board_in_parent(self) -> FloatArray:
+        robot = self.G @ small_pose(self.corrections)
+        return (invert(robot) if self.mounting == "eye_in_hand" else robot) @ self.B
 
-def _small_pose(increment: FloatArray) -> FloatArray:
-    """Return poses (..., 4, 4) of (..., 6): rotation vector [rad], then translation [m]."""
-    T = np.zeros((*increment.shape[:-1], 4, 4))
-    T[..., :3, :3] = rotation_from_vector(increment[..., :3])
-    T[..., :3, 3] = increment[..., 3:]
-    T[..., 3, 3] = 1.0
-    return T
-
-
-def _correction_scale(noise: NoiseScale) -> FloatArray:
-    return np.repeat([noise.rotation, noise.translation], 3)
-
-
-def _board_poses(views: Sequence[View], camera: Camera) -> tuple[FloatArray, float]:
-    """Return T_camera_board (n, 4, 4) of each view alone, and the pixel noise of these fits."""
-    poses, variances = [], []
-    for view in views:
-        ideal = camera.undistort(view.corners_px)
-        _, rotation, translation = cv2.solvePnP(view.points_m, ideal, np.eye(3), np.zeros(5))
-        T = from_rotation(rotation_from_vector(np.ravel(rotation)), np.ravel(translation))
-        error = camera.project(view.points_m @ T[:3, :3].T + T[:3, 3]) - view.corners_px
-        variances.append(np.sum(error**2) / (2 * len(error) - 6))
-        poses.append(T)
-    return np.array(poses), float(np.sqrt(np.mean(variances)))
+    def _lever(self) -> FloatArray:
+        """Return how an increment of a correction moves the board's increment (n, 6, 6)."""
+        if self.mounting == "eye_in_hand":
+            return -adjoint(invert(self._board_in_parent()))
+        return np.broadcast_to(adjoint(invert(self.B)), (len(self.G), 6, 6))
 
 
-def _check_motion(G: FloatArray) -> None:
-    """Refuse views between which the flange hardly turns, or turns about one axis only."""
-    i, j = np.triu_indices(len(G), 1)
-    turns = rotation_to_vector(np.swapaxes(G[j, :3, :3], 1, 2) @ G[i, :3, :3])
-    spread = float(np.rad2deg(np.linalg.norm(turns, axis=1).max()))
-    singular = np.linalg.svd(turns, compute_uv=False)
-    if spread < MIN_SPREAD_DEG:
+def _result(
+    problem: _Problem, posterior: Posterior, views: Sequence[View], warnings: tuple[str, ...]
+) -> HandEyeResult:
+    found = problem.uncorrected()
+    split = np.split(found, np.cumsum(problem.corners.counts)[:-1])
+    kept = found[problem.used[problem.corners.view]]
+    return HandEyeResult(
+        T_parent_camera=problem.X,
+        T_anchor_board=problem.B,
+        covariance=posterior.covariance,
+        noise=posterior.noise,
+        rms_px=float(np.sqrt(np.mean(np.sum(kept**2, axis=1)))),
+        view_rms_px=view_rms(problem.corners, found),
+        used=problem.used,
+        names=tuple(view.name for view in views),
+        residuals_px=tuple(split),
+        warnings=warnings,
+    )
+
+
+def _check_kept(used: NDArray[np.bool_], problem: _Problem) -> None:
+    if used.sum() < max(MIN_VIEWS - 2, (1 - MAX_DROPPED) * len(used)):
         raise CalibrationError(
-            f"the flange turns by {spread:.0f} deg at most, expected {MIN_SPREAD_DEG:.0f} or more"
+            f"{np.count_nonzero(~used)} of {len(used)} views contradict the rest; did the board or its "
+            "holder move, were pictures taken while the arm moved, or do joints belong to other pictures?"
         )
-    if singular[1] < MIN_SECOND_AXIS * singular[0]:
-        raise CalibrationError("the flange turns about one axis only; tilt it about a second one too")

@@ -9,8 +9,9 @@ import pytest
 from tacit.camera import PinholeCamera
 from tacit.errors import CalibrationError
 from tacit.transforms import from_rotation, invert, pose_error, rotation_from_rpy, rotation_from_vector
+from tacit_calibration.closed_form import park
 from tacit_calibration.detection import View
-from tacit_calibration.hand_eye import park, solve_hand_eye
+from tacit_calibration.hand_eye import solve_hand_eye
 
 CAMERA = PinholeCamera(
     np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]), (0.05, -0.1, 0.001, -0.0005, 0.02), 640, 480

@@ -1,0 +1,96 @@
+"""Hand-eye in closed form: Park and Martin, and a start that survives wrong views.
+
+Gives `hand_eye` its first guess and `diagnosis` its quick comparison of explanations.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.transforms import from_rotation, invert, pose_error, rotation_angle, rotation_to_vector
+from tacit_calibration.increments import FloatArray
+
+SUBSETS, SUBSET_SIZE = 60, 4
+"""With a third of the views wrong a set of four is clean with probability .2: one of 60 is, nearly surely."""
+LEVER_M = 0.3
+"""Turns one radian into metres when a view's disagreement is one number: an arm's usual working distance."""
+
+
+class ClosedForm(NamedTuple):
+    """X = T_parent_camera, B = T_anchor_board, and each view's disagreement with them (n,) [m]."""
+
+    X: FloatArray
+    B: FloatArray
+    disagreement: FloatArray
+
+    @property
+    def typical(self) -> float:
+        """Median disagreement [m]: what the better half of the views says."""
+        return float(np.median(self.disagreement))
+
+
+def park(motions_a: FloatArray, motions_b: FloatArray) -> FloatArray:
+    """Return X (4, 4) of A X = X B' in closed form: rotation by Park and Martin, then translation.
+
+    Args:
+        motions_a: A (m, 4, 4), motions of what carries the camera.
+        motions_b: B' (m, 4, 4), the same motions as the camera sees them.
+    """
+    a, b = rotation_to_vector(motions_a[:, :3, :3]), rotation_to_vector(motions_b[:, :3, :3])
+    U, _, Vt = np.linalg.svd(a.T @ b)  # the rotation nearest to the correlation, as (M^T M)^-1/2 M^T
+    R = U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt
+    left = (motions_a[:, :3, :3] - np.eye(3)).reshape(-1, 3)
+    right = (motions_b[:, :3, 3] @ R.T - motions_a[:, :3, 3]).ravel()
+    return from_rotation(R, np.linalg.lstsq(left, right, rcond=None)[0])
+
+
+def motions(carrier: FloatArray, boards: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return A and B' (m, 4, 4) between all pairs of views, of the carrier and of the camera."""
+    i, j = np.triu_indices(len(carrier), 1)
+    return invert(carrier[j]) @ carrier[i], boards[j] @ invert(boards[i])
+
+
+def solve_closed_form(carrier: FloatArray, boards: FloatArray, seed: int = 0) -> ClosedForm:
+    """Return the solution that the better half of the views agrees on.
+
+    Candidates are all views together and random sets of four; the one with the least median
+    disagreement wins (Rousseeuw 1984), so up to 40 % of wrong views do no harm.
+
+    Args:
+        carrier: Poses (n, 4, 4) of what carries the camera: G, or its inverse for a fixed camera.
+        boards: T_camera_board (n, 4, 4).
+        seed: Of the random sets.
+    """
+    rng = np.random.default_rng(seed)
+    best = _solve(carrier, boards, np.arange(len(carrier)))
+    for _ in range(SUBSETS if len(carrier) > SUBSET_SIZE else 0):
+        candidate = _solve(carrier, boards, rng.choice(len(carrier), SUBSET_SIZE, replace=False))
+        best = min(best, candidate, key=lambda found: found.typical)
+    agreeing = np.flatnonzero(best.disagreement <= 3 * best.typical)
+    return min(best, _solve(carrier, boards, agreeing), key=lambda found: found.typical)
+
+
+def angle_disagreement(carrier: FloatArray, boards: FloatArray) -> NDArray[np.float64]:
+    """Return by how much robot and camera turn differently between pairs of views (m,) [rad].
+
+    A motion turns by the same angle in every frame, so this needs no calibration at all.
+    """
+    a, b = motions(carrier, boards)
+    return np.abs(rotation_angle(a[:, :3, :3]) - rotation_angle(b[:, :3, :3]))
+
+
+def _solve(carrier: FloatArray, boards: FloatArray, chosen: NDArray[np.intp]) -> ClosedForm:
+    X = park(*motions(carrier[chosen], boards[chosen]))
+    anchors = carrier @ X @ boards
+    B = anchors[chosen[_middle(anchors[chosen])]]
+    error = pose_error(anchors, B)
+    return ClosedForm(X, B, error.translation + LEVER_M * error.rotation)
+
+
+def _middle(poses: FloatArray) -> int:
+    """Return which of the poses (n, 4, 4) has the least median distance to the others."""
+    error = pose_error(poses[:, None], poses[None])
+    return int(np.argmin(np.median(error.translation + LEVER_M * error.rotation, axis=1)))

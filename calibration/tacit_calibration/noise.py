@@ -1,0 +1,173 @@
+"""Camera and board from linearised views, with the sizes of the robot's errors integrated out.
+
+Each view measures where the board is (six numbers, pixel noise) through a robot pose that is itself
+off by an unknown amount. How much is not known: the answer is averaged over a grid of noise sizes,
+each weighted by how well it explains the data (restricted likelihood; Patterson and Thompson 1971).
+So a perfect arm and a poor one are both served, and not knowing which widens the covariance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tacit_calibration.increments import FloatArray
+
+ROTATIONS = np.deg2rad(0.002) * 2.0 ** np.arange(12)
+TRANSLATIONS = 5e-6 * 2.0 ** np.arange(12)
+"""Noise per axis from .002 to 4 deg and from 5 um to 10 mm: better than any arm to worse than any arm."""
+SHARED = np.deg2rad(0.01) * 2.0 ** np.arange(0, 9, 1.5)
+"""Size of errors shared by all views, such as joint zeros: .01 to 2 deg."""
+NEGLIGIBLE = 1e-6
+"""Grid points below a millionth of the best weight change nothing."""
+
+
+@dataclass(frozen=True)
+class NoiseScale:
+    """Standard deviations: corners [px], robot rotation [rad] and translation [m] per axis.
+
+    `joint` is that of the joint zeros [rad], 0 where none are estimated.
+    """
+
+    pixel: float
+    rotation: float
+    translation: float
+    joint: float = 0.0
+
+
+class LinearViews(NamedTuple):
+    """n views as y = design @ unknowns + lever @ robot error + pixel error, all in board increments.
+
+    Attributes:
+        y: Where each picture puts the board, as an increment seen from the model (n, 6).
+        pixel_covariance: Covariance of y by pixel noise alone (n, 6, 6).
+        design: How unknowns move the board (n, 6, p).
+        lever: How the robot's pose error moves it (n, 6, 6).
+        num_shared: The last so many unknowns are small errors of common, unknown size.
+    """
+
+    y: FloatArray
+    pixel_covariance: FloatArray
+    design: FloatArray
+    lever: FloatArray
+    num_shared: int = 0
+
+    def of(self, chosen: FloatArray) -> LinearViews:
+        """Return the views that a mask or an index (k,) chooses."""
+        parts = (part[chosen] for part in (self.y, self.pixel_covariance, self.design, self.lever))
+        return LinearViews(*parts, num_shared=self.num_shared)
+
+    def covariance(self, noise: NoiseScale) -> FloatArray:
+        """Return the covariance (n, 6, 6) of y at one size of the robot's error."""
+        scale = np.repeat([noise.rotation, noise.translation], 3) ** 2
+        return self.pixel_covariance + np.einsum("nij,j,nlj->nil", self.lever, scale, self.lever)
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """What is known about the unknowns (p,), the noise, and each view's robot error (n, 6)."""
+
+    mean: FloatArray
+    covariance: FloatArray
+    noise: NoiseScale
+    corrections: FloatArray
+
+
+class _Fits(NamedTuple):
+    """Generalised least squares at k noise sizes: estimate, covariance, log likelihood."""
+
+    mean: FloatArray
+    covariance: FloatArray
+    likelihood: FloatArray
+
+
+def infer(linear: LinearViews, pixel: float, fixed: NoiseScale | None = None) -> Posterior:
+    """Estimate the unknowns from linearised views.
+
+    Args:
+        linear: The views.
+        pixel: Pixel noise behind `linear.pixel_covariance`, carried into the result.
+        fixed: Robot noise to assume instead of integrating it out.
+
+    Returns:
+        Mean and covariance of the unknowns; noise as its geometric mean over the posterior.
+    """
+    rotation, translation, shared = _grid(linear.num_shared, fixed)
+    fits = _fit(linear, rotation, translation, shared)
+    # Flat in each standard deviation, as Gelman (2006) advises: in its logarithm, near 0 would never end.
+    weight = fits.likelihood + (np.log(rotation * translation) if fixed is None else 0.0)
+    weight = np.exp(weight - weight.max())
+    weight = np.where(weight > NEGLIGIBLE, weight, 0.0)
+    weight /= weight.sum()
+    mean = weight @ fits.mean
+    apart = fits.mean - mean
+    covariance = np.tensordot(weight, fits.covariance, 1) + np.einsum("k,ka,kb->ab", weight, apart, apart)
+    sizes = [float(np.exp(weight @ np.log(size))) for size in (rotation, translation, shared)]
+    noise = NoiseScale(pixel, sizes[0], sizes[1], sizes[2] if linear.num_shared else 0.0)
+    return Posterior(mean, covariance, noise, _corrections(linear, mean, noise))
+
+
+def surprise(linear: LinearViews, posterior: Posterior, used: FloatArray) -> FloatArray:
+    """Return how far each view (n,) lies from what the others say: chi-square with 6 degrees.
+
+    Args:
+        linear: All views.
+        posterior: The estimate from those that are used.
+        used: Mask (n,): a used view has pulled the estimate towards itself, which is taken back.
+    """
+    residual = linear.y - linear.design @ posterior.mean
+    pulled = linear.design @ posterior.covariance @ np.swapaxes(linear.design, 1, 2)
+    noise = linear.covariance(posterior.noise)
+    # Where one view decides nearly alone the difference touches zero; half the noise stays.
+    spread = np.where(used[:, None, None], noise - _shrunk(pulled, noise), noise + pulled)
+    return np.einsum("ni,ni->n", residual, np.linalg.solve(spread, residual[..., None])[..., 0])
+
+
+def _grid(num_shared: int, fixed: NoiseScale | None) -> tuple[FloatArray, FloatArray, FloatArray]:
+    if fixed is not None:
+        sizes = [[fixed.rotation], [fixed.translation], [fixed.joint or 1.0]]
+    else:
+        sizes = [ROTATIONS, TRANSLATIONS, SHARED if num_shared else np.ones(1)]
+    rotation, translation, shared = np.meshgrid(*sizes, indexing="ij")
+    return rotation.ravel(), translation.ravel(), shared.ravel()
+
+
+def _fit(linear: LinearViews, rotation: FloatArray, translation: FloatArray, shared: FloatArray) -> _Fits:
+    """Return generalised least squares at every grid point; shared errors enter with their own prior."""
+    pairs, back = np.unique(np.stack([rotation, translation], axis=1), axis=0, return_inverse=True)
+    scale = np.repeat(pairs**2, 3, axis=1)
+    covariance = linear.pixel_covariance + np.einsum("nij,kj,nlj->knil", linear.lever, scale, linear.lever)
+    precision = np.linalg.inv(covariance)
+    weighted = np.swapaxes(linear.design, 1, 2) @ precision
+    normal = (weighted @ linear.design).sum(axis=1)[back]
+    right = (weighted @ linear.y[..., None]).sum(axis=1)[back, :, 0]
+    squares = np.einsum("ni,knij,nj->k", linear.y, precision, linear.y)[back]
+    spread = np.linalg.slogdet(covariance)[1].sum(axis=1)[back]
+    if linear.num_shared:
+        last = np.arange(linear.design.shape[-1] - linear.num_shared, linear.design.shape[-1])
+        normal[:, last, last] += shared[:, None] ** -2.0
+        spread = spread + 2 * linear.num_shared * np.log(shared)
+    posterior = np.linalg.inv(normal)
+    mean = np.einsum("kab,kb->ka", posterior, right)
+    explained = np.einsum("ka,ka->k", mean, right)
+    likelihood = -0.5 * (spread + np.linalg.slogdet(normal)[1] + squares - explained)
+    return _Fits(mean, posterior, likelihood)
+
+
+def _corrections(linear: LinearViews, mean: FloatArray, noise: NoiseScale) -> FloatArray:
+    """Return the most likely robot error (n, 6) of each view."""
+    residual = linear.y - linear.design @ mean
+    explained = np.linalg.solve(linear.covariance(noise), residual[..., None])[..., 0]
+    scale = np.repeat([noise.rotation, noise.translation], 3) ** 2
+    return scale * np.einsum("nji,nj->ni", linear.lever, explained)
+
+
+def _shrunk(pulled: FloatArray, noise: FloatArray) -> FloatArray:
+    """Return `pulled`, limited to half of `noise` in every direction."""
+    factor = np.linalg.cholesky(noise)
+    inverse = np.linalg.inv(factor)
+    values, vectors = np.linalg.eigh(inverse @ pulled @ np.swapaxes(inverse, 1, 2))
+    bent = factor @ vectors
+    return (bent * np.minimum(values, 0.5)[:, None, :]) @ np.swapaxes(bent, 1, 2)
