@@ -84,6 +84,14 @@ def test_up_to_the_fold_the_distorted_radius_grows(k):
         assert beyond <= distorted[-1] + 1e-6
 
 
+@pytest.mark.parametrize("D", [(), (-0.02, 0.01, -0.005, 0.001)])
+def test_fisheye_gives_back_the_ray_that_it_projected(D):
+    camera = FisheyeCamera(K, D, 640, 480)
+    xy = np.stack(np.meshgrid(np.linspace(-1.2, 1.2, 9), np.linspace(-1, 1, 7)), axis=-1).reshape(-1, 2)
+    pixels = camera.project(np.concatenate([xy, np.ones((len(xy), 1))], axis=-1))
+    np.testing.assert_allclose(camera.undistort(pixels), xy, atol=1e-8)
+
+
 def test_fisheye_folds_where_its_polynomial_turns():
     camera = FisheyeCamera(K, (-0.2, 0, 0, 0), 640, 480)
     assert np.arctan(camera.fold_radius) == pytest.approx(np.sqrt(1 / 0.6))

@@ -94,7 +94,7 @@ class Camera(ABC):
         v = (uv[..., 1] - self.K[1, 2]) / self.K[1, 1]
         u = (uv[..., 0] - self.K[0, 2] - self.K[0, 1] * v) / self.K[0, 0]
         target = np.stack([u, v], axis=-1)
-        return target if not any(self.D) else self._invert_distortion(target)
+        return self._invert_distortion(target)
 
     def rays(self, pixels: ArrayLike) -> FloatArray:
         """Return unit viewing directions (..., 3) in the optical frame of pixels (..., 2)."""
@@ -175,6 +175,9 @@ class PinholeCamera(Camera):
             u, v = u + r2 * (s1 + s2 * r2), v + r2 * (s3 + s4 * r2)
         distorted = np.stack([u, v], axis=-1)
         return _tilt(distorted, tilt_x, tilt_y) if tilt_x or tilt_y else distorted
+
+    def _invert_distortion(self, target: FloatArray) -> FloatArray:
+        return super()._invert_distortion(target) if any(self.D) else target
 
 
 @dataclass(frozen=True, eq=False)
