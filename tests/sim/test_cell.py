@@ -171,8 +171,8 @@ def test_unknown_task_and_camera_are_named_with_the_valid_ones(rig: Rig, cube_ce
         cube_cell.render("wirst")
 
 
-def test_rig_that_the_cell_cannot_be_is_refused() -> None:
-    distorted = load_rig("nova2_sim").model_dump(mode="python")
-    distorted["cameras"]["top"]["D"] = (0.1, 0.0, 0.0, 0.0)
-    with pytest.raises(RigError, match=r"cameras\.top"):
-        build_mjcf(Rig.model_validate(distorted), TASKS["place_cube"])
+def test_lens_too_wide_for_the_cell_is_refused() -> None:
+    wide = load_rig("nova2_sim").model_dump(mode="python")
+    wide["cameras"]["top"] |= {"model": "fisheye", "K": [[45.0, 0, 79.5], [0, 45.0, 59.5], [0, 0, 1]]}
+    with pytest.raises(RigError, match=r"cameras\.top: its lens sees"):
+        build_mjcf(Rig.model_validate(wide), TASKS["place_cube"])

@@ -1,6 +1,7 @@
 """The simulated cell: a rig without hardware, with touch, on any CPU.
 
-Imports point down this list only: simulator_node, expert_node, cli, evaluate > topics, closed_loop >
-demonstrations > experts > cell > disturbance, tactile > model > tasks, rendering, statistics.
-Only the two nodes and topics know rclpy.
+Imports point down this list only: simulator_node, expert_node, mover_node, cli, evaluate > topics,
+closed_loop > demonstrations > experts, poses > cell > disturbance, tactile > model > tasks, rendering,
+board, lens, as_built, motion > attributes.
+Only the nodes and topics know rclpy.
 """

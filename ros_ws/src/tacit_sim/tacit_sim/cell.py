@@ -12,8 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from tacit.errors import ConfigError, did_you_mean
 from tacit.rig import Rig
 from tacit.transforms import FloatArray
+from tacit_sim import board
+from tacit_sim.board import BoardPlace
 from tacit_sim.disturbance import Disturbance
-from tacit_sim.model import TIMESTEP_S, build_mjcf, only_arm, pose
+from tacit_sim.lens import Lens
+from tacit_sim.model import TIMESTEP_S, build_mjcf, lenses_of, only_arm, pose
 from tacit_sim.rendering import SceneRenderer, mujoco
 from tacit_sim.tactile import TactileCamera
 from tacit_sim.tasks import LOOK_NS, STAGES, StageMachine, Task, Truth, find_task
@@ -29,6 +32,9 @@ UPRIGHT_COSINE = float(np.cos(np.deg2rad(15.0)))
 EPOCH_NS = 1_000_000_000
 """Stamps start here, not at 0, which means `unknown` in ROS."""
 
+CLEARED_XY = (0.0, 0.5)
+"""Where the part stands while there is a board: at the back of the table, in nobody's view."""
+
 RESET_NS = 200_000_000
 """A reset takes this long: a hole of five frames, which no consumer bridges."""
 
@@ -40,10 +46,15 @@ class Cell:
         rig: The cell's contract; see `tacit_sim.model.build_mjcf` for what it must hold.
         task: Name of the first task; `reset` may choose another.
         disturbed: The robot executes each command plus a seeded disturbance of the tool.
+        board_at: Put a calibration board on the table or into the gripper, and the part out of its way.
     """
 
-    def __init__(self, rig: Rig, task: str | None = None, *, disturbed: bool = False) -> None:
+    def __init__(
+        self, rig: Rig, task: str | None = None, *, disturbed: bool = False, board_at: BoardPlace = ""
+    ) -> None:
         self.rig = rig
+        self.board_at = board_at
+        self._lenses = lenses_of(rig)
         self.disturbed = disturbed
         self._time_ns = EPOCH_NS
         self._renderers: dict[tuple[int, int], SceneRenderer] = {}
@@ -55,7 +66,8 @@ class Cell:
         """Compile the model of `task` and find our addresses in it."""
         self.close()
         self.task = task
-        self.model = mujoco.MjModel.from_xml_string(build_mjcf(self.rig, task))
+        text = build_mjcf(self.rig, task, self.board_at)
+        self.model = mujoco.MjModel.from_xml_string(text, board.assets() if self.board_at else None)
         self.data = mujoco.MjData(self.model)
         arm_name, arm, gripper = only_arm(self.rig)
         joints = [self.model.joint(joint.name) for joint in arm.joints]
@@ -115,7 +127,8 @@ class Cell:
         offset = (random.random(2) - 0.5) * task.start_spread
         yaw = random.uniform(-1.0, 1.0) * task.start_yaw
         i = self._part_qpos
-        self.data.qpos[i : i + 3] = (*(np.asarray(task.start_xy) + offset), task.half_height)
+        xy = np.asarray(CLEARED_XY if self.board_at else task.start_xy) + offset
+        self.data.qpos[i : i + 3] = (*xy, task.half_height)
         self.data.qpos[i + 3 : i + 7] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
 
     @property
@@ -202,11 +215,13 @@ class Cell:
 
     def render(self, camera: str) -> NDArray[np.uint8]:
         """Return the colour image (H, W, 3) of a camera of the rig."""
-        return self._renderer(camera).rgb(self.data, camera)
+        lens = self._lens(camera)
+        return lens.image(self._renderer(lens).rgb(self.data, camera))
 
     def segmentation(self, camera: str) -> NDArray[np.int32]:
         """Return the geom id at each pixel (H, W), -1 where there is none."""
-        return self._renderer(camera).geoms(self.data, camera)
+        lens = self._lens(camera)
+        return lens.labels(self._renderer(lens).geoms(self.data, camera))
 
     def part_mask(self, camera: str) -> NDArray[np.bool_]:
         """Return where the camera sees the part (H, W)."""
@@ -224,7 +239,8 @@ class Cell:
         if occluded:
             return self.segmentation(camera) == pad
         group = int(self.model.geom_group[pad])
-        return self._renderer(camera).geoms(self.data, camera, groups=(group,)) == pad
+        lens = self._lens(camera)
+        return lens.labels(self._renderer(lens).geoms(self.data, camera, groups=(group,))) == pad
 
     def pad_box(self, camera: str, sensor: str) -> tuple[int, int, int, int] | None:
         """Return the box of the pixels that show a pad: first and last column and row; None unseen."""
@@ -233,11 +249,13 @@ class Cell:
             return None
         return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
 
-    def _renderer(self, camera: str) -> SceneRenderer:
-        if camera not in self.rig.cameras:
+    def _lens(self, camera: str) -> Lens:
+        if camera not in self._lenses:
             raise ConfigError(f"camera {camera!r}: not in the rig; {did_you_mean(camera, self.rig.cameras)}")
-        spec = self.rig.cameras[camera]
-        size = (spec.width, spec.height)
+        return self._lenses[camera]
+
+    def _renderer(self, lens: Lens) -> SceneRenderer:
+        size = (lens.width, lens.height)
         if size not in self._renderers:
             self._renderers[size] = SceneRenderer(self.model, *size)
         return self._renderers[size]
@@ -262,6 +280,12 @@ class Cell:
         if geom is not None:
             pairs = pairs[(pairs == geom).any(axis=1)]
         return set(pairs.ravel().tolist()) - {geom}
+
+    def touching_robot(self) -> bool:
+        """Tell whether the arm or its gripper touches table or part."""
+        mujoco.mj_collision(self.model, self.data)
+        groups = self.model.geom_group[self.data.contact.geom]
+        return bool((groups[:, 0] != groups[:, 1]).any()) if len(groups) else False
 
     def sensor_pose(self, sensor: str) -> FloatArray:
         """Return T_world_sensor (4, 4) of the gel plane at rest."""

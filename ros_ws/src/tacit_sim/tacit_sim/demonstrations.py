@@ -58,11 +58,12 @@ class CellFeed:
 
     def joints(self) -> None:
         """Push joints and gripper."""
-        state, velocity = self._cell.state(), self._cell.velocity()
+        state, velocity, effort = self._cell.state(), self._cell.velocity(), self._cell.effort()
         with self._watch("write"):
             for name, indices in self._states.items():
                 self._push(name, state[indices])
-                self._store(name, {"position": state[indices], "velocity": velocity[indices]})
+                fields = {"position": state, "velocity": velocity, "effort": effort}
+                self._store(name, {field: values[indices] for field, values in fields.items()})
 
     def images(self) -> None:
         """Push encoded camera and tactile images, and the stage."""

@@ -6,14 +6,18 @@ from the rig; only shapes, masses and servo gains (which no rig holds) stand her
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import numpy as np
 
+from tacit.camera import camera_from_spec
 from tacit.errors import RigError
 from tacit.rig import ArmSpec, CameraSpec, GripperSpec, Rig, TactileSpec
 from tacit.robot import chain_from_spec
 from tacit.transforms import FloatArray, from_rotation, from_translation, invert, rotation_from_rpy
+from tacit_sim.attributes import numbers, pose_attributes
+from tacit_sim.board import BOARD_ASSET, FLANGE_BOARD, WORLD_BOARD, BoardPlace, board_geom
+from tacit_sim.lens import Lens
 from tacit_sim.tasks import Task
 
 TIMESTEP_S = 0.002
@@ -75,22 +79,30 @@ HEADER = f"""
 """
 
 
-def build_mjcf(rig: Rig, task: Task) -> str:
+def build_mjcf(rig: Rig, task: Task, board: BoardPlace = "") -> str:
     """Return the MJCF text of `rig` (one arm with a gripper) and the parts of `task`.
 
+    Args:
+        rig: The cell's contract.
+        task: Says which part lies where.
+        board: Where a calibration board is: on the table, in the gripper, or nowhere. A model with a
+            board needs `board.assets()` beside its text.
+
     Raises:
-        RigError: The rig has no such arm, or a camera that MuJoCo cannot render.
+        RigError: The rig has no such arm, or a camera that the cell cannot draw.
     """
     name, arm, gripper = only_arm(rig)
-    world = "".join(_camera(n, c) for n, c in rig.cameras.items() if c.parent == "world")
-    width = max((camera.width for camera in rig.cameras.values()), default=640)
-    height = max((camera.height for camera in rig.cameras.values()), default=480)
+    lenses = lenses_of(rig)
+    world = _cameras(rig, lenses, "world") + (board_geom(WORLD_BOARD) if board == "table" else "")
+    width = max((lens.width for lens in lenses.values()), default=640)
+    height = max((lens.height for lens in lenses.values()), default=480)
     return f"""<mujoco model="{rig.name}">{HEADER}
 <visual><global offwidth="{width}" offheight="{height}"/></visual>
+{BOARD_ASSET if board else ""}
 <worldbody>
  <light pos="-0.3 -0.6 1.5" dir="0 0.4 -1" directional="true" castshadow="false" diffuse="0.35 0.35 0.35"/>
  {_table(task)}{world}{_part(task)}
- {_arm(rig, name, arm, gripper)}
+ {_arm(rig, name, arm, _flange_parts(rig, name, lenses, board))}
 </worldbody>
 <equality>
  <joint joint1="finger_right" joint2="finger_left" polycoef="0 1 0 0 0" solref="0.004 1"
@@ -127,23 +139,15 @@ def pose(xpos: FloatArray, xmat: FloatArray) -> FloatArray:
     return T
 
 
-def pose_attributes(T: FloatArray) -> str:
-    """Return `pos=... quat=...` (wxyz) of a transform, with every digit."""
-    import mujoco
-
-    quaternion = np.zeros(4)
-    mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(T[:3, :3]).ravel())
-    return f'pos="{_numbers(T[:3, 3])}" quat="{_numbers(quaternion)}"'
+def lenses_of(rig: Rig) -> dict[str, Lens]:
+    """Return {camera: its lens}: what to draw for each camera of the rig."""
+    return {name: Lens.of(camera_from_spec(spec), name) for name, spec in rig.cameras.items()}
 
 
-def _numbers(values: Iterable[float]) -> str:
-    return " ".join(repr(float(value)) for value in values)
-
-
-def _arm(rig: Rig, name: str, arm: ArmSpec, gripper: GripperSpec) -> str:
-    """Nested bodies of the arm; each carries its capsules, the last one the gripper."""
+def _arm(rig: Rig, name: str, arm: ArmSpec, held: str) -> str:
+    """Nested bodies of the arm; each carries its capsules, the last one the gripper and what is held."""
     chain = chain_from_spec(arm)
-    inner = _flange(rig, name, gripper, chain.end)
+    inner = _flange(rig, chain.end, held)
     for index in reversed(range(len(arm.joints))):
         joint = arm.joints[index]
         inner = f"""
@@ -170,20 +174,26 @@ def _capsules(index: int, origins: FloatArray) -> str:
     for _, start, end, radius in shapes:
         ends = [(T_ours_urdf @ (*point, 1.0))[:3] for point in (start, end)]
         text += f"""<geom class="robot" type="capsule" size="{radius}" mass="{MASSES_KG[index] / len(shapes)}"
-  fromto="{_numbers(np.concatenate(ends))}"/>"""
+  fromto="{numbers(np.concatenate(ends))}"/>"""
     return text
 
 
-def _flange(rig: Rig, arm: str, gripper: GripperSpec, origin: FloatArray) -> str:
-    cameras = "".join(_camera(n, c) for n, c in rig.cameras.items() if c.parent == f"{arm}.flange")
+def _flange_parts(rig: Rig, arm: str, lenses: Mapping[str, Lens], board: BoardPlace) -> str:
+    """What moves with the flange: its cameras, both fingers, and a board in the gripper."""
+    gripper = only_arm(rig)[2]
     fingers = "".join(_finger(rig, arm, gripper, side) for side in ("left", "right"))
+    held = board_geom(FLANGE_BOARD) if board == "gripper" else ""
+    return _cameras(rig, lenses, f"{arm}.flange") + fingers + held
+
+
+def _flange(rig: Rig, origin: FloatArray, held: str) -> str:
     return f"""
 <body name="flange" gravcomp="1" {pose_attributes(origin)}>
  <site name="flange" group="4"/><site name="tool" group="4" {pose_attributes(tool_in_flange(rig))}/>
  <geom class="robot" type="cylinder" size="0.035 0.03" pos="0 0 0.03" mass="0.25" rgba="0.25 0.25 0.28 1"/>
  <geom class="robot" type="box" size="0.055 0.022 0.028" pos="0 0 0.085" mass="0.25"
   rgba="0.25 0.25 0.28 1"/>
- {cameras}{fingers}
+ {held}
 </body>"""
 
 
@@ -201,9 +211,9 @@ def _finger(rig: Rig, arm: str, gripper: GripperSpec, side: str) -> str:
     pose = pose_attributes(sensor.T_mount_sensor @ from_translation(FINGER_CENTRE))
     return f"""
 <body name="finger_{side}" gravcomp="1">
- <joint name="finger_{side}" type="slide" axis="{_numbers(axis)}" range="0 {gripper.upper / 2}"
+ <joint name="finger_{side}" type="slide" axis="{numbers(axis)}" range="0 {gripper.upper / 2}"
   damping="8" armature="0.05"/>
- <geom class="robot" type="box" size="{_numbers(FINGER_HALF)}" {pose} mass="0.06" rgba="0.45 0.45 0.5 1"/>
+ <geom class="robot" type="box" size="{numbers(FINGER_HALF)}" {pose} mass="0.06" rgba="0.45 0.45 0.5 1"/>
  {_pad(name, sensor, PAD_GROUPS[side == "right"])}
 </body>"""
 
@@ -221,18 +231,16 @@ def _pad(name: str, sensor: TactileSpec, group: int) -> str:
 </body>"""
 
 
-def _camera(name: str, spec: CameraSpec) -> str:
+def _cameras(rig: Rig, lenses: Mapping[str, Lens], parent: str) -> str:
+    return "".join(
+        _camera(name, spec, lenses[name]) for name, spec in rig.cameras.items() if spec.parent == parent
+    )
+
+
+def _camera(name: str, spec: CameraSpec, lens: Lens) -> str:
     """MuJoCo looks along -z with y up, and knows square pixels about the image centre only."""
-    fx, fy, cx, cy = spec.K[0, 0], spec.K[1, 1], spec.K[0, 2], spec.K[1, 2]
-    off_centre = max(abs(cx - (spec.width - 1) / 2), abs(cy - (spec.height - 1) / 2))
-    if spec.model != "pinhole" or any(spec.D) or abs(fx - fy) > 1e-6 * fx or off_centre > 1e-6:
-        raise RigError(
-            f"cameras.{name}: the simulated cell renders undistorted pinholes with fx = fy and the "
-            f"principal point at ((width-1)/2, (height-1)/2), found fx {fx}, fy {fy}, c ({cx}, {cy})"
-        )
-    fovy = np.rad2deg(2 * np.arctan(spec.height / 2 / fy))
     pose = pose_attributes(spec.T_parent_camera @ np.diag([1.0, -1.0, -1.0, 1.0]))
-    return f'<camera name="{name}" fovy="{float(fovy)!r}" {pose}/>'
+    return f'<camera name="{name}" fovy="{lens.fovy_deg!r}" {pose}/>'
 
 
 def _actuators(arm: ArmSpec, gripper: GripperSpec) -> str:
@@ -250,7 +258,7 @@ def _actuators(arm: ArmSpec, gripper: GripperSpec) -> str:
 def _table(task: Task) -> str:
     x, y = task.goal_xy
     text = f"""
-<geom name="table" type="box" size="{_numbers(TABLE_HALF)}" pos="{_numbers(TABLE_POSITION)}"
+<geom name="table" type="box" size="{numbers(TABLE_HALF)}" pos="{numbers(TABLE_POSITION)}"
  rgba="0.62 0.55 0.45 1"/>"""
     if not task.hole:
         return (
@@ -262,15 +270,15 @@ def _table(task: Task) -> str:
         angle = i * np.pi / 4
         centre = np.array([x, y]) + (radius + wall) * np.array([np.cos(angle), np.sin(angle)])
         text += f"""<geom name="hole{i}" type="box" size="{wall} 0.011 {HOLE_HEIGHT_M / 2}"
- pos="{_numbers(centre)} {HOLE_HEIGHT_M / 2}" euler="0 0 {angle}" rgba="0.2 0.65 0.3 1"/>"""
+ pos="{numbers(centre)} {HOLE_HEIGHT_M / 2}" euler="0 0 {angle}" rgba="0.2 0.65 0.3 1"/>"""
     return text
 
 
 def _part(task: Task) -> str:
     return f"""
-<body name="part" pos="{_numbers(task.start_xy)} {task.half_height}">
+<body name="part" pos="{numbers(task.start_xy)} {task.half_height}">
  <freejoint name="part"/>
- <geom name="part" type="{task.part_shape}" size="{_numbers(task.part_size)}" mass="0.05"
+ <geom name="part" type="{task.part_shape}" size="{numbers(task.part_size)}" mass="0.05"
   rgba="0.85 0.2 0.15 1"/>
  {_relief(task)}
 </body>"""
@@ -292,7 +300,7 @@ def _relief(task: Task) -> str:
         for direction in (np.array((*along, 0.0)), np.array((0.0, 0.0, 1.0))):
             ends = (*(centre - RELIEF_REACH_M * direction), *(centre + RELIEF_REACH_M * direction))
             geoms.append(
-                f'<geom type="capsule" fromto="{_numbers(ends)}" size="{RELIEF_RADIUS_M}" mass="0"'
+                f'<geom type="capsule" fromto="{numbers(ends)}" size="{RELIEF_RADIUS_M}" mass="0"'
                 ' contype="0" conaffinity="0" rgba="0.85 0.2 0.15 1"/>'
             )
     return "".join(geoms)

@@ -20,10 +20,12 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from tacit.errors import TacitError
-from tacit.rig import load_rig
+from tacit.rig import Rig, load_rig
 from tacit_ros.parameters import declare, parameter, read
 from tacit_ros.process import run_node
+from tacit_sim.as_built import JointError, as_built
 from tacit_sim.cell import Cell
+from tacit_sim.model import only_arm
 from tacit_sim.topics import CommandInbox, RobotTopics, TruthTopics, truth
 
 RESET_TIMEOUT_S = 30.0
@@ -47,6 +49,10 @@ class SimulatorParameters:
     command_timeout_s: float = parameter(0.2, "Hold position when commands stop for so long [simulated s].")
     publish_clock: bool = parameter(False, "Publish simulated time on /clock.")
     segmentation: bool = parameter(False, "Add boxes of the visible pads to /simulator/truth.")
+    board: str = parameter("", "Calibration board.", choices=("", "table", "gripper"))
+    hidden_seed: int = parameter(0, "Not 0: lenses, mounts and gripper differ from the rig, as in a lab.")
+    joint_error_deg: float = parameter(0.0, "Measured joints are off by this, depending on the pose [deg].")
+    zero_error_deg: float = parameter(0.0, "Measured joints are off by a constant of this size [deg].")
 
 
 class Pacer:
@@ -85,13 +91,18 @@ class SimulatorNode(Node):
         """
         super().__init__("simulator")
         self._settings = declare(self, SimulatorParameters)
-        rig = load_rig(self._settings.rig)
-        self._cell = Cell(rig, self._settings.task or None, disturbed=self._settings.disturbance)
+        rig = as_built(load_rig(self._settings.rig), self._settings.hidden_seed)
+        self._cell = Cell(
+            rig,
+            self._settings.task or None,
+            disturbed=self._settings.disturbance,
+            board_at=self._settings.board,  # type: ignore[arg-type]  # one of the parameter's choices
+        )
         self._cell.reset(self._settings.seed)
         self._tick_ns = round(1e9 / rig.alignment.rate_hz)
         states = [stream.rate_hz for stream in rig.streams.values() if stream.role == "state"]
         self._joint_ns = round(1e9 / max(states))
-        self._robot = RobotTopics(self, self._cell)
+        self._robot = RobotTopics(self, self._cell, _joint_error(rig, self._settings))
         self._truth = TruthTopics(
             self,
             self._cell,
@@ -210,6 +221,12 @@ class SimulatorNode(Node):
                 self._commanded_ns = None
                 self._cell.hold()
                 self.get_logger().warning(f"no command for {age_s:.2f} s: holding position")
+
+
+def _joint_error(rig: Rig, settings: SimulatorParameters) -> JointError:
+    joints = len(only_arm(rig)[1].joints)
+    sizes = (settings.zero_error_deg, settings.joint_error_deg)
+    return JointError.draw(joints, *sizes, seed=settings.hidden_seed)
 
 
 def main(argv: list[str] | None = None) -> int:

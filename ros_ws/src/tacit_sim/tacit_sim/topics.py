@@ -26,6 +26,7 @@ from tacit.units import vector_from_canonical, vector_to_canonical
 from tacit_ros import messages
 from tacit_ros.messages import MessageError
 from tacit_ros.qos import profile
+from tacit_sim.as_built import JointError
 from tacit_sim.cell import Cell
 from tacit_sim.demonstrations import CAMERA_QUALITY, TACTILE_QUALITY
 from tacit_sim.tasks import distance_to_goal
@@ -42,10 +43,12 @@ class RobotTopics:
     Args:
         node: Owns the publishers.
         cell: Measured at each call.
+        joint_error: What its encoders get wrong; nothing by default.
     """
 
-    def __init__(self, node: Node, cell: Cell) -> None:
+    def __init__(self, node: Node, cell: Cell, joint_error: JointError | None = None) -> None:
         self._cell, rig = cell, cell.rig
+        self._joint_error = joint_error
         self._rig = rig
         self._images = {name: _ImageTopic(node, name, spec) for name, spec in _image_specs(rig).items()}
         self._infos = {
@@ -63,9 +66,13 @@ class RobotTopics:
 
     def publish_joints(self) -> None:
         """Publish every state stream at the present simulated time."""
-        state, velocity, effort = self._cell.state(), self._cell.velocity(), self._cell.effort()
+        state, velocity, effort = self._measured(), self._cell.velocity(), self._cell.effort()
         for name, (spec, index) in self._states.items():
             self._streams[name].publish(self._state(spec, state[index], velocity[index], effort[index]))
+
+    def _measured(self) -> FloatArray:
+        state = self._cell.state()
+        return state if self._joint_error is None else self._joint_error.measured_state(state)
 
     def _state(
         self, spec: StreamSpec, position: FloatArray, velocity: FloatArray, effort: FloatArray
