@@ -142,4 +142,4 @@ def _spread(points: Array) -> Array:
 
 
 def _flat(images: Images) -> NDArray[np.float32]:
-    return images.reshape(len(images), -1).astype(np.float32) / 255
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)

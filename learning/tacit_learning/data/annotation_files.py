@@ -38,7 +38,7 @@ class VideoEntry(Config):
 class AnnotationFile(Config):
     """The whole file; `labels` are the actions in the order of their ids."""
 
-    schema_id: str = Field(SCHEMA, alias="schema")
+    schema_id: str = Field(default=SCHEMA, alias="schema")
     fps: float
     background: tuple[str, ...]
     labels: tuple[str, ...]
