@@ -154,6 +154,22 @@ def test_velocity_comes_with_the_native_stream_and_absent_is_not_zero(tmp_path):
         assert reader.success is None
 
 
+def test_velocity_at_the_ticks_is_linear_between_the_native_samples(tmp_path):
+    writer = writer_at(tmp_path)
+    for index in range(4):
+        stamp = START_NS + index * 30_000_000
+        writer.append_stream("joints", stamp, stamp, {"position": np.zeros(6), "velocity": np.full(6, index)})
+        writer.append_stream("gripper_state", stamp, stamp, {"position": np.zeros(1)})
+    for index in range(3):
+        writer.append(tick_at(index))
+    with EpisodeReader(writer.close(True)) as reader:
+        seconds = (reader.tick_ns - START_NS) / 1e9
+        expected = np.minimum(seconds / 0.03, 3.0)
+        np.testing.assert_allclose(reader.qvel[:, :6], np.tile(expected[:, None], 6), atol=1e-6)
+        assert np.isnan(reader.qvel[:, 6]).all()
+        assert reader.effort is None
+
+
 def test_events_are_kept(tmp_path):
     writer = writer_at(tmp_path)
     writer.append(tick_at(0))

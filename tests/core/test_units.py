@@ -12,7 +12,9 @@ from tacit.rig import Rig, load_rig
 from tacit.units import (
     claw_coefficient,
     claw_half_opening,
+    efforts_to_canonical,
     from_canonical,
+    rates_to_canonical,
     to_canonical,
     vector_from_canonical,
     vector_to_canonical,
@@ -93,3 +95,23 @@ def test_vectors_follow_the_names_they_come_with():
 def test_an_unknown_name_is_named():
     with pytest.raises(RigError, match="did you mean 'joint2'"):
         to_canonical(load_rig("nova2_sim"), "joint_2", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("gripper", "raw"),
+    [({"scale": 0.001}, 40.0), ({"raw": "table", "table": TABLE}, 150.0), ({"raw": "claw"}, 0.4)],
+)
+def test_a_velocity_is_the_derivative_of_the_conversion(gripper, raw):
+    rig, step = rig_with(gripper, {"sign": -1, "offset": 0.25}), 1e-5
+    names = ["joint2", "gripper"]
+    moved = vector_to_canonical(rig, names, np.array([0.3, raw]) + step)
+    slope = (moved - vector_to_canonical(rig, names, [0.3, raw])) / step
+    np.testing.assert_allclose(
+        rates_to_canonical(rig, names, [2.0, 3.0], [0.3, raw]), slope * [2, 3], rtol=1e-3
+    )
+
+
+def test_effort_keeps_its_unit_and_turns_with_the_joint():
+    rig = rig_with({"raw": "table", "table": TABLE}, {"sign": -1})
+    efforts = efforts_to_canonical(rig, ["joint1", "joint2", "gripper"], [5.0, 5.0, 5.0], [0, 0, 150.0])
+    assert efforts.tolist() == [5.0, -5.0, -5.0]  # this gripper's raw value rises as it closes

@@ -133,7 +133,7 @@ def test_missing_joint_is_named_not_guessed() -> None:
 
 def test_joint_message_with_fewer_positions_than_names_is_refused() -> None:
     message = messages.joint_state(["a", "b"], [1.0], STAMP)
-    with pytest.raises(messages.MessageError, match="1 positions for 2 names"):
+    with pytest.raises(messages.MessageError, match="1 values in position for 2 names"):
         messages.read_named(message, "sensor_msgs/msg/JointState", ["a"])
 
 

@@ -21,7 +21,7 @@ from tacit_ros import messages
 from tacit_ros.process import run_node
 from tacit_ros.record_client import Command, RecorderClient, RecorderError
 from tacit_ros.recorder_node import RecorderNode
-from tacit_ros.synthetic import Faults, SyntheticRobot, joint_angle
+from tacit_ros.synthetic import Faults, SyntheticRobot, joint_angle, joint_speed
 from tacit_ros.testing import wait_until
 
 SECOND = 10**9
@@ -125,6 +125,17 @@ def test_joints_arrive_under_their_names_at_the_instant_of_the_image(stage: Stag
     with h5py.File(path) as file:
         assert all(file[f"drops/{name}"].attrs["lost_queue"] == 0 for name in file["drops"])
         assert file.attrs["rmw"] and file.attrs["clock_domain"] == "sim"
+
+
+def test_velocity_is_recorded_where_the_driver_reports_it_and_effort_is_not_invented(stage: Stage) -> None:
+    stage.play(Faults(shuffle=True))
+    stage.ready()
+    with EpisodeReader(stage.record(25)) as episode:
+        expected = np.array([[joint_speed(j, int(t)) for j in range(6)] for t in episode.tick_ns])
+        assert episode.qvel is not None
+        np.testing.assert_allclose(episode.qvel[:, :6], expected, atol=1e-3)
+        assert set(episode.stream("joints")) == {"stamp_ns", "recv_ns", "position", "velocity"}
+        assert episode.effort is None
 
 
 def test_simulated_time_may_run_faster_than_the_clock(stage: Stage) -> None:

@@ -16,6 +16,8 @@ from tacit.transforms import FloatArray
 
 CLAW_ANGLE_CLOSED, CLAW_ANGLE_RANGE = 2.3818, 1.5401
 """Crank angle [rad] of the X-Trainer claw at servo coefficient 0, and how far it turns until 1."""
+CLAW_STEP = 1e-4
+"""Half step of the servo coefficient over which the slope of the claw is taken."""
 CLAW_CRANK_M, CLAW_CONSTANT = 0.03, 0.0028
 """g = .03 cos s + .5 sqrt(.0036 cos^2 s + .0028): slider crank of radius 30 mm [m, m^2]."""
 
@@ -57,6 +59,21 @@ def vector_from_canonical(rig: Rig, names: Sequence[str], values: ArrayLike) -> 
     return np.array([from_canonical(rig, n, v) for n, v in zip(names, canonical, strict=True)])
 
 
+def rates_to_canonical(rig: Rig, names: Sequence[str], rates: ArrayLike, raw: ArrayLike) -> FloatArray:
+    """Return velocities (K,) [rad/s or m/s] of a driver's rates (K,) at its values `raw` (K,).
+
+    The derivative of `to_canonical`; of a `table` it is the slope of the row that `raw` lies in.
+    """
+    pairs = zip(names, np.asarray(rates, np.float64), np.asarray(raw, np.float64), strict=True)
+    return np.array([_slope(_member(rig, name), value) * rate for name, rate, value in pairs])
+
+
+def efforts_to_canonical(rig: Rig, names: Sequence[str], efforts: ArrayLike, raw: ArrayLike) -> FloatArray:
+    """Return efforts (K,) in the driver's unit, positive where the canonical value would rise."""
+    pairs = zip(names, np.asarray(efforts, np.float64), np.asarray(raw, np.float64), strict=True)
+    return np.array([np.sign(_slope(_member(rig, name), value)) * effort for name, effort, value in pairs])
+
+
 def claw_half_opening(coefficient: float) -> float:
     """Return g [m], one finger's distance from the jaw centre, of the servo coefficient in 0..1."""
     cosine = np.cos(CLAW_ANGLE_CLOSED - CLAW_ANGLE_RANGE * coefficient)
@@ -87,6 +104,20 @@ def _in(member: JointSpec | GripperSpec, raw: float) -> float:
         return 2 * claw_half_opening(raw) + member.offset
     raws, openings = np.array(member.table).T
     return float(np.interp(raw, raws, openings))
+
+
+def _slope(member: JointSpec | GripperSpec, raw: float) -> float:
+    """d canonical / d raw at `raw`."""
+    if isinstance(member, JointSpec):
+        return float(member.sign)
+    if member.raw == "linear":
+        return member.scale
+    if member.raw == "claw":
+        low, high = np.clip([raw - CLAW_STEP, raw + CLAW_STEP], 0.0, 1.0)
+        return float(2 * (claw_half_opening(high) - claw_half_opening(low)) / (high - low))
+    raws, openings = np.array(member.table).T
+    row = int(np.clip(np.searchsorted(raws, raw, side="right") - 1, 0, len(raws) - 2))
+    return float((openings[row + 1] - openings[row]) / (raws[row + 1] - raws[row]))
 
 
 def _out(member: JointSpec | GripperSpec, value: float) -> float:

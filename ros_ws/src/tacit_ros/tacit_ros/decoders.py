@@ -7,6 +7,7 @@ become float64 in the order of the rig's names, converted from driver units to r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,14 @@ from numpy.typing import NDArray
 from tacit.errors import RigError, did_you_mean
 from tacit.images import decode_image
 from tacit.rig import CameraSpec, CommandSpec, Rig, StreamBase, StreamSpec, TactileSpec
-from tacit.units import to_canonical
+from tacit.units import efforts_to_canonical, rates_to_canonical, to_canonical
 from tacit_ros import messages
 
 Value = NDArray[np.uint8] | NDArray[np.float64]
+JointReading = dict[str, NDArray[np.float64]]
+"""position (n,) and, where the driver reports them, velocity and effort (n,), canonical."""
 Decoder = Callable[[object], Value]
+JOINT_STATE = "sensor_msgs/msg/JointState"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 
 
@@ -42,6 +46,30 @@ def decoder_of(rig: Rig, name: str) -> Decoder:
         return _image_decoder(spec)
     assert isinstance(spec, (StreamSpec, CommandSpec))
     return _number_decoder(rig, name, spec)
+
+
+def joint_reading_of(rig: Rig, name: str) -> Callable[[object], JointReading]:
+    """Return the function that reads position, velocity and effort of a JointState stream."""
+    spec, position_of = rig.streams[name], decoder_of(rig, name)
+    converts = bool(_converted_names(rig, spec))
+
+    def read(message: object) -> JointReading:
+        reading = {"position": cast(NDArray[np.float64], position_of(message))}
+        for field, convert in (("velocity", rates_to_canonical), ("effort", efforts_to_canonical)):
+            values = messages.read_joint_field(message, field, spec.names)  # type: ignore[arg-type]
+            if values is not None and converts:
+                values = convert(rig, spec.names, values, messages.read_named(message, spec.type, spec.names))
+            if values is not None:
+                reading[field] = values
+        return reading
+
+    return read
+
+
+def has_joint_reading(rig: Rig, name: str) -> bool:
+    """Tell whether a stream is a measured state that may carry velocity and effort."""
+    spec = rig.streams.get(name)
+    return spec is not None and spec.role == "state" and spec.type == JOINT_STATE
 
 
 def as_rgb(value: Value) -> NDArray[np.uint8]:

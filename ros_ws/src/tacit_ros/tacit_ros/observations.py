@@ -20,13 +20,22 @@ from rclpy.subscription import Subscription
 
 from tacit.rig import Rig
 from tacit_ros import messages, qos
-from tacit_ros.decoders import Decoder, Value, as_rgb, decoder_of, image_names, specs_of
+from tacit_ros.decoders import (
+    JointReading,
+    Value,
+    as_rgb,
+    decoder_of,
+    has_joint_reading,
+    image_names,
+    joint_reading_of,
+    specs_of,
+)
 
 __all__ = ["Poller", "RigSubscriptions", "StampClock", "Value", "as_rgb"]
 
 CHECK_PERIOD_S = 1.0
 SAME_CLOCK_NS = 10 * messages.SECOND  # header and system clock further apart: simulated time
-Callback = Callable[[str, int, int, Value], None]
+Callback = Callable[[str, int, int, Any], None]
 
 
 class StampClock:
@@ -112,6 +121,7 @@ class RigSubscriptions:
         queue_s: float = 0.0,
         polled: bool = False,
         use_header_stamps: bool = True,
+        joint_readings: bool = False,
     ) -> None:
         """Subscribe.
 
@@ -130,6 +140,8 @@ class RigSubscriptions:
                 wait set and takes one message, for each message (0.3 ms); a recorder of 400 messages
                 per second saves half of its processor time by taking what has come 50 times a second.
             use_header_stamps: False stamps everything with its reception.
+            joint_readings: Values of JointState streams are then mappings of position and, where the
+                driver reports them, velocity and effort.
         """
         self.clock = StampClock()
         self.rejected: Counter[str] = Counter()
@@ -143,7 +155,12 @@ class RigSubscriptions:
         self._images = set(image_names(rig)) if live_images else set()
         self._specs = specs_of(rig)
         self.subscriptions = {
-            name: self._subscribe(name, decoder_of(rig, name))
+            name: self._subscribe(
+                name,
+                joint_reading_of(rig, name)
+                if joint_readings and has_joint_reading(rig, name)
+                else decoder_of(rig, name),
+            )
             for name in (self._specs if names is None else names)
         }
         node.create_timer(CHECK_PERIOD_S, self.check_publishers)
@@ -183,7 +200,7 @@ class RigSubscriptions:
                         f"({reason.strip().rstrip(';')}); set `qos` of {name} in the rig to what it offers",
                     )
 
-    def _subscribe(self, name: str, decode: Decoder) -> Subscription:
+    def _subscribe(self, name: str, decode: Callable[[object], Value | JointReading]) -> Subscription:
         spec = self._specs[name]
         message_class = messages.message_class(spec.type)
 
@@ -216,7 +233,9 @@ class RigSubscriptions:
         self.lost[name] += max(0, number - self._sequence.get(key, number - 1) - 1)
         self._sequence[key] = number
 
-    def _receive(self, name: str, decode: Decoder, message: object, recv_ns: int) -> None:
+    def _receive(
+        self, name: str, decode: Callable[[object], Value | JointReading], message: object, recv_ns: int
+    ) -> None:
         try:
             value = decode(message)
         except messages.MessageError as error:

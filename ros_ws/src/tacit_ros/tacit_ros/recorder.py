@@ -25,7 +25,7 @@ from tacit.episode.files import find_parts, move_to_trash
 from tacit.errors import EpisodeError, TacitError
 from tacit.rig import Rig
 from tacit.streams import Arrival
-from tacit_ros.decoders import Value, as_rgb, image_names, specs_of
+from tacit_ros.decoders import JointReading, Value, as_rgb, image_names, specs_of
 from tacit_ros.encoder_pool import EncoderPool
 from tacit_ros.monitor import monitors_of
 from tacit_ros.recording import Recording
@@ -93,8 +93,13 @@ class RecorderSession:
 
     # --- called by the subscriptions -------------------------------------------------------------
 
-    def receive(self, name: str, stamp_ns: int, recv_ns: int, value: Value) -> None:
+    def receive(self, name: str, stamp_ns: int, recv_ns: int, value: Value | JointReading) -> None:
         """Take one message; returns at once."""
+        if isinstance(value, dict):
+            self.monitors[name].saw(stamp_ns, recv_ns, value["position"])
+            if self._recording is not None:
+                self._enqueue(name, stamp_ns, recv_ns, value)
+            return
         self.monitors[name].saw(stamp_ns, recv_ns, value)
         if self._recording is None:
             if name in self._rig.tactile and name not in self._references:
@@ -241,7 +246,7 @@ class RecorderSession:
             recording.push(arrival)
         return bool(arrivals)
 
-    def _enqueue(self, name: str, stamp_ns: int, recv_ns: int, value: Value) -> None:
+    def _enqueue(self, name: str, stamp_ns: int, recv_ns: int, value: Value | JointReading) -> None:
         waiting = self._arrived[name]
         if len(waiting) >= self._limits[name]:
             self._lost_queue[name] += 1

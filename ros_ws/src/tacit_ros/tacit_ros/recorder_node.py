@@ -80,6 +80,7 @@ class RecorderNode(Node):
             queue_s=QUEUE_S,
             polled=True,
             use_header_stamps=settings.stamps == "header",
+            joint_readings=True,
         )
         for name, action in self._triggers().items():
             self.create_service(Trigger, f"~/{name}", self._answering(action))

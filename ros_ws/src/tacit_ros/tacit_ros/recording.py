@@ -55,10 +55,11 @@ class Recording:
         self._aligner.reset_counts()
 
     def push(self, arrival: Arrival) -> None:
-        """Take one message; image values are encoded bytes (1-D uint8)."""
+        """Take one message: encoded bytes (1-D uint8), numbers, or a mapping with `position`."""
         name, stamp_ns = arrival.name, arrival.stamp_ns
         received = self._aligner.counts[name].received
-        self._aligner.push(name, stamp_ns, arrival.recv_ns, arrival.value)
+        value = arrival.value["position"] if isinstance(arrival.value, Mapping) else arrival.value
+        self._aligner.push(name, stamp_ns, arrival.recv_ns, value)
         if self._aligner.counts[name].received == received:
             return  # refused and counted: stamp 0, duplicate or out of order
         if name not in self._images:

@@ -21,9 +21,9 @@ from rclpy.publisher import Publisher
 from rclpy.serialization import serialize_message
 
 from tacit.images import encode_jpeg
-from tacit.rig import CameraSpec, Rig, StreamBase, StreamSpec, TactileSpec, load_rig
+from tacit.rig import CameraSpec, CommandSpec, Rig, StreamBase, StreamSpec, TactileSpec, load_rig
 from tacit_ros import messages, qos
-from tacit_ros.decoders import COMPRESSED, specs_of
+from tacit_ros.decoders import COMPRESSED, JOINT_STATE, specs_of
 from tacit_ros.environment import prepare
 from tacit_ros.parameters import declare, parameter
 
@@ -35,6 +35,12 @@ STATE_AMPLITUDE, STATE_HZ = 0.2, 0.25
 def joint_angle(index: int, stamp_ns: int) -> float:
     """Return what joint `index` does at an instant: a slow sine, known everywhere [rad]."""
     return STATE_AMPLITUDE * float(np.sin(2 * np.pi * STATE_HZ * (stamp_ns % 10**12) / 1e9 + index))
+
+
+def joint_speed(index: int, stamp_ns: int) -> float:
+    """Return the time derivative of `joint_angle` [rad/s]."""
+    rate = 2 * np.pi * STATE_HZ
+    return STATE_AMPLITUDE * float(rate * np.cos(rate * (stamp_ns % 10**12) / 1e9 + index))
 
 
 def picture(width: int, height: int, number: int) -> NDArray[np.uint8]:
@@ -156,7 +162,10 @@ class SyntheticRobot:
         def make(stamp_ns: int) -> bytes:
             order = names[::-1] if self.faults.shuffle else names
             values = [self._value(n, stamp_ns) for n in order]
-            return bytes(serialize_message(messages.build_named(spec.type, order, values, stamp_ns)))
+            if spec.type != JOINT_STATE or isinstance(spec, CommandSpec):
+                return bytes(serialize_message(messages.build_named(spec.type, order, values, stamp_ns)))
+            speeds = [self._speed(n, stamp_ns) for n in order]
+            return bytes(serialize_message(messages.joint_state(order, values, stamp_ns, velocity=speeds)))
 
         return make
 
@@ -165,6 +174,10 @@ class SyntheticRobot:
         if index in self._rig.gripper_indices:
             return float(self._rig.limits("upper")[index])
         return joint_angle(index, stamp_ns)
+
+    def _speed(self, name: str, stamp_ns: int) -> float:
+        index = self._rig.state_names.index(name)
+        return 0.0 if index in self._rig.gripper_indices else joint_speed(index, stamp_ns)
 
 
 def spec_period(spec: StreamBase) -> int:

@@ -1,4 +1,4 @@
-"""What is derived once an episode has all its ticks: steps, statistics, drops, content hash.
+"""What is derived once an episode has all its ticks: steps, velocities, statistics, drops, content hash.
 
 Shared by the writer and by recovery, so a recovered file is finished like any other.
 """
@@ -54,6 +54,31 @@ def write_steps(file: h5py.File) -> None:
     group.create_dataset("step", data=np.array([s.name for s in steps], dtype=object), dtype=schema.TEXT)
     group.create_dataset("start_frame", data=np.array([s.start_frame for s in steps], dtype=np.int32))
     group.create_dataset("end_frame", data=np.array([s.end_frame for s in steps], dtype=np.int32))
+
+
+def write_joint_rates(file: h5py.File) -> None:
+    """Write `/observations/qvel` and `/observations/effort` (T, S) f4, where any driver reports them.
+
+    Linear between the native samples, as qpos is; NaN for joints whose driver is silent on it.
+    """
+    names = json.loads(file[schema.QPOS].attrs["names"])
+    for field, path in (("velocity", schema.QVEL), ("effort", schema.EFFORT)):
+        rates = np.full((len(file[schema.TICK_NS]), len(names)), np.nan, dtype=np.float32)
+        for table in file.get("streams", {}).values():
+            members = json.loads(table.attrs["names"])
+            if field in table and len(table[field]) and set(members) <= set(names):
+                rates[:, [names.index(name) for name in members]] = _at_ticks(file, table, field)
+        if np.isfinite(rates).any():
+            dataset = file.create_dataset(path, data=rates)
+            set_attributes(dataset, {"names": json.dumps(names), "source": f"streams, field {field}"})
+
+
+def _at_ticks(file: h5py.File, table: h5py.Group, field: str) -> np.ndarray:
+    """One field (T, n) of a native table at the ticks; its ends hold."""
+    latency_ns = round(1e6 * float(table.attrs.get("latency_ms", 0.0)))
+    ticks, stamps = file[schema.TICK_NS][:], table["stamp_ns"][:] - latency_ns
+    seconds, at = (stamps - ticks[0]) / 1e9, (ticks - ticks[0]) / 1e9
+    return np.stack([np.interp(at, seconds, column) for column in table[field][:].T], axis=1)
 
 
 def statistics(values: np.ndarray) -> dict[str, np.ndarray]:

@@ -37,6 +37,7 @@ class NativeStream:
             "type": spec.type,
             "qos": json.dumps(spec.qos.model_dump()),
             "expected_hz": float(spec.rate_hz),
+            "latency_ms": float(spec.latency_ms),
             "names": json.dumps(spec.names),
         }
         set_attributes(file[f"streams/{name}"], attributes)

@@ -122,6 +122,16 @@ class EpisodeReader:
         return self._dataset(schema.ACTION)[:]
 
     @functools.cached_property
+    def qvel(self) -> np.ndarray | None:
+        """Measured velocity (T, S) f4 [rad/s, m/s], NaN where unknown; None where no driver reports it."""
+        return self._file[schema.QVEL][:] if schema.QVEL in self._file else None
+
+    @functools.cached_property
+    def effort(self) -> np.ndarray | None:
+        """Measured effort (T, S) f4 in the drivers' units, NaN where unknown; None where none reports it."""
+        return self._file[schema.EFFORT][:] if schema.EFFORT in self._file else None
+
+    @functools.cached_property
     def state_names(self) -> tuple[str, ...]:
         """Names of the elements of qpos and action."""
         names = self._dataset(schema.QPOS).attrs.get("names")

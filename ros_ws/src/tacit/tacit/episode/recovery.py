@@ -16,7 +16,13 @@ from tacit.episode import schema
 from tacit.episode.columns import write_rows
 from tacit.episode.commit import ROWS, TABLES, TICKS, committed_rows
 from tacit.episode.files import PART_SUFFIX, move_to_trash, rename_new
-from tacit.episode.finish import content_sha256, write_drops, write_statistics, write_steps
+from tacit.episode.finish import (
+    content_sha256,
+    write_drops,
+    write_joint_rates,
+    write_statistics,
+    write_steps,
+)
 from tacit.episode.secure import open_episode
 from tacit.errors import EpisodeError, ImageError
 from tacit.images import decode_image
@@ -195,6 +201,7 @@ def _link_tactile(copy: h5py.File) -> None:
 
 def _finish(copy: h5py.File, num_ticks: int) -> None:
     write_steps(copy)
+    write_joint_rates(copy)
     write_statistics(copy)
     write_drops(copy, None)
     stamps = copy[schema.TICK_NS]

@@ -22,6 +22,8 @@ SUCCESS_LABELS = (1, 0, -1)
 
 ACTION = "action"
 QPOS = "observations/qpos"
+QVEL = "observations/qvel"
+EFFORT = "observations/effort"
 TICK_NS = "timestamps/tick_ns"
 STEP_INDEX = "annotations/step_index"
 STEPS = "annotations/steps"
@@ -58,6 +60,8 @@ def axis_of(path: str) -> Axis:
     their own; `derived` parts are rebuilt from the others; all else is `static`.
     """
     first, _, rest = path.strip("/").partition("/")
+    if path.strip("/") in (QVEL, EFFORT):
+        return "derived"
     if first in _TICK_GROUPS:
         return "tick"
     if first == "annotations":

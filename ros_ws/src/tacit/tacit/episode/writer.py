@@ -20,7 +20,13 @@ from tacit.episode import schema
 from tacit.episode.columns import set_attributes
 from tacit.episode.commit import TICKS, CommitMark
 from tacit.episode.files import episode_number, move_to_trash, next_episode_path, part_path, rename_new
-from tacit.episode.finish import content_sha256, write_drops, write_statistics, write_steps
+from tacit.episode.finish import (
+    content_sha256,
+    write_drops,
+    write_joint_rates,
+    write_statistics,
+    write_steps,
+)
 from tacit.episode.layout import create_columns, root_attributes, write_static
 from tacit.episode.native import EventTable, NativeStream
 from tacit.episode.reserve import Reserve
@@ -256,6 +262,7 @@ class EpisodeWriter:
         counts: Mapping[str, StreamCounts] | None,
     ) -> None:
         write_steps(self._file)
+        write_joint_rates(self._file)
         write_statistics(self._file)
         write_drops(self._file, counts)
         columns = [*self._rows.columns.all(), *(c for t in self._tables.values() for c in t.columns())]

@@ -15,7 +15,7 @@ from tacit_ros.messages.images import (
     read_compressed,
     read_image,
 )
-from tacit_ros.messages.named import build_named, message_class, read_named
+from tacit_ros.messages.named import build_named, message_class, read_joint_field, read_named
 from tacit_ros.messages.stamps import (
     SECOND,
     MessageError,
@@ -73,6 +73,7 @@ __all__ = [
     "pose",
     "read_compressed",
     "read_image",
+    "read_joint_field",
     "read_named",
     "region_of_interest",
     "string",

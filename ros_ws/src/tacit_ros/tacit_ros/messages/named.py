@@ -83,6 +83,16 @@ def read_named(message: object, type_name: str, names: Sequence[str]) -> Vector:
     return reader(message, names)
 
 
+def read_joint_field(message: JointState, field: str, names: Sequence[str]) -> Vector | None:
+    """Return `velocity` or `effort` (n,) of `names`; None where the driver leaves it empty.
+
+    Raises:
+        MessageError: Neither empty nor one value per joint.
+    """
+    values = getattr(message, field)
+    return _by_name(message.name, values, names, field) if len(values) else None
+
+
 def _read_joint_state(message: JointState, names: Sequence[str]) -> Vector:
     return _by_name(message.name, message.position, names)
 
@@ -93,9 +103,11 @@ def _read_trajectory(message: JointTrajectory, names: Sequence[str]) -> Vector:
     return _by_name(message.joint_names, message.points[0].positions, names)
 
 
-def _by_name(carried: Sequence[str], values: Sequence[float], names: Sequence[str]) -> Vector:
+def _by_name(
+    carried: Sequence[str], values: Sequence[float], names: Sequence[str], what: str = "position"
+) -> Vector:
     if len(values) != len(carried):
-        raise MessageError(f"{len(values)} positions for {len(carried)} names {list(carried)}")
+        raise MessageError(f"{len(values)} values in {what} for {len(carried)} names {list(carried)}")
     if list(carried) == list(names):
         return np.array(values, dtype=np.float64)
     table = dict(zip(carried, values, strict=True))
