@@ -46,6 +46,8 @@ class StackSpec:
     description: str
     nodes: tuple[str, ...]
     simulated: tuple[str, ...] = ()
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+    """Parameter values that differ from the nodes' own in this stack."""
 
 
 NODES = {
@@ -60,7 +62,31 @@ NODES = {
             "disturbance": False,
             "real_time_factor": 1.0,
             "lockstep": False,
+            "board": "",
+            "hidden_seed": 0,
+            "joint_error_deg": 0.0,
+            "zero_error_deg": 0.0,
         },
+    ),
+    "mover": NodeSpec(
+        "mover",
+        "tacit_sim",
+        "tacit_sim.mover_node",
+        {
+            "rig": "",
+            "board": "",
+            "hidden_seed": 0,
+            "plan": "views",
+            "camera": "wrist",
+            "views": 20,
+            "seed": 0,
+        },
+    ),
+    "capture": NodeSpec(
+        "capture",
+        "tacit_ros",
+        "tacit_ros.capture_node",
+        {"rig": "", "camera": "wrist", "arm": "", "out": "calibration/samples"},
     ),
     "expert": NodeSpec("expert", "tacit_sim", "tacit_sim.expert_node", {"rig": ""}),
     "recorder": NodeSpec(
@@ -109,6 +135,12 @@ STACKS = {
         "run a policy bundle on the robot or the simulated cell", ("policy",), ("simulator",)
     ),
     "progress": StackSpec("watch task progress with a progress bundle", ("progress",), ("simulator",)),
+    "calibrate": StackSpec(
+        "take calibration pictures; in simulation also the cell, and somebody who moves its arm",
+        ("capture",),
+        ("simulator", "mover"),
+        {"board": "table"},
+    ),
     "simulate": StackSpec("the simulated cell alone, with its scripted expert", (), ("simulator", "expert")),
     "full": StackSpec(
         "policy, progress, recorder and overlay together",
@@ -170,14 +202,14 @@ def templates(name: str, rig: Rig) -> list[NodeSpec]:
             "use --rig nova2_sim"
         )
     names = (stack.simulated if rig.simulation else ()) + stack.nodes
-    return [_for_simulation(NODES[n], rig) for n in names]
+    return [_for_simulation(_in_stack(NODES[n], stack), rig) for n in names]
 
 
 def arguments(name: str) -> dict[str, Value]:
     """Return every option of a stack with its default: `key` where all nodes agree on the default
     and none requires it, `node.key` otherwise. For launch arguments and help texts."""
     stack = stack_spec(name)
-    specs = [NODES[n] for n in stack.simulated + stack.nodes]
+    specs = [_in_stack(NODES[n], stack) for n in stack.simulated + stack.nodes]
     result: dict[str, Value] = {}
     for spec in specs:
         for key, value in spec.parameters.items():
@@ -197,6 +229,11 @@ def stack_spec(name: str) -> StackSpec:
     if name not in STACKS:
         raise ConfigError(f"stack {name!r}; {did_you_mean(name, STACKS)}")
     return STACKS[name]
+
+
+def _in_stack(spec: NodeSpec, stack: StackSpec) -> NodeSpec:
+    changed = {key: value for key, value in stack.defaults.items() if key in spec.parameters}
+    return replace(spec, parameters={**spec.parameters, **changed})
 
 
 def _for_simulation(spec: NodeSpec, rig: Rig) -> NodeSpec:

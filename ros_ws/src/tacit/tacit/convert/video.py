@@ -38,7 +38,7 @@ def write_video(path: str | Path, frames: Iterable[Image], fps: float) -> int:
             height, width = check_rgb(frame).shape[:2]
             if writer is None:
                 size = (width, height)
-                writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*FOURCC), fps, size)
+                writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*FOURCC), fps, size)
                 if not writer.isOpened():
                     raise EpisodeError(f"{path}: cannot be written as {FOURCC}; does the folder exist?")
             if (width, height) != size:
