@@ -75,10 +75,10 @@ class EncoderConfig(Config):
     dim: int = 256
     heads: int = 4
     feedforward: int = 1024
-    motion_layers: int = Field(3, ge=1)
-    object_layers: int = Field(2, ge=1)
-    perceiver_layers: int = Field(2, ge=1)
-    latents: int = Field(8, ge=1)
+    motion_layers: int = Field(default=3, ge=1)
+    object_layers: int = Field(default=2, ge=1)
+    perceiver_layers: int = Field(default=2, ge=1)
+    latents: int = Field(default=8, ge=1)
     feature_dim: int = 256
     projection_dim: int = 128
     image_dim: int = 1280
@@ -106,7 +106,7 @@ class ModelConfig(Config):
     injection: Literal["adapter", "context"] = "adapter"
     scale: float = 1.0
     task_processing: bool = True
-    modality_dropout: float = Field(0.1, ge=0, lt=1)
+    modality_dropout: float = Field(default=0.1, ge=0, lt=1)
 
     @field_validator("layers", mode="before")
     @classmethod

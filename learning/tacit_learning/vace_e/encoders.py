@@ -139,33 +139,41 @@ class ObjectEncoder(nn.Module):
         return Tokens(mixed.flatten(1, 2), mask.unflatten(0, (batch, count)).transpose(1, 2).flatten(1, 2))
 
 
+class PerceiverLayer(nn.Module):
+    """Latents read a memory and themselves, then a feed-forward layer."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config.dim, config.heads, 0.0)
+        self.feed_forward = FeedForward(config.dim, config.feedforward, 0.0)
+        self.around_attention = Residual(config.dim, 0.0, "pre")
+        self.around_feed_forward = Residual(config.dim, 0.0, "pre")
+
+    def forward(self, x: Tensor, memory: Tensor, hidden: Tensor) -> Tensor:
+        """Map latents (B, K, D) and memory (B, L, D) to latents; `hidden` (B, L + K) keys are not read."""
+        query = self.around_attention.enter(x)
+        keys = torch.cat([memory, query], dim=1)
+        x = self.around_attention.leave(x, self.attention(query, keys, keys, hidden))
+        return self.around_feed_forward.leave(x, self.feed_forward(self.around_feed_forward.enter(x)))
+
+
 class Perceiver(nn.Module):
-    """A few learned latents that read many tokens; a latent also reads the latents, so none is empty."""
+    """A few learned latents that read many tokens; they also read each other, so none reads nothing."""
 
     def __init__(self, config: EncoderConfig, inputs: int) -> None:
         super().__init__()
-        dim, heads = config.dim, config.heads
-        self.latents = nn.Parameter(torch.randn(config.latents, dim) * 0.02)
-        self.embed = nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, dim))
-        count = config.perceiver_layers
-        self.attention = nn.ModuleList(Attention(dim, heads, 0.0) for _ in range(count))
-        self.feed_forward = nn.ModuleList(FeedForward(dim, config.feedforward, 0.0) for _ in range(count))
-        self.around = nn.ModuleList(Residual(dim, 0.0, "pre") for _ in range(2 * count))
-        self.norm = nn.LayerNorm(dim)
+        self.latents = nn.Parameter(torch.randn(config.latents, config.dim) * 0.02)
+        self.embed = nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, config.dim))
+        self.layers = nn.ModuleList(PerceiverLayer(config) for _ in range(config.perceiver_layers))
+        self.norm = nn.LayerNorm(config.dim)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tokens:
         """Read tokens (B, L, inputs) where `mask` (B, L) is True."""
         memory = self.embed(torch.where(mask.unsqueeze(-1), tokens, 0.0))
         x = self.latents.expand(len(tokens), -1, -1)
         hidden = torch.cat([~mask, mask.new_zeros(x.shape[:2])], dim=1)
-        for index, (attention, feed_forward) in enumerate(
-            zip(self.attention, self.feed_forward, strict=True)
-        ):
-            around, after = self.around[2 * index], self.around[2 * index + 1]
-            query = around.enter(x)
-            keys = torch.cat([memory, query], dim=1)
-            x = around.leave(x, attention(query, keys, keys, hidden))
-            x = after.leave(x, feed_forward(after.enter(x)))
+        for layer in self.layers:
+            x = layer(x, memory, hidden)
         return Tokens(self.norm(x), mask.new_ones(x.shape[:2]))
 
 

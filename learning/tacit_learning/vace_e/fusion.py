@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 from torch import Tensor, nn
 
 from tacit_learning.vace_e.config_model import ModelConfig
@@ -128,11 +128,11 @@ class Adapter(nn.Module):
 class ContextBlock(nn.Module):
     """H = W_o block(x, context): a copy of the DiT block that reads stream tokens for text tokens."""
 
-    def __init__(self, config: ModelConfig, block: WanTransformerBlock) -> None:
+    def __init__(self, config: ModelConfig, block: nn.Module) -> None:
         super().__init__()
         dim, inputs = config.backbone.dim, config.encoders.dim
         self.context = nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, dim))
-        self.block = copy.deepcopy(block).requires_grad_(True)
+        self.block: Any = copy.deepcopy(block).requires_grad_(True)
         self.output = nn.Linear(dim, dim)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)

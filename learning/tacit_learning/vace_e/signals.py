@@ -6,8 +6,9 @@ Legend: B batch, L text tokens, T time rows, N objects, P image tokens.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,11 +39,11 @@ class Signals:
 
     def to(self, device: torch.device | str) -> Signals:
         """Return the signals on `device`."""
-        return replace(self, **{name: value.to(device) for name, value in self._tensors().items()})
+        return self._map(lambda tensor: tensor.to(device))
 
     def rows(self, index: Tensor | slice) -> Signals:
         """Return the samples of `index`."""
-        return replace(self, **{name: value[index] for name, value in self._tensors().items()})
+        return self._map(lambda tensor: tensor[index])
 
     def without(self, streams: Collection[Stream]) -> Signals:
         """Return the signals with these streams absent: each is then its learned null token."""
@@ -59,9 +60,12 @@ class Signals:
         chance = torch.rand(self.present.shape, generator=generator).to(self.present.device)
         return replace(self, present=self.present & (chance >= probability))
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Signals:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        changed: dict[str, Any] = {
+            name: function(value) for name, value in values.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **changed)
 
 
 def signals_of(

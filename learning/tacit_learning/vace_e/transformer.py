@@ -80,7 +80,7 @@ class VaceETransformer(WanVACETransformer3DModel):
         scales: tuple[Tensor, ...],
         condition: Condition | None,
     ) -> Tensor:
-        patch = self.config.patch_size
+        patch = self.config["patch_size"]
         grid = tuple(size // step for size, step in zip(latents.shape[2:], patch, strict=True))
         rotary = self.rope(latents)
         x = self.patch_embedding(latents).flatten(2).transpose(1, 2)
@@ -100,9 +100,9 @@ class VaceETransformer(WanVACETransformer3DModel):
         scene: Scene,
         condition: Condition | None,
     ) -> Tensor:
-        embedded, hints = x, dict(zip(self.config.vace_layers, self.vace_blocks, strict=True))
+        embedded, hints = x, dict(zip(self.config["vace_layers"], self.vace_blocks, strict=True))
         fusion = self.fusion if condition is not None and "fusion" in self._modules else None
-        scale_of = dict(zip(self.config.vace_layers, scales, strict=True))
+        scale_of = dict(zip(self.config["vace_layers"], scales, strict=True))
         for layer, block in enumerate(self.blocks):
             x = self._run(block, x, text, scene.modulation, scene.rotary)
             if layer in hints:
@@ -119,10 +119,10 @@ class VaceETransformer(WanVACETransformer3DModel):
         """Call a block; forget its activations when checkpointing, unless nothing needs a gradient."""
         if not (self.gradient_checkpointing and torch.is_grad_enabled() and _needs_gradient(block, inputs)):
             return block(*inputs)
-        return self._gradient_checkpointing_func(block, *inputs)
+        return self._gradient_checkpointing_func(block, *inputs)  # type: ignore[misc]
 
     def _scales(self, control: Tensor, scale: Tensor | None) -> tuple[Tensor, ...]:
-        count = len(self.config.vace_layers)
+        count = len(self.config["vace_layers"])
         scale = control.new_ones(count) if scale is None else scale
         if len(scale) != count:
             raise ValueError(f"control_hidden_states_scale: {len(scale)} values for {count} VACE layers")
@@ -132,7 +132,7 @@ class VaceETransformer(WanVACETransformer3DModel):
         """Norm, modulate and project tokens (B, N, D) to (B, C, T, H, W)."""
         shift, scale = (self.scale_shift_table + time.unsqueeze(1)).chunk(2, dim=1)
         x = self.proj_out((self.norm_out(x.float()) * (1 + scale) + shift).type_as(x))
-        x = x.reshape(len(x), *grid, *self.config.patch_size, -1)
+        x = x.reshape(len(x), *grid, *self.config["patch_size"], -1)
         return x.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
     def _saving(self) -> contextlib.AbstractContextManager[object]:
