@@ -57,23 +57,23 @@ def example_tasks(episodes: int = 2) -> tuple[SyntheticTask, ...]:
     right, both = (False, True), (True, True)
     rows = (
         (
-            "104-lars-grasping_2024-11-08_15-23-40",
+            "104-ada-grasping_2024-05-08_15-23-40",
             "grasping",
-            "human_avp",
+            "human_glasses",
             right,
             "white bottle with black lid.",
         ),
-        ("902-pouring-val-2024_11_18-18_49_25", "pouring", "h1_inspire", both, "cup, bottle."),
+        ("902-pouring-val-2024_05_18-18_49_25", "pouring", "h9_claw", both, "cup, bottle."),
         (
-            "1061new_sim_pepsi_grasp_h1_2_inspire-2025_02_11-22_20_48",
+            "1061new_sim_soda_grasp_h9_claw-2025_01_11-22_20_48",
             "grasping",
-            "h1_inspire_sim",
+            "h9_claw_sim",
             right,
-            "pepsi.",
+            "soda.",
         ),
-        ("303-picking left orange 20241203", "picking", "human_zed", (True, False), "orange."),
-        ("1407-pouring_tj_2025-03-12_16-42-19", "pouring", "human_avp", both, "cup, bottle."),
-        ("77-passing_box", "passing_over", "h1_inspire", both, "box."),
+        ("303-picking left orange 20241203", "picking", "human_stereo", (True, False), "orange."),
+        ("1407-pouring_bo_2025-01-12_16-42-19", "pouring", "human_glasses", both, "cup, bottle."),
+        ("77-passing_box", "passing_over", "h9_claw", both, "box."),
     )
     return tuple(
         SyntheticTask(name, TaskAttributes(kind, body, *hands, objects), hue, episodes)

@@ -34,6 +34,9 @@ VERBS: dict[str, Verb] = {
     "simulate": Verb("tacit_sim.cli:simulate", "write scripted demonstrations without ROS", "Collect"),
     "calibrate": Verb("tacit_calibration.cli:main", "calibration boards, cameras and checks", "Collect"),
     "check": Verb("tacit.episode.audit_cli:main", "audit episodes: structure, time, images, boxes", "Look"),
+    "check labels": Verb(
+        "tacit_learning.vace_e.label_check:main", "labels of a video data set: equal however read", "Look"
+    ),
     "recover": Verb("tacit.episode.recover_cli:main", "make an interrupted recording readable", "Look"),
     "view": Verb("tacit.view.cli:main", "write a page that shows an episode, boxes included", "Look"),
     "train": Verb("tacit_learning.cli:train", "train a policy or a progress model", "Learn"),

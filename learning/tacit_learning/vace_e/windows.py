@@ -1,0 +1,144 @@
+"""Which frames of an episode are seen, and which rows of its trajectories belong to them.
+
+Video and motion share one window: a row carries its time in frames of the window, so that a motion of
+another rate, or one that was thinned out, stays aligned. Sizes: frames 4 k + 1 (the first latent frame
+holds one, the others four), height and width multiples of 16.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+
+from tacit.errors import ConfigError
+
+WindowMode = Literal["first", "uniform", "random"]
+FRAME_STEP, MIN_FRAMES, SIZE_STEP = 4, 5, 16
+HALF_FRAME = 0.5
+MATCHING_FRAMES = 1  # trajectories and video may differ by the frame that a codec drops
+WHITE_FROM = 128  # of a mask; lossy codecs ring around its edges
+
+
+def fitting_frames(available: int, wanted: int) -> int:
+    """Return the largest 4 k + 1 of at most `wanted` and `available` frames; 0 when below 5."""
+    most = min(available, wanted)
+    count = most - (most - 1) % FRAME_STEP
+    return count if count >= MIN_FRAMES else 0
+
+
+def check_size(height: int, width: int, num_frames: int) -> None:
+    """Refuse sizes that the video model has no whole tokens for.
+
+    Raises:
+        ConfigError: Names the nearest sizes.
+    """
+    for name, value in (("height", height), ("width", width)):
+        if value < SIZE_STEP or value % SIZE_STEP:
+            low = max(value // SIZE_STEP, 1) * SIZE_STEP
+            raise ConfigError(
+                f"{name}: {value} is no multiple of {SIZE_STEP}; the nearest are {low} and {low + 16}"
+            )
+    if num_frames < MIN_FRAMES or num_frames % FRAME_STEP != 1:
+        low = max(num_frames - (num_frames - 1) % FRAME_STEP, MIN_FRAMES)
+        raise ConfigError(
+            f"num_frames: {num_frames} is not 4 k + 1; the nearest are {low} and {low + FRAME_STEP}"
+        )
+
+
+def choose_frames(available: int, wanted: int, mode: WindowMode, identity: str, seed: int = 0) -> np.ndarray:
+    """Return the frames (F,) i8 of an episode's window.
+
+    Args:
+        available: Frames of the episode.
+        wanted: Frames at most.
+        mode: `first` ones; `uniform`, spread over the whole episode; `random`, in a row from a start
+            that depends on `identity` and `seed` alone, so a cache stays valid.
+        identity: Name of the episode.
+        seed: Another seed, other starts.
+
+    Raises:
+        ValueError: Fewer than five frames.
+    """
+    count = fitting_frames(available, wanted)
+    if not count:
+        raise ValueError(f"{available} frames, {wanted} wanted: expected at least {MIN_FRAMES}")
+    if mode == "uniform":
+        return np.round(np.linspace(0, available - 1, count)).astype(np.int64)
+    start = _hashed(f"{seed}:{identity}") % (available - count + 1) if mode == "random" else 0
+    return start + np.arange(count)
+
+
+class Rows(NamedTuple):
+    """Rows of a trajectory that lie in a window, and when."""
+
+    rows: np.ndarray  # (T,) i8
+    times: np.ndarray  # (T,) f4, in frames of the window
+
+
+def rows_in_window(num_rows: int, num_frames: int, frames: np.ndarray, longest: int) -> Rows:
+    """Return the rows of a trajectory that belong to a window of the video.
+
+    A trajectory as long as the video (give or take one frame) has a row per frame; another one spans
+    the same time. Rows within half a frame of the window stay, or the nearest one where none does;
+    beyond `longest` they are thinned out evenly, first and last kept, times unchanged.
+
+    Args:
+        num_rows: Rows of the trajectory.
+        num_frames: Frames of the whole video.
+        frames: The window (F,).
+        longest: Rows at most.
+    """
+    if not num_rows:
+        return Rows(np.zeros(0, np.int64), np.zeros(0, np.float32))
+    at = np.arange(num_rows, dtype=np.float64)
+    if abs(num_rows - num_frames) > MATCHING_FRAMES:
+        at *= (num_frames - 1) / max(num_rows - 1, 1)
+    times = _window_times(at, frames)
+    inside = np.flatnonzero((times >= -HALF_FRAME) & (times <= len(frames) - 1 + HALF_FRAME))
+    if not inside.size:
+        inside = np.array([np.abs(times - (len(frames) - 1) / 2).argmin()])
+    index = inside[thinned(len(inside), longest)]
+    return Rows(index, times[index].astype(np.float32))
+
+
+def thinned(length: int, longest: int) -> np.ndarray:
+    """Return at most `longest` evenly spaced positions of 0..length-1, both ends among them."""
+    if length <= longest:
+        return np.arange(length)
+    return np.round(np.linspace(0, length - 1, longest)).astype(np.int64)
+
+
+def _window_times(at: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Map times in frames of the video to frames of the window; outside, at the window's mean pace."""
+    count = np.arange(len(frames), dtype=np.float64)
+    pace = (frames[-1] - frames[0]) / (len(frames) - 1)
+    times = np.interp(at, frames, count)
+    times = np.where(at < frames[0], (at - frames[0]) / pace, times)
+    return np.where(at > frames[-1], count[-1] + (at - frames[-1]) / pace, times)
+
+
+def fit_video(video: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return frames (F, height, width, 3): scaled to cover (bilinear), then cut about the centre."""
+    return np.stack([_cover(frame, height, width, cv2.INTER_LINEAR) for frame in video])
+
+
+def fit_mask(video: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return masks (F, height, width) bool, by the same cut: nearest pixel first, then white or not."""
+    grey = video.max(axis=-1)
+    return np.stack([_cover(frame, height, width, cv2.INTER_NEAREST_EXACT) >= WHITE_FROM for frame in grey])
+
+
+def _cover(frame: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:
+    scale = max(height / frame.shape[0], width / frame.shape[1])
+    rows, columns = max(height, round(frame.shape[0] * scale)), max(width, round(frame.shape[1] * scale))
+    if (rows, columns) != frame.shape[:2]:
+        frame = np.asarray(cv2.resize(frame, (columns, rows), interpolation=interpolation))
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return np.ascontiguousarray(frame[top : top + height, left : left + width])
+
+
+def _hashed(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
