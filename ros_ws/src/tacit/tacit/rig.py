@@ -23,6 +23,7 @@ from tacit.rig_specs import (
     NAME_PATTERN,
     AlignmentSpec,
     ArmSpec,
+    CalibrationRecord,
     CameraSpec,
     CommandSpec,
     DhRow,
@@ -47,6 +48,7 @@ __all__ = [
     "NAME_PATTERN",
     "AlignmentSpec",
     "ArmSpec",
+    "CalibrationRecord",
     "CameraSpec",
     "CommandSpec",
     "DhRow",
@@ -90,6 +92,8 @@ class Rig(Config):
     alignment: AlignmentSpec
     safety: SafetySpec = SafetySpec()
     simulation: SimulationSpec | None = None
+    calibrations: dict[str, CalibrationRecord] = {}
+    """By key path of what was calibrated, such as `cameras.wrist.pose`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Rig:
@@ -145,8 +149,11 @@ class Rig(Config):
 
     @functools.cached_property
     def rig_id(self) -> str:
-        """sha256 of the whole rig as canonical JSON."""
-        return canonical_hash(self.model_dump(mode="json"))
+        """sha256 of the whole rig as canonical JSON; of records of calibration only where there are any."""
+        data = self.model_dump(mode="json")
+        if not self.calibrations:
+            del data["calibrations"]
+        return canonical_hash(data)
 
     @functools.cached_property
     def calibration(self) -> dict[str, Any]:

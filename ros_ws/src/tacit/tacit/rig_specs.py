@@ -228,6 +228,34 @@ class CommandSpec(StreamBase):
     names: tuple[Name, ...]
 
 
+class CalibrationRecord(Config):
+    """How a calibrated value of a rig came about; written by `tacit calibrate`, read by people and checks.
+
+    Attributes:
+        parent, child: The named frames of a pose; empty where the value is no pose.
+        date: ISO 8601, with its offset from UTC.
+        method: The command that wrote it.
+        num_views: Pictures used.
+        rms_px, held_out_px: Error over the pictures used, and over pictures that were not.
+        sigma_mm, sigma_deg: One standard deviation of a pose.
+        inputs_sha256: Of the pictures and joints that went in.
+        replaces: `calibration_id` of the rig before.
+    """
+
+    parent: str = ""
+    child: str = ""
+    date: str
+    method: str
+    num_views: Annotated[int, Field(ge=0)] = 0
+    rms_px: float | None = None
+    held_out_px: float | None = None
+    sigma_mm: float | None = None
+    sigma_deg: float | None = None
+    board: str = ""
+    inputs_sha256: str = ""
+    replaces: str = ""
+
+
 class AlignmentSpec(Config):
     """When a tick is made: `camera:<name>` (its stamps) or `timer` at `rate_hz`."""
 
