@@ -1,0 +1,87 @@
+"""Mixtures of discrete Gaussians fitted to many histograms at once by weighted EM.
+
+Part of GTCC: where a frame matches several places of another video, the match has several modes.
+Legend: R histograms, K components, T bins (frames).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+VARIANCE_FLOOR = 0.5  # frames^2; narrower Gaussians fall between two bins
+SMALLEST_SHARE = 1e-10  # a starved component can still be the nearest one of a far bin
+
+
+class Mixture(NamedTuple):
+    """Shares, means [frames] and variances [frames^2] of the components, each (R, K)."""
+
+    shares: Tensor
+    means: Tensor
+    variances: Tensor
+
+    def components(self, num_bins: int) -> Tensor:
+        """Return every component on the bins 0..T-1 (R, K, T), each summing to 1."""
+        grid = torch.arange(num_bins, device=self.means.device, dtype=self.means.dtype)
+        return torch.softmax(-_half_squares(grid, self.means, self.variances), dim=-1)
+
+    def density(self, num_bins: int) -> Tensor:
+        """Return the mixture on the bins 0..T-1 (R, T), summing to 1."""
+        return (self.shares.unsqueeze(1) @ self.components(num_bins)).squeeze(1)
+
+
+@torch.no_grad()
+def fit_mixture(histograms: Tensor, num_components: int, num_iterations: int = 32) -> Mixture:
+    """Fit sum_k psi_k N_discrete(mu_k, s2_k) to every histogram, towards the least KL(histogram || mixture).
+
+    r_kj ~ psi_k g_k(j), normalised over k, with g_k normalised on the bins; psi, mu, s2 from the mass
+    P_j r_kj. Starts at mu_k = 1 + k (T - 2) / K, s2 = T, equal shares (gerardDonahue/GTCC_CVPR2024@6f17cc7,
+    which fits one row at a time by L-BFGS). No gradient flows through the fit.
+
+    Args:
+        histograms: P (R, T), rows summing to 1.
+        num_components: K >= 1.
+        num_iterations: Iterations of EM.
+    """
+    num_rows, num_bins = histograms.shape
+    centre = (num_bins - 1) / 2
+    grid = torch.arange(num_bins, device=histograms.device, dtype=histograms.dtype) - centre
+    powers = torch.stack((torch.ones_like(grid), grid, grid.square()), dim=1)
+    start = (
+        1
+        + torch.arange(num_components, device=grid.device, dtype=grid.dtype) * (num_bins - 2) / num_components
+    )
+    means = (start.clamp(0, num_bins - 1) - centre).expand(num_rows, -1)
+    variances = torch.full_like(means, max(float(num_bins), VARIANCE_FLOOR))
+    shares = torch.full_like(means, 1 / num_components)
+    for _ in range(num_iterations):
+        mass = _responsible_mass(histograms, grid, powers, shares, means, variances)
+        shares = mass[..., 0].clamp(min=SMALLEST_SHARE)
+        means = (mass[..., 1] / shares).clamp(-centre, centre)
+        variances = (mass[..., 2] / shares - means.square()).clamp(VARIANCE_FLOOR, float(num_bins) ** 2)
+    return Mixture(shares / shares.sum(1, keepdim=True), means + centre, variances)
+
+
+def _responsible_mass(
+    histograms: Tensor, grid: Tensor, powers: Tensor, shares: Tensor, means: Tensor, variances: Tensor
+) -> Tensor:
+    """Return sum_j P_j r_kj (1, j, j^2) (R, K, 3).
+
+    Gaussians are taken relative to the nearest component of each bin, so that far bins are shared out
+    by log-likelihood instead of vanishing; one exponential serves the normaliser as well.
+    """
+    exponents = _half_squares(grid, means, variances)
+    nearest = exponents.amin(dim=1, keepdim=True)
+    relative = exponents.sub_(nearest).neg_().clamp_(min=-45.0).exp_()
+    normaliser = (relative @ torch.exp(-nearest).transpose(1, 2)).squeeze(-1)
+    heights = (shares / normaliser).unsqueeze(1)
+    spread = histograms.unsqueeze(1) / (heights @ relative)
+    return heights.transpose(1, 2) * (relative @ (spread.transpose(1, 2) * powers))
+
+
+def _half_squares(grid: Tensor, means: Tensor, variances: Tensor) -> Tensor:
+    """Return (j - mu)^2 / (2 s2) (R, K, T)."""
+    scale = (2 * variances).rsqrt()
+    return torch.addcmul(-(means * scale).unsqueeze(-1), scale.unsqueeze(-1), grid).square_()
