@@ -38,6 +38,7 @@ TRAINING = {
     "onnxruntime",
     "onnxscript",
     "ftfy",
+    "huggingface_hub",
     "joblib",
     "peft",
     "pyarrow",

@@ -36,7 +36,6 @@ def apply_lora(
     base: LoraBase,
     rank: int = 32,
     targets: Sequence[str] = DEFAULT_TARGETS,
-    alpha: int | None = None,
 ) -> list[str]:
     """Add adapters called `base` to the blocks of one part; what else trains does not change.
 
@@ -45,9 +44,8 @@ def apply_lora(
     Args:
         transformer: Changed in place.
         base: The part.
-        rank: Of each adapter.
+        rank: Of each adapter; the scale alpha / rank is 1.
         targets: Names of Wan (q, k, v, o, ffn.0, ffn.2) or of diffusers (to_q, ...).
-        alpha: Scale is alpha / rank; None = rank.
 
     Returns:
         The layers that got an adapter.
@@ -61,7 +59,7 @@ def apply_lora(
         raise ConfigError(f"lora_base_model {base!r}: this part has its adapters already")
     layers = [layer for target in targets for layer in _layers_of(transformer, base, target)]
     trained = {id(parameter): parameter.requires_grad for parameter in transformer.parameters()}
-    config = LoraConfig(r=rank, lora_alpha=alpha or rank, target_modules=layers)
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=layers)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
         inject_adapter_in_model(config, transformer, adapter_name=base)
@@ -77,6 +75,16 @@ def lora_names(transformer: nn.Module) -> list[str]:
     return sorted({name for module in _tuned(transformer) for name in module.lora_A})
 
 
+def lora_rank_and_targets(transformer: nn.Module, name: str) -> tuple[int, list[str]]:
+    """Return the rank of the adapters called `name`, and the full names of their layers."""
+    tuned = {
+        layer: module.r[name]
+        for layer, module in transformer.named_modules()
+        if isinstance(module, LoraLayer) and name in module.lora_A
+    }
+    return next(iter(tuned.values())), list(tuned)
+
+
 def _tuned(transformer: nn.Module) -> list[LoraLayer]:
     return [module for module in transformer.modules() if isinstance(module, LoraLayer)]
 
@@ -89,7 +97,7 @@ def _layers_of(transformer: nn.Module, base: LoraBase, target: str) -> list[str]
         for name, module in transformer.named_modules()
         if name.startswith(f"{BLOCKS[base]}.")
         and isinstance(module, nn.Linear)
-        and any(name.endswith(f".{suffix}") for suffix in suffixes)
+        and any(f".{name}".endswith(f".{suffix}") for suffix in suffixes)
     ]
     if not layers:
         raise ConfigError(
