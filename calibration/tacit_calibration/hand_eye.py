@@ -69,6 +69,8 @@ class HandEyeResult:
         used: Mask (n,) of the views that agree with each other.
         names: Names of the n views.
         residuals_px: Projected minus found corners of each view, as in `rms_px` (N, 2).
+        mounting: Where the camera sits.
+        arm_correction: Estimated errors of the arm's geometry (m,), empty when they were not asked for.
         warnings: What makes the result weaker than its numbers say.
     """
 
@@ -81,6 +83,8 @@ class HandEyeResult:
     used: NDArray[np.bool_]
     names: tuple[str, ...]
     residuals_px: tuple[FloatArray, ...]
+    mounting: Mounting
+    arm_correction: FloatArray
     warnings: tuple[str, ...] = ()
 
     @property
@@ -91,7 +95,19 @@ class HandEyeResult:
     @property
     def board_pose(self) -> UncertainPose:
         """The board in its anchor, with its covariance."""
-        return UncertainPose(self.T_anchor_board, self.covariance[6:, 6:])
+        return UncertainPose(self.T_anchor_board, self.covariance[6:12, 6:12])
+
+    def board_in_camera(self, flange_poses: FloatArray, arm_errors: FloatArray | None = None) -> FloatArray:
+        """Return T_camera_board (n, 4, 4) at other robot poses, for pictures that were not used.
+
+        Args:
+            flange_poses: T_base_flange (n, 4, 4).
+            arm_errors: (n, 6, m) to correct them by what was learnt of the arm; left out: as measured.
+        """
+        if arm_errors is not None:
+            flange_poses = flange_poses @ small_pose(arm_errors @ self.arm_correction)
+        carrier = carrier_poses(flange_poses, self.mounting)
+        return invert(carrier @ self.T_parent_camera) @ self.T_anchor_board
 
     @property
     def sigma_rotation(self) -> FloatArray:
@@ -133,6 +149,7 @@ def solve_hand_eye(
     camera: Camera,
     mounting: Mounting,
     *,
+    arm_errors: FloatArray | None = None,
     fixed_noise: NoiseScale | None = None,
 ) -> HandEyeResult:
     """Find the camera from views of a fixed (eye in hand) or carried (eye to hand) board.
@@ -142,6 +159,8 @@ def solve_hand_eye(
         views: n views of the board.
         camera: The calibrated lens.
         mounting: Where the camera sits.
+        arm_errors: How errors of the arm's own geometry move the flange (n, 6, m), see
+            `arm_errors.geometry_errors`: then they are estimated too, as far as the views show them.
         fixed_noise: Robot noise to assume, where it is known better than these views can tell.
 
     Raises:
@@ -154,6 +173,8 @@ def solve_hand_eye(
     boards = board_poses(views, camera)
     check_agreement(G, boards, views, camera, mounting)
     problem = _Problem.start(G, boards, views, camera, mounting)
+    if arm_errors is not None:
+        problem = replace(problem, modes=np.asarray(arm_errors, np.float64))
     problem, posterior = problem.settled(fixed_noise)
     return _result(problem, posterior, views, warnings)
 
@@ -194,6 +215,7 @@ class _Problem:
     X: FloatArray
     B: FloatArray
     corrections: FloatArray
+    modes: FloatArray
     used: NDArray[np.bool_]
     corners: Corners
     camera: Camera
@@ -206,8 +228,9 @@ class _Problem:
         """Start at the closed form; each correction is what makes its own picture fit."""
         first = solve_closed_form(carrier_poses(G, mounting), boards)
         corners = Corners.of(views)
-        none = np.zeros((len(G), 6))
-        problem = cls(G, first.X, first.B, none, np.ones(len(G), bool), corners, camera, mounting)
+        n = len(G)
+        rest = np.zeros((n, 6)), np.zeros((n, 6, 0)), np.ones(n, dtype=bool)
+        problem = cls(G, first.X, first.B, *rest, corners, camera, mounting)
         boards = board_poses(views, camera, near=problem.poses())
         error = view_rms(corners, problem.uncorrected())
         used = error <= START_FACTOR * np.median(error) + FLOOR_PX
@@ -219,7 +242,8 @@ class _Problem:
     ) -> _Problem:
         """Start where a result ended."""
         X, B, corners = result.T_parent_camera, result.T_anchor_board, Corners.of(views)
-        return cls(G, X, B, np.zeros((len(G), 6)), result.used, corners, camera, mounting)
+        rest = np.zeros((len(G), 6)), np.zeros((len(G), 6, 0)), result.used
+        return cls(G, X, B, *rest, corners, camera, mounting)
 
     def poses(self) -> FloatArray:
         """Return T_camera_board (n, 4, 4) as estimated."""
@@ -248,8 +272,8 @@ class _Problem:
         seen = -(inverse @ found.gradient[..., None])[..., 0]
         y = seen + (lever @ self.corrections[..., None])[..., 0]
         by_board = np.broadcast_to(np.eye(6), lever.shape)
-        design = np.concatenate([-adjoint(invert(poses)), by_board], axis=-1)
-        return LinearViews(y, pixel**2 * inverse, design, lever), pixel
+        design = np.concatenate([-adjoint(invert(poses)), by_board, lever @ self.modes], axis=-1)
+        return LinearViews(y, pixel**2 * inverse, design, lever, self.modes.shape[-1]), pixel
 
     def solved(self, fixed_noise: NoiseScale | None) -> tuple[_Problem, Posterior]:
         """Return the optimum over the views in use."""
@@ -257,10 +281,10 @@ class _Problem:
         for _ in range(MAX_ROUNDS):
             linear, pixel = problem.linearised()
             posterior = infer(linear.of(problem.used), pixel, fixed_noise)
+            step, shared = posterior.mean[:12], posterior.mean[12:]
             corrections = problem.corrections.copy()
-            corrections[problem.used] = posterior.corrections
-            step = posterior.mean
-            X, B = problem.X @ small_pose(step[:6]), problem.B @ small_pose(step[6:])
+            corrections[problem.used] = posterior.corrections + problem.modes[problem.used] @ shared
+            X, B = problem.X @ small_pose(step[:6]), problem.B @ small_pose(step[6:12])
             problem = replace(problem, X=X, B=B, corrections=corrections)
             if np.abs(step).max() < SETTLED:
                 break
@@ -306,6 +330,8 @@ def _result(
         used=problem.used,
         names=tuple(view.name for view in views),
         residuals_px=tuple(split),
+        mounting=problem.mounting,
+        arm_correction=posterior.mean[12:],
         warnings=warnings,
     )
 

@@ -18,8 +18,8 @@ from tacit_calibration.increments import FloatArray
 ROTATIONS = np.deg2rad(0.002) * 2.0 ** np.arange(12)
 TRANSLATIONS = 5e-6 * 2.0 ** np.arange(12)
 """Noise per axis from .002 to 4 deg and from 5 um to 10 mm: better than any arm to worse than any arm."""
-SHARED = np.deg2rad(0.01) * 2.0 ** np.arange(0, 9, 1.5)
-"""Size of errors shared by all views, such as joint zeros: .01 to 2 deg."""
+SHARED = np.deg2rad(0.004) * 2.0 ** np.arange(0, 9, 1.5)
+"""Size of the arm's geometric errors, which all views share: .004 to .7 deg."""
 NEGLIGIBLE = 1e-6
 """Grid points below a millionth of the best weight change nothing."""
 

@@ -23,6 +23,9 @@ BENCHES: dict[str, Bench] = {
     "recorder": Bench("tacit_ros.bench:recorder", "a minute of recording: dropped ticks, CPU, skew"),
     "kill": Bench("tacit_ros.bench:kill", "kill the recorder at random instants, count what is lost"),
     "expert": Bench("tacit_sim.cli:bench_expert", "success of the scripted experts over seeds", False),
+    "calibration": Bench(
+        "tacit_calibration.bench:main", "hand-eye against OpenCV and bundle adjustment over seeds", False
+    ),
 }
 
 
