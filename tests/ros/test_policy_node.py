@@ -107,6 +107,15 @@ def test_running_policy_commands_at_its_rate_within_limits(make: Make, mode: str
     assert (path[-1] > 0.05).all()
 
 
+def test_home_goes_there_and_ends_idle(make: Make) -> None:
+    cell = make()
+    cell.ready()
+    answer = cell.call("home")
+    assert answer.success, answer.message
+    cell.bench.until(lambda: cell.node.controller.state == "IDLE", "arrival", 20)
+    np.testing.assert_allclose(cell.robot.commands[-1][1][:6], cell.node.rig.home[:6], atol=1e-3)
+
+
 def test_hold_brakes_and_falls_silent(make: Make) -> None:
     cell = make()
     cell.run()
@@ -220,7 +229,8 @@ def test_output_that_is_not_a_number_holds(make: Make) -> None:
 
 
 def test_stuck_inference_is_aborted_and_holds(make: Make) -> None:
-    cell = make(slow_bundle, safety={"tracking_error": 1e9})
+    # planned at every tick, so that the deadline comes long before the chunk in force ends
+    cell = make(slow_bundle, safety={"tracking_error": 1e9}, mode="replace", replan_ticks=1)
     cell.run()
     cell.robot.follows = False
     cell.robot.state = np.full(7, 0.8)

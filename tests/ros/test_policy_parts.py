@@ -47,7 +47,9 @@ def running(rig: Rig, rows: int = 10, **options: object) -> Controller:
     return made
 
 
-COMMANDS = st.lists(st.sampled_from(["start", "hold", "fail", "estop", "reset"]), max_size=30)
+COMMANDS = st.lists(
+    st.sampled_from(["start", "home", "arrive", "hold", "fail", "estop", "reset"]), max_size=30
+)
 
 
 @given(COMMANDS)
@@ -63,7 +65,9 @@ def test_emergency_stop_ends_only_by_reset(commands: list[str]) -> None:
             assert machine.state == "ESTOP"
         if machine.state == "RUNNING":
             assert before == "RUNNING" or command == "start"
-        assert (machine.fault is None) == (machine.state in ("IDLE", "RUNNING"))
+        if machine.state == "HOMING":
+            assert before == "HOMING" or command == "home"
+        assert (machine.fault is None) == (machine.state in ("IDLE", "RUNNING", "HOMING"))
 
 
 def test_first_reason_of_a_hold_stays() -> None:
@@ -166,6 +170,54 @@ def test_chunk_of_a_run_before_is_not_played(rig: Rig) -> None:
     made.add(np.ones((10, 7)), 0)
     made.start(START, None)
     assert made.step(2 * PERIOD, START) is None
+
+
+def test_home_is_reached_within_limits_without_overshoot_and_the_gripper_stays(rig: Rig) -> None:
+    made = controller(rig)
+    begin, goal = np.array([0.0] * 6 + [0.03]), rig.home
+    assert made.home(begin, None).success and made.state == "HOMING"
+    path = [begin]
+    while made.state == "HOMING" and len(path) < 200:
+        path.append(made.step(len(path) * PERIOD, path[-1]))
+    travelled = np.array(path)
+    assert made.state == "IDLE" and made.step(0, None) is None
+    np.testing.assert_allclose(travelled[-1, :6], goal[:6], atol=1e-4)
+    assert (travelled[:, 6] == 0.03).all()
+    assert (np.abs(travelled[:, :6]) <= np.abs(goal[:6]) + 1e-9).all()
+    assert (np.abs(np.diff(travelled, axis=0)) <= rig.limits("velocity") * 0.04 + 1e-9).all()
+
+
+def test_homing_is_held_like_a_run_and_refused_without_a_home_or_while_running(rig: Rig) -> None:
+    made = running(rig)
+    assert "hold first" in made.home(START, None).message
+    made.hold()
+    assert made.home(START, None).success
+    assert made.fail(Fault("stale", "joints")).success and made.state == "HOLD"
+    data = rig.model_dump(mode="json")
+    data["arms"]["arm"]["home"] = None
+    assert "home: [...]" in controller(parse_rig(data, "test")).home(START, None).message
+
+
+def test_arm_comes_to_rest_inside_its_workspace_and_may_go_back_in(rig: Rig) -> None:
+    data = rig.model_dump(mode="json")
+    home = np.where(np.isnan(rig.home), 0.04, rig.home)
+    height = float(rig.geometry.flange_poses(home)["arm"][2, 3])
+    box = {"lower": [-2.0, -2.0, -1.0], "upper": [2.0, 2.0, height + 0.05]}
+    data["safety"]["workspace"] = {"arm": box}
+    boxed = parse_rig(data, "test")
+    made = controller(boxed)
+    assert made.start(home, None).success
+    up = home - np.array([0, 0.04, 0, 0, 0, 0, 0]) * np.arange(40)[:, None]  # the shoulder lifts the arm
+    assert boxed.geometry.flange_poses(up[-1])["arm"][2, 3] > height + 0.1
+    made.add(up, 0)
+    path = [made.step(k * PERIOD, None) for k in range(40)]
+    assert made.fault.reason == "workspace" and "arm.flange" in made.fault.detail
+    heights = [boxed.geometry.flange_poses(q)["arm"][2, 3] for q in path if q is not None]
+    assert height + 0.02 < max(heights) <= height + 0.052
+    out = up[15]
+    assert boxed.geometry.flange_poses(out)["arm"][2, 3] > box["upper"][2]
+    assert made.reset().success and made.home(out, None).success
+    assert made.step(0, out) is not None and made.state == "HOMING"
 
 
 def test_dry_run_does_not_change_in_motion(rig: Rig) -> None:

@@ -148,6 +148,16 @@ class Rig(Config):
         return [self.state_names.index(name) for name in names]
 
     @functools.cached_property
+    def home(self) -> FloatArray | None:
+        """State (S,) to go home to: joints by `home` of each arm, NaN for grippers; None without one."""
+        values: list[float] = []
+        for arm in self.arms.values():
+            if arm.home is None:
+                return None
+            values += [*arm.home, *([float("nan")] if arm.gripper else [])]
+        return np.array(values)
+
+    @functools.cached_property
     def rig_id(self) -> str:
         """sha256 of the whole rig as canonical JSON; of records of calibration only where there are any."""
         data = self.model_dump(mode="json")
@@ -279,6 +289,9 @@ def _problems(rig: Rig) -> Iterable[str]:
     for name, sensor in rig.tactile.items():
         if sensor.mount not in mounts:
             yield f"tactile.{name}.mount: no frame {sensor.mount!r}; {did_you_mean(sensor.mount, mounts)}"
+    for name in rig.safety.workspace:
+        if name not in rig.arms:
+            yield f"safety.workspace: no arm {name!r}; {did_you_mean(name, rig.arms)}"
     yield from _coverage(rig)
     source = rig.alignment.tick_source
     valid = {"timer"} | {f"camera:{name}" for name in rig.cameras}

@@ -132,7 +132,8 @@ class ArmSpec(Config):
     """One arm: kinematics by built-in `model`, own `dh` rows, or `urdf` with its two links.
 
     `urdf` is a path relative to the rig file, or the text itself; in a loaded rig it is always the
-    text, reduced to what kinematics needs, so a rig in an episode stands alone.
+    text, reduced to what kinematics needs, so a rig in an episode stands alone. `home` are the joints
+    [rad] of the pose that the policy node's `~/home` goes to.
     """
 
     model: str | None = None
@@ -143,6 +144,16 @@ class ArmSpec(Config):
     T_world_base: Transform = Field(default_factory=lambda: np.eye(4))
     joints: Annotated[tuple[JointSpec, ...], Field(min_length=1)]
     gripper: GripperSpec | None = None
+    home: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _home_within_limits(self) -> ArmSpec:
+        if self.home is not None and len(self.home) != len(self.joints):
+            raise ValueError(f"home: {len(self.home)} values for {len(self.joints)} joints")
+        for joint, value in zip(self.joints, self.home or (), strict=False):
+            if not joint.lower <= value <= joint.upper:
+                raise ValueError(f"home: {joint.name} at {value} is outside {joint.lower} to {joint.upper}")
+        return self
 
     @model_validator(mode="after")
     def _one_kinematics(self) -> ArmSpec:
@@ -263,6 +274,19 @@ class AlignmentSpec(Config):
     rate_hz: Positive
 
 
+class WorkspaceSpec(Config):
+    """A box in the world frame [m] that flange and tactile sensors of an arm must stay in."""
+
+    lower: tuple[float, float, float]
+    upper: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _has_room(self) -> WorkspaceSpec:
+        if not all(low < high for low, high in zip(self.lower, self.upper, strict=True)):
+            raise ValueError(f"workspace: lower {self.lower} is not below upper {self.upper} in x, y and z")
+        return self
+
+
 class SafetySpec(Config):
     """Gates of the policy node; ages in ms. Defaults: RUNTIME section of the README."""
 
@@ -272,6 +296,7 @@ class SafetySpec(Config):
     tracking_error: Positive = 0.35
     calibration_translation_m: Positive = 0.003
     calibration_rotation_deg: Positive = 0.5
+    workspace: dict[Name, WorkspaceSpec] = {}
 
 
 class SimulationSpec(Config):

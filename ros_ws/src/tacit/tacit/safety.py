@@ -180,6 +180,15 @@ class MotionLimiter:
         self._v = np.zeros_like(self._q)
         self.clamps = np.zeros(self._q.shape, dtype=np.int64)
 
+    @property
+    def resting_place(self) -> FloatArray:
+        """Where braking from the last command would end (S,), to within a tick of motion."""
+        return self._q + np.sign(self._v) * self._v**2 / (2 * self.acceleration)
+
+    def go_back(self, position: FloatArray, speed: FloatArray) -> None:
+        """Take back the last step: `position` and `speed` (S,) are those from before it."""
+        self._q, self._v = position.copy(), speed.copy()
+
     def step(self, target: ArrayLike, approach: bool = False) -> FloatArray:
         """Return the next command (S,) on the way to `target` (S,).
 

@@ -6,6 +6,7 @@ The command thread calls `step`, the inference thread `add` and `fail`, services
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,14 @@ from tacit.player import ChunkPlayer
 from tacit.rig import Rig
 from tacit.safety import Fault, MotionLimiter, check_finite, check_tracking
 from tacit.transforms import FloatArray
-from tacit_ros.policy_state import Answer, PolicyMachine, State
+from tacit.workspace import Workspace
+from tacit_ros.policy_state import MOVING, Answer, PolicyMachine, State
 
 TRACKING_TICKS = 5
 """Ticks in a row that a joint may be far from its command: 0.2 s at 25 Hz."""
+
+HOME_REACHED = 1e-4
+"""Distance of every joint from home at which homing has arrived [rad]."""
 
 FIRST_CHUNK_NS = 2_000_000_000
 """How long a run may wait for its first chunk before it holds."""
@@ -36,6 +41,8 @@ class Controller:
     def __init__(self, rig: Rig, player: ChunkPlayer, dt: float, dry_run: bool = False) -> None:
         self._rig, self._player = rig, player
         self.limiter = MotionLimiter.from_rig(rig, dt)
+        self._workspace = Workspace(rig)
+        self._home: FloatArray | None = None
         self._machine = PolicyMachine()
         self._lock = threading.RLock()
         self._dry_run = dry_run
@@ -68,25 +75,42 @@ class Controller:
     def __str__(self) -> str:
         return str(self._machine)
 
+    def home(self, measured: FloatArray | None, fault: Fault | None) -> Answer:
+        """Go to the rig's home from the measured state (S,), grippers as they are; refused as `start` is."""
+        with self._lock:
+            goal = self._rig.home
+            if goal is None:
+                return Answer(False, "the rig has no home; give every arm `home: [...]` joints")
+            answer = self._begin(measured, fault, self._machine.home)
+            if answer.success:
+                self._home = np.where(np.isnan(goal), self.limiter.position, goal)
+            return answer
+
     def start(self, measured: FloatArray | None, fault: Fault | None) -> Answer:
         """Run from the measured state (S,); refused on any input fault, or far from the last command."""
         with self._lock:
-            if measured is not None:
-                fault = fault or check_finite("measured state", measured)
-            if fault is not None or measured is None:
-                return Answer(False, f"input is not ready: {fault or 'no joint state yet'}")
-            if self.state == "HOLD" and self._commanded and not self._dry_run:
-                limit = self._rig.safety.tracking_error
-                far = check_tracking(self._rig.state_names, self.limiter.position, measured, limit)
-                if far is not None:
-                    return Answer(False, f"{far}; the robot was moved while holding, call ~/reset first")
-            answer = self._machine.start()
-            if answer.success:
-                self.limiter.seed(measured)
-                self._player.reset()
-                self._far_ticks, self._commanded, self._approaching = 0, False, True
-                self._last_target = self._waiting_since_ns = None
-            return answer
+            return self._begin(measured, fault, self._machine.start)
+
+    def _begin(
+        self, measured: FloatArray | None, fault: Fault | None, change: Callable[[], Answer]
+    ) -> Answer:
+        """Leave IDLE or HOLD by `change`, from the measured state (S,), where nothing speaks against it."""
+        if measured is not None:
+            fault = fault or check_finite("measured state", measured)
+        if fault is not None or measured is None:
+            return Answer(False, f"input is not ready: {fault or 'no joint state yet'}")
+        if self.state == "HOLD" and self._commanded and not self._dry_run:
+            limit = self._rig.safety.tracking_error
+            far = check_tracking(self._rig.state_names, self.limiter.position, measured, limit)
+            if far is not None:
+                return Answer(False, f"{far}; the robot was moved while holding, call ~/reset first")
+        answer = change()
+        if answer.success:
+            self.limiter.seed(measured)
+            self._player.reset()
+            self._far_ticks, self._commanded, self._approaching = 0, False, True
+            self._last_target = self._waiting_since_ns = None
+        return answer
 
     def hold(self) -> Answer:
         """Brake and hold on request."""
@@ -105,7 +129,7 @@ class Controller:
     def reset(self) -> Answer:
         """Back to idle; the last command is forgotten."""
         with self._lock:
-            if self.state != "RUNNING" and not self.limiter.is_at_rest:
+            if self.state not in MOVING and not self.limiter.is_at_rest:
                 return Answer(False, "still braking; try again")
             answer = self._machine.reset()
             self._commanded = self._commanded and not answer.success
@@ -114,7 +138,7 @@ class Controller:
     def set_dry_run(self, value: bool) -> Answer:
         """Switch between the shadow and the command topics; never in motion."""
         with self._lock:
-            if self.state == "RUNNING" or not self.limiter.is_at_rest:
+            if self.state in MOVING or not self.limiter.is_at_rest:
                 return Answer(False, f"{self.state}; call ~/hold first")
             self._dry_run, self._commanded = value, False
             return Answer(True, "dry run" if value else "live: commands reach the robot")
@@ -137,6 +161,8 @@ class Controller:
         position-controlled arm stays at its last command.
         """
         with self._lock:
+            if self.state == "HOMING":
+                return self._go_home(measured)
             if self.state == "RUNNING":
                 target = self._player.command(now_ns)
                 if target is not None:
@@ -152,6 +178,17 @@ class Controller:
             self._waiting_since_ns = now_ns
         return now_ns - self._waiting_since_ns <= FIRST_CHUNK_NS
 
+    def _go_home(self, measured: FloatArray | None) -> FloatArray:
+        """One command on the way home; arriving ends in IDLE."""
+        assert self._home is not None
+        self._approaching = True
+        command = self._follow(self._home, measured)
+        arrived = np.abs(command - self._home).max() < HOME_REACHED
+        if self.state == "HOMING" and arrived and np.abs(self.limiter.speed).max() < HOME_REACHED:
+            self.limiter.seed(command)
+            self._machine.arrive()
+        return command
+
     def _follow(self, target: FloatArray, measured: FloatArray | None) -> FloatArray:
         fault = None
         if measured is not None and not self._commanded and np.isfinite(measured).all():
@@ -163,9 +200,21 @@ class Controller:
         if fault is not None and (self._far_ticks >= TRACKING_TICKS or fault.reason != "tracking"):
             self.fail(fault)
             return self.limiter.brake()
-        self._approaching = self._approaching and not self._catches_up(target)
+        if self.state != "HOMING":
+            self._approaching = self._approaching and not self._catches_up(target)
         self._last_target, self._commanded = target, True
-        return self.limiter.step(target, approach=self._approaching)
+        return self._step_within_workspace(target)
+
+    def _step_within_workspace(self, target: FloatArray) -> FloatArray:
+        """Take a step, or brake from before it where it would come to rest outside the workspace."""
+        before, speed, rest = self.limiter.position, self.limiter.speed, self.limiter.resting_place
+        command = self.limiter.step(target, approach=self._approaching)
+        fault = self._workspace.check(self.limiter.resting_place, rest)
+        if fault is None:
+            return command
+        self.limiter.go_back(before, speed)
+        self.fail(fault)
+        return self.limiter.brake()
 
     def _catches_up(self, target: FloatArray) -> bool:
         """Whether the next step meets the target at its own speed, within what acceleration allows.

@@ -11,7 +11,7 @@ from tacit_ros import messages
 if TYPE_CHECKING:
     from tacit_ros.policy_node import PolicyNode
 
-LEVELS = {"IDLE": "ok", "RUNNING": "ok", "HOLD": "warn", "ESTOP": "error"}
+LEVELS = {"IDLE": "ok", "RUNNING": "ok", "HOMING": "ok", "HOLD": "warn", "ESTOP": "error"}
 
 
 class PolicyDiagnostics:

@@ -1,4 +1,4 @@
-"""The policy node `policy`: a bundle, a rig, and the states IDLE, RUNNING, HOLD, ESTOP.
+"""The policy node `policy`: a bundle, a rig, and the states IDLE, RUNNING, HOMING, HOLD, ESTOP.
 
 Callbacks only store; `inference_thread` infers, `periodic` commands, `controller` decides. The
 software stop is not safety-rated.
@@ -30,7 +30,7 @@ from tacit_ros.observations import RigSubscriptions
 from tacit_ros.parameters import declare, parameter
 from tacit_ros.periodic import PeriodicThread, SimulatedClock, SteadyClock
 from tacit_ros.policy_diagnostics import PolicyDiagnostics
-from tacit_ros.policy_state import Answer
+from tacit_ros.policy_state import MOVING, Answer
 from tacit_ros.process import run_node
 
 
@@ -56,7 +56,7 @@ class PolicyParameters:
 class PolicyNode(Node):
     """Runs one policy bundle on one rig.
 
-    Services: `~/start ~/hold ~/estop ~/reset` (Trigger), `~/set_dry_run` (SetBool). Topics out: the
+    Services: `~/start ~/home ~/hold ~/estop ~/reset` (Trigger), `~/set_dry_run` (SetBool). Topics out: the
     rig's commands (or `~/shadow_command`), `~/state`, `/diagnostics`.
 
     Raises:
@@ -133,6 +133,7 @@ class PolicyNode(Node):
     def _offer_services(self) -> None:
         actions: dict[str, Callable[[], Answer]] = {
             "start": self._start,
+            "home": self._go_home,
             "hold": self.controller.hold,
             "estop": self.controller.estop,
             "reset": self.controller.reset,
@@ -159,9 +160,13 @@ class PolicyNode(Node):
             fault = self.inputs.silence_fault()
         return self.inference.begin_run(lambda: self.controller.start(self.inputs.measured(), fault))
 
+    def _go_home(self) -> Answer:
+        fault = None if self.settings.lockstep else self.inputs.silence_fault()
+        return self.controller.home(self.inputs.measured(), fault)
+
     def _control(self) -> None:
         """One tick of the command thread."""
-        if self.controller.state == "RUNNING":
+        if self.controller.state in MOVING:
             fault = self.inference.abort_overdue() or self.inputs.silence_fault()
             if fault is not None:
                 self.controller.fail(fault)

@@ -1,4 +1,4 @@
-"""What the policy node may do now: IDLE, RUNNING, HOLD (with a reason), ESTOP (latched).
+"""What the policy node may do now: IDLE, RUNNING, HOMING, HOLD (with a reason), ESTOP (latched).
 
 Pure and small enough to read whole; `controller` moves it, the node's services ask it.
 """
@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 
 from tacit.safety import Fault
 
-State = Literal["IDLE", "RUNNING", "HOLD", "ESTOP"]
+State = Literal["IDLE", "RUNNING", "HOMING", "HOLD", "ESTOP"]
+MOVING: tuple[State, ...] = ("RUNNING", "HOMING")
 
 
 class Answer(NamedTuple):
@@ -22,8 +23,8 @@ class Answer(NamedTuple):
 class PolicyMachine:
     """The states of a policy node.
 
-    Faults and `hold` end RUNNING only: a fault in IDLE changes nothing. `estop` works from
-    everywhere and stays until `reset`. The stop is software: it is not safety-rated.
+    Faults and `hold` end RUNNING and HOMING only: a fault in IDLE changes nothing. `estop` works
+    from everywhere and stays until `reset`. The stop is software: it is not safety-rated.
     """
 
     def __init__(self) -> None:
@@ -37,14 +38,28 @@ class PolicyMachine:
         """IDLE or HOLD to RUNNING."""
         if self.state == "ESTOP":
             return Answer(False, "emergency stop is latched; call ~/reset first")
-        if self.state == "RUNNING":
-            return Answer(False, "already running")
+        if self.state in MOVING:
+            return Answer(False, f"already {self.state.lower()}")
         self.state, self.fault = "RUNNING", None
         return Answer(True, "running")
 
+    def home(self) -> Answer:
+        """IDLE or HOLD to HOMING."""
+        if self.state == "ESTOP":
+            return Answer(False, "emergency stop is latched; call ~/reset first")
+        if self.state in MOVING:
+            return Answer(False, f"{self.state.lower()}; call ~/hold first")
+        self.state, self.fault = "HOMING", None
+        return Answer(True, "homing")
+
+    def arrive(self) -> None:
+        """HOMING to IDLE."""
+        if self.state == "HOMING":
+            self.state = "IDLE"
+
     def hold(self, fault: Fault) -> Answer:
-        """RUNNING to HOLD; elsewhere the state and the first reason stay."""
-        if self.state != "RUNNING":
+        """RUNNING or HOMING to HOLD; elsewhere the state and the first reason stay."""
+        if self.state not in MOVING:
             return Answer(self.state != "IDLE", f"not running: {self}")
         self.state, self.fault = "HOLD", fault
         return Answer(True, str(self))
@@ -57,7 +72,7 @@ class PolicyMachine:
 
     def reset(self) -> Answer:
         """HOLD or ESTOP to IDLE; a running policy must be held first."""
-        if self.state == "RUNNING":
-            return Answer(False, "running; call ~/hold first")
+        if self.state in MOVING:
+            return Answer(False, f"{self.state.lower()}; call ~/hold first")
         self.state, self.fault = "IDLE", None
         return Answer(True, "idle")
