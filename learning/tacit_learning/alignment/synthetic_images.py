@@ -17,7 +17,7 @@ from tacit_learning.alignment.synthetic_world import BASE, WIPE_SIZE, Array, Cou
 
 Images = NDArray[np.uint8]
 TABLE, LINK, HAND = (0.55, 0.5, 0.42), (0.2, 0.2, 0.25), (0.1, 0.1, 0.1)
-CUBE, BIN, DIRT = (0.8, 0.15, 0.1), (0.3, 0.35, 0.6), (0.3, 0.2, 0.1)
+CUBE, BIN, DIRT = (0.75, 0.25, 0.2), (0.4, 0.42, 0.5), (0.42, 0.36, 0.28)
 DARK, LIT, KNOB, POINTER, DISTRACTOR = (
     (0.3, 0.1, 0.3),
     (1.0, 0.9, 0.2),
@@ -31,9 +31,9 @@ class ImageConfig(Config):
     """Size of the images and how much they vary; lengths in units of the image."""
 
     size: int = 32
-    shift: float = 0.03
-    brightness: float = 0.2
-    distractor: float = 0.08
+    shift: float = 0.02
+    brightness: float = 0.15
+    distractor: float = 0.075
     noise: float = 0.05
 
 
@@ -123,11 +123,11 @@ def _paint_objects(canvas: _Canvas, course: Course, sites: Sites) -> None:
 
 def _paint_arm(canvas: _Canvas, course: Course) -> None:
     elbow = joints(course.hand)[1]
-    canvas.paint(canvas.bar(BASE * np.ones((len(course), 1)), elbow, 0.025), LINK)
-    canvas.paint(canvas.bar(elbow, course.hand, 0.02), LINK)
+    canvas.paint(canvas.bar(BASE * np.ones((len(course), 1)), elbow, 0.035), LINK)
+    canvas.paint(canvas.bar(elbow, course.hand, 0.03), LINK)
     opening = (0.03 + 0.03 * course.grip)[:, None] * np.array([1.0, 0.0])
     for side in (-1, 1):
-        canvas.paint(canvas.disc(course.hand + side * opening, 0.02), HAND)
+        canvas.paint(canvas.disc(course.hand + side * opening, 0.025), HAND)
 
 
 def _wander(length: int, rng: np.random.Generator) -> Array:

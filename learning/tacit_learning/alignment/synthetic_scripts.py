@@ -23,21 +23,23 @@ FREE = ("press", "turn", "wipe")
 class ScriptConfig(Config):
     """How videos vary. Probabilities per video, but `idle` per step.
 
-    A step lasts its mean length divided by a speed between `slowest` and `fastest`; inside it the hand
-    is ahead or behind by up to `uneven` / (2 pi) of the step. Pauses, failing objects and rewinds last
+    A step lasts its mean length divided by a speed between `slowest` and `fastest` and by the pace of the
+    video, which is within a factor `pace`; inside it the hand is ahead or behind by up to
+    `uneven` / (2 pi) of the step. Pauses, failing objects and rewinds last
     `event_s`; a rewind loses at least `rewind_drop` of the task.
     """
 
     fps: float = 10.0
-    reorder: float = 0.5
+    reorder: float = 0.8
     repeat: float = 0.35
     omit: float = 0.3
-    idle: float = 0.6
+    idle: float = 0.3
     idle_frames: tuple[int, int] = (3, 12)
     slowest: float = 0.55
-    fastest: float = 1.8
+    fastest: float = 1.9
+    pace: float = 1.25
     uneven: float = 0.3
-    jitter: float = 0.05
+    jitter: float = 0.02
     event_s: tuple[float, float] = (5.0, 8.0)
     rewind_drop: float = 0.3
 
@@ -91,10 +93,11 @@ def _draw_order(config: ScriptConfig, rng: np.random.Generator) -> list[str]:
 
 def _moves(order: list[str], config: ScriptConfig, rng: np.random.Generator) -> list[Move]:
     moves = []
+    pace = _spread_evenly(1 / config.pace, config.pace, rng)
     for rank, action in enumerate(order):
         if rng.random() < config.idle:
             moves.append(_idle(int(rng.integers(*config.idle_frames)), rank))
-        speed = np.exp(rng.uniform(np.log(config.slowest), np.log(config.fastest)))
+        speed = pace * _spread_evenly(config.slowest, config.fastest, rng)
         length = max(3, round(FRAMES[action] / speed))
         truth = np.arange(1, length + 1) / length
         uneven = rng.uniform(-config.uneven, config.uneven)
@@ -180,6 +183,11 @@ def _events(kind: str, course: Course) -> tuple[Event, ...]:
         longest = max(runs(still.astype(int)), key=lambda run: run[0] * (run[2] - run[1]))
         events.append(Event(STALL, longest[1], longest[2]))
     return tuple(events)
+
+
+def _spread_evenly(low: float, high: float, rng: np.random.Generator) -> float:
+    """Draw a factor between two bounds, as often above their geometric mean as below."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _event_frames(config: ScriptConfig, rng: np.random.Generator) -> int:
