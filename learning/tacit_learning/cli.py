@@ -26,6 +26,9 @@ SHOWN = (
     "mae_clock",
     "hsa",
     "hsa_chance",
+    "alignment_loss",
+    "progress_loss",
+    "combined",
     "samples_per_s",
 )
 
@@ -39,6 +42,9 @@ class Model(NamedTuple):
 
 MODELS: dict[str, Model] = {
     "act_hsa": Model("tacit_learning.act_hsa.config:ActHsaConfig", "tacit_learning.act_hsa.train"),
+    "alignment": Model(
+        "tacit_learning.alignment.settings:AlignmentConfig", "tacit_learning.alignment.train_alignment"
+    ),
     "progress": Model("tacit_learning.alignment.config:ProgressConfig", "tacit_learning.alignment.train"),
     "vace_e": Model("tacit_learning.vace_e.config:VaceEConfig", "tacit_learning.vace_e.train"),
 }

@@ -20,7 +20,7 @@ def make_model(**changes: object) -> ProgressModel:
     torch.manual_seed(0)
     table = tiny_table(2)
     config = tiny_progress_config(Path("unused"), None, **changes)
-    encoder, _ = training.make_encoder(config, training.make_spec(table), None)
+    encoder, _ = training.make_encoder(config.encoder, training.make_spec(table), None)
     return ProgressModel(config.head, encoder, 7, config.clips.done_at, config.done_weight).eval()
 
 

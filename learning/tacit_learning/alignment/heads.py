@@ -73,6 +73,8 @@ class ProgressHead(nn.Module):
         num_classes: C, with the background.
     """
 
+    gives = frozenset({"action", "video", "remaining", "done", "classes"})
+
     def __init__(self, config: HeadConfig, dim: int, num_classes: int) -> None:
         super().__init__()
         self.config = config

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.config import Config
+from tacit_learning.alignment.heads import HeadInputs, HeadOutputs
 from tacit_learning.layers.causal import CausalConv, join, split
 
 
@@ -115,8 +116,6 @@ class Protas(nn.Module):
         graph = torch.zeros(2, num_classes, num_classes)
         self.register_buffer("start_graph", graph)
         self.graph = nn.Parameter(graph.clone(), requires_grad=config.learnable_graph)
-        self.video = nn.Linear(config.maps, 1)
-        self.done = nn.Linear(config.maps, 1)
 
     @property
     def sizes(self) -> list[int]:
@@ -176,6 +175,48 @@ class Protas(nn.Module):
 def completion(outputs: StageOutputs) -> Tensor:
     """Return the largest progress of each class so far, in 0..1 (B, T, C)."""
     return outputs.progress.clamp(0, 1).cummax(dim=1).values
+
+
+class ProtasHead(nn.Module):
+    """ProTAS as a progress head, with progress of the video and completion read from its last stage.
+
+    Args:
+        config: Sizes and weights.
+        dim: Width of the embedding.
+        num_classes: C.
+    """
+
+    gives = frozenset({"action", "video", "done", "classes"})
+
+    def __init__(self, config: ProtasConfig, dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.net = Protas(config, dim, num_classes)
+        self.whole = nn.Linear(config.maps, 2)
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that a stream remembers."""
+        return self.net.state_size
+
+    def forward(self, inputs: HeadInputs) -> HeadOutputs:
+        """Run over whole sequences."""
+        return self.read(self.net(inputs.embedding))
+
+    def read(self, stages: list[StageOutputs]) -> HeadOutputs:
+        """Return what the stages of whole sequences say."""
+        return self._outputs(stages[-1]._replace(logits=self.net.decide(stages[-1])))
+
+    def step(self, inputs: HeadInputs, memory: Tensor, is_first: Tensor) -> tuple[HeadOutputs, Tensor]:
+        """Take one frame, T = 1."""
+        last, memory = self.net.step(inputs.embedding.squeeze(1), memory, is_first)
+        return self._outputs(last), memory
+
+    def _outputs(self, last: StageOutputs) -> HeadOutputs:
+        """Read the progress of the class that each frame is decided to belong to."""
+        decided = last.logits.argmax(-1, keepdim=True)
+        action = last.progress.gather(-1, decided).squeeze(-1).clamp(0, 1)
+        video, done = self.whole(last.features).unbind(-1)
+        return HeadOutputs(action, video.sigmoid(), torch.zeros_like(action), done, last.logits)
 
 
 class ProtasTargets(NamedTuple):

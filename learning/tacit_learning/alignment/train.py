@@ -19,7 +19,7 @@ from tacit.rig import parse_rig
 from tacit_learning.act_hsa.config import ModelConfig
 from tacit_learning.act_hsa.policy import PolicySpec
 from tacit_learning.act_hsa.train import TrainedPolicy, dataset_sha256, git_commit, load_policy, make_spec
-from tacit_learning.alignment.config import ProgressConfig
+from tacit_learning.alignment.config import EncoderConfig, ProgressConfig
 from tacit_learning.alignment.evaluate import evaluate
 from tacit_learning.alignment.progress_head import (
     ELAPSED,
@@ -78,7 +78,7 @@ def train(config: ProgressConfig, reporter: Reporter) -> Result:
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     policy = load_policy(config.encoder.checkpoint) if config.encoder.checkpoint else None
-    data = _like(config.data, policy.config.data) if policy else config.data
+    data = like_policy(config.data, policy.config.data) if policy else config.data
     config = config.model_copy(update={"data": data})
     paths = find_training_episodes(data)
     chosen, held_out = split_episodes(paths, data.train_ratio, data.split_seed)
@@ -101,7 +101,7 @@ def train_on_tables(
         if table is not None:
             require_progress(table)
     spec = make_spec(training)
-    encoder, encoder_spec = make_encoder(config, spec, policy)
+    encoder, encoder_spec = make_encoder(config.encoder, spec, policy)
     model = ProgressModel(
         config.head, encoder, len(spec.rig.state_names), config.clips.done_at, config.done_weight
     )
@@ -123,13 +123,13 @@ def train_on_tables(
 
 
 def make_encoder(
-    config: ProgressConfig, spec: PolicySpec, policy: TrainedPolicy | None
+    config: EncoderConfig, spec: PolicySpec, policy: TrainedPolicy | None
 ) -> tuple[FrameEncoder, EncoderSpec]:
     """Build the frozen encoder: a copy of the policy's backbones, or a backbone by name."""
     if policy is None:
-        name, conv = str(config.encoder.backbone), config.encoder.conv
+        name, conv = str(config.backbone), config.conv
         blank = EncoderSpec(
-            backbone=name, conv=conv, touch_backbone="shared", touch_conv=conv, grid=config.encoder.grid
+            backbone=name, conv=conv, touch_backbone="shared", touch_conv=conv, grid=config.grid
         )
         encoder = FrameEncoder(blank, spec.sizes)
         assert spec.references is not None
@@ -143,7 +143,7 @@ def make_encoder(
         touch_backbone=model.touch_backbone,
         touch_conv=model.touch_conv,
         identities=policy.policy.model.identities(),
-        grid=config.encoder.grid,
+        grid=config.grid,
     )
     encoder = FrameEncoder(encoder_spec, spec.sizes)
     trained = policy.policy.model
@@ -244,7 +244,7 @@ def _texts(
     }
 
 
-def _like(data: DataConfig, policy: DataConfig) -> DataConfig:
+def like_policy(data: DataConfig, policy: DataConfig) -> DataConfig:
     """Take stream names and sizes from the policy whose encoder is used."""
     names = ("cameras", "sensors", "image_height", "image_width", "touch_height", "touch_width", "resize")
     return data.model_copy(update={name: getattr(policy, name) for name in names})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ FORMAT = "tacit-checkpoint 1"
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands: finished optimiser steps and training seconds."""
+    """Where a run stands: finished optimiser steps, training seconds, and the best validation values so
+    far by name of their checkpoint."""
 
     step: int = 0
     seconds: float = 0.0
+    best: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def save_checkpoint(
         "format": FORMAT,
         "step": position.step,
         "seconds": position.seconds,
+        "best": dict(position.best),
         "param_groups": groups,
         "rng": rng_values,
         "metrics": dict(metrics),
@@ -100,7 +103,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     average = folder / "average.safetensors"
     weights = load_file(average if average.is_file() else folder / "model.safetensors")
     texts = {name: (folder / name).read_text(encoding="utf-8") for name in state["texts"]}
-    position = Position(state["step"], state["seconds"])
+    position = Position(state["step"], state["seconds"], state.get("best", {}))
     return Checkpoint(folder, texts, weights, position, state["metrics"])
 
 
@@ -125,7 +128,7 @@ def resume(
         average.load_state_dict(load_file(path))
     _load_optimizer(optimizer, load_file(folder / "optimizer.safetensors"), state["param_groups"])
     seeding.set_rng_state(load_file(folder / "rng.safetensors"), state["rng"])
-    return Position(state["step"], state["seconds"])
+    return Position(state["step"], state["seconds"], state.get("best", {}))
 
 
 def resolve(path: Path) -> Path:

@@ -33,7 +33,10 @@ Validation = Callable[[nn.Module, torch.device], dict[str, float]]
 
 @dataclass(frozen=True)
 class Job:
-    """What one training run does, beside its options."""
+    """What one training run does, beside its options.
+
+    `best`: name of a checkpoint -> the metric whose lowest value it keeps; None: `best` by `best_metric`.
+    """
 
     module: nn.Module
     batches: BatchSource
@@ -41,6 +44,7 @@ class Job:
     texts: Mapping[str, str]
     transform: Transform = lambda batch, step, rank: batch
     best_metric: str = "loss"
+    best: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class _Run:
         self.model, self.optimizer = self.accelerator.prepare(job.module, optimizer)
         self.tracker = Tracker(self.folder, reporter, config.tensorboard)
         self.clock = _Clock(self.position.seconds)
-        self.best = float("inf")
+        self.best = dict(self.position.best)
         self.metrics: dict[str, float] = {}
 
     def train(self) -> Result:
@@ -187,10 +191,11 @@ class _Run:
         module.train(was_training)
         if self.metrics:
             self.tracker.log("val", step, self._share(step), self.metrics)
-        value = self.metrics.get(self.job.best_metric, float("inf"))
-        if value < self.best:
-            self.best = value
-            self._write("best", step)
+        for name, metric in (self.job.best or {"best": self.job.best_metric}).items():
+            value = self.metrics.get(metric, float("inf"))
+            if value < self.best.get(name, float("inf")):
+                self.best[name] = value
+                self._write(name, step)
 
     def _save(self, name: str, step: int) -> None:
         self.accelerator.wait_for_everyone()
@@ -203,7 +208,7 @@ class _Run:
             self.accelerator.unwrap_model(self.model),
             self.ema.module if self.ema else None,
             self.optimizer.optimizer,
-            Position(step, self.clock.seconds),
+            Position(step, self.clock.seconds, dict(self.best)),
             self.job.texts,
             self.metrics,
         )

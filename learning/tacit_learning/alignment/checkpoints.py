@@ -1,0 +1,114 @@
+"""Find and read checkpoints of alignment runs: the best by combined loss, by alignment, or the last."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from torch import Tensor
+
+from tacit.config import parse
+from tacit.errors import ConfigError, did_you_mean
+from tacit_learning.alignment.model import AlignmentModel, Shape
+from tacit_learning.alignment.objective import ALIGNMENT, COMBINED
+from tacit_learning.alignment.settings import AlignmentConfig
+from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
+
+ABOUT = 1
+"""Version of `about.json` and of the names of weights in an alignment checkpoint."""
+BEST = {"best_combined": COMBINED, "best_alignment": ALIGNMENT}
+Choice = Literal["combined", "alignment", "last"]
+FOLDERS: dict[Choice, tuple[str, ...]] = {
+    "combined": ("best_combined", "best"),
+    "alignment": ("best_alignment", "best"),
+    "last": ("last",),
+}
+
+
+@dataclass(frozen=True)
+class TrainedAlignment:
+    """A model in evaluation mode and everything that its checkpoint says."""
+
+    model: AlignmentModel
+    config: AlignmentConfig
+    labels: tuple[str, ...]
+    tasks: tuple[str, ...]
+    fps: float
+    shares: dict[str, float]
+    checkpoint: Checkpoint
+
+    @property
+    def provenance(self) -> dict[str, object]:
+        """What a bundle tells of its training."""
+        about = json.loads(self.checkpoint.texts["about.json"])
+        kept = {key: about[key] for key in ("git", "dataset_sha256", "tacit_version", "labels", "tasks")}
+        position = {"step": self.checkpoint.position.step, "metrics": dict(self.checkpoint.metrics)}
+        return kept | position | {"num_videos": len(about["train_videos"])}
+
+
+def find_checkpoint(run: str | Path, choice: str = "combined") -> Path:
+    """Return the checkpoint folder of a run; older runs have one `best` for both choices.
+
+    Args:
+        run: A run folder; a checkpoint folder is returned as it is.
+        choice: combined, alignment or last.
+
+    Raises:
+        ConfigError: No such choice, or the run has no such checkpoint.
+    """
+    if choice not in FOLDERS:
+        raise ConfigError(f"checkpoint {choice!r}: no such choice; {did_you_mean(choice, FOLDERS)}")
+    run = Path(run)
+    if (run / "state.json").is_file():
+        return run
+    for name in FOLDERS[choice]:  # type: ignore[index]
+        if (run / "checkpoints" / name / "state.json").is_file():
+            return run / "checkpoints" / name
+    present = sorted(p.parent.name for p in run.glob("checkpoints/*/state.json"))
+    raise ConfigError(
+        f"{run}: no checkpoint {' or '.join(FOLDERS[choice])}; it has {present or 'none'}"  # type: ignore[index]
+    )
+
+
+def load_alignment(run: str | Path, choice: str = "combined") -> TrainedAlignment:
+    """Rebuild a trained model.
+
+    Raises:
+        ConfigError: No such checkpoint, another kind of model, or another format.
+    """
+    return alignment_from(load_checkpoint(find_checkpoint(run, choice)))
+
+
+def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
+    """Rebuild the model of a loaded checkpoint."""
+    source = str(checkpoint.folder)
+    about = json.loads(checkpoint.texts.get("about.json", "{}"))
+    if about.get("kind") != "alignment":
+        raise ConfigError(f"{source}: kind is {about.get('kind')!r}, expected 'alignment'")
+    if about.get("format_version") != ABOUT:
+        raise ConfigError(
+            f"{source}: format_version {about.get('format_version')!r}, expected {ABOUT}; train it again, or "
+            "use the release that wrote it"
+        )
+    config = parse(AlignmentConfig, yaml.safe_load(checkpoint.texts["config.yaml"]), f"{source}/config.yaml")
+    shape = Shape(about["num_features"], len(about["labels"]) + 1, len(about["tasks"]))
+    model = AlignmentModel(config, shape)
+    model.load_state_dict(model_weights(checkpoint))
+    return TrainedAlignment(
+        model.eval(),
+        config,
+        tuple(about["labels"]),
+        tuple(about["tasks"]),
+        float(about["fps"]),
+        about["shares"],
+        checkpoint,
+    )
+
+
+def model_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return the weights of the model alone, without what only the losses use."""
+    prefix = "model."
+    return {k.removeprefix(prefix): v for k, v in checkpoint.weights.items() if k.startswith(prefix)}

@@ -1,0 +1,160 @@
+"""What alignment training minimises: alignment losses plus lambda times the progress loss.
+
+One module for the training loop: `forward(batch, step) -> (loss, metrics)`. Validation runs the same
+losses over whole videos, all frames, and the last epoch's lambda, so that epochs can be compared.
+Legend: B videos, T frames, D embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tacit_learning.alignment import batches as keys
+from tacit_learning.alignment.encoder import DropNetwork
+from tacit_learning.alignment.heads import ProgressHead
+from tacit_learning.alignment.model import AlignmentModel, Frames, Shape
+from tacit_learning.alignment.normalisers import MOMENTUM
+from tacit_learning.alignment.progress_terms import (
+    dense_terms,
+    distance_loss,
+    protas_terms,
+    update_statistics,
+)
+from tacit_learning.alignment.protas import ProtasHead, precedence
+from tacit_learning.alignment.recipe_training import recipe_step
+from tacit_learning.alignment.recipes import RecipeHead, recipe_loss
+from tacit_learning.alignment.settings import AlignmentConfig
+from tacit_learning.alignment.terms import Moment, alignment_losses, draw_frames
+from tacit_learning.data.windows import Batch
+from tacit_learning.losses.progress import progress_lambda
+
+COMBINED, ALIGNMENT = "combined", "alignment_loss"
+"""Names of the validation losses that the two best checkpoints are chosen by."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How steps make epochs: one epoch is as many steps as it takes to see every video once."""
+
+    steps_per_epoch: int
+    num_epochs: int
+
+    @classmethod
+    def of(cls, num_videos: int, batch_size: int, num_steps: int) -> Schedule:
+        """Count epochs of a run."""
+        steps = max(1, math.ceil(num_videos / batch_size))
+        return cls(steps, max(1, math.ceil(num_steps / steps)))
+
+    def epoch(self, step: int) -> int:
+        """Return the epoch (from 0) of an optimiser step."""
+        return min(step // self.steps_per_epoch, self.num_epochs - 1)
+
+
+class AlignmentObjective(nn.Module):
+    """The model, the drop networks of GTCC, and the losses.
+
+    Args:
+        config: Of the run.
+        shape: Sizes of the data.
+        schedule: Epochs of the run.
+        frames: The frozen encoder that the features came from, where there is one: it goes along into
+            the checkpoint.
+    """
+
+    def __init__(
+        self, config: AlignmentConfig, shape: Shape, schedule: Schedule, frames: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.config, self.schedule, self.frames = config, schedule, frames
+        self.model = AlignmentModel(config, shape)
+        uses_drop = "gtcc" in config.losses.coefficients() and config.losses.gtcc.drop
+        self.drop = DropNetwork(config.encoder.dim, shape.num_tasks) if uses_drop else None
+
+    def set_orders(self, orders: list[list[int]]) -> None:
+        """Give ProTAS the order of the actions (class numbers) in the training videos."""
+        if isinstance(self.model.head_net, ProtasHead):
+            self.model.head_net.net.set_graph(precedence(orders, self.model.shape.num_classes))
+
+    def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the loss of a training batch, and every part of it for the log."""
+        generator = torch.Generator().manual_seed(int(batch[keys.DRAW]))
+        epoch = self.schedule.epoch(step)
+        weight = progress_lambda(epoch, self.schedule.num_epochs, self.config.progress)
+        parts = self.parts(batch, Moment(step, epoch, int(batch[keys.TASK][0])), generator)
+        loss = parts[ALIGNMENT] + weight * parts["progress_loss"]
+        loss = loss + sum((p.sum() for p in self.parameters()), torch.zeros(())) * 0.0  # DDP: all are used
+        metrics = {name: value.detach() for name, value in parts.items()}
+        metrics |= {"loss": loss.detach(), "progress_lambda": torch.tensor(weight)}
+        return loss, metrics
+
+    @torch.no_grad()
+    def validate(self, batch: Batch) -> dict[str, float]:
+        """Compute the losses of whole videos at the end of training: last epoch, all frames, no chance."""
+        last = self.schedule.num_epochs - 1
+        step = self.schedule.num_epochs * self.schedule.steps_per_epoch
+        parts = self.parts(batch, Moment(step, last, int(batch[keys.TASK][0])), None)
+        weight = progress_lambda(last, self.schedule.num_epochs, self.config.progress)
+        values = {name: float(value) for name, value in parts.items()}
+        combined = values[ALIGNMENT] + weight * values["progress_loss"]
+        return values | {"loss": combined, COMBINED: combined}
+
+    def parts(self, batch: Batch, moment: Moment, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Compute alignment_loss, progress_loss and each of their terms.
+
+        Args:
+            batch: Of `batches`.
+            moment: Where the training stands.
+            generator: Of this step; None for validation.
+        """
+        aligns = self.config.losses.coefficients()
+        embeddings = self.model.embed(batch[keys.FEATURES])
+        zero = embeddings.sum() * 0.0
+        parts: dict[str, Tensor] = {ALIGNMENT: zero, "progress_loss": zero}
+        if aligns:
+            count = self.config.losses.frames if generator is not None else None
+            drawn = draw_frames(embeddings, batch[keys.MASK], count, generator)
+            terms = alignment_losses(drawn, self.config.losses, moment, self.drop)
+            parts |= {f"{name}_loss": value for name, value in terms.items()}
+            parts[ALIGNMENT] = sum((aligns[name] * value for name, value in terms.items()), zero)
+        if self.training:
+            update_statistics(self.model, embeddings.detach(), batch, MOMENTUM)
+        if self.config.progress.enabled:
+            terms = self._progress(batch, embeddings, generator)
+            parts["progress_loss"] = terms.pop("progress")
+            parts |= {f"progress_{name}": value for name, value in terms.items()}
+        return parts
+
+    def _progress(
+        self, batch: Batch, embeddings: Tensor, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """Compute the progress loss, under `progress`, and its terms."""
+        config, head = self.config.progress, self.model.head_net
+        one = generator if config.frames == "one_random" else None
+        if config.method == "cumulative_l2":
+            return distance_loss(self.model, embeddings, batch, config, one)
+        if isinstance(head, RecipeHead):
+            chance = generator or torch.Generator().manual_seed(0)
+            scaled = self.model.embedding_scale(embeddings)
+            how = recipe_loss(config.recipe, config.learnable)  # type: ignore[arg-type]
+            return {"progress": recipe_step(head, scaled, batch, config.learnable, how, chance)}
+        clips = keys.clip_of(batch) or batch
+        if clips is not batch:
+            embeddings = self.model.embed(clips[keys.FEATURES])
+        embeddings = embeddings.detach() if config.dense.detach else embeddings
+        if isinstance(head, ProtasHead):
+            return protas_terms(head, self.model.embedding_scale(embeddings), clips, config)
+        assert isinstance(head, ProgressHead)
+        outputs = self.model.read(embeddings, frames_of(clips))
+        return dense_terms(outputs, clips, config, one)
+
+
+def frames_of(batch: Batch) -> Frames:
+    """Return what the model reads of a batch."""
+    return Frames(batch[keys.FEATURES], batch[keys.ELAPSED], batch[keys.TASK], batch[keys.CONDITION])
+
+
+__all__ = ["ALIGNMENT", "COMBINED", "AlignmentObjective", "Schedule", "frames_of"]

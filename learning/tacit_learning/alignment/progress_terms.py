@@ -1,0 +1,132 @@
+"""Progress losses of a batch for each method: travelled distance, dense head, ProTAS.
+
+Each returns its total under `progress` and the parts of it for the log. Legend: B videos, T frames.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tacit_learning.alignment import batches as keys
+from tacit_learning.alignment.heads import HeadOutputs
+from tacit_learning.alignment.model import AlignmentModel
+from tacit_learning.alignment.normalisers import measure
+from tacit_learning.alignment.protas import ProtasHead, ProtasTargets, protas_loss
+from tacit_learning.alignment.settings import DenseConfig, ProgressConfig
+from tacit_learning.data.windows import Batch
+from tacit_learning.losses.progress import Spans, progress_error, self_normalised
+from tacit_learning.losses.progress_recipes import dense_loss
+
+
+def distance_loss(
+    model: AlignmentModel,
+    embeddings: Tensor,
+    batch: Batch,
+    config: ProgressConfig,
+    one_frame: torch.Generator | None,
+) -> dict[str, Tensor]:
+    """Compute the error of the travelled distance, and of telling actions from the background."""
+    distance = model.travel(embeddings)
+    target, mask = batch[keys.PROGRESS], batch[keys.PROGRESS_MASK] & batch[keys.MASK]
+    if config.level == "action":
+        target, mask = batch[keys.ACTION], batch[keys.ACTION_MASK] & batch[keys.SPAN_MASK]
+        spans = action_spans(batch)
+        prediction = (
+            self_normalised(distance, spans)
+            if config.normaliser == "self"
+            else model.distances.of_action(distance, batch[keys.LABELS], spans.start)
+        )
+    elif config.normaliser == "self":
+        prediction = self_normalised(distance, whole_spans(batch))
+    else:
+        prediction = model.distances.of_video(distance, batch[keys.TASK])
+    error = progress_error(prediction, target, mask, one_frame)
+    logits = model.foreground_logits(embeddings)
+    told = F.binary_cross_entropy_with_logits(logits, (batch[keys.LABELS] > 0).float(), reduction="none")
+    foreground = _mean(told, batch[keys.MASK])
+    return {"progress": error + foreground, "distance": error, "foreground": foreground}
+
+
+def dense_terms(
+    outputs: HeadOutputs, batch: Batch, config: ProgressConfig, one_frame: torch.Generator | None
+) -> dict[str, Tensor]:
+    """Compute every term of the dense head on every frame."""
+    weights = config.dense
+    actions = batch[keys.ACTION_MASK] & batch[keys.MASK]
+    told = batch[keys.PROGRESS_MASK] & batch[keys.MASK]
+    if one_frame is not None:
+        action = progress_error(outputs.action, batch[keys.ACTION], actions, one_frame)
+        video = progress_error(outputs.video, batch[keys.PROGRESS], told, one_frame)
+    else:
+        extra = {"monotonic_weight": weights.monotonic, "end_weight": weights.end}
+        action = dense_loss(outputs.action, batch[keys.ACTION], actions, **extra)
+        video = dense_loss(outputs.video, batch[keys.PROGRESS], told, **extra)
+    late = torch.log1p(outputs.remaining) - torch.log1p(batch[keys.REMAINING])
+    classes = F.cross_entropy(outputs.classes.transpose(1, 2), batch[keys.LABELS], reduction="none")
+    terms = {
+        "action": action,
+        "video": video,
+        "classes": _mean(classes, batch[keys.MASK]),
+        "remaining": _mean(F.huber_loss(late, torch.zeros_like(late), reduction="none"), told),
+        "done": _done(outputs, batch, weights, told),
+    }
+    total = sum((getattr(weights, name) * value for name, value in terms.items()), action * 0.0)
+    return {"progress": total, **terms}
+
+
+def protas_terms(head: ProtasHead, inputs: Tensor, batch: Batch, config: ProgressConfig) -> dict[str, Tensor]:
+    """Compute the loss of all stages, and of progress of the video and completion read from the last."""
+    stages = head.net(inputs)
+    mask = batch[keys.MASK] & (batch[keys.ACTION_MASK] | (batch[keys.LABELS] == 0))
+    terms = protas_loss(head.net, stages, ProtasTargets(batch[keys.LABELS], batch[keys.ACTION], mask))
+    outputs, told = head.read(stages), batch[keys.PROGRESS_MASK] & batch[keys.MASK]
+    video = dense_loss(outputs.video, batch[keys.PROGRESS], told)
+    done = _done(outputs, batch, config.dense, told)
+    total = terms.pop("protas") + config.dense.video * video + config.dense.done * done
+    return {"progress": total, "video": video, "done": done, **terms}
+
+
+@torch.no_grad()
+def update_statistics(model: AlignmentModel, embeddings: Tensor, batch: Batch, momentum: float) -> None:
+    """Move the normalisers towards the embeddings (B, T, D) of whole videos; momentum 1 takes them."""
+    mask = batch[keys.MASK]
+    model.embedding_scale.follow(embeddings[mask], momentum)
+    distance = model.travel(embeddings)
+    lengths = mask.sum(1)
+    known = batch[keys.PROGRESS_MASK].any(1) & (lengths > 1)
+    last = distance.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1)
+    rows = model.shape.num_tasks
+    model.distances.follow(
+        "video", measure(last[known], lengths[known], batch[keys.TASK][known], rows), momentum
+    )
+    spans = action_spans(batch)
+    now = torch.arange(mask.shape[1], device=mask.device)
+    ends = (spans.end == now) & spans.mask
+    gone = (distance - distance.gather(1, spans.start))[ends]
+    frames = (spans.end - spans.start + 1)[ends]
+    labels = batch[keys.LABELS][ends]
+    model.distances.follow("action", measure(gone, frames, labels, model.shape.num_classes), momentum)
+
+
+def action_spans(batch: Batch) -> Spans:
+    """Return the stretches of the actions of whole videos."""
+    mask = batch[keys.SPAN_MASK] & batch[keys.MASK] & batch[keys.ACTION_MASK]
+    return Spans(batch[keys.SPAN_START], batch[keys.SPAN_END], mask)
+
+
+def whole_spans(batch: Batch) -> Spans:
+    """Return one stretch per video: from its first to its last frame."""
+    mask = batch[keys.MASK]
+    start = torch.zeros_like(mask, dtype=torch.long)
+    return Spans(start, (mask.sum(1, keepdim=True) - 1).expand(mask.shape), mask)
+
+
+def _done(outputs: HeadOutputs, batch: Batch, weights: DenseConfig, mask: Tensor) -> Tensor:
+    is_done = (batch[keys.PROGRESS] >= weights.done_at).to(outputs.done)
+    return _mean(F.binary_cross_entropy_with_logits(outputs.done, is_done, reduction="none"), mask)
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    return values.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)

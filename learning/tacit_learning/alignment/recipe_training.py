@@ -1,0 +1,125 @@
+"""Training steps of the recipes v2, v3 and v4: random actions of each video, random prefixes of each.
+
+A head that streams judges all prefixes of an action in one pass; positions and counts make every
+prefix a sequence of its own. Legend: S segments, K prefixes of each, L frames, D embedding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tacit_learning.alignment.batches import (
+    ACTION,
+    ACTION_MASK,
+    MASK,
+    PROGRESS,
+    PROGRESS_MASK,
+    SPAN_END,
+    SPAN_MASK,
+    SPAN_START,
+)
+from tacit_learning.alignment.recipes import RecipeHead, RecipeLoss
+from tacit_learning.alignment.settings import RecipeConfig
+from tacit_learning.data.windows import Batch
+from tacit_learning.losses.progress_recipes import sample_frames, segment_loss
+
+
+class Segments(NamedTuple):
+    """Sampled stretches: embeddings (S, L, D), targets (S, L), lengths (S,)."""
+
+    embeddings: Tensor
+    targets: Tensor
+    lengths: Tensor
+
+
+def recipe_step(
+    head: RecipeHead,
+    embeddings: Tensor,
+    batch: Batch,
+    config: RecipeConfig,
+    loss: RecipeLoss,
+    generator: torch.Generator,
+) -> Tensor:
+    """Sample segments and prefixes and compute the loss of the recipe.
+
+    Args:
+        head: In training.
+        embeddings: Scaled, of whole videos (B, T, D).
+        batch: Of `batches.whole_videos`.
+        config: How much is sampled.
+        loss: Of the recipe.
+        generator: Of this step and process.
+
+    Returns:
+        Scalar; 0 with a zero gradient where no video has a segment of the least length.
+    """
+    segments = draw_segments(embeddings, batch, head.level == "action", config, generator)
+    if segments is None:
+        return sum((p.sum() for p in head.parameters()), embeddings.sum()) * 0.0
+    frames = torch.stack(
+        [
+            sample_frames(
+                int(n), config.frames_per_segment, loss.stratified, generator, config.min_segment_len
+            )
+            for n in segments.lengths
+        ]
+    )
+    ends = torch.stack([torch.zeros_like(segments.lengths), segments.lengths - 1], dim=1)
+    answers = judge(head, segments, torch.cat([frames, ends], dim=1))
+    targets = segments.targets.gather(1, torch.cat([frames, ends], dim=1))
+    count = frames.shape[1]
+    return segment_loss(
+        answers[:, :count],
+        targets[:, :count],
+        torch.ones_like(frames, dtype=torch.bool),
+        mode=loss.mode,
+        weight_cap=loss.weight_cap,
+        boundary=(answers[:, count:], targets[:, count:]) if loss.boundary else None,
+        boundary_weight=config.boundary_weight,
+    )
+
+
+def judge(head: RecipeHead, segments: Segments, frames: Tensor) -> Tensor:
+    """Return the progress (S, K) of the prefixes that end at `frames` (S, K)."""
+    if head.streams:
+        return head.every(segments.embeddings).gather(1, frames)
+    repeated = segments.embeddings.repeat_interleave(frames.shape[1], dim=0)
+    return head.last(repeated, frames.flatten() + 1).view(frames.shape)
+
+
+def draw_segments(
+    embeddings: Tensor, batch: Batch, by_action: bool, config: RecipeConfig, generator: torch.Generator
+) -> Segments | None:
+    """Draw `samples_per_video` actions of each video, or take each video once; None where there is none."""
+    chosen: list[tuple[int, int, int]] = []
+    for video in range(len(embeddings)):
+        stretches = _actions(batch, video) if by_action else _whole(batch, video)
+        stretches = [(s, e) for s, e in stretches if e - s + 1 >= config.min_segment_len]
+        if not stretches:
+            continue
+        count = config.samples_per_video if by_action else 1
+        for draw in torch.randint(len(stretches), (count,), generator=generator):
+            chosen.append((video, *stretches[int(draw)]))
+    if not chosen:
+        return None
+    lengths = torch.tensor([end - start + 1 for _, start, end in chosen])
+    longest = int(lengths.max())
+    rows = torch.tensor([video for video, _, _ in chosen]).unsqueeze(1)
+    starts = torch.tensor([start for _, start, _ in chosen])
+    within = torch.minimum(torch.arange(longest), lengths.unsqueeze(1) - 1)
+    frames = starts.unsqueeze(1) + within
+    target = batch[ACTION if by_action else PROGRESS]
+    return Segments(embeddings[rows, frames], target[rows, frames], lengths.to(embeddings.device))
+
+
+def _actions(batch: Batch, video: int) -> list[tuple[int, int]]:
+    counted = batch[SPAN_MASK][video] & batch[ACTION_MASK][video]
+    starts = batch[SPAN_START][video][counted].unique()
+    return [(int(s), int(batch[SPAN_END][video][s])) for s in starts]
+
+
+def _whole(batch: Batch, video: int) -> list[tuple[int, int]]:
+    return [(0, int(batch[MASK][video].sum()) - 1)] if bool(batch[PROGRESS_MASK][video].any()) else []

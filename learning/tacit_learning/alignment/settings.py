@@ -1,0 +1,208 @@
+"""Configuration of alignment training: which losses, which progress, on which videos.
+
+The sections `losses` and `progress` hold the options of the original implementation (LOSS_TYPE,
+PROGRESS_LOSS) under names of one style; a loss is on where its coefficient is not 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tacit.config import Config
+from tacit.errors import did_you_mean
+from tacit_learning.alignment.config import EncoderConfig
+from tacit_learning.alignment.encoder import AlignmentEncoderConfig
+from tacit_learning.alignment.heads import HeadConfig
+from tacit_learning.alignment.protas import ProtasConfig
+from tacit_learning.data.episodes import DataConfig
+from tacit_learning.engine.config import TrainConfig
+from tacit_learning.losses.progress import Level, ProgressWeight
+from tacit_learning.losses.progress_recipes import Mode
+from tacit_learning.losses.tcc import LossType, Similarity
+
+TERMS = ("tcc", "gtcc", "lav", "vava")
+
+
+class VideosConfig(Config):
+    """Where annotated videos come from: a folder of features, or recorded episodes.
+
+    `folder`: `annotations.json` and its features. `episodes`: recordings, whose images go through the
+    frozen encoder `frames`; the exported bundle then takes images. `train_splits`: parts that train.
+    `validation_split`: the part that chooses checkpoints; where the set lacks it, `validation_ratio`
+    of the training videos are held out instead. `tasks`: these alone; empty: all.
+    """
+
+    folder: str | None = None
+    episodes: DataConfig | None = None
+    frames: EncoderConfig | None = None
+    train_splits: tuple[str, ...] = ("train",)
+    validation_split: str = "validation"
+    validation_ratio: float = Field(0.15, ge=0, lt=1)
+    tasks: tuple[str, ...] = ()
+    fps: float | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> VideosConfig:
+        if (self.folder is None) == (self.episodes is None):
+            raise ValueError("data: give exactly one of folder (features) and episodes (recordings)")
+        if (self.episodes is None) != (self.frames is None):
+            raise ValueError("data: episodes need frames (their frozen encoder); a folder must not have it")
+        return self
+
+
+class WarpConfig(Config):
+    """Changes of time that a clip undergoes, so that no clock can solve it; chances are per clip."""
+
+    offset: float = 0.3
+    slowest: float = 0.7
+    fastest: float = 1.4
+    pause: float = 0.3
+    pause_s: float = 6.0
+    rewind: float = 0.3
+    rewind_s: float = 6.0
+    truncate: float = 0.2
+
+
+class TccConfig(Config):
+    """See `losses.tcc`; `variance_floor` None: (1/T)^2."""
+
+    loss_type: LossType = "regression_mse_var"
+    similarity: Similarity = "l2"
+    temperature: float = 0.1
+    variance_lambda: float = 0.001
+    huber_delta: float = 0.1
+    label_smoothing: float = 0.1
+    scale_by_dim: bool = False
+    variance_floor: float | None = None
+
+
+class GtccConfig(Config):
+    """See `losses.gtcc`; `drop`: learn which frames have no counterpart."""
+
+    n_components: int = 5
+    gamma: float = 0.95
+    delta: float = 0.2
+    softmax_temp: float = 0.1
+    variance: Literal["paper", "none"] = "paper"
+    form: Literal["paper", "code"] = "paper"
+    alignment_variance: float = 0.001
+    max_frames: int | None = 20
+    drop: bool = True
+
+
+class LavConfig(Config):
+    """See `losses.lav`; sigma in frames of the whole video."""
+
+    gamma: float = 0.1
+    alpha: float = 0.5
+    sigma: float = 10.0
+    margin: float = 2.0
+
+
+class VavaConfig(Config):
+    """See `losses.vava`, whose other options keep their defaults."""
+
+    max_iterations: int = 20
+    lambda1: float = 1.0
+    lambda2: float = 0.1
+    zeta: float = 0.5
+    delta: float = 2.0
+
+
+class AlignmentLossConfig(Config):
+    """Coefficients and options of the alignment losses; several may be on at once.
+
+    `loss_type`: name -> coefficient; true is 1, names in any case (the original LOSS_TYPE).
+    `frames`: frames drawn per video, evenly strewn; None: all.
+    """
+
+    loss_type: dict[str, float] = {"tcc": 1.0}
+    frames: int | None = 64
+    tcc: TccConfig = TccConfig()
+    gtcc: GtccConfig = GtccConfig()
+    lav: LavConfig = LavConfig()
+    vava: VavaConfig = VavaConfig()
+
+    @field_validator("loss_type", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        for name in value:
+            if str(name).lower() not in TERMS:
+                raise ValueError(f"{name!r}: no such loss; {did_you_mean(str(name).lower(), TERMS)}")
+        return {str(name).lower(): float(weight) for name, weight in value.items()}
+
+    def coefficients(self) -> dict[str, float]:
+        """Return the losses that are on."""
+        return {name: weight for name, weight in self.loss_type.items() if weight}
+
+
+class RecipeConfig(Config):
+    """Sampling of the older recipes v2, v3 and v4; see `alignment.recipes`."""
+
+    hidden_dim: int = 64
+    use_gru: bool = True
+    min_segment_len: int = 3
+    samples_per_video: int = 10
+    frames_per_segment: int = 5
+    stratified_sampling: bool = True
+    weighted_loss: bool = True
+    boundary_loss: bool = True
+    weight_cap: float | None = None
+    boundary_weight: float = 5.0
+    mode: Mode = "legacy"
+
+
+class DenseConfig(Config):
+    """Weights of what the dense head learns on every frame; 0 leaves a term out.
+
+    `done_at`: progress of the video that counts as done. `detach`: no gradient into the encoder.
+    """
+
+    action: float = 1.0
+    video: float = 1.0
+    classes: float = 0.5
+    remaining: float = 0.1
+    done: float = 0.1
+    monotonic: float = 1.0
+    end: float = 0.2
+    done_at: float = 0.97
+    detach: bool = False
+
+
+class ProgressConfig(ProgressWeight):
+    """The progress loss: its level, its method and its weight.
+
+    `level`: what progress means: share of the action, of the video by actions, or of the video by mean
+    step lengths. `method`: travelled distance of the embedding, a learnable head, or ProTAS. `frames`:
+    all, or one random frame per step as in the original. `normaliser`: of the distance: `train` (the
+    mean total of the training videos, as deployed) or `self` (each video's own total: uses the future).
+    `recipe`: of the learnable head.
+    """
+
+    enabled: bool = True
+    level: Level = "video"
+    method: Literal["cumulative_l2", "learnable", "protas"] = "learnable"
+    frames: Literal["all", "one_random"] = "all"
+    normaliser: Literal["train", "self"] = "train"
+    recipe: Literal["dense", "v2", "v3", "v4"] = "dense"
+    dense: DenseConfig = DenseConfig()
+    learnable: RecipeConfig = RecipeConfig()
+    protas: ProtasConfig = ProtasConfig(stages=2, layers=7, dropout=0.2)
+
+
+class AlignmentConfig(Config):
+    """Everything that defines one run of alignment training."""
+
+    kind: Literal["alignment"] = "alignment"
+    data: VideosConfig
+    encoder: AlignmentEncoderConfig = AlignmentEncoderConfig()
+    losses: AlignmentLossConfig = AlignmentLossConfig()
+    progress: ProgressConfig = ProgressConfig()
+    head: HeadConfig = HeadConfig()
+    warp: WarpConfig = WarpConfig()
+    train: TrainConfig

@@ -1,0 +1,173 @@
+"""Train alignment and progress on annotated videos; two best checkpoints per run.
+
+`best_combined` has the lowest alignment + lambda progress at the last epoch's lambda, `best_alignment`
+the lowest alignment loss, both on whole held-out videos without chance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+import tacit
+from tacit.config import to_yaml
+from tacit_learning.act_hsa.train import git_commit
+from tacit_learning.alignment import batches as keys
+from tacit_learning.alignment.checkpoints import ABOUT, BEST
+from tacit_learning.alignment.episode_videos import EpisodeSource, encode_episodes
+from tacit_learning.alignment.model import Shape
+from tacit_learning.alignment.objective import AlignmentObjective, Schedule
+from tacit_learning.alignment.progress_terms import update_statistics
+from tacit_learning.alignment.settings import AlignmentConfig
+from tacit_learning.alignment.videos import Annotated, VideoSet, load_annotated, make_videos, split_videos
+from tacit_learning.data.windows import Batch
+from tacit_learning.engine.loop import Job, Result, fit
+from tacit_learning.engine.seeding import seed_everything
+from tacit_learning.engine.tracking import Reporter
+
+
+def train(config: AlignmentConfig, reporter: Reporter) -> Result:
+    """Train as `config` says and leave the checkpoints in `train.output`.
+
+    Raises:
+        AnnotationError: Annotations or features contradict themselves or each other.
+        EpisodeError: An episode has no step annotations.
+    """
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    if config.data.folder is not None:
+        wanted = (*config.data.train_splits, config.data.validation_split)
+        return train_on(config, load_annotated(config.data.folder, wanted), None, reporter)
+    annotated, source, config = encode_episodes(config, reporter)
+    return train_on(config, annotated, source, reporter)
+
+
+def train_on(
+    config: AlignmentConfig, annotated: Annotated, source: EpisodeSource | None, reporter: Reporter
+) -> Result:
+    """Train on annotations and features that are already in memory; see `train`.
+
+    Args:
+        config: Of the run.
+        annotated: All videos of the training and validation splits.
+        source: How features come from images, where they do; goes into the checkpoint.
+        reporter: Shows progress.
+    """
+    seed_everything(config.train.seed)
+    chosen, held_out = split_videos(annotated, config.data, config.train.seed)
+    level = config.progress.level
+    training = make_videos(annotated, chosen, level, fps=config.data.fps)
+    validation = make_videos(annotated, held_out, level, like=training) if held_out else None
+    reporter.message(
+        f"{len(training)} training and {len(held_out)} validation videos, {len(training.labels)} actions, "
+        f"{training.num_features} features, {len(training.tasks)} task(s) at {training.fps:g} fps"
+    )
+    objective = make_objective(config, training, source)
+    job = Job(
+        module=objective,
+        batches=lambda first, rank, world: _batches(config, training, first, rank),
+        validate=lambda module, device: _validate(config, training, validation, module, device),
+        texts=_texts(config, training, source),
+        best=BEST,
+    )
+    return fit(job, config.train, reporter)
+
+
+def make_objective(
+    config: AlignmentConfig, training: VideoSet, source: EpisodeSource | None = None
+) -> AlignmentObjective:
+    """Build the module that trains, with the statistics of the training videos."""
+    shape = Shape(training.num_features, training.num_classes, len(training.tasks))
+    steps = config.train.steps or 1
+    schedule = Schedule.of(len(training), config.train.batch_size, steps)
+    frames = source.encoder if source is not None else None
+    objective = AlignmentObjective(config, shape, schedule, frames)
+    objective.model.scale.follow(torch.cat([video.features for video in training.videos]))
+    objective.set_orders(training.orders())
+    return objective
+
+
+@torch.no_grad()
+def measure_statistics(objective: AlignmentObjective, training: VideoSet, device: torch.device) -> None:
+    """Set the normalisers to the exact means over all training videos."""
+    for buffer in (objective.model.distances.video_seen, objective.model.distances.action_seen):
+        buffer.zero_()
+    batch = _to(keys.whole_videos(training.videos, training.fps), device)
+    embeddings = objective.model.embed(batch[keys.FEATURES])
+    update_statistics(objective.model, embeddings, batch, momentum=1.0)
+    if objective.model.foreground is not None:  # distances follow from the scale of the embeddings
+        update_statistics(objective.model, embeddings, batch, momentum=1.0)
+
+
+def _batches(config: AlignmentConfig, training: VideoSet, first: int, rank: int) -> Iterator[Batch]:
+    clips = config.progress.enabled and config.progress.method in ("learnable", "protas")
+    clips = clips and config.progress.recipe == "dense"
+    return keys.training_batches(
+        training,
+        config.warp if clips else None,
+        batch_size=config.train.batch_size,
+        condition_rate=config.head.condition_rate if config.head.class_dim else 0.0,
+        seed=config.train.seed,
+        first=first,
+        rank=rank,
+    )
+
+
+def _validate(
+    config: AlignmentConfig,
+    training: VideoSet,
+    validation: VideoSet | None,
+    module: nn.Module,
+    device: torch.device,
+) -> dict[str, float]:
+    """Measure the statistics, then average the losses of the held-out videos task by task."""
+    assert isinstance(module, AlignmentObjective)
+    measure_statistics(module, training, device)
+    if validation is None:
+        return {}
+    totals: dict[str, float] = {}
+    for task in range(len(validation.tasks)):
+        videos = [video for video in validation.videos if video.task == task]
+        if not videos:
+            continue
+        batch = _to(keys.whole_videos(videos, validation.fps), device)
+        for name, value in module.validate(batch).items():
+            totals[name] = totals.get(name, 0.0) + value * len(videos) / len(validation)
+    return totals
+
+
+def _texts(config: AlignmentConfig, training: VideoSet, source: EpisodeSource | None) -> dict[str, str]:
+    """Return what a checkpoint must hold to be used without the data."""
+    about = {
+        "kind": config.kind,
+        "format_version": ABOUT,
+        "labels": list(training.labels),
+        "tasks": list(training.tasks),
+        "background": sorted(training.background),
+        "fps": training.fps,
+        "num_features": training.num_features,
+        "shares": dict(training.shares),
+        "train_videos": [video.annotation.name for video in training.videos],
+        "dataset_sha256": _sha256(training),
+        "git": git_commit(),
+        "tacit_version": tacit.__version__,
+    }
+    texts = {"config.yaml": to_yaml(config), "about.json": json.dumps(about, indent=1)}
+    return texts | (source.texts() if source is not None else {})
+
+
+def _sha256(videos: VideoSet) -> str:
+    digest = hashlib.sha256()
+    for video in videos.videos:
+        digest.update(video.annotation.name.encode())
+        digest.update(video.features.numpy().tobytes())
+        digest.update(video.labels.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return {key: value.to(device) for key, value in batch.items()}

@@ -1,0 +1,231 @@
+"""Annotated videos in memory: features, labels and targets of every frame, and the parts of a data set.
+
+Targets count frames in which the task goes on: frames of an annotated stall stand still. A video with
+an event that its steps do not tell (a fall back, a cut) keeps its labels but has no progress target.
+Legend: T frames, F features.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tacit.errors import AnnotationError, did_you_mean
+from tacit_learning.alignment.settings import VideosConfig
+from tacit_learning.data.annotation_files import load_annotation_set, load_features
+from tacit_learning.data.annotations import Annotation, AnnotationSet, resample_frames
+from tacit_learning.losses.progress import (
+    Level,
+    Spans,
+    action_progress,
+    make_spans,
+    mean_shares,
+    progress_mask,
+    progress_target,
+)
+
+STALL = "stall"
+UNTOLD = frozenset({"regression", "truncated"})
+"""Events after which the share of frames or steps no longer says how far the task is."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video: features (T, F), and per frame (T,) its class (0 background, c+1 action c), progress
+    of its action and of the video, which frames have such targets, and the stretches of distances."""
+
+    annotation: Annotation
+    features: Tensor
+    labels: Tensor
+    action: Tensor
+    progress: Tensor
+    action_mask: Tensor
+    progress_mask: Tensor
+    spans: Spans
+    task: int
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """Videos with one list of labels, tasks and one rate."""
+
+    videos: tuple[Video, ...]
+    labels: tuple[str, ...]
+    tasks: tuple[str, ...]
+    fps: float
+    shares: Mapping[str, float]
+    background: frozenset[str]
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    @property
+    def num_classes(self) -> int:
+        """Actions and the background."""
+        return len(self.labels) + 1
+
+    @property
+    def num_features(self) -> int:
+        """F."""
+        return self.videos[0].features.shape[1]
+
+    def orders(self) -> list[list[int]]:
+        """Return the classes of the actions of every video, in order of time."""
+        return [
+            [self.labels.index(segment.name) + 1 for segment in video.annotation.action_segments()]
+            for video in self.videos
+        ]
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """Annotations with the features of every video, before targets: from a folder or from episodes."""
+
+    annotations: AnnotationSet
+    features: Mapping[str, np.ndarray]
+
+
+def load_annotated(folder: str | Path, splits: Sequence[str] | None = None) -> Annotated:
+    """Read a folder of annotations and features.
+
+    Args:
+        folder: Of the set.
+        splits: Parts whose features are read; None: all.
+    """
+    annotations = load_annotation_set(folder)
+    wanted = annotations.splits if splits is None else splits
+    features = {v.name: load_features(folder, v) for v in annotations.videos if v.split in wanted}
+    return Annotated(annotations, features)
+
+
+def split_videos(
+    annotated: Annotated, config: VideosConfig, seed: int
+) -> tuple[tuple[Annotation, ...], tuple[Annotation, ...]]:
+    """Return the annotations that train and those that choose checkpoints.
+
+    Raises:
+        AnnotationError: A training split does not exist, or nothing is left of it.
+    """
+    annotations = annotated.annotations
+    training = [video for split in config.train_splits for video in annotations.split(split)]
+    training = [video for video in training if not config.tasks or video.task in config.tasks]
+    if len(training) < 2:
+        known = sorted({video.task for video in annotations.videos})
+        raise AnnotationError(
+            f"data: {len(training)} training videos of tasks {config.tasks or 'any'}, expected at least 2; "
+            f"the set has tasks {known}"
+        )
+    if config.validation_split in annotations.splits:
+        return tuple(training), annotations.split(config.validation_split)
+    order = np.random.default_rng(seed).permutation(len(training))
+    count = min(round(config.validation_ratio * len(training)), len(training) - 2)
+    held_out = set(order[:count].tolist())
+    chosen = tuple(video for i, video in enumerate(training) if i not in held_out)
+    return chosen, tuple(training[i] for i in sorted(held_out))
+
+
+def make_videos(
+    annotated: Annotated,
+    chosen: Sequence[Annotation],
+    level: Level,
+    *,
+    like: VideoSet | None = None,
+    fps: float | None = None,
+) -> VideoSet:
+    """Compute targets of the chosen videos.
+
+    Args:
+        annotated: Holds their features.
+        chosen: Of its videos.
+        level: Whether `progress` counts actions alike or by their mean share (`action` counts alike).
+        like: The training set: its labels, tasks, rate and shares are used; None: this is it.
+        fps: Rate to resample to [Hz]; None: as annotated.
+
+    Raises:
+        AnnotationError: A video has another number of features than the first, or a label, a task or
+            a rate that the training set does not know.
+    """
+    labels = annotated.annotations.labels if like is None else like.labels
+    tasks = tuple(dict.fromkeys(video.task for video in chosen)) if like is None else like.tasks
+    rate = (fps or annotated.annotations.fps) if like is None else like.fps
+    pairs = [_resample(video, annotated.features[video.name], rate) for video in chosen]
+    shares = mean_shares([annotation for annotation, _ in pairs]) if like is None else like.shares
+    by = "proportional" if level == "proportional" else "video"
+    videos = tuple(_video(a, f, labels, tasks, by, shares) for a, f in pairs)
+    _check_widths(videos, like)
+    background = annotated.annotations.background
+    return VideoSet(videos, tuple(labels), tasks, rate, shares, background)
+
+
+def still_frames(annotation: Annotation) -> Tensor:
+    """Return the frames (T,) of annotated stalls."""
+    still = torch.zeros(annotation.num_frames, dtype=torch.bool)
+    for event in annotation.events:
+        if event.kind == STALL:
+            still[event.start : event.end + 1] = True
+    return still
+
+
+def _resample(annotation: Annotation, features: np.ndarray, fps: float) -> tuple[Annotation, np.ndarray]:
+    if annotation.fps == fps:
+        return annotation, features
+    frames = resample_frames(annotation.num_frames, annotation.fps, fps)
+    return annotation.resampled(fps=fps, lost="drop"), features[frames]
+
+
+def _video(
+    annotation: Annotation,
+    features: np.ndarray,
+    labels: Sequence[str],
+    tasks: Sequence[str],
+    by: Level,
+    shares: Mapping[str, float],
+) -> Video:
+    if annotation.task not in tasks:
+        hint = did_you_mean(annotation.task, tasks)
+        raise AnnotationError(f"video {annotation.name!r}: unknown task {annotation.task!r}; {hint}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a video without actions has an empty mask
+        action, progress = _moving_targets(annotation, by, shares)
+    told = not any(event.kind in UNTOLD for event in annotation.events)
+    inside = progress_mask(annotation, "action")
+    return Video(
+        annotation,
+        torch.from_numpy(np.ascontiguousarray(features)),
+        torch.from_numpy(annotation.labels_per_frame(labels)) + 1,
+        action,
+        progress,
+        inside & told,
+        progress_mask(annotation, by) & told,
+        make_spans(annotation, "action"),
+        tasks.index(annotation.task),
+    )
+
+
+def _moving_targets(annotation: Annotation, by: Level, shares: Mapping[str, float]) -> tuple[Tensor, Tensor]:
+    """Compute both targets on the frames that move, and hold them through the others."""
+    moving = (~still_frames(annotation)).nonzero().flatten()
+    if len(moving) == annotation.num_frames or not len(moving):
+        return action_progress(annotation), progress_target(annotation, by, shares)
+    moved = annotation.at_frames(moving.numpy(), annotation.fps, lost="drop")
+    last = (torch.searchsorted(moving, torch.arange(annotation.num_frames), right=True) - 1).clamp(min=0)
+    return action_progress(moved)[last], progress_target(moved, by, shares)[last]
+
+
+def _check_widths(videos: Sequence[Video], like: VideoSet | None) -> None:
+    expected = videos[0].features.shape[1] if like is None else like.num_features
+    for video in videos:
+        if video.features.shape[1] != expected:
+            raise AnnotationError(
+                f"video {video.annotation.name!r}: {video.features.shape[1]} features per frame, expected "
+                f"{expected} as in the training set; extract all with one encoder"
+            )
