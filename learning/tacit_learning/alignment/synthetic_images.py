@@ -31,7 +31,7 @@ class ImageConfig(Config):
     """Size of the images and how much they vary; lengths in units of the image."""
 
     size: int = 32
-    shift: float = 0.02
+    shift: float = 0.015
     brightness: float = 0.15
     distractor: float = 0.075
     noise: float = 0.05
