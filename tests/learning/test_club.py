@@ -1,0 +1,168 @@
+"""CLUB against the reference, its definition, and what each step may change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tacit_learning.losses.club import CategoricalClub, ClubEstimator, fit_club
+
+GOLDEN = np.load(Path(__file__).parents[1] / "data" / "club_supcon_flow.npz", allow_pickle=False)
+
+
+def golden(name: str) -> Tensor:
+    return torch.from_numpy(GOLDEN[f"club_a.{name}"])
+
+
+def golden_estimator(dtype: torch.dtype) -> ClubEstimator:
+    club = ClubEstimator(6, 4, 10).to(dtype)
+    for ours, theirs in ((club.mean, "p_mu"), (club.log_variance, "p_logvar")):
+        for layer in (0, 2):
+            ours[layer].weight.data = golden(f"q.{theirs}.{layer}.weight").to(dtype)
+            ours[layer].bias.data = golden(f"q.{theirs}.{layer}.bias").to(dtype)
+    return club
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+def test_estimate_and_its_gradients_meet_the_reference(dtype: torch.dtype, tolerance: float) -> None:
+    club = golden_estimator(dtype)
+    x, y = (golden(name).to(dtype).requires_grad_() for name in "xy")
+    estimate = club.mutual_information(x, y)
+    estimate.backward()
+    assert estimate.item() == pytest.approx(float(golden("mi")), rel=tolerance)
+    torch.testing.assert_close(x.grad, golden("grad_x").to(dtype), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(y.grad, golden("grad_y").to(dtype), rtol=tolerance, atol=tolerance)
+    assert all(parameter.grad is None for parameter in club.parameters())
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+def test_learning_loss_and_its_gradients_meet_the_reference(dtype: torch.dtype, tolerance: float) -> None:
+    club = golden_estimator(dtype)
+    loss = club.learning_loss(golden("x").to(dtype), golden("y").to(dtype))
+    loss.backward()
+    assert loss.item() == pytest.approx(float(golden("learning_loss")), rel=tolerance)
+    assert loss.item() == pytest.approx(-float(golden("loglikeli")), rel=tolerance)
+    for ours, theirs in ((club.mean, "p_mu"), (club.log_variance, "p_logvar")):
+        for layer in (0, 2):
+            for kind in ("weight", "bias"):
+                expected = golden(f"qgrad.{theirs}.{layer}.{kind}").to(dtype)
+                found = getattr(ours[layer], kind).grad
+                torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def pairs_by_definition(club: ClubEstimator, x: Tensor, y: Tensor) -> np.ndarray:
+    """log q(y_j | x_i) up to a constant, for all i, j."""
+    with torch.no_grad():
+        mean, log_variance = club.mean(x).numpy(), club.log_variance(x).numpy()
+    if club.variant == "mean":
+        log_variance = np.zeros_like(log_variance)
+    difference = y.numpy()[None] - mean[:, None]
+    return (-(difference**2) / (2 * np.exp(log_variance))[:, None]).sum(-1)
+
+
+@pytest.mark.parametrize("logvar", ["tanh", "soft_clamp"])
+@pytest.mark.parametrize("variant", ["gaussian", "mean"])
+def test_estimate_is_the_mean_over_pairs_of_its_definition(variant: str, logvar: str) -> None:
+    club = ClubEstimator(5, 3, 8, variant=variant, logvar=logvar).double()  # type: ignore[arg-type]
+    x, y = torch.randn(7, 5, dtype=torch.float64), torch.randn(7, 3, dtype=torch.float64)
+    pairs = pairs_by_definition(club, x, y)
+    expected = np.diagonal(pairs).mean() - pairs.mean()
+    assert club.mutual_information(x, y).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_sample_variant_takes_one_partner_each_and_agrees_on_average() -> None:
+    club = ClubEstimator(5, 3, 8, variant="sample").double()
+    x, y = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)
+    pairs = pairs_by_definition(club, x, y)
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(4)).numpy()
+    estimate = club.mutual_information(x, y, torch.Generator().manual_seed(4)).item()
+    assert estimate == pytest.approx(np.diagonal(pairs).mean() - pairs[range(6), order].mean(), rel=1e-12)
+    generator = torch.Generator().manual_seed(0)
+    draws = [club.mutual_information(x, y, generator).item() for _ in range(600)]
+    error = np.std(draws) / np.sqrt(len(draws))
+    assert np.mean(draws) == pytest.approx(np.diagonal(pairs).mean() - pairs.mean(), abs=4 * error)
+
+
+def test_categorical_estimate_is_its_definition() -> None:
+    club = CategoricalClub(5, 3, 8).double()
+    x, y = torch.randn(7, 5, dtype=torch.float64), torch.randint(3, (7,))
+    with torch.no_grad():
+        logits = club.logits(x).numpy()
+    log_q = (logits - np.log(np.exp(logits).sum(1, keepdims=True)))[:, y.numpy()]
+    expected = np.diagonal(log_q).mean() - log_q.mean()
+    assert club.mutual_information(x, y).item() == pytest.approx(expected, rel=1e-12)
+    assert club.learning_loss(x, y).item() == pytest.approx(-np.diagonal(log_q).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("club", [ClubEstimator(4, 3, 8), ClubEstimator(4, 3, 8, variant="sample")])
+def test_the_estimate_never_trains_the_estimator(club: nn.Module) -> None:
+    x, y = torch.randn(6, 4, requires_grad=True), torch.randn(6, 3, requires_grad=True)
+    club.mutual_information(x, y).backward()
+    assert x.grad.abs().sum() > 0 and y.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in club.parameters())
+
+
+def test_fitting_never_trains_the_features() -> None:
+    club = ClubEstimator(4, 3, 8)
+    x, y = torch.randn(6, 4, requires_grad=True), torch.randn(6, 3, requires_grad=True)
+    before = [parameter.clone() for parameter in club.parameters()]
+    fit_club(club, torch.optim.Adam(club.parameters(), 1e-2), x, y, steps=2)
+    assert x.grad is None and y.grad is None
+    changed = zip(before, club.parameters(), strict=True)
+    assert all(not torch.equal(old, new) for old, new in changed)
+    assert all(parameter.grad is None for parameter in club.parameters())
+
+
+@pytest.mark.parametrize("logvar", ["tanh", "soft_clamp"])
+def test_q_converges_on_fixed_features_to_the_likelihood_of_the_truth(logvar: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2048, 2, generator=generator)
+    y = 0.8 * x + 0.6 * torch.randn(2048, 2, generator=generator)  # unit variance, correlation 0.8
+    club = ClubEstimator(2, 2, 32, logvar=logvar)  # type: ignore[arg-type]
+    loss = fit_club(club, torch.optim.Adam(club.parameters(), 1e-2), x, y, steps=150)
+    truth = 2 * (1 + np.log(0.36))  # sum_d [E (y - mu)^2 / variance + ln variance]
+    assert loss.item() == pytest.approx(truth, abs=0.25)
+    # for q = p the estimate is rho^2 / (1 - rho^2) in each of two dimensions, above -ln(1 - rho^2) / 2
+    assert club.mutual_information(x, y).item() == pytest.approx(2 * 0.64 / 0.36, rel=0.25)
+
+
+def test_a_tanh_variance_cannot_follow_sharp_features_and_a_soft_clamp_can() -> None:
+    x = torch.linspace(-1, 1, 64).unsqueeze(1)
+    losses = {}
+    for logvar in ("tanh", "soft_clamp"):
+        torch.manual_seed(0)
+        club = ClubEstimator(1, 1, 32, logvar=logvar)  # type: ignore[arg-type]
+        losses[logvar] = fit_club(club, torch.optim.Adam(club.parameters(), 1e-2), x, x, steps=300).item()
+    assert losses["tanh"] > -1.0
+    assert losses["soft_clamp"] < -2.0
+
+
+def test_clamping_removes_negative_estimates_and_their_gradient() -> None:
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    free = ClubEstimator(3, 3, 8)
+    y = -free.mean(x).detach() * 5  # q expects the opposite
+    y.requires_grad_()
+    assert free.mutual_information(x, y).item() < 0
+    clamped = ClubEstimator(3, 3, 8, clamp_zero=True)
+    clamped.load_state_dict(free.state_dict())
+    value = clamped.mutual_information(x, y)
+    value.backward()
+    assert value.item() == 0 and y.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("club", [ClubEstimator(3, 2, 8), CategoricalClub(3, 2, 8)])
+def test_one_row_is_refused(club: nn.Module) -> None:
+    y = torch.zeros(1, 2) if isinstance(club, ClubEstimator) else torch.zeros(1, dtype=torch.long)
+    with pytest.raises(ValueError, match="one row has no other row"):
+        club.mutual_information(torch.zeros(1, 3), y)
+
+
+def test_unequal_rows_and_the_wrong_class_are_refused() -> None:
+    with pytest.raises(ValueError, match="equal numbers of rows"):
+        ClubEstimator(3, 2, 8).learning_loss(torch.zeros(3, 3), torch.zeros(2, 2))
+    with pytest.raises(ValueError, match="CategoricalClub"):
+        ClubEstimator(3, 2, 8, variant="categorical")
