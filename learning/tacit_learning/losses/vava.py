@@ -72,6 +72,8 @@ def vava_loss(
     """
     check_pair("vava_loss", x, y)
     x, y = existing_frames("vava_loss", x, x_mask), existing_frames("vava_loss", y, y_mask)
+    if not (lambda2 > 0 and delta > 0):
+        raise ValueError(f"vava_loss: lambda2 {lambda2}, expected > 0; delta {delta}, expected > 0")
     n, m = len(x), len(y)
     distances = squared_distances(x, y)
     cost = torch.nn.functional.pad(distances, (1, 0, 1, 0), value=zeta)
@@ -88,6 +90,8 @@ def vava_loss(
 
 def phi(step: int) -> float:
     """Return the weight of the diagonal prior, 0.999^floor(sqrt(step + 1)) within [0.001, 0.999]."""
+    if step < 0:
+        raise ValueError(f"vava_loss: step {step}, expected >= 0")
     return min(max(0.999 ** math.isqrt(step + 1), 0.001), 0.999)
 
 
