@@ -29,6 +29,10 @@ SHOWN = (
     "alignment_loss",
     "progress_loss",
     "combined",
+    "flow",
+    "task_excess",
+    "embodiment_excess",
+    "club_mi",
     "samples_per_s",
 )
 
@@ -149,6 +153,8 @@ def _train(arguments: TrainArguments, changes: list[str], reporter: ConsoleRepor
     options = getattr(importlib.import_module(module), name)
     config = load(options, find_config(arguments.config), changes)
     result = importlib.import_module(model.training).train(config, reporter)
+    if result is None:  # nothing but caches were asked for
+        return
     reporter.message(
         f"{result.step} steps in {result.seconds:.0f} s, {result.samples_per_second:.0f} samples/s; "
         f"checkpoint in {result.folder}/checkpoints/last"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,7 @@ import pytest
 from tacit.config import load
 from tacit.errors import ConfigError
 from tacit_learning.act_hsa.config import ActHsaConfig
-from tacit_learning.alignment.config import ProgressConfig
-from tacit_learning.cli import train
+from tacit_learning.cli import MODELS, train
 from tacit_learning.options import ALIASES, overrides
 
 CONFIGS = Path(__file__).parents[2] / "learning" / "configs"
@@ -64,11 +64,12 @@ def test_every_alias_points_at_an_existing_key() -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_configurations_load_and_say_how_to_use_them(path: Path) -> None:
-    model = ProgressConfig if path.name.startswith("progress") else ActHsaConfig
-    assert load(model, path)
     first = path.read_text().splitlines()[0]
     assert first.startswith("# tacit train ")
     assert path.name in first
+    kind = first.split()[3]
+    module, _, name = MODELS[kind].config.partition(":")
+    assert load(getattr(importlib.import_module(module), name), path).kind == kind
 
 
 def test_a_mistyped_key_is_named_with_its_cure(tmp_path: Path) -> None:

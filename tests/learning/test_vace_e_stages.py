@@ -12,15 +12,16 @@ from tacit_learning.vace_e.stages import StageConfig, plan_stages, set_trainable
 def test_stages_follow_one_another_without_gap() -> None:
     stages = plan_stages(
         {"one": StageConfig(epochs=3, learning_rate=5e-4), "two": StageConfig(trainable_models=("dit",))},
-        steps_per_epoch=5,
+        steps_in_epoch=lambda epoch: 5 if epoch < 4 else 6,
         epochs=2,
         learning_rate=1e-5,
     )
     assert [(stage.first_step, stage.end, stage.learning_rate) for stage in stages] == [
         (0, 15, 5e-4),
-        (15, 25, 1e-5),
+        (15, 26, 1e-5),
     ]
-    assert [stage_at(stages, step) for step in (0, 14, 15, 24, 25)] == [0, 0, 1, 1, 2]
+    assert [stage.first_epoch for stage in stages] == [0, 3]
+    assert [stage_at(stages, step) for step in (0, 14, 15, 25, 26)] == [0, 0, 1, 1, 2]
 
 
 def test_a_stage_sets_every_gradient_switch_exactly() -> None:

@@ -139,14 +139,16 @@ class ModelOptions(Config):
     """What trains: base weights, the injection, low-rank adapters.
 
     `base_model`, `image_encoder`: a local folder or a hub id; `tiny` builds a random small model, for
-    tests and to try the chain without weights.
+    tests and to try the chain without weights. `model_size`: a preset, by default that of the base.
+    `vace_e_layers`: blocks after which the streams enter; empty: those of the preset (0,5,10,15,20,25).
     """
 
     base_model: str = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
     image_encoder: str | None = "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers"
     enable_vace_e: bool = True
     vace_e_task_processing: bool = True
-    vace_e_layers: tuple[int, ...] = (0, 5, 10, 15, 20, 25)
+    model_size: str | None = None
+    vace_e_layers: tuple[int, ...] = ()
     vace_e_injection: Literal["adapter", "context"] = "adapter"
     vace_e_scale: float = 1.0
     vace_e_checkpoint: str | None = None
@@ -200,6 +202,7 @@ class ObjectiveOptions(Config):
     club_warmup: float = Field(0.1, ge=0, le=1)
     xcov_lambda: float = Field(0.0, ge=0)
     extra_losses: dict[str, float] = {}
+    extra_loss_modules: tuple[str, ...] = ()
     feature_batch: int = Field(256, ge=0)
     feature_views: int = Field(2, ge=1)
     flow_shift: float | None = Field(None, gt=0)

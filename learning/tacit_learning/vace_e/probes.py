@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tacit_learning.vace_e.metrics import Score, Unavailable
 
-NEIGHBOURS = 15
+NEIGHBOURS = 15  # fewer where a label has fewer rows
 MAX_ITERATIONS = 1000
 UNKNOWN = -1
 
@@ -52,21 +52,24 @@ def probe(name: str, fitted: Rows, held_out: Rows) -> dict[str, Score]:
         return dict.fromkeys(keys, Unavailable("needs two labels to fit"))
     if not len(held_out.labels):
         return dict.fromkeys(keys, Unavailable("no held-out row with a known label"))
-    neighbours = min(NEIGHBOURS, len(fitted.labels))
-    classifiers = (
-        LogisticRegression(max_iter=MAX_ITERATIONS),
-        KNeighborsClassifier(neighbours),
-        NearestCentroid(),
-    )
-    scores: list[Score] = [_accuracy(each, fitted, held_out) for each in classifiers]
     values, counts = np.unique(fitted.labels, return_counts=True)
+    neighbours = min(NEIGHBOURS, int(counts.min()))
+    scores: list[Score] = [
+        _accuracy(LogisticRegression(max_iter=MAX_ITERATIONS), fitted, held_out),
+        _accuracy(KNeighborsClassifier(neighbours), fitted, held_out),
+        _accuracy(KNeighborsClassifier(1), _prototypes(fitted), held_out),
+    ]
     scores.append(float(np.mean(held_out.labels == values[counts.argmax()])))
     return dict(zip(keys, scores, strict=True))
 
 
-def _accuracy(
-    classifier: LogisticRegression | KNeighborsClassifier | NearestCentroid, fitted: Rows, held_out: Rows
-) -> float:
+def _accuracy(classifier: LogisticRegression | KNeighborsClassifier, fitted: Rows, held_out: Rows) -> float:
     model = make_pipeline(StandardScaler(), classifier)
     model.fit(fitted.features, fitted.labels)
     return float(model.score(held_out.features, held_out.labels))
+
+
+def _prototypes(rows: Rows) -> Rows:
+    """Return the mean feature of every label."""
+    labels = np.unique(rows.labels)
+    return Rows(np.stack([rows.features[rows.labels == label].mean(0) for label in labels]), labels)

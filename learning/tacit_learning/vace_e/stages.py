@@ -5,7 +5,7 @@ Every stage sets `requires_grad` of all parameters exactly and starts with a fre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import Field, field_validator
@@ -53,17 +53,19 @@ class Stage:
         name: Key in `training_stages`.
         groups: Groups of parameters that train.
         learning_rate: Of AdamW.
+        first_epoch: Epochs of all stages before.
         epochs: Passes over the data.
-        steps: Optimiser steps.
         first_step: Optimiser steps of all stages before.
+        steps: Optimiser steps.
     """
 
     name: str
     groups: tuple[str, ...]
     learning_rate: float
+    first_epoch: int
     epochs: int
-    steps: int
     first_step: int
+    steps: int
 
     @property
     def end(self) -> int:
@@ -72,25 +74,27 @@ class Stage:
 
 
 def plan_stages(
-    stages: Mapping[str, StageConfig], steps_per_epoch: int, epochs: int, learning_rate: float
+    stages: Mapping[str, StageConfig],
+    steps_in_epoch: Callable[[int], int],
+    epochs: int,
+    learning_rate: float,
 ) -> tuple[Stage, ...]:
     """Lay the stages one after another.
 
     Args:
         stages: In the order of the file.
-        steps_per_epoch: Optimiser steps of one pass over the data.
+        steps_in_epoch: Optimiser steps of epoch 0, 1, ... of the run.
         epochs: Of stages that name none.
         learning_rate: Of stages that name none.
     """
     planned: list[Stage] = []
-    first = 0
+    epoch = step = 0
     for name, stage in stages.items():
-        passes = stage.epochs or epochs
+        count = stage.epochs or epochs
+        steps = sum(steps_in_epoch(epoch + i) for i in range(count))
         rate = stage.learning_rate or learning_rate
-        planned.append(
-            Stage(name, stage.trainable_models, rate, passes, passes * steps_per_epoch, first_step=first)
-        )
-        first = planned[-1].end
+        planned.append(Stage(name, stage.trainable_models, rate, epoch, count, step, steps))
+        epoch, step = epoch + count, step + steps
     return tuple(planned)
 
 

@@ -1,0 +1,107 @@
+"""CLUB inside training: an estimator with its own optimiser, equal on every process.
+
+It learns on the features of all processes, cut from their graph; they are equal everywhere, so it stays
+equal without an exchange of gradients, which `check_equal` proves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tacit_learning.engine.distributed import broadcast_module, equal_over_processes
+from tacit_learning.engine.seeding import step_generator
+from tacit_learning.losses.club import CategoricalClub, ClubEstimator, fit_club
+from tacit_learning.vace_e.config import VaceEConfig
+
+CLUB_STREAM = 7  # of the generator of the permutation
+
+
+class Estimate(NamedTuple):
+    """Mutual information with gradient in the features, and how well q fits, without."""
+
+    information: Tensor
+    learning_loss: Tensor
+
+
+class ClubTrainer:
+    """q(z_emb | z_task) (or of the embodiment label) and its Adam."""
+
+    def __init__(
+        self, config: VaceEConfig, feature_dim: int, num_embodiments: int, device: torch.device
+    ) -> None:
+        self.config = config
+        self.estimator: ClubEstimator | CategoricalClub
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            if config.club_variant == "categorical":
+                self.estimator = CategoricalClub(
+                    feature_dim, num_embodiments, config.club_hidden, clamp_zero=config.club_clamp_zero
+                )
+            else:
+                self.estimator = ClubEstimator(
+                    feature_dim,
+                    feature_dim,
+                    config.club_hidden,
+                    variant=config.club_variant,
+                    logvar=config.club_logvar,
+                    clamp_zero=config.club_clamp_zero,
+                )
+        self.estimator.to(device)
+        broadcast_module(self.estimator)
+        self.optimizer = torch.optim.Adam(self.estimator.parameters(), lr=config.club_lr)
+        self._learning_loss = torch.zeros((), device=device)
+
+    def step(self, z_task: Tensor, z_emb: Tensor, embodiment_label: Tensor, step: int) -> Estimate:
+        """Let q learn where its schedule says so, then estimate with q frozen.
+
+        Args:
+            z_task: Live features of all processes (B, D).
+            z_emb: Likewise.
+            embodiment_label: (B,); rows of -1 are left out of the categorical estimate.
+            step: Optimiser step.
+        """
+        if isinstance(self.estimator, CategoricalClub):
+            known = embodiment_label >= 0
+            x, y = z_task[known].float(), embodiment_label[known]
+        else:
+            x, y = z_task.float(), z_emb.float()
+        if step % self.config.club_update_freq == 0:
+            self._learning_loss = fit_club(
+                self.estimator, self.optimizer, x, y, self.config.club_training_steps
+            )
+        if isinstance(self.estimator, ClubEstimator):
+            generator = step_generator(self.config.seed, step, CLUB_STREAM)
+            return Estimate(self.estimator.mutual_information(x, y, generator), self._learning_loss)
+        return Estimate(self.estimator.mutual_information(x, y), self._learning_loss)
+
+    def check_equal(self) -> None:
+        """Raise where processes hold different estimators: their features were not the same.
+
+        Raises:
+            RuntimeError: On every process.
+        """
+        if not equal_over_processes(self.estimator):
+            raise RuntimeError("CLUB differs between processes: they saw different features")
+
+    def state(self) -> dict[str, Any]:
+        """Return parameters and optimiser state as flat tensors and values."""
+        optimizer = self.optimizer.state_dict()
+        flat: dict[str, Any] = {f"q.{name}": value for name, value in self.estimator.state_dict().items()}
+        for index, values in optimizer["state"].items():
+            flat |= {f"adam.{index}.{key}": value for key, value in values.items()}
+        return flat | {"param_groups": optimizer["param_groups"], "learning_loss": self._learning_loss}
+
+    def restore(self, flat: dict[str, Any]) -> None:
+        """Put a state back."""
+        own = {name.removeprefix("q."): value for name, value in flat.items() if name.startswith("q.")}
+        self.estimator.load_state_dict(own)
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in flat.items():
+            if name.startswith("adam."):
+                _, index, key = name.split(".", 2)
+                states.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({"state": states, "param_groups": flat["param_groups"]})
+        self._learning_loss = flat["learning_loss"].to(self._learning_loss.device)

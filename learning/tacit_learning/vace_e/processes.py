@@ -1,0 +1,132 @@
+"""Processes, precision and memory by accelerate: one device, DDP, or FSDP2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
+from accelerate.state import AcceleratorState, GradientState
+from accelerate.utils import DDPCommunicationHookType
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_model_state_dict
+
+from tacit.errors import ConfigError, MissingDependencyError
+from tacit_learning.engine.tracking import Reporter
+from tacit_learning.vace_e.config import VaceEConfig
+from tacit_learning.vace_e.state import ON_CPU
+from tacit_learning.vace_e.transformer import VaceETransformer
+
+
+def make_accelerator(config: VaceEConfig, reporter: Reporter) -> Accelerator:
+    """Return an accelerator; a second one in this process may have other options.
+
+    A card without bf16 falls back to fp16, and says so.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    precision = config.mixed_precision
+    if precision == "bf16" and _lacks_bf16(config):
+        precision = "fp16"
+        reporter.message("mixed_precision: this card has no bf16; falling back to fp16 with a loss scaler")
+    memory = config.vram_optimization
+    handlers = [
+        DistributedDataParallelKwargs(
+            find_unused_parameters=not config.feature_losses,
+            comm_hook=DDPCommunicationHookType.BF16
+            if memory.compresses_gradients
+            else DDPCommunicationHookType.NO,
+        )
+    ]
+    logging = config.logging
+    accelerator = Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision=precision,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        kwargs_handlers=handlers,  # type: ignore[arg-type]
+        fsdp_plugin=_fsdp(config) if config.distributed == "fsdp2" else None,
+        log_with=None if logging.wandb == "disabled" else "wandb",
+    )
+    if logging.wandb != "disabled":
+        _start_wandb(accelerator, config)
+    return accelerator
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether parameters are split over processes, so that each forward needs all of them."""
+    return accelerator.distributed_type == "FSDP"
+
+
+def full_weights(accelerator: Accelerator, module: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a module; whole on the main process, wherever they lie."""
+    if is_sharded(accelerator):
+        return dict(get_model_state_dict(module, options=ON_CPU))  # type: ignore[arg-type]
+    return accelerator.unwrap_model(module).state_dict()
+
+
+def keep_moments_on_cpu(optimizer: torch.optim.Optimizer) -> None:
+    """Move the moments of an optimiser to the device for each step, and back: memory for time."""
+
+    def fetch(running: torch.optim.Optimizer, *_: Any) -> None:
+        for parameter, values in _moments(running):
+            for name, value in values.items():
+                if torch.is_tensor(value) and value.ndim:
+                    values[name] = value.to(parameter.device, non_blocking=True)
+
+    def put_away(running: torch.optim.Optimizer, *_: Any) -> None:
+        for _, values in _moments(running):
+            for name, value in values.items():
+                if torch.is_tensor(value) and value.ndim:
+                    values[name] = value.to("cpu")
+
+    optimizer.register_step_pre_hook(fetch)
+    optimizer.register_step_post_hook(put_away)
+
+
+def check_processes(config: VaceEConfig, accelerator: Accelerator) -> None:
+    """Refuse what several processes, or one, cannot do.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    if config.distributed == "fsdp2" and accelerator.num_processes == 1:
+        raise ConfigError("distributed: fsdp2 splits a model over processes; start several with torchrun")
+    rows = config.feature_batch or config.batch_size * accelerator.num_processes
+    wants = config.enable_club_loss or config.xcov_lambda or config.enable_contrastive_loss
+    if config.feature_losses and wants and rows < 2:
+        raise ConfigError(
+            "feature_batch: 0 takes the video batch, which has one clip; the feature losses compare rows: "
+            "set feature_batch, batch_size 2, or switch enable_contrastive_loss and enable_club_loss off"
+        )
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+    yield from optimizer.state.items()
+
+
+def _lacks_bf16(config: VaceEConfig) -> bool:
+    if config.device == "cpu" or not torch.cuda.is_available():
+        return False
+    return not torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _fsdp(config: VaceEConfig) -> FullyShardedDataParallelPlugin:
+    return FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        transformer_cls_names_to_wrap=list(VaceETransformer._no_split_modules),
+        cpu_offload=config.vram_optimization.offloads_models,
+        reshard_after_forward=True,
+    )
+
+
+def _start_wandb(accelerator: Accelerator, config: VaceEConfig) -> None:
+    try:
+        import wandb  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError(
+            "logging.wandb: wandb is not installed; pip install wandb, or set logging.wandb=disabled"
+        ) from None
+    options = {"name": config.logging.experiment_name, "mode": config.logging.wandb}
+    accelerator.init_trackers(config.logging.wandb_project, init_kwargs={"wandb": options})
