@@ -20,6 +20,7 @@ class Bench(NamedTuple):
 
 BENCHES: dict[str, Bench] = {
     "core": Bench("tacit.bench_core:main", "kinematics, footprints, images, alignment, writing, limits"),
+    "fk": Bench("tacit.bench_fk:main", "forward kinematics: speed, and distance from the vendor's URDF"),
     "recorder": Bench("tacit_ros.bench:recorder", "a minute of recording: dropped ticks, CPU, skew"),
     "kill": Bench("tacit_ros.bench:kill", "kill the recorder at random instants, count what is lost"),
     "expert": Bench("tacit_sim.cli:bench_expert", "success of the scripted experts over seeds", False),
