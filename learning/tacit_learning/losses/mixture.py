@@ -45,6 +45,11 @@ def fit_mixture(histograms: Tensor, num_components: int, num_iterations: int = 3
         num_components: K >= 1.
         num_iterations: Iterations of EM.
     """
+    if num_components < 1 or histograms.ndim != 2 or 0 in histograms.shape:
+        shape = tuple(histograms.shape)
+        raise ValueError(
+            f"fit_mixture: components {num_components}, expected >= 1; histograms {shape}, (R, T)"
+        )
     num_rows, num_bins = histograms.shape
     centre = (num_bins - 1) / 2
     grid = torch.arange(num_bins, device=histograms.device, dtype=histograms.dtype) - centre
