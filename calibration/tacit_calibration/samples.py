@@ -1,90 +1,99 @@
-"""A folder of robot poses and pictures: `samples.yaml` beside the images it names.
-
-The folder is the contract between whoever moves the robot and the solvers; nothing here knows ROS.
-"""
+"""Samples with a board: the folder of `tacit.samples`, its pictures searched, its joints run forward."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from tacit.config import Config, load
 from tacit.errors import CalibrationError
-from tacit.images import decode_image
+from tacit.images import Image, decode_image
 from tacit.rig import Rig
 from tacit.robot import Robot
+from tacit.samples import FILE_NAME, Sample, SampleFile, load_samples
 from tacit_calibration.board import Board
 from tacit_calibration.detection import View, detect_images
 
-FILE_NAME = "samples.yaml"
+FloatArray = NDArray[np.float64]
 
-
-class Sample(Config):
-    """One picture and the canonical joints [rad] at its stamp."""
-
-    image: str
-    q: tuple[float, ...]
-
-
-class SampleFile(Config):
-    """The file `samples.yaml`: which arm moved, its joints in the order of `q`, and the samples."""
-
-    schema_version: Literal["tacit-samples 1"] = "tacit-samples 1"
-    arm: str
-    joint_names: tuple[str, ...]
-    samples: tuple[Sample, ...] = Field(min_length=1)
+__all__ = ["FILE_NAME", "RobotViews", "joints_in_order", "picture", "read_samples", "sha256_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class RobotViews:
-    """Flange poses T_base_flange (n, 4, 4), the n views taken there, and pictures without board."""
+    """Flange poses T_base_flange (n, 4, 4), the n views taken there, and pictures without board.
+
+    Attributes:
+        joints: Joints (n, j) of the views in the order of the rig [rad].
+    """
 
     arm: str
-    flange_poses: NDArray[np.float64]
+    flange_poses: FloatArray
     views: tuple[View, ...]
     without_board: tuple[str, ...]
     width: int
     height: int
+    joints: FloatArray
 
 
 def read_samples(folder: Path, rig: Rig, board: Board) -> RobotViews:
-    """Read `samples.yaml` and its pictures; joints are matched to the rig by name.
+    """Read `samples.yaml` and find the board in its pictures; joints are matched to the rig by name.
 
     Raises:
         ConfigError: The file is missing or wrong.
         CalibrationError: Joints do not fit the rig's arm, or a picture is missing.
     """
-    path = folder / FILE_NAME
-    listed = load(SampleFile, path)
+    listed = load_samples(folder)
     robot = Robot.from_rig(rig, listed.arm)
-    wanted = [joint.name for joint in rig.arms[listed.arm].joints]
+    joints = {s.image: q for s, q in zip(listed.samples, joints_in_order(listed, rig, folder), strict=True)}
+    found = detect_images([(sample.image, picture(folder, sample)) for sample in listed.samples], board)
+    q = np.array([joints[view.name] for view in found.views]).reshape(-1, robot.num_joints)
+    poses = robot.forward_batch(q)
+    return RobotViews(listed.arm, poses, found.views, found.without_board, found.width, found.height, q)
+
+
+def joints_in_order(listed: SampleFile, rig: Rig, folder: Path) -> FloatArray:
+    """Return the joints (n, j) of all samples in the order of the rig [rad].
+
+    Raises:
+        CalibrationError: Other joints than the rig's arm has, or values that no joint can have.
+    """
+    path = Path(folder) / FILE_NAME
+    wanted = [joint.name for joint in rig.arms[listed.arm].joints] if listed.arm in rig.arms else []
     if sorted(wanted) != sorted(listed.joint_names):
         raise CalibrationError(
             f"{path}: joint_names: {', '.join(listed.joint_names)}; arm {listed.arm} has {', '.join(wanted)}"
         )
     order = [listed.joint_names.index(name) for name in wanted]
-    joints = {sample.image: _joints(sample, len(wanted), path)[order] for sample in listed.samples}
-    found = detect_images([(name, decode_image(_read(folder / name))) for name in joints], board)
-    poses = robot.forward_batch(
-        np.array([joints[view.name] for view in found.views]).reshape(-1, len(wanted))
-    )
-    return RobotViews(listed.arm, poses, found.views, found.without_board, found.width, found.height)
+    return np.array([_joints(sample, len(wanted), path)[order] for sample in listed.samples])
 
 
-def _joints(sample: Sample, count: int, path: Path) -> NDArray[np.float64]:
+def picture(folder: Path, sample: Sample) -> Image:
+    """Return the picture (H, W, 3) of a sample.
+
+    Raises:
+        CalibrationError: It is not there.
+    """
+    path = Path(folder) / sample.image
+    if not path.is_file():
+        raise CalibrationError(f"{path}: no such picture; samples.yaml names it, relative to itself")
+    return decode_image(path.read_bytes())
+
+
+def sha256_of(folder: Path) -> str:
+    """Return one hash over `samples.yaml` and the pictures it names: what a result was computed from."""
+    digest = hashlib.sha256((Path(folder) / FILE_NAME).read_bytes())
+    for sample in load_samples(folder).samples:
+        digest.update((Path(folder) / sample.image).read_bytes())
+    return digest.hexdigest()
+
+
+def _joints(sample: Sample, count: int, path: Path) -> FloatArray:
     if len(sample.q) != count or not np.isfinite(sample.q).all():
         raise CalibrationError(
             f"{path}: {sample.image}: q {list(sample.q)}, expected {count} finite joints [rad]"
         )
     return np.array(sample.q)
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise CalibrationError(f"{path}: no such picture; samples.yaml names it, relative to itself")
-    return path.read_bytes()

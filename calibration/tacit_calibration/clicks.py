@@ -1,0 +1,81 @@
+"""Corners of tactile sensors in pictures: `corners.csv`, clicked by a person or found by a detector.
+
+One line per picture and sensor: image, sensor, then u and v of the four corners of the gel face in the
+order of `tacit.footprint` (-x-y, +x-y, +x+y, -x+y in the sensor frame). Pixel centres are integers.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import CalibrationError, did_you_mean
+from tacit.rig import Rig
+
+FILE_NAME = "corners.csv"
+HEADER = ("image", "sensor", "u0", "v0", "u1", "v1", "u2", "v2", "u3", "v3")
+
+
+@dataclass(frozen=True, eq=False)
+class Click:
+    """The gel face of one sensor in one picture: corners (4, 2) [px]."""
+
+    image: str
+    sensor: str
+    pixels: NDArray[np.float64]
+
+    @property
+    def name(self) -> str:
+        """For messages: which picture and sensor."""
+        return f"{self.image} {self.sensor}"
+
+
+def read_clicks(path: Path, rig: Rig) -> list[Click]:
+    """Read a file of clicks.
+
+    Raises:
+        CalibrationError: It is missing, has other columns, unknown sensors or words for numbers.
+    """
+    if not path.is_file():
+        raise CalibrationError(
+            f"{path}: no such file; make it with the page of `tacit calibrate sensor --click`, or with any "
+            f"program, with the columns {','.join(HEADER)}"
+        )
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if tuple(rows.fieldnames or ()) != HEADER:
+            raise CalibrationError(
+                f"{path}: columns {','.join(rows.fieldnames or ())}; expected {','.join(HEADER)}"
+            )
+        clicks = [_click(row, f"{path}:{rows.line_num}", rig) for row in rows]
+    if not clicks:
+        raise CalibrationError(f"{path}: holds no corners")
+    return clicks
+
+
+def write_clicks(clicks: Sequence[Click], path: Path) -> None:
+    """Write clicks as `read_clicks` reads them."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        for click in clicks:
+            writer.writerow([click.image, click.sensor, *(f"{value:.3f}" for value in click.pixels.ravel())])
+
+
+def _click(row: dict[str, str], where: str, rig: Rig) -> Click:
+    if row["sensor"] not in rig.tactile:
+        raise CalibrationError(
+            f"{where}: no sensor {row['sensor']!r}; {did_you_mean(row['sensor'], rig.tactile)}"
+        )
+    try:
+        pixels = np.array([float(row[name]) for name in HEADER[2:]]).reshape(4, 2)
+    except (TypeError, ValueError):
+        raise CalibrationError(f"{where}: expected 8 numbers after the sensor") from None
+    if not np.isfinite(pixels).all():
+        raise CalibrationError(f"{where}: corners are not finite")
+    return Click(row["image"], row["sensor"], pixels)

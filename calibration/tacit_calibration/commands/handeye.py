@@ -1,0 +1,120 @@
+"""`tacit calibrate handeye`: pictures and joints to the pose of a camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from tacit.errors import CalibrationError, did_you_mean
+from tacit.rig import Rig
+from tacit.transforms import FloatArray
+from tacit_calibration.commands.place import Flat, Where, Workplace, board_text, say, say_pose
+from tacit_calibration.hand_eye import HandEyeResult, Mounting, solve_hand_eye
+from tacit_calibration.residual_pictures import hand_eye_picture
+from tacit_calibration.rig_update import record_of, with_camera_pose
+from tacit_calibration.samples import RobotViews, read_samples, sha256_of
+
+
+@dataclass(frozen=True)
+class HandEyeArgs:
+    """Find where a camera sits, from pictures of the board and the joints they were taken at."""
+
+    camera: Annotated[str, tyro.conf.arg(help="Name of the camera; its parent says where it sits.")]
+    samples: Annotated[
+        Path | None, tyro.conf.arg(help="Folder with samples.yaml; the session's if left out.")
+    ] = None
+    where: Annotated[Where, Flat] = field(default_factory=Where)
+
+    def run(self) -> int:
+        """Solve, print the pose with its sigma, and write the rig where asked."""
+        place = self.where.open()
+        if self.camera not in place.rig.cameras:
+            raise CalibrationError(
+                f"--camera: no {self.camera!r}; {did_you_mean(self.camera, place.rig.cameras)}"
+            )
+        folder = place.samples(self.samples, self.camera)
+        solved, views = camera_pose(place.rig, self.camera, read_samples(folder, place.rig, place.board))
+        report(solved, views)
+        T = rig_pose(place.rig, self.camera, views.arm, solved)
+        say(f"\nfor the rig, under cameras.{self.camera}:\n")
+        say_pose("T_parent_camera", T)
+        self._finish(place, solved, views, T, folder)
+        return 0
+
+    def _finish(
+        self, place: Workplace, solved: HandEyeResult, views: RobotViews, T: FloatArray, folder: Path
+    ) -> None:
+        record = record_of(
+            place.rig,
+            "handeye",
+            parent=place.rig.cameras[self.camera].parent,
+            child=f"{self.camera} optical frame",
+            num_views=int(np.count_nonzero(solved.used)),
+            rms_px=solved.rms_px,
+            sigma_mm=1e3 * float(np.linalg.norm(solved.sigma_translation)),
+            sigma_deg=float(np.rad2deg(np.linalg.norm(solved.sigma_rotation))),
+            board=board_text(place.board),
+            inputs_sha256=sha256_of(folder),
+        )
+        data = record.model_dump() | {
+            "T_parent_camera": T.tolist(),
+            "covariance": solved.covariance[:6, :6].tolist(),
+            "T_anchor_board": solved.T_anchor_board.tolist(),
+            "noise": {
+                "pixel": solved.noise.pixel,
+                "rotation_deg": float(np.rad2deg(solved.noise.rotation)),
+                "translation_mm": 1e3 * solved.noise.translation,
+            },
+            "views_px": dict(zip(solved.names, solved.view_rms_px.tolist(), strict=True)),
+            "dropped_px": solved.dropped,
+            "warnings": list(solved.warnings),
+        }
+        rig = with_camera_pose(place.rig, self.camera, T, record)
+        picture = hand_eye_picture(solved, views.views, views.width, views.height)
+        place.finish(rig, f"handeye-{self.camera}", data, picture)
+
+
+def camera_pose(rig: Rig, name: str, views: RobotViews) -> tuple[HandEyeResult, RobotViews]:
+    """Solve for one camera; its parent in the rig says whether it rides on the arm.
+
+    Raises:
+        CalibrationError: It rides on another arm, or the pictures have another size.
+    """
+    camera, parent = rig.geometry.camera(name), rig.cameras[name].parent
+    if parent not in ("world", f"{views.arm}.flange"):
+        raise CalibrationError(f"cameras.{name} sits on {parent}, the samples move arm {views.arm!r}")
+    if (camera.width, camera.height) != (views.width, views.height):
+        raise CalibrationError(
+            f"pictures are {views.width}x{views.height}, cameras.{name} stores {camera.width}x{camera.height}"
+        )
+    mounting: Mounting = "eye_to_hand" if parent == "world" else "eye_in_hand"
+    return solve_hand_eye(views.flange_poses, views.views, camera, mounting), views
+
+
+def rig_pose(rig: Rig, name: str, arm: str, solved: HandEyeResult) -> FloatArray:
+    """Return T_parent_camera (4, 4) as the rig wants it: a fixed camera stands in the world."""
+    if rig.cameras[name].parent != "world":
+        return solved.T_parent_camera
+    return np.asarray(rig.arms[arm].T_world_base) @ solved.T_parent_camera
+
+
+def report(solved: HandEyeResult, views: RobotViews) -> None:
+    """Say how good a camera pose is."""
+    for name in views.without_board:
+        say(f"skipped {name}: fewer than 8 corners found")
+    for view, error, used in zip(views.views, solved.view_rms_px, solved.used, strict=True):
+        say(f"  {view.name}: {error:.2f} px" + ("" if used else "  left out: contradicts the others"))
+    noise = solved.noise
+    say(f"{len(views.views)} views, RMS {solved.rms_px:.2f} px with the joints as measured")
+    say(
+        f"noise: corners {noise.pixel:.2f} px, robot {np.rad2deg(noise.rotation):.3f} deg and "
+        f"{1e3 * noise.translation:.2f} mm per axis"
+    )
+    degrees = np.rad2deg(np.linalg.norm(solved.sigma_rotation))
+    say(f"one sigma: {1e3 * np.linalg.norm(solved.sigma_translation):.2f} mm, {degrees:.3f} deg")
+    for warning in solved.warnings:
+        say(f"WARNING {warning}")

@@ -1,0 +1,112 @@
+"""`tacit calibrate intrinsics`: pictures of the board to K and D."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+import yaml
+
+from tacit.camera import Camera, FisheyeCamera
+from tacit.camera_info import camera_to_yaml_dict
+from tacit.errors import CalibrationError
+from tacit_calibration.commands.place import Flat, Where, Workplace, board_text, say
+from tacit_calibration.detection import Detections, detect_folder
+from tacit_calibration.intrinsics import IntrinsicsResult, LensModel, calibrate_intrinsics
+from tacit_calibration.residual_pictures import coverage_picture
+from tacit_calibration.rig_update import record_of, with_intrinsics
+
+
+@dataclass(frozen=True)
+class IntrinsicsArgs:
+    """Fit K and D of a camera from pictures of the board."""
+
+    camera: Annotated[str, tyro.conf.arg(help="Name of the camera, as in the rig.")] = "camera"
+    images: Annotated[
+        Path | None, tyro.conf.arg(help="Folder of PNG or JPEG pictures; the session's if left out.")
+    ] = None
+    model: Annotated[
+        LensModel, tyro.conf.arg(help="rational: 8 coefficients, wide; fisheye: beyond 100 degrees.")
+    ] = "plumb_bob"
+    out: Annotated[Path | None, tyro.conf.arg(help="camera_info file; default <camera>.yaml.")] = None
+    where: Annotated[Where, Flat] = field(default_factory=Where)
+
+    def run(self) -> int:
+        """Calibrate, write the camera_info file, and print or write the part of the rig."""
+        place = self._place()
+        if self.images is None and place is None:
+            raise CalibrationError("--images: which folder? (or give --session)")
+        folder = self.images if place is None else place.samples(self.images, self.camera)
+        assert folder is not None
+        board = self.where.board if place is None else place.board
+        detections = detect_folder(folder, board)
+        result = calibrate_intrinsics(detections, self.model)
+        report(result, detections.without_board)
+        out = self.out or self._default_out(place)
+        out.write_text(yaml.safe_dump(camera_to_yaml_dict(result.camera, self.camera), sort_keys=False))
+        say(f"\nwrote {out} (ROS camera_info); for the rig, under cameras.{self.camera}:\n")
+        say(rig_snippet(result.camera))
+        if place is not None:
+            self._finish(place, result, detections)
+        return 0
+
+    def _place(self) -> Workplace | None:
+        """A lens can be calibrated without any rig."""
+        where = self.where
+        if where.session is None and where.rig is None and where.rig_out is None:
+            return None
+        if where.session is None and (where.rig is None) != (where.rig_out is None):
+            raise CalibrationError("--rig and --rig-out belong together: which rig, and where to write it")
+        return where.open()
+
+    def _default_out(self, place: Workplace | None) -> Path:
+        name = f"{self.camera}.yaml"
+        if place is None or place.session is None:
+            return Path(name)
+        return place.session.folder / name
+
+    def _finish(self, place: Workplace, result: IntrinsicsResult, detections: Detections) -> None:
+        record = record_of(
+            place.rig,
+            "intrinsics",
+            num_views=len(result.views),
+            rms_px=result.rms_px,
+            held_out_px=result.held_out_rms_px,
+            board=board_text(place.board),
+        )
+        rig = with_intrinsics(place.rig, self.camera, result.camera, record)
+        data = record.model_dump() | {
+            "camera": camera_to_yaml_dict(result.camera, self.camera),
+            "focal_sigma_px": [float(sigma) for sigma in result.focal_sigma_px],
+            "coverage": result.coverage,
+            "views_px": result.views,
+            "dropped_px": result.dropped,
+        }
+        picture = coverage_picture(result, detections.views)
+        place.finish(rig, f"intrinsics-{self.camera}", data, picture)
+
+
+def rig_snippet(camera: Camera) -> str:
+    """Return the lines of a rig's camera entry that describe the lens."""
+    rows = "\n".join(f"    - [{', '.join(f'{value:.6f}' for value in row)}]" for row in camera.K)
+    D = ", ".join(f"{value:.8f}" for value in camera.D)
+    model = "fisheye" if isinstance(camera, FisheyeCamera) else "pinhole"
+    size = f"    width: {camera.width}\n    height: {camera.height}\n"
+    return f"{size}    model: {model}\n    K:\n{rows}\n    D: [{D}]\n"
+
+
+def report(result: IntrinsicsResult, without_board: tuple[str, ...]) -> None:
+    """Say how good a lens is."""
+    camera = result.camera
+    for name, error in sorted(result.dropped.items()):
+        say(f"dropped {name}: {error:.2f} px, does not fit the other views")
+    for name in without_board:
+        say(f"skipped {name}: fewer than 8 corners found")
+    say(f"{len(result.views)} views used, tilt up to {result.tilt_deg:.0f} deg")
+    more = " (aim at 70 % and more)" if result.coverage < 0.7 else ""
+    say(f"image covered by corners: {result.coverage:.0%}{more}")
+    say(f"RMS {result.rms_px:.3f} px, held out {result.held_out_rms_px:.3f} px")
+    sigma = result.focal_sigma_px
+    say(f"fx {camera.K[0, 0]:.2f} +- {sigma[0]:.2f} px, fy {camera.K[1, 1]:.2f} +- {sigma[1]:.2f} px")

@@ -1,0 +1,120 @@
+"""What the commands share: a session or single files, where the result goes, and plain lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from tacit.errors import CalibrationError
+from tacit.images import Image, encode_png
+from tacit.rig import Rig, load_rig
+from tacit.transforms import FloatArray
+from tacit_calibration.board import Board
+from tacit_calibration.rig_update import write_rig
+from tacit_calibration.session import Session
+
+Flat = tyro.conf.OmitArgPrefixes
+
+
+@dataclass(frozen=True)
+class Where:
+    """A session, or the single files that stand for one."""
+
+    session: Annotated[
+        Path | None, tyro.conf.arg(help="Session folder: rig, board and samples come from it.")
+    ] = None
+    rig: Annotated[str | None, tyro.conf.arg(help="Rig, by name or path, where there is no session.")] = None
+    rig_out: Annotated[Path | None, tyro.conf.arg(help="File for the new rig; comments are lost.")] = None
+    board: Annotated[Board, Flat] = field(default_factory=Board)
+
+    def open(self) -> Workplace:
+        """Return the rig, the board, and where results go.
+
+        Raises:
+            CalibrationError: Both a session and a rig, or neither.
+        """
+        if (self.session is None) == (self.rig is None):
+            raise CalibrationError("give either --session, or --rig (and --rig-out to write the new one)")
+        if self.session is None:
+            assert self.rig is not None
+            return Workplace(load_rig(self.rig), self.board, None, self.rig_out)
+        session = Session.open(self.session)
+        return Workplace(session.rig, session.board, session, self.rig_out)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The rig as it is now, the board, and where results go."""
+
+    rig: Rig
+    board: Board
+    session: Session | None
+    rig_out: Path | None
+
+    def samples(self, given: Path | None, name: str) -> Path:
+        """Return the folder of samples: the given one, else that of the session.
+
+        Raises:
+            CalibrationError: Neither.
+        """
+        if given is not None:
+            return given
+        if self.session is None:
+            raise CalibrationError("--samples: which folder? (or give --session)")
+        folder = self.session.samples(name)
+        if not folder.is_dir():
+            taken = ", ".join(self.session.sample_counts()) or "none"
+            raise CalibrationError(
+                f"{folder}: no such samples; take some with `tacit calibrate capture --session "
+                f"{self.session.folder} --camera ...` (there are: {taken})"
+            )
+        return folder
+
+    def keep(
+        self, name: str, data: Mapping[str, Any], picture: Image, picture_path: Path | None = None
+    ) -> None:
+        """Write a result that does not change the rig, and say where."""
+        if self.session is not None:
+            path = self.session.write_result(name, data, picture)
+            say(f"wrote {path} and {path.with_suffix('.png').name}")
+        if picture_path is not None:
+            picture_path.write_bytes(encode_png(picture).tobytes())
+            say(f"wrote {picture_path}")
+
+    def finish(self, rig: Rig, name: str, data: Mapping[str, Any], picture: Image | None = None) -> None:
+        """Write the new rig and the result, and say where."""
+        if self.session is not None:
+            path = self.session.write_result(name, data, picture)
+            say(f"wrote {path}" + (f" and {path.with_suffix('.png').name}" if picture is not None else ""))
+            write_rig(rig, self.session.rig_path)
+        if self.rig_out is not None:
+            write_rig(rig, self.rig_out)
+        written = self.rig_out or (self.session.rig_path if self.session is not None else None)
+        if written is not None:
+            say(
+                f"wrote {written}; calibration_id {self.rig.calibration_id[:12]} -> {rig.calibration_id[:12]}"
+            )
+
+
+def say(line: str = "") -> None:
+    """Write one line to standard output."""
+    sys.stdout.write(line + "\n")
+
+
+def say_pose(key: str, T: FloatArray) -> None:
+    """Write a transform as the lines of a rig."""
+    say(f"    {key}:")
+    for row in T:
+        say(f"    - [{', '.join(f'{value:.9f}' for value in row)}]")
+
+
+def board_text(board: Board) -> str:
+    """Return the board in a few words, for records."""
+    return (
+        f"ChArUco {board.columns}x{board.rows} {board.square_mm:g}/{board.marker_mm:g} mm {board.dictionary}"
+    )

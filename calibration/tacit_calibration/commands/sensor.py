@@ -1,0 +1,100 @@
+"""`tacit calibrate sensor`: clicked corners to pose and size of the tactile sensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from tacit.rig import Rig
+from tacit_calibration.click_page import write_click_page
+from tacit_calibration.clicks import FILE_NAME, read_clicks
+from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
+from tacit_calibration.rig_update import known, record_of, with_sensor
+from tacit_calibration.samples import sha256_of
+from tacit_calibration.sensor_offset import SensorResult, solve_sensor
+from tacit_calibration.touch_views import by_sensor, touch_views
+from tacit_calibration.verify import overlays, verify
+
+
+@dataclass(frozen=True)
+class SensorArgs:
+    """Find pose and size of tactile sensors from their corners at several gripper openings."""
+
+    camera: Annotated[str, tyro.conf.arg(help="Calibrated camera that saw them.")]
+    samples: Annotated[
+        Path | None, tyro.conf.arg(help="Folder with samples.yaml; the session's `openings` if left out.")
+    ] = None
+    clicks: Annotated[Path | None, tyro.conf.arg(help=f"Corners; <samples>/{FILE_NAME} if left out.")] = None
+    click: Annotated[bool, tyro.conf.arg(help="Write a page on which to click the corners, and stop.")] = (
+        False
+    )
+    keep_size: Annotated[bool, tyro.conf.arg(help="Keep width and height of the rig.")] = False
+    where: Annotated[Where, Flat] = field(default_factory=Where)
+
+    def run(self) -> int:
+        """Write the page, or solve every sensor that was clicked."""
+        place = self.where.open()
+        known(place.rig, "camera", self.camera, place.rig.cameras)
+        folder = place.samples(self.samples, "openings")
+        if self.click:
+            say(f"open {write_click_page(place.rig, self.camera, folder)} in a browser")
+            return 0
+        return self._solve(place, folder)
+
+    def _solve(self, place: Workplace, folder: Path) -> int:
+        clicks = read_clicks(self.clicks or folder / FILE_NAME, place.rig)
+        rig, results = place.rig, {}
+        for name, views in by_sensor(touch_views(rig, self.camera, folder, clicks)).items():
+            result = solve_sensor(place.rig, self.camera, name, views, fit_size=not self.keep_size)
+            _report(name, result)
+            rig = self._with(rig, place.rig, name, result, folder)
+            results[name] = _data(result)
+        check = verify(rig, self.camera, None, folder, clicks)
+        say(f"corners: {check.gels}")
+        say(f"box centres: {check.centres}")
+        sheet = overlays(rig, self.camera, folder, None, check, clicks)
+        place.finish(rig, f"sensor-{self.camera}", results, sheet)
+        return 0
+
+    def _with(self, rig: Rig, before: Rig, name: str, result: SensorResult, folder: Path) -> Rig:
+        record = record_of(
+            before,
+            "sensor",
+            parent=before.tactile[name].mount,
+            child=name,
+            num_views=len(result.click_px),
+            rms_px=result.rms_px,
+            sigma_mm=1e3 * result.sigma_m,
+            sigma_deg=float(np.rad2deg(result.sigma_rad)),
+            inputs_sha256=sha256_of(folder),
+        )
+        return with_sensor(rig, name, result.T_mount_sensor, result.size_m, record)
+
+
+def _report(name: str, result: SensorResult) -> None:
+    width, height, _ = (1e3 * side for side in result.size_m)
+    say(
+        f"{name}: {len(result.click_px)} pictures, RMS {result.rms_px:.2f} px; one sigma "
+        f"{1e3 * result.sigma_m:.2f} mm, {np.rad2deg(result.sigma_rad):.2f} deg; "
+        f"gel {width:.2f} x {height:.2f} mm"
+    )
+    for warning in result.warnings:
+        say(f"WARNING {warning}")
+    say_pose("T_mount_sensor", result.T_mount_sensor)
+
+
+def _data(result: SensorResult) -> dict[str, object]:
+    return {
+        "T_mount_sensor": result.T_mount_sensor.tolist(),
+        "size_m": list(result.size_m),
+        "sigma_mm": 1e3 * result.sigma_m,
+        "sigma_deg": float(np.rad2deg(result.sigma_rad)),
+        "sigma_size_mm": (1e3 * result.sigma_size_m).tolist(),
+        "rms_px": result.rms_px,
+        "clicks_px": result.click_px,
+        "warnings": list(result.warnings),
+    }

@@ -1,0 +1,66 @@
+"""`tacit calibrate session`: begin a session, or see how far it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tacit.rig import Rig
+from tacit_calibration.board import Board
+from tacit_calibration.commands.place import Flat, say
+from tacit_calibration.session import FILE_NAME, Session
+
+
+@dataclass(frozen=True)
+class SessionArgs:
+    """Begin a calibration session in a folder, or show what it holds and what comes next."""
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="Folder of the session.")]
+    rig: Annotated[
+        str | None, tyro.conf.arg(help="Rig, by name or path, to calibrate; begins a session.")
+    ] = None
+    board: Annotated[Board, Flat] = field(default_factory=Board)
+
+    def run(self) -> int:
+        """Create if a rig is given and nothing is there yet, then show."""
+        begins = self.rig is not None and not (self.folder / FILE_NAME).exists()
+        if begins and self.rig is not None:
+            session = Session.create(self.folder, self.rig, self.board)
+        else:
+            session = Session.open(self.folder)
+        _show(session)
+        return 0
+
+
+def _show(session: Session) -> None:
+    rig = session.rig
+    say(f"{session.folder}: rig {session.file.rig}, begun {session.file.created}")
+    for name, count in session.sample_counts().items():
+        say(f"  samples {name}: {count}")
+    for path, record in rig.calibrations.items():
+        error = f", RMS {record.rms_px:.2f} px" if record.rms_px is not None else ""
+        say(f"  done    {path}: {record.date}{error}")
+    for command in next_commands(rig, session):
+        say(f"  next    tacit calibrate {command} --session {session.folder}")
+
+
+def next_commands(rig: Rig, session: Session) -> list[str]:
+    """Return what is not done yet, in the order in which it is best done."""
+    done, taken = set(rig.calibrations), session.sample_counts()
+    commands = []
+    for name in rig.cameras:
+        if not {f"cameras.{name}.lens", f"cameras.{name}.pose"} <= done and name not in taken:
+            commands.append(f"capture --camera {name}")
+        commands += [
+            f"{word} --camera {name}"
+            for word, part in (("intrinsics", "lens"), ("handeye", "pose"))
+            if f"cameras.{name}.{part}" not in done
+        ]
+    if any(f"tactile.{name}.pose" not in done for name in rig.tactile):
+        camera = next((n for n, c in rig.cameras.items() if c.parent != "world"), next(iter(rig.cameras)))
+        commands += [f"capture --camera {camera} --name openings", f"gripper --camera {camera}"]
+        commands.append(f"sensor --camera {camera}")
+    return commands or ["verify --camera " + name for name in rig.cameras]

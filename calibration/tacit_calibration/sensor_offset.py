@@ -1,0 +1,213 @@
+"""Where a gel sits in its finger, how large it is, and how far the gripper was open: from clicked corners.
+
+Least squares over the pixels of the four corners of each gel face at several openings, with a loss
+that lets single wild clicks go. What the camera's own pose is wrong by is absorbed here: the boxes
+come out right in this camera, which is what they are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from tacit.camera import Camera
+from tacit.errors import CalibrationError
+from tacit.rig import Rig
+from tacit_calibration.increments import small_pose
+from tacit_calibration.touch_views import TouchView, by_sensor
+
+FloatArray = NDArray[np.float64]
+ROBUST_PX = 2.0
+"""Beyond two pixels a click counts linearly: a hand is off by about one."""
+MIN_PICTURES = 3
+MIN_RANGE_M = 5e-3
+"""Openings within 5 mm of each other do not tell the slide of a finger from its place."""
+BAD_CLICK_PX = 8.0
+HIDDEN_PX = 1e3
+"""What a corner behind the camera counts as: far enough to be left, finite to be stepped over."""
+MAX_SIZE_CHANGE = 0.5
+UNIT = np.repeat([1e-2, 1e-3], 3)
+"""Steps of the solver: 10 mrad and 1 mm."""
+
+
+@dataclass(frozen=True, eq=False)
+class SensorResult:
+    """One sensor.
+
+    Attributes:
+        T_mount_sensor: (4, 4).
+        size_m: Width, height, thickness; the thickness is not seen and stays.
+        sigma_m, sigma_rad: Standard deviation of position and rotation, all axes together.
+        sigma_size_m: Of width and height (2,).
+        rms_px: Error over all corners.
+        click_px: {picture and sensor: RMS px}.
+        warnings: What makes the result weaker than its numbers say.
+    """
+
+    T_mount_sensor: FloatArray
+    size_m: tuple[float, float, float]
+    sigma_m: float
+    sigma_rad: float
+    sigma_size_m: FloatArray
+    rms_px: float
+    click_px: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class OpeningsResult:
+    """How far a gripper was open at each of its driver's values.
+
+    Attributes:
+        raw: Distinct driver's values (k,), ascending.
+        opening_m: Openings (k,) between the gel faces.
+        sigma_m: Standard deviation (k,).
+        rms_px: Error over all corners.
+    """
+
+    raw: FloatArray
+    opening_m: FloatArray
+    sigma_m: FloatArray
+    rms_px: float
+
+
+def solve_sensor(
+    rig: Rig, camera: str, name: str, views: Sequence[TouchView], *, fit_size: bool = True
+) -> SensorResult:
+    """Find pose and size of one sensor from clicks at several openings.
+
+    Args:
+        rig: Start values, the camera, and the gripper model that is believed.
+        camera: Which camera saw the clicks.
+        name: The sensor.
+        views: Its clicks.
+        fit_size: False keeps width and height of the rig.
+
+    Raises:
+        CalibrationError: Too few pictures, or a result that is far from any start.
+    """
+    _check_pictures(name, views)
+    lens, spec = rig.geometry.camera(camera), rig.tactile[name]
+    start, size = np.asarray(spec.T_mount_sensor), np.array(spec.size_m[:2])
+
+    def unpack(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return start @ small_pose(x[:6] * UNIT), size * (1 + x[6:8] if fit_size else 1.0)
+
+    def residuals(x: FloatArray) -> FloatArray:
+        T, face = unpack(x)
+        return np.concatenate([_error(view, lens, T, face) for view in views]).ravel()
+
+    x, covariance = _solved(residuals, 8 if fit_size else 6)
+    T, face = unpack(x)
+    if fit_size and np.abs(x[6:8]).max() > MAX_SIZE_CHANGE:
+        raise CalibrationError(
+            f"{name}: the clicks make the gel {1e3 * face[0]:.1f} x {1e3 * face[1]:.1f} mm, the rig says "
+            f"{1e3 * size[0]:.1f} x {1e3 * size[1]:.1f}; are they of this sensor, and is size_m in metres?"
+        )
+    errors = [_error(view, lens, T, face) for view in views]
+    click_px = {view.click.name: _rms(error) for view, error in zip(views, errors, strict=True)}
+    sigma = np.sqrt(np.diag(covariance))
+    return SensorResult(
+        T_mount_sensor=T,
+        size_m=(float(face[0]), float(face[1]), spec.size_m[2]),
+        sigma_m=float(np.linalg.norm(sigma[3:6] * UNIT[3:])),
+        sigma_rad=float(np.linalg.norm(sigma[:3] * UNIT[:3])),
+        sigma_size_m=sigma[6:8] * size if fit_size else np.zeros(2),
+        rms_px=_rms(np.concatenate(errors)),
+        click_px=click_px,
+        warnings=_warnings(views, click_px),
+    )
+
+
+def solve_openings(rig: Rig, camera: str, views: Sequence[TouchView]) -> OpeningsResult:
+    """Find how far the gripper was open at each driver's value, together with the poses of its sensors.
+
+    A gel that stands further out and a gripper that is less open look the same; how far the gels stand
+    out along the jaw axis stays as in the rig, so an opening is the distance that the rig means.
+
+    Raises:
+        CalibrationError: Fewer than three driver's values.
+    """
+    raws, index = np.unique([view.raw for view in views], return_inverse=True)
+    if len(raws) < MIN_PICTURES or not np.isfinite(raws).all():
+        raise CalibrationError(
+            f"gripper: {len(raws)} driver's values in the samples, expected {MIN_PICTURES} or more"
+        )
+    lens, sensors = rig.geometry.camera(camera), list(by_sensor(views))
+    place = {name: 8 * i for i, name in enumerate(sensors)}
+    count = 8 * len(sensors)
+    before = np.array(
+        [
+            np.mean([v.opening_m for v, i in zip(views, index, strict=True) if i == k])
+            for k in range(len(raws))
+        ]
+    )
+
+    def residuals(x: FloatArray) -> FloatArray:
+        opening = before + 1e-3 * x[count:]
+        errors, stand_out = [], np.zeros(len(sensors))
+        for i, name in enumerate(sensors):
+            spec, own = rig.tactile[name], x[place[name] : place[name] + 8]
+            T = np.asarray(spec.T_mount_sensor) @ small_pose(own[:6] * UNIT)
+            moved = T[:3, 3] - spec.T_mount_sensor[:3, 3]
+            stand_out[i] = 2 * _slide_of(views, name) @ moved
+            face = np.array(spec.size_m[:2]) * (1 + own[6:8])
+            errors += [
+                _error(view, lens, T, face, float(opening[k]))
+                for view, k in zip(views, index, strict=True)
+                if view.click.sensor == name
+            ]
+        return np.append(np.concatenate(errors).ravel(), 1e5 * stand_out.mean())
+
+    x, covariance = _solved(residuals, count + len(raws))
+    errors = residuals(x)[:-1].reshape(-1, 2)
+    sigma = 1e-3 * np.sqrt(np.diag(covariance)[count:])
+    return OpeningsResult(raws, before + 1e-3 * x[count:], sigma, _rms(errors))
+
+
+def _slide_of(views: Sequence[TouchView], name: str) -> FloatArray:
+    return next(view.slide for view in views if view.click.sensor == name)
+
+
+def _error(
+    view: TouchView, lens: Camera, T: FloatArray, size: FloatArray, opening_m: float | None = None
+) -> FloatArray:
+    """Return projected minus clicked corners (4, 2) [px]."""
+    projected = view.project(lens, T, size, opening_m)
+    return np.nan_to_num(projected - view.click.pixels, nan=HIDDEN_PX)
+
+
+def _solved(residuals: Callable[[FloatArray], FloatArray], size: int) -> tuple[FloatArray, FloatArray]:
+    """Return the robust minimum (size,) and its covariance, with the noise taken from the residuals."""
+    found = least_squares(residuals, np.zeros(size), loss="soft_l1", f_scale=ROBUST_PX, x_scale="jac")
+    left = residuals(found.x)
+    noise = 1.4826 * float(np.median(np.abs(left)))
+    information = found.jac.T @ found.jac
+    return found.x, noise**2 * np.linalg.pinv(information)
+
+
+def _rms(errors: FloatArray) -> float:
+    return float(np.sqrt(np.mean(np.sum(np.asarray(errors) ** 2, axis=-1))))
+
+
+def _check_pictures(name: str, views: Sequence[TouchView]) -> None:
+    if len(views) < MIN_PICTURES:
+        raise CalibrationError(
+            f"{name}: clicked in {len(views)} pictures, expected {MIN_PICTURES} or more at different openings"
+        )
+
+
+def _warnings(views: Sequence[TouchView], click_px: dict[str, float]) -> tuple[str, ...]:
+    found = [
+        f"{name}: {error:.1f} px off; click it again"
+        for name, error in click_px.items()
+        if error > BAD_CLICK_PX
+    ]
+    openings = [view.opening_m for view in views]
+    if views[0].slide.any() and np.ptp(openings) < MIN_RANGE_M:
+        found.append(f"openings differ by {1e3 * np.ptp(openings):.1f} mm only; open and close the gripper")
+    return tuple(found)

@@ -1,0 +1,121 @@
+"""Clicked gel corners with what the robot said at the time: how a click depends on pose, size and opening."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.camera import Camera
+from tacit.errors import CalibrationError
+from tacit.geometry import FINGER_SIGNS
+from tacit.rig import Rig
+from tacit.samples import load_samples
+from tacit.transforms import from_translation, invert, transform_points
+from tacit.units import to_canonical
+from tacit_calibration.clicks import Click
+from tacit_calibration.samples import joints_in_order
+
+FloatArray = NDArray[np.float64]
+UNIT_FACE = np.array([[-0.5, -0.5, 0.0], [0.5, -0.5, 0.0], [0.5, 0.5, 0.0], [-0.5, 0.5, 0.0]])
+WRONG_ORDER_PX, CLEARLY = 10.0, 0.5
+"""Another order of the corners must halve an error of more than 10 px before it is called the right one."""
+
+
+@dataclass(frozen=True, eq=False)
+class TouchView:
+    """One click and where its finger was.
+
+    Attributes:
+        click: The corners.
+        T_camera_flange: Of the arm that carries the sensor (4, 4).
+        opening_m: By the rig's gripper model; 0 without a gripper.
+        raw: What the gripper's driver said; NaN where nothing was recorded.
+        slide: Direction in the flange that the sensor moves per metre of opening (3,): +-axis/2, or 0.
+    """
+
+    click: Click
+    T_camera_flange: FloatArray
+    opening_m: float
+    raw: float
+    slide: FloatArray
+
+    def project(
+        self, camera: Camera, T_mount: FloatArray, size: FloatArray, opening_m: float | None = None
+    ) -> FloatArray:
+        """Return the pixels (4, 2) of a gel face of `size` (width, height) at `T_mount`."""
+        opening = self.opening_m if opening_m is None else opening_m
+        T = self.T_camera_flange @ from_translation(opening * self.slide) @ T_mount
+        return camera.project(transform_points(T, UNIT_FACE * [size[0], size[1], 1.0]))
+
+
+def touch_views(rig: Rig, camera: str, folder: Path, clicks: Sequence[Click]) -> list[TouchView]:
+    """Return the clicks with the robot's state from `samples.yaml`.
+
+    Raises:
+        CalibrationError: A click in a picture that is no sample, a sensor that the camera cannot be
+            related to, or corners in another order.
+    """
+    listed = load_samples(folder)
+    joints = joints_in_order(listed, rig, folder)
+    by_image = {sample.image: (sample, q) for sample, q in zip(listed.samples, joints, strict=True)}
+    views = []
+    for click in clicks:
+        if click.image not in by_image:
+            raise CalibrationError(f"{click.name}: the picture is not listed in {folder}/samples.yaml")
+        sample, q = by_image[click.image]
+        views.append(_view(rig, camera, listed.arm, click, q, sample.gripper_raw))
+    check_order(rig, camera, views)
+    return views
+
+
+def check_order(rig: Rig, camera: str, views: Sequence[TouchView]) -> None:
+    """Refuse corners that fit the rig much better in another order: turned or mirrored clicks."""
+    lens = rig.geometry.camera(camera)
+    orders = [np.roll(order, k) for order in (np.arange(4), np.arange(4)[::-1]) for k in range(4)]
+    for view in views:
+        sensor = rig.tactile[view.click.sensor]
+        expected = view.project(lens, np.asarray(sensor.T_mount_sensor), np.array(sensor.size_m[:2]))
+        given = view.click.pixels - view.click.pixels.mean(axis=0)
+        shape = expected - expected.mean(axis=0)
+        errors = [float(np.sqrt(np.mean(np.sum((given[order] - shape) ** 2, axis=1)))) for order in orders]
+        best = int(np.argmin(errors))
+        if best and errors[0] > WRONG_ORDER_PX and errors[best] < CLEARLY * errors[0]:
+            raise CalibrationError(
+                f"{view.click.name}: the corners fit the rig in the order {orders[best].tolist()}, not as "
+                "they stand; click -x-y, +x-y, +x+y, -x+y of the sensor frame (the page shows them)"
+            )
+
+
+def _view(rig: Rig, camera: str, arm: str, click: Click, q: FloatArray, raw: float | None) -> TouchView:
+    mount_arm, _, part = rig.tactile[click.sensor].mount.rpartition(".")
+    parent = rig.cameras[camera].parent
+    if mount_arm != arm or parent not in ("world", f"{arm}.flange"):
+        raise CalibrationError(
+            f"{click.name}: sensor on {rig.tactile[click.sensor].mount}, camera {camera} on {parent}, but "
+            f"the samples are of arm {arm!r}; take samples of the arm that carries the sensor"
+        )
+    state = np.zeros(len(rig.state_names))
+    state[rig.arm_slice(arm)] = q
+    T_world_camera = rig.geometry.camera_poses(state)[camera]
+    T_camera_flange = invert(T_world_camera) @ rig.geometry.flange_poses(state)[arm]
+    gripper = rig.arms[arm].gripper
+    sign = FINGER_SIGNS.get(part, 0.0)
+    if gripper is None or sign == 0.0:
+        return TouchView(click, T_camera_flange, 0.0, np.nan, np.zeros(3))
+    if raw is None:
+        raise CalibrationError(
+            f"{click.name}: the sample has no gripper_raw, and the sensor sits on a finger"
+        )
+    axis = np.asarray(gripper.axis) / np.linalg.norm(gripper.axis)
+    return TouchView(click, T_camera_flange, to_canonical(rig, gripper.name, raw), raw, sign * axis / 2)
+
+
+def by_sensor(views: Sequence[TouchView]) -> dict[str, list[TouchView]]:
+    """Return {sensor: its views}."""
+    ordered = sorted(views, key=lambda view: view.click.sensor)
+    return {name: list(group) for name, group in itertools.groupby(ordered, lambda v: v.click.sensor)}
