@@ -1,7 +1,7 @@
 """Draw the arm's world as small images, and turn images into features as a frozen encoder would.
 
-Nuisance per video: camera shift, brightness, a wandering distractor, pixel noise. They run on while
-the task stands still. Legend: T frames, H height and width of the square image, D features.
+Nuisance: camera shift and shake, brightness and flicker, a wandering distractor, pixel noise, of another
+strength in every video. They run on while the task stands still, so travelled distance is a poor clock. Legend: T frames, H height and width of the square image, D features.
 """
 
 from __future__ import annotations
@@ -28,18 +28,24 @@ DARK, LIT, KNOB, POINTER, DISTRACTOR = (
 
 
 class ImageConfig(Config):
-    """Size of the images and how much they vary; lengths in units of the image."""
+    """Size of the images and how much they vary; lengths in units of the image, light as a factor.
+
+    `shift` and `brightness` are drawn once per video, `shake` and `flicker` are the strongest tremble
+    from frame to frame.
+    """
 
     size: int = 32
-    shift: float = 0.015
+    shift: float = 0.01
     brightness: float = 0.15
+    shake: float = 0.012
+    flicker: float = 0.1
     distractor: float = 0.075
     noise: float = 0.05
 
 
 @dataclass
 class _Canvas:
-    """Images (T, H, H, 3) in 0..1 and the position (H, H, 2) of each pixel, y up."""
+    """Images (T, H, H, 3) in 0..1 and the position (T, H, H, 2) of each pixel, y up."""
 
     pixels: Array
     position: Array
@@ -74,16 +80,19 @@ def draw_images(course: Course, sites: Sites, config: ImageConfig, rng: np.rando
     """
     length, size = len(course), config.size
     centres = (np.arange(size) + 0.5) / size
-    shift = rng.uniform(-config.shift, config.shift, 2)
-    position = np.stack(np.meshgrid(centres, centres[::-1]), axis=-1) - shift
+    shift = rng.uniform(-config.shift, config.shift, 2) + _tremble(length, 2, config.shake, rng)
+    grid = np.stack(np.meshgrid(centres, centres[::-1]), axis=-1)
+    position = grid - _spread(shift)
     table = np.asarray(TABLE, np.float32) * (0.8 + 0.4 * position[..., 1:]).astype(np.float32)
-    canvas = _Canvas(np.repeat(table[None], length, axis=0), position, 0.4 / size)
+    canvas = _Canvas(table, position, 0.4 / size)
     _paint_objects(canvas, course, sites)
     _paint_arm(canvas, course)
     if config.distractor > 0:
         canvas.paint(canvas.disc(_wander(length, rng), config.distractor), DISTRACTOR)
-    gain = 1 + rng.uniform(-config.brightness, config.brightness)
-    noisy = gain * canvas.pixels + config.noise * rng.standard_normal(canvas.pixels.shape, np.float32)
+    gain = 1 + rng.uniform(-config.brightness, config.brightness) + _tremble(length, 1, config.flicker, rng)
+    noisy = gain[..., None, None] * canvas.pixels + config.noise * rng.standard_normal(
+        canvas.pixels.shape, np.float32
+    )
     return (255 * np.clip(noisy, 0, 1)).astype(np.uint8)
 
 
@@ -135,6 +144,11 @@ def _wander(length: int, rng: np.random.Generator) -> Array:
     time = np.arange(length)[:, None]
     period, offset = rng.uniform(60, 160, 2), rng.uniform(0, 2 * np.pi, 2)
     return 0.5 + rng.uniform(0.25, 0.45, 2) * np.sin(2 * np.pi * time / period + offset)
+
+
+def _tremble(length: int, size: int, amplitude: float, rng: np.random.Generator) -> Array:
+    """Return noise (T, size) of every frame, of another strength in every video."""
+    return amplitude * rng.random() * rng.standard_normal((length, size))
 
 
 def _spread(points: Array) -> Array:
