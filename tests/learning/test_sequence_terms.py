@@ -21,9 +21,9 @@ def test_term_within_a_video_equals_a_loop_over_its_pairs(near: str, far: str) -
     for i in range(7):
         for j in range(7):
             gap, distance = abs(float(positions[i] - positions[j])), float((x[i] - x[j]).square().sum())
-            attraction = WEIGHTS[near](gap) * distance
-            total += attraction if gap <= 2 else WEIGHTS[far](gap) * max(0.0, 4.0 - distance)
-    options = {"window": 2, "margin": 4.0, "near_weight": near, "far_weight": far}
+            attraction = WEIGHTS[near](gap / 4) * distance
+            total += attraction if gap <= 2 else WEIGHTS[far](gap / 4) * max(0.0, 4.0 - distance)
+    options = {"window": 2, "margin": 4.0, "unit": 4.0, "near_weight": near, "far_weight": far}
     loss = intra_contrastive(x, positions.double(), reduction="sum", **options)
     assert loss.item() == pytest.approx(total, rel=1e-12)
     mean = intra_contrastive(x, positions.double(), **options)

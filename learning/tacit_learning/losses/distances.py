@@ -28,6 +28,7 @@ def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     return wrapped
 
 
+@full_precision
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """Compute |x_i - y_j|^2 (..., N, M) of frames x (..., N, D) and y (..., M, D), never below 0."""
     norms = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)

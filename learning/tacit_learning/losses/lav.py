@@ -57,29 +57,23 @@ def lav_loss(
         Scalar; can be negative, as soft-DTW can.
     """
     check_pair("lav_loss", x, y)
-    x, x_indices, x_length = _existing(x, x_indices, x_length, x_mask)
-    y, y_indices, y_length = _existing(y, y_indices, y_length, y_mask)
+    x, y = existing_frames("lav_loss", x, x_mask), existing_frames("lav_loss", y, y_mask)
     total = soft_dtw(squared_distances(x, y).unsqueeze(0), gamma, bandwidth=bandwidth)[0]
     if alpha:
-        total = total + alpha * (
-            _idm(x, x_indices, sigma / x_length, margin) + _idm(y, y_indices, sigma / y_length, margin)
-        )
+        x_indices = None if x_indices is None else existing_frames("lav_loss", x_indices, x_mask)
+        y_indices = None if y_indices is None else existing_frames("lav_loss", y_indices, y_mask)
+        total = total + alpha * _idm(x, x_indices, x_length, sigma, margin)
+        total = total + alpha * _idm(y, y_indices, y_length, sigma, margin)
     return total / (num_frames or len(x))
 
 
-def _idm(x: Tensor, indices: Tensor, window: float, margin: float) -> Tensor:
-    return intra_contrastive(x, indices, window=window, margin=margin, far_weight="growing", reduction="sum")
-
-
-def _existing(
-    x: Tensor, indices: Tensor | None, length: float | None, mask: Tensor | None
-) -> tuple[Tensor, Tensor, float]:
-    """Return the frames that exist, their positions and the length of the video."""
-    if mask is not None:
-        x = existing_frames("lav_loss", x, mask)
-        indices = None if indices is None else indices[mask]
-    if length is None:
-        length = float(len(x))
+def _idm(x: Tensor, indices: Tensor | None, length: float | None, sigma: float, margin: float) -> Tensor:
+    length = float(len(x) if length is None else length)
     if indices is None:
-        indices = torch.arange(len(x), device=x.device, dtype=x.dtype) / length
-    return x, indices, float(length)
+        # Whole frames against sigma, so that rounding does not decide about gaps of exactly sigma.
+        positions, window, unit = torch.arange(len(x), device=x.device, dtype=x.dtype), sigma, length
+    else:
+        positions, window, unit = indices, sigma / length, 1.0
+    return intra_contrastive(
+        x, positions, window=window, margin=margin, unit=unit, far_weight="growing", reduction="sum"
+    )

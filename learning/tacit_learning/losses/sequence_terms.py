@@ -26,20 +26,22 @@ def intra_contrastive(
     *,
     window: float,
     margin: float = 2.0,
+    unit: float = 1.0,
     near_weight: Weight = "one",
     far_weight: Weight = "one",
     reduction: Literal["sum", "mean"] = "mean",
 ) -> Tensor:
-    """Compute sum_ij [g <= window] w_near(g) d_ij + [g > window] w_far(g) max(0, margin - d_ij).
+    """Compute sum_ij [g <= window] w_near d_ij + [g > window] w_far max(0, margin - d_ij).
 
-    g = |positions_i - positions_j|, d = |x_i - x_j|^2. LAV: far_weight "growing", "sum", positions and
-    window divided by the length; VAVA: near_weight "shrinking", "mean", positions in frames.
+    g = |positions_i - positions_j|, d = |x_i - x_j|^2; the weights w are those of g / unit. LAV:
+    far_weight "growing" with the length as unit, "sum"; VAVA: near_weight "shrinking", "mean".
 
     Args:
         x: Frames (N, D).
         positions: (N,), in the unit of `window`.
         window: Frames up to this gap attract each other.
         margin: Squared distance beyond which far frames no longer repel each other.
+        unit: Gaps are divided by it in the weights.
         near_weight: w_near.
         far_weight: w_far.
         reduction: "mean" divides by N^2.
@@ -54,7 +56,8 @@ def intra_contrastive(
         )
     gap = (positions.unsqueeze(0) - positions.unsqueeze(1)).abs()
     near = gap <= window
-    weight = torch.where(near, _weight(gap, near_weight), _weight(gap, far_weight))
+    scaled = gap / unit
+    weight = torch.where(near, _weight(scaled, near_weight), _weight(scaled, far_weight))
     distances = squared_distances(x, x)
     total = (weight * torch.where(near, distances, (margin - distances).relu())).sum()
     return total / len(x) ** 2 if reduction == "mean" else total
