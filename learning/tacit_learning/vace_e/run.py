@@ -267,9 +267,9 @@ class TrainingRun:
 
     def _balances(self) -> dict[str, float]:
         """Return w_task of every layer; the weight of the embodiment is 2 - w_task."""
-        fusion = self.model.transformer.fusion
-        if fusion is None or is_sharded(self.accelerator):
+        if self.model.encoders is None or is_sharded(self.accelerator):
             return {}
+        fusion = self.model.transformer.fusion
         return {f"w_task_layer_{layer}": float(pair[0]) for layer, pair in fusion.balances().items()}
 
     def _validate(self, step: int) -> None:

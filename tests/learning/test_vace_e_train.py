@@ -1,0 +1,194 @@
+"""Training runs of VACE-E: stages, resume, caches, labels, fallbacks, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from vace_e_runs import changed, losses, run, small_config, write_small_dataset
+
+from tacit.errors import ConfigError
+from tacit_learning.engine.tracking import SilentReporter
+from tacit_learning.vace_e.cache import LatentCache
+from tacit_learning.vace_e.model import group_of
+from tacit_learning.vace_e.objective import extra_loss
+from tacit_learning.vace_e.state import load_snapshot
+from tacit_learning.vace_e.train import train
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_dataset(tmp_path_factory.mktemp("vace_e") / "data")
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run of both stages: 6 + 6 steps."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(small_config(data, folder))
+    return folder
+
+
+@pytest.mark.parametrize("stop", [4, 6, 9], ids=["inside the first stage", "between", "inside the second"])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    data: Path, whole: Path, tmp_path: Path, stop: int
+) -> None:
+    first = small_config(data, tmp_path / "first", max_steps=stop)
+    assert run(first).progress.step == stop
+    second = small_config(data, tmp_path / "second", resume_from=first.output_path)
+    resumed, expected = run(second), load_snapshot(whole)
+    assert resumed.progress.step == expected.progress.step == 12
+    assert changed(dict(expected.weights), dict(resumed.weights)) == set()
+    club = {name: value for name, value in expected.club.items() if torch.is_tensor(value)}
+    assert changed(club, {name: resumed.club[name] for name in club}) == set()
+    assert losses(first) + losses(second) == losses(small_config(data, whole))
+
+
+def test_a_stage_changes_its_groups_and_nothing_else(data: Path, whole: Path, tmp_path: Path) -> None:
+    start = run(small_config(data, tmp_path, max_steps=1))
+    middle = load_snapshot(whole / "checkpoints" / "stage_first")
+    groups = {group_of(name) for name in changed(dict(start.weights), dict(middle.weights))}
+    assert groups == {"vace_e"}
+    end = load_snapshot(whole)
+    assert {group_of(name) for name in changed(dict(middle.weights), dict(end.weights))} == {
+        "dit",
+        "vace",
+        "vace_e",
+    }
+
+
+def test_every_stage_starts_with_a_fresh_optimiser(data: Path, tmp_path: Path) -> None:
+    config = small_config(data, tmp_path, max_steps=7)
+    state = run(config).optimizer
+    steps = {float(value) for name, value in state.items() if name.endswith("/step")}
+    assert steps == {1.0}
+
+
+def test_losses_from_the_cache_equal_losses_without_one(data: Path, whole: Path, tmp_path: Path) -> None:
+    config = small_config(data, tmp_path, use_cache=False, max_steps=3)
+    run(config)
+    assert losses(config) == losses(small_config(data, whole))[:3]
+
+
+def test_cache_only_fills_the_caches_and_trains_nothing(data: Path, tmp_path: Path) -> None:
+    config = small_config(data, tmp_path / "run", cache_path=str(tmp_path / "cache"), cache_only=True)
+    assert train(config, SilentReporter()) is None
+    first = LatentCache(tmp_path / "cache").keys()
+    assert len(first) > 12 and not (tmp_path / "run" / "checkpoints").exists()
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("??/*")}
+    train(config, SilentReporter())
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("??/*")} == times
+
+
+def test_labels_only_grow_when_a_run_goes_on_with_more_tasks(tmp_path: Path) -> None:
+    data = write_small_dataset(tmp_path / "data", episodes=1)
+    before = run(small_config(data, tmp_path / "first", max_steps=1))
+    old = json.loads(before.texts["labels.json"])
+    metadata = json.loads((data / "metadata.json").read_text())
+    attributes = next(iter(metadata["per_task_attributes"].values()))
+    metadata["per_task_attributes"]["000-new"] = attributes | {"task_type": "aaa_first_of_all"}
+    (data / "metadata.json").write_text(json.dumps(metadata))
+    after = run(small_config(data, tmp_path / "second", resume_from=str(tmp_path / "first"), max_steps=2))
+    new = json.loads(after.texts["labels.json"])
+    assert new["task"].items() > old["task"].items()
+    assert max(new["task"].values()) == len(old["task"])
+
+
+def test_episodes_without_motion_objects_or_image_train(tmp_path: Path) -> None:
+    numbers = frozenset(range(0, 12, 2))
+    data = write_small_dataset(
+        tmp_path / "data", without_motion=numbers, without_objects=numbers, without_reference=numbers
+    )
+    config = small_config(data, tmp_path / "run", max_steps=4)
+    run(config)
+    assert len(losses(config)) == 4
+
+
+def test_a_batch_in_which_every_stream_is_missing_trains(tmp_path: Path) -> None:
+    numbers = frozenset(range(12))
+    data = write_small_dataset(
+        tmp_path / "data", without_motion=numbers, without_objects=numbers, without_reference=numbers
+    )
+    config = small_config(data, tmp_path / "run", max_steps=2, modality_dropout=0.9)
+    run(config)
+    assert len(losses(config)) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"feature_batch": 0},
+        {"gradient_accumulation_steps": 2},
+        {"club_variant": "categorical", "xcov_lambda": 1.0},
+        {"enable_contrastive_loss": False, "enable_club_loss": False},
+        {"enable_vace_e": False, "training_stages": {"a": {"trainable_models": "vace"}}},
+        {"use_gradient_checkpointing": True, "use_gradient_checkpointing_offload": True},
+        {"flow_weighting": "bell", "mask_weight": 3.0, "ref_loss": True},
+        {"flow_weighting": "logit_normal", "vace_e_injection": "context"},
+        {"vace_e_task_processing": False, "vram_optimization": True},
+        {"mixed_precision": "bf16"},
+        {
+            "lora_base_model": "dit",
+            "lora_rank": 2,
+            "training_stages": {"a": {"trainable_models": "lora:dit"}},
+        },
+    ],
+    ids=lambda options: ",".join(options),
+)
+def test_every_option_trains_a_step(data: Path, tmp_path: Path, options: dict[str, object]) -> None:
+    config = small_config(data, tmp_path, max_steps=2, **options)
+    snapshot = run(config)
+    assert snapshot.progress.step == 2
+    assert len(losses(config)) == 2
+
+
+def test_offloading_moments_or_activations_changes_no_number(data: Path, whole: Path, tmp_path: Path) -> None:
+    options = {"vram_optimization": {"offload_optimizer": True}, "use_gradient_checkpointing": True}
+    config = small_config(data, tmp_path, max_steps=2, use_gradient_checkpointing_offload=True, **options)
+    run(config)
+    assert losses(config) == losses(small_config(data, whole))[:2]
+
+
+def test_an_extra_loss_adds_its_weighted_value(data: Path, whole: Path, tmp_path: Path) -> None:
+    @extra_loss("constant_two")
+    def constant(predicted: torch.Tensor, target: torch.Tensor, context: object) -> torch.Tensor:
+        return 2.0 + 0.0 * (predicted - target).sum()
+
+    config = small_config(data, tmp_path, max_steps=1, extra_losses={"constant_two": 0.5})
+    run(config)
+    (row,), expected = losses(config), losses(small_config(data, whole))[0]
+    assert row["extra_constant_two"] == 2.0
+    assert row["loss"] == pytest.approx(expected["loss"] + 1.0)
+    assert row["flow"] == expected["flow"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"extra_losses": {"nobody": 1.0}}, "'nobody' is not registered"),
+        ({"vace_e_layers": "0,7"}, "blocks 0..2"),
+        ({"feature_batch": 0, "batch_size": 1}, "compare rows"),
+        ({"distributed": "fsdp2"}, "torchrun"),
+        ({"resume_from": "nowhere"}, "no checkpoint"),
+    ],
+)
+def test_runs_that_cannot_work_are_refused_at_the_start(
+    data: Path, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(small_config(data, tmp_path, **options))
+
+
+def test_a_checkpoint_of_another_model_is_refused(data: Path, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="made with other model options"):
+        run(small_config(data, tmp_path, resume_from=str(whole), vace_e_injection="context"))
+
+
+def test_a_checkpoint_inside_a_stage_of_other_groups_is_refused(data: Path, tmp_path: Path) -> None:
+    run(small_config(data, tmp_path / "first", max_steps=2))
+    stages = {"first": {"epochs": 2, "trainable_models": "vace"}}
+    with pytest.raises(ConfigError, match="keep training_stages as they were"):
+        resumed = str(tmp_path / "first")
+        run(small_config(data, tmp_path / "second", resume_from=resumed, training_stages=stages))
