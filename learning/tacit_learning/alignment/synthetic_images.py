@@ -1,7 +1,8 @@
 """Draw the arm's world as small images, and turn images into features as a frozen encoder would.
 
 Nuisance: camera shift and shake, brightness and flicker, a wandering distractor, pixel noise, of another
-strength in every video. They run on while the task stands still, so travelled distance is a poor clock. Legend: T frames, H height and width of the square image, D features.
+strength in every video. They run on while the task stands still, so travelled distance is a poor clock.
+Legend: T frames, H height and width of the square image, D features.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ class ImageConfig(Config):
 
     size: int = 32
     shift: float = 0.01
-    brightness: float = 0.15
+    brightness: float = 0.1
     shake: float = 0.012
-    flicker: float = 0.1
-    distractor: float = 0.075
+    flicker: float = 0.07
+    distractor: float = 0.055
     noise: float = 0.05
 
 
