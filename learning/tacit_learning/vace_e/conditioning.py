@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 
 from tacit_learning.vace_e.config_model import PATCH, SPATIAL, TEMPORAL
@@ -64,6 +65,8 @@ def letterbox(image: Tensor, height: int, width: int) -> Tensor:
 def reference_batch(images: list[Tensor | None], height: int, width: int) -> Tensor | None:
     """Letterbox the reference images of a batch (each (h, w, 3) u1) to (B, 3, height, width).
 
+    As in the pipeline, whose image processor first brings each side to a multiple of 8.
+
     Returns:
         None when no sample has one.
 
@@ -78,7 +81,9 @@ def reference_batch(images: list[Tensor | None], height: int, width: int) -> Ten
             f"reference images: {len(present)} of {len(images)} samples have one; batch those with and "
             "those without apart"
         )
-    signed = [to_signed(image[None, None])[0, :, 0] for image in present]
+    processor = VideoProcessor(vae_scale_factor=SPATIAL)
+    pictures = [processor.numpy_to_pil(image.cpu().numpy() / 255.0)[0] for image in present]
+    signed = [processor.preprocess(picture)[0].to(present[0].device) for picture in pictures]
     return torch.stack([letterbox(image, height, width) for image in signed])
 
 

@@ -64,7 +64,7 @@ def pool_to_latent_frames(values: Tensor, mask: Tensor, times: Tensor, count: in
     Returns:
         One token per latent frame (B, J, D); those without a row are masked.
     """
-    index = torch.ceil((times - ROUNDING) / TEMPORAL).clamp(0, count - 1).long()
+    index = torch.ceil((torch.where(mask, times, 0.0) - ROUNDING) / TEMPORAL).clamp(0, count - 1).long()
     member = nn.functional.one_hot(index, count).to(values.dtype) * mask.unsqueeze(-1)
     number = member.sum(1)
     total = torch.einsum("btj,btd->bjd", member, values)

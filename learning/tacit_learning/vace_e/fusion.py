@@ -55,6 +55,14 @@ class Scene:
     rotary: tuple[Tensor, Tensor]
 
 
+class HeadNorm(nn.RMSNorm):
+    """RMS norm of queries or keys whose weight follows their number type, so that it stays one kernel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last axis."""
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class KeyValue(nn.Module):
     """Keys and values of one kind of token for one layer."""
 
@@ -63,12 +71,12 @@ class KeyValue(nn.Module):
         self.norm = nn.LayerNorm(inputs)
         self.key = nn.Linear(inputs, dim)
         self.value = nn.Linear(inputs, dim)
-        self.key_norm = nn.RMSNorm(dim // heads, eps=NORM_EPS)
+        self.key_norm = HeadNorm(dim // heads, eps=NORM_EPS)
         self.heads = heads
 
     def forward(self, query: Tensor, tokens: Tokens) -> Tensor:
         """Attend from queries (B, H, N, d) to tokens; returns (B, N, D)."""
-        values = self.norm(tokens.values).to(query.dtype)
+        values = self.norm(tokens.values.to(self.key.weight.dtype))
         key = self.key_norm(_split(self.key(values), self.heads)).to(query.dtype)
         value = _split(self.value(values), self.heads).to(query.dtype)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=tokens.mask[:, None, None, :])
@@ -91,7 +99,7 @@ class Adapter(nn.Module):
         self.frame_time = nn.Linear(inputs, dim)
         self.reference_time = nn.Parameter(torch.zeros(dim))
         self.query = nn.Linear(dim, dim)
-        self.query_norm = nn.RMSNorm(dim // heads, eps=NORM_EPS)
+        self.query_norm = HeadNorm(dim // heads, eps=NORM_EPS)
         self.task = KeyValue(inputs, dim, heads)
         self.embodiment = KeyValue(inputs, dim, heads)
         self.balance = nn.Parameter(torch.zeros(2))
