@@ -15,6 +15,7 @@ from tacit.errors import ConfigError, did_you_mean
 from tacit_learning.alignment.model import AlignmentModel, Shape
 from tacit_learning.alignment.objective import ALIGNMENT, COMBINED
 from tacit_learning.alignment.settings import AlignmentConfig
+from tacit_learning.alignment.videos import Known
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 
 ABOUT = 1
@@ -34,10 +35,7 @@ class TrainedAlignment:
 
     model: AlignmentModel
     config: AlignmentConfig
-    labels: tuple[str, ...]
-    tasks: tuple[str, ...]
-    fps: float
-    shares: dict[str, float]
+    known: Known
     checkpoint: Checkpoint
 
     @property
@@ -94,16 +92,15 @@ def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
             "use the release that wrote it"
         )
     config = parse(AlignmentConfig, yaml.safe_load(checkpoint.texts["config.yaml"]), f"{source}/config.yaml")
-    shape = Shape(about["num_features"], len(about["labels"]) + 1, len(about["tasks"]))
+    labels, tasks = tuple(about["labels"]), tuple(about["tasks"])
+    known = Known(labels, tasks, float(about["fps"]), about["shares"], about["num_features"])
+    shape = Shape(known.num_features, len(labels) + 1, len(tasks))
     model = AlignmentModel(config, shape)
     model.load_state_dict(model_weights(checkpoint))
     return TrainedAlignment(
         model.eval(),
         config,
-        tuple(about["labels"]),
-        tuple(about["tasks"]),
-        float(about["fps"]),
-        about["shares"],
+        known,
         checkpoint,
     )
 

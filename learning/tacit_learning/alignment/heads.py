@@ -26,8 +26,9 @@ class HeadConfig(Config):
 
     `elapsed_cap_s`: time enters as log(1+t)/log(1+cap). `distance`: the travelled distance of the
     embedding over its training mean enters too. `class_dim`: width of the embedding of a given
-    class; 0: none. `condition_rate`: share of the training videos whose class is given, so that one
-    head serves with and without. `per_class`: one action progress per class, read at the expected class.
+    class, which comes with the time since it was first given; 0: none. `condition_rate`: share of the
+    training videos whose class is given, so that one head serves with and without. `per_class`: one
+    action progress per class, read at the expected class.
     """
 
     width: int = 64
@@ -81,7 +82,7 @@ class ProgressHead(nn.Module):
         self.cap = math.log1p(config.elapsed_cap_s)
         self.num_classes = num_classes
         self.condition = nn.Embedding(num_classes + 1, config.class_dim) if config.class_dim else None
-        num_inputs = dim + 1 + int(config.distance) + config.class_dim
+        num_inputs = dim + 1 + int(config.distance) + (config.class_dim + 1 if config.class_dim else 0)
         self.input = nn.Linear(num_inputs, config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.stack = CausalStack(config.width, config.dilations, config.kernel, config.dropout)
@@ -105,7 +106,7 @@ class ProgressHead(nn.Module):
 
     def forward(self, inputs: HeadInputs) -> HeadOutputs:
         """Run over whole sequences."""
-        x = self.stack(self._enter(inputs))
+        x = self.stack(self._enter(inputs, _since_change(inputs)))
         if self.gru is not None:
             x, _ = self.gru(x)
         return self._read(x)
@@ -118,25 +119,30 @@ class ProgressHead(nn.Module):
             memory: (B, state_size); ignored where `is_first`.
             is_first: Whether this frame starts its sequence (B, 1).
         """
-        caches, hidden = split(memory, self._sizes())
-        x, caches = self.stack.step(self._enter(inputs).squeeze(1), caches, is_first)
+        caches, hidden, clock = split(memory, self._sizes())
+        changed = is_first | (inputs.condition != clock[:, :1].round())
+        since = torch.where(changed, inputs.elapsed, clock[:, 1:])
+        clock = torch.cat([inputs.condition.to(since), since], dim=-1)
+        x, caches = self.stack.step(self._enter(inputs, inputs.elapsed - since).squeeze(1), caches, is_first)
         x = x.unsqueeze(1)
         if self.gru is not None:
             start = torch.where(is_first, 0.0, hidden)
             x, last = self.gru(x, start.unsqueeze(0))
             hidden = last.squeeze(0)
-        return self._read(x), join([caches, hidden], caches)
+        return self._read(x), join([caches, hidden, clock], caches)
 
     def _sizes(self) -> list[int]:
-        return [self.stack.state_size, self.config.hidden if self.gru is not None else 0]
+        return [self.stack.state_size, self.config.hidden if self.gru is not None else 0, 2]
 
-    def _enter(self, inputs: HeadInputs) -> Tensor:
+    def _enter(self, inputs: HeadInputs, since: Tensor) -> Tensor:
         time = torch.log1p(inputs.elapsed.clamp(min=0.0)) / self.cap
         parts = [self.dropout(inputs.embedding), time.unsqueeze(-1)]
         if self.config.distance:
             parts.append(inputs.travelled.unsqueeze(-1))
         if self.condition is not None:
-            parts.append(self.condition(inputs.condition))
+            known = inputs.condition != UNKNOWN
+            in_class = torch.where(known, torch.log1p(since.clamp(min=0.0)) / self.cap, 0.0)
+            parts += [self.condition(inputs.condition), in_class.unsqueeze(-1)]
         return torch.relu(self.input(torch.cat(parts, dim=-1)))
 
     def _read(self, x: Tensor) -> HeadOutputs:
@@ -149,3 +155,10 @@ class ProgressHead(nn.Module):
         return HeadOutputs(
             action.squeeze(-1), video.squeeze(-1).sigmoid(), seconds, done.squeeze(-1), classes
         )
+
+
+def _since_change(inputs: HeadInputs) -> Tensor:
+    """Return the time since the condition last changed (B, T) [s]."""
+    changed = torch.ones_like(inputs.condition, dtype=torch.bool)
+    changed[:, 1:] = inputs.condition[:, 1:] != inputs.condition[:, :-1]
+    return inputs.elapsed - torch.where(changed, inputs.elapsed, 0.0).cummax(dim=1).values

@@ -54,7 +54,7 @@ class Travelled(NamedTuple):
 
     total: Tensor
     step: Tensor
-    count: Tensor
+    seen: Tensor
 
 
 class Distances(nn.Module):
@@ -64,6 +64,9 @@ class Distances(nn.Module):
         num_tasks: Rows for videos.
         num_classes: Rows for actions, with the background.
     """
+
+    video_seen: Tensor
+    action_seen: Tensor
 
     def __init__(self, num_tasks: int, num_classes: int) -> None:
         super().__init__()
@@ -94,11 +97,11 @@ class Distances(nn.Module):
             momentum: 0..1.
         """
         seen = getattr(self, f"{name}_seen")
-        share = torch.where(seen > 0, momentum, 1.0) * (measured.count > 0)
+        share = torch.where(seen > 0, momentum, 1.0) * (measured.seen > 0)
         for part in ("total", "step"):
             buffer = getattr(self, f"{name}_{part}")
             buffer.add_(share * (getattr(measured, part) - buffer))
-        seen.add_(measured.count).clamp_(max=1e6)
+        seen.add_(measured.seen).clamp_(max=1e6)
 
     def _rows(self, name: str) -> tuple[Tensor, Tensor]:
         return getattr(self, f"{name}_total"), getattr(self, f"{name}_step")

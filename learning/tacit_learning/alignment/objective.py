@@ -111,7 +111,7 @@ class AlignmentObjective(nn.Module):
             generator: Of this step; None for validation.
         """
         aligns = self.config.losses.coefficients()
-        embeddings = self.model.embed(batch[keys.FEATURES])
+        embeddings = self.model.embed(self._disturb(batch[keys.FEATURES], generator))
         zero = embeddings.sum() * 0.0
         parts: dict[str, Tensor] = {ALIGNMENT: zero, "progress_loss": zero}
         if aligns:
@@ -143,13 +143,23 @@ class AlignmentObjective(nn.Module):
             return {"progress": recipe_step(head, scaled, batch, config.learnable, how, chance)}
         clips = keys.clip_of(batch) or batch
         if clips is not batch:
-            embeddings = self.model.embed(clips[keys.FEATURES])
+            embeddings = self.model.embed(self._disturb(clips[keys.FEATURES], generator))
         embeddings = embeddings.detach() if config.dense.detach else embeddings
         if isinstance(head, ProtasHead):
             return protas_terms(head, self.model.embedding_scale(embeddings), clips, config)
         assert isinstance(head, ProgressHead)
         outputs = self.model.read(embeddings, frames_of(clips))
         return dense_terms(outputs, clips, config, one)
+
+
+    def _disturb(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Add noise to every frame and an offset to every video (B, T, F), in training alone."""
+        noise, shift = self.config.warp.noise, self.config.warp.shift
+        if generator is None or not (noise or shift):
+            return features
+        frames = torch.randn(features.shape, generator=generator).to(features)
+        videos = torch.randn(features[:, :1].shape, generator=generator).to(features)
+        return features + self.model.scale.std * (noise * frames + shift * videos)
 
 
 def frames_of(batch: Batch) -> Frames:

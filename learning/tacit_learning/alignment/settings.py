@@ -54,7 +54,11 @@ class VideosConfig(Config):
 
 
 class WarpConfig(Config):
-    """Changes of time that a clip undergoes, so that no clock can solve it; chances are per clip."""
+    """How clips are changed: in time, so that no clock can solve them, and in their features.
+
+    Chances are per clip. `noise` of every frame and `shift` of the whole clip are in standard
+    deviations of the features.
+    """
 
     offset: float = 0.3
     slowest: float = 0.7
@@ -64,6 +68,8 @@ class WarpConfig(Config):
     rewind: float = 0.3
     rewind_s: float = 6.0
     truncate: float = 0.2
+    noise: float = 0.1
+    shift: float = 0.1
 
 
 class TccConfig(Config):

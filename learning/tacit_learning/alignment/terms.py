@@ -104,10 +104,11 @@ def _gtcc(drawn: Drawn, config: AlignmentLossConfig, moment: Moment, drop: DropN
 
 
 def _lav(drawn: Drawn, config: AlignmentLossConfig) -> Tensor:
-    losses = []
-    for (x, x_at, x_length), (y, y_at, y_length) in combinations(drawn.videos(), 2):
-        placed = {"x_indices": x_at, "y_indices": y_at, "x_length": x_length, "y_length": y_length}
-        losses.append(lav_loss(x, y, **placed, **config.lav.model_dump()))
+    options = config.lav.model_dump()
+    losses = [
+        lav_loss(x, y, x_indices=x_at, y_indices=y_at, x_length=x_length, y_length=y_length, **options)
+        for (x, x_at, x_length), (y, y_at, y_length) in combinations(drawn.videos(), 2)
+    ]
     return torch.stack(losses).mean()
 
 

@@ -55,6 +55,17 @@ class Video:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What training videos decide for all others: labels, tasks, rate [Hz], mean shares, width."""
+
+    labels: tuple[str, ...]
+    tasks: tuple[str, ...]
+    fps: float
+    shares: Mapping[str, float]
+    num_features: int
+
+
+@dataclass(frozen=True)
 class VideoSet:
     """Videos with one list of labels, tasks and one rate."""
 
@@ -77,6 +88,11 @@ class VideoSet:
     def num_features(self) -> int:
         """F."""
         return self.videos[0].features.shape[1]
+
+    @property
+    def known(self) -> Known:
+        """What other videos must agree with."""
+        return Known(self.labels, self.tasks, self.fps, self.shares, self.num_features)
 
     def orders(self) -> list[list[int]]:
         """Return the classes of the actions of every video, in order of time."""
@@ -138,7 +154,7 @@ def make_videos(
     chosen: Sequence[Annotation],
     level: Level,
     *,
-    like: VideoSet | None = None,
+    like: Known | None = None,
     fps: float | None = None,
 ) -> VideoSet:
     """Compute targets of the chosen videos.
@@ -147,7 +163,7 @@ def make_videos(
         annotated: Holds their features.
         chosen: Of its videos.
         level: Whether `progress` counts actions alike or by their mean share (`action` counts alike).
-        like: The training set: its labels, tasks, rate and shares are used; None: this is it.
+        like: What the training set decided; None: this is the training set.
         fps: Rate to resample to [Hz]; None: as annotated.
 
     Raises:
@@ -159,7 +175,7 @@ def make_videos(
     rate = (fps or annotated.annotations.fps) if like is None else like.fps
     pairs = [_resample(video, annotated.features[video.name], rate) for video in chosen]
     shares = mean_shares([annotation for annotation, _ in pairs]) if like is None else like.shares
-    by = "proportional" if level == "proportional" else "video"
+    by: Level = "proportional" if level == "proportional" else "video"
     videos = tuple(_video(a, f, labels, tasks, by, shares) for a, f in pairs)
     _check_widths(videos, like)
     background = annotated.annotations.background
@@ -221,7 +237,7 @@ def _moving_targets(annotation: Annotation, by: Level, shares: Mapping[str, floa
     return action_progress(moved)[last], progress_target(moved, by, shares)[last]
 
 
-def _check_widths(videos: Sequence[Video], like: VideoSet | None) -> None:
+def _check_widths(videos: Sequence[Video], like: Known | None) -> None:
     expected = videos[0].features.shape[1] if like is None else like.num_features
     for video in videos:
         if video.features.shape[1] != expected:

@@ -25,9 +25,9 @@ def warp(num_frames: int, fps: float, config: WarpConfig, rng: np.random.Generat
     """
     frames = _stretch(num_frames, config, rng)
     if rng.random() < config.rewind:
-        frames = _rewind(frames, rng.integers(1, max(2, round(config.rewind_s * fps))), rng)
+        frames = _rewind(frames, _length(config.rewind_s, fps, rng), rng)
     if rng.random() < config.pause:
-        frames = _pause(frames, rng.integers(1, max(2, round(config.pause_s * fps))), rng)
+        frames = _pause(frames, _length(config.pause_s, fps, rng), rng)
     if rng.random() < config.truncate and len(frames) > SHORTEST:
         frames = frames[: rng.integers(SHORTEST, len(frames))]
     return frames
@@ -52,3 +52,7 @@ def _rewind(frames: NDArray[np.int64], length: int, rng: np.random.Generator) ->
 def _pause(frames: NDArray[np.int64], length: int, rng: np.random.Generator) -> NDArray[np.int64]:
     at = int(rng.integers(0, len(frames)))
     return np.concatenate([frames[:at], np.full(length, frames[at]), frames[at:]])
+
+
+def _length(longest_s: float, fps: float, rng: np.random.Generator) -> int:
+    return int(rng.integers(1, max(2, round(longest_s * fps))))
