@@ -33,6 +33,7 @@ VERBS: dict[str, Verb] = {
     "record": Verb("tacit_ros.record_client:main", "start, stop, redo or discard an episode", "Collect"),
     "simulate": Verb("tacit_sim.cli:simulate", "write scripted demonstrations without ROS", "Collect"),
     "calibrate": Verb("tacit_calibration.cli:main", "calibration boards, cameras and checks", "Collect"),
+    "convert vace_e": Verb("tacit.convert.vace_e:main", "episodes to videos, masks, trajectories", "Learn"),
     "check": Verb("tacit.episode.audit_cli:main", "audit episodes: structure, time, images, boxes", "Look"),
     "check labels": Verb(
         "tacit_learning.vace_e.label_check:main", "labels of a video data set: equal however read", "Look"
@@ -40,6 +41,9 @@ VERBS: dict[str, Verb] = {
     "recover": Verb("tacit.episode.recover_cli:main", "make an interrupted recording readable", "Look"),
     "view": Verb("tacit.view.cli:main", "write a page that shows an episode, boxes included", "Look"),
     "train": Verb("tacit_learning.cli:train", "train a policy or a progress model", "Learn"),
+    "evaluate alignment": Verb(
+        "tacit_learning.alignment.evaluate_alignment:main", "score alignment and progress beside baselines", "Learn"
+    ),
     "export": Verb("tacit_learning.cli:export", "pack a checkpoint into one self-describing ONNX", "Learn"),
     "evaluate": Verb("tacit_sim.evaluate:main", "success of a bundle in the simulated cell", "Act"),
     "run": Verb("tacit_ros.up:run", "run a policy bundle on the robot", "Act"),
