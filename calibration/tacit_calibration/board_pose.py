@@ -47,6 +47,11 @@ class Corners(NamedTuple):
         """Number of corners (n,) of each view."""
         return np.bincount(self.view, minlength=self.num)
 
+    def sum_by_view(self, values: FloatArray) -> FloatArray:
+        """Return sums (n, ...) of values (M, ...) over the corners of each view, which lie together."""
+        first = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
+        return np.add.reduceat(values, first, axis=0)
+
 
 class Quadratic(NamedTuple):
     """Squared pixel error of each view near its pose: `squares` + 2 g.e + e.W.e for increments e (6,)."""
@@ -102,13 +107,24 @@ def view_rms(corners: Corners, found: FloatArray) -> FloatArray:
 
 
 def linearise(corners: Corners, camera: Camera, poses: FloatArray) -> Quadratic:
-    """Return the squared pixel error of each view as a quadratic in its board pose's increment.
+    """Return the squared pixel error of each view as a quadratic in its board pose's increment."""
+    r = residuals(corners, camera, poses)
+    _, J = corner_jacobian(corners, camera, poses)
+    weight = corner_weights(r)
+    return Quadratic(
+        corners.sum_by_view(np.einsum("m,mai,maj->mij", weight, J, J)),
+        corners.sum_by_view(np.einsum("m,mai,ma->mi", weight, J, r)),
+        corners.sum_by_view(weight * np.sum(r**2, axis=1)),
+    )
+
+
+def corner_jacobian(corners: Corners, camera: Camera, poses: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return corners in the camera (M, 3) [m], and how their pixels follow the board pose (M, 2, 6).
 
     The derivative of the lens is a central difference, so any camera model will do; along the ray
     it follows from the others, since a pixel does not change when a point moves along its ray.
     """
     p = _in_camera(corners, poses)
-    r = residuals(corners, camera, poses)
     step = DIFFERENCE_STEP * p[:, 2:]
     sideways = [
         (camera.project(p + step * axis) - camera.project(p - step * axis)) / (2 * step)
@@ -116,26 +132,16 @@ def linearise(corners: Corners, camera: Camera, poses: FloatArray) -> Quadratic:
     ]
     along = -(p[:, :1] * sideways[0] + p[:, 1:2] * sideways[1]) / p[:, 2:]
     by_point = np.nan_to_num(np.stack([*sideways, along], axis=-1)) @ poses[corners.view, :3, :3]
-    J = np.concatenate([-by_point @ skew(corners.points), by_point], axis=-1)
-    weight = _corner_weights(r)
-    information = _sum_by_view(corners, np.einsum("m,mai,maj->mij", weight, J, J))
-    gradient = _sum_by_view(corners, np.einsum("m,mai,ma->mi", weight, J, r))
-    return Quadratic(information, gradient, _sum_by_view(corners, weight * np.sum(r**2, axis=1)))
+    return p, np.concatenate([-by_point @ skew(corners.points), by_point], axis=-1)
 
 
-def _in_camera(corners: Corners, poses: FloatArray) -> FloatArray:
-    T = poses[corners.view]
-    return np.einsum("mij,mj->mi", T[:, :3, :3], corners.points) + T[:, :3, 3]
-
-
-def _corner_weights(found: FloatArray) -> FloatArray:
+def corner_weights(found: FloatArray) -> FloatArray:
     """Return Huber weights (M,) of residuals (M, 2): 1 up to five times the typical length."""
     length = np.linalg.norm(found, axis=1)
     limit = CORNER_LIMIT * np.median(length) / RAYLEIGH_MEDIAN
     return np.where(length > limit, limit / np.where(length > 0, length, 1.0), 1.0)
 
 
-def _sum_by_view(corners: Corners, values: FloatArray) -> FloatArray:
-    """Return sums (n, ...) of values (M, ...) over the corners of each view, which lie together."""
-    first = np.concatenate([[0], np.cumsum(corners.counts)[:-1]])
-    return np.add.reduceat(values, first, axis=0)
+def _in_camera(corners: Corners, poses: FloatArray) -> FloatArray:
+    T = poses[corners.view]
+    return np.einsum("mij,mj->mi", T[:, :3, :3], corners.points) + T[:, :3, 3]

@@ -1,8 +1,11 @@
-"""Pictures of a board to corners: read a folder of images, find the ChArUco corners in each."""
+"""Pictures of a board to corners: read a folder of images, find the ChArUco corners in each.
+
+A picture that would harm more than help is turned away with its reason: no board, a mirrored one, blur.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -16,32 +19,48 @@ from tacit_calibration.board import Board
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MIN_CORNERS = 8
 """A pose has 6 unknowns and a corner 2 equations; below 8 corners one bad corner decides a view."""
+MIN_WIDTH = 0.05
+"""Ratio of the second to the first extent of the corners on the board: below, they lie on one line."""
+MAX_BLUR_PX, MAX_BLUR_SQUARES = 1.9, 0.05
+"""Edges that spread wider (one sigma) than 1.9 px and than a twentieth of a square hide where corners
+are: about 5 px of motion. A focused picture has .8 to 1.2 px."""
+PATCH = 0.35
+"""Half a patch around a corner, in squares: edges of both directions, no marker of a neighbour."""
+MIN_PATCH_PX = 4
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One picture of the board: corners (N, 2) [px] and where they are on the board (N, 3) [m]."""
+    """One picture of the board: corners (N, 2) [px] and where they are on the board (N, 3) [m].
+
+    `blur_px` is the width of its edges as one sigma [px], NaN where no picture was seen.
+    """
 
     name: str
     corners_px: NDArray[np.float64]
     points_m: NDArray[np.float64]
+    blur_px: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a folder of pictures gave: usable views, names of the others, and the image size."""
+    """What a folder of pictures gave: usable views, names of the others, and the image size.
+
+    `reasons` says for each of the others why it was turned away.
+    """
 
     views: tuple[View, ...]
     without_board: tuple[str, ...]
     width: int
     height: int
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def detect_folder(folder: Path, board: Board) -> Detections:
     """Find the board in every PNG and JPEG of a folder.
 
     Raises:
-        CalibrationError: No pictures, or pictures of different sizes.
+        CalibrationError: No pictures, pictures of different sizes, or mirrored ones.
     """
     paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
@@ -50,23 +69,96 @@ def detect_folder(folder: Path, board: Board) -> Detections:
 
 
 def detect_images(images: list[tuple[str, Image]], board: Board) -> Detections:
-    """Find the board in named RGB images (H, W, 3), all of one size."""
+    """Find the board in named RGB images (H, W, 3), all of one size.
+
+    Raises:
+        CalibrationError: Different sizes, or pictures that show the board mirrored.
+    """
     sizes = {image.shape[:2] for _, image in images}
     if len(sizes) != 1:
         listed = ", ".join(f"{w}x{h}" for h, w in sorted(sizes))
         raise CalibrationError(f"pictures of sizes {listed}; calibrate one camera and one size at a time")
-    found = [(name, detect(name, image, board)) for name, image in images]
+    views: list[View] = []
+    reasons: dict[str, str] = {}
+    for name, image in images:
+        view = detect(name, image, board)
+        if view is None:
+            reasons[name] = _why_not(name, image, board)
+        elif view.blur_px > _blur_limit(view):
+            limit = _blur_limit(view)
+            reasons[name] = (
+                f"blurred, out of focus or moving: edges spread over {view.blur_px:.1f} px, "
+                f"expected at most {limit:.1f}"
+            )
+        else:
+            views.append(view)
     height, width = sizes.pop()
-    views = tuple(view for _, view in found if view is not None)
-    return Detections(views, tuple(name for name, view in found if view is None), width, height)
+    return Detections(tuple(views), tuple(reasons), width, height, reasons)
 
 
 def detect(name: str, image_rgb: Image, board: Board) -> View | None:
-    """Return the view of one picture, or None when fewer than 8 corners are found."""
+    """Return the view of one picture, or None when fewer than 8 corners, or one row, are found."""
     gray = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
     corners, ids, _, _ = cv2.aruco.CharucoDetector(board.aruco).detectBoard(gray)
     if ids is None or len(ids) < MIN_CORNERS:
         return None
-    order = np.asarray(ids).ravel()
+    points = board.corners_m[np.asarray(ids).ravel()]
+    extent = np.linalg.svd((points - points.mean(axis=0))[:, :2], compute_uv=False)
+    if extent[1] < MIN_WIDTH * extent[0]:
+        return None
     pixels = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
-    return View(name, pixels, board.corners_m[order])
+    return View(name, pixels, points, blur(gray, pixels, points, board.square_mm / 1e3))
+
+
+def blur(
+    gray: NDArray[np.uint8],
+    corners_px: NDArray[np.float64],
+    points_m: NDArray[np.float64],
+    square_m: float,
+) -> float:
+    """Return how widely edges spread around the corners, as one sigma [px]; about .9 is sharp.
+
+    An ideal edge blurred by a Gaussian has its contrast over its steepest gradient = sqrt(2 pi) sigma.
+    Edges of both directions of the board are measured, and the worse one counts: an arm that moves
+    smears only the edges across its path. Includes .7 px of the gradient filter.
+    """
+    H, _ = cv2.findHomography(points_m[:, :2], corners_px)
+    gx, gy = (cv2.Sobel(gray, cv2.CV_64F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    widths = []
+    for corner, point in zip(corners_px, points_m, strict=True):
+        along = _directions(H, point, square_m)
+        reach = max(int(PATCH * np.linalg.norm(along, axis=1).min()), MIN_PATCH_PX)
+        x, y = np.round(corner).astype(int)
+        window = slice(max(y - reach, 0), y + reach + 1), slice(max(x - reach, 0), x + reach + 1)
+        low, high = np.percentile(gray[window], [5, 95])
+        normals = np.column_stack([-along[:, 1], along[:, 0]]) / np.linalg.norm(along, axis=1)[:, None]
+        steepest = [np.percentile(np.abs(n[0] * gx[window] + n[1] * gy[window]), 98) for n in normals]
+        widths.append([(high - low) / max(slope, 1e-6) / np.sqrt(2 * np.pi) for slope in steepest])
+    return float(np.median(widths, axis=0).max())
+
+
+def _blur_limit(view: View) -> float:
+    apart = np.linalg.norm(view.corners_px[:, None] - view.corners_px, axis=-1)
+    square_px = float(np.median(np.sort(apart, axis=1)[:, 1]))
+    return max(MAX_BLUR_PX, MAX_BLUR_SQUARES * square_px)
+
+
+def _directions(H: NDArray[np.float64], point: NDArray[np.float64], square_m: float) -> NDArray[np.float64]:
+    """Return how far one square along x and along y is in the picture at a corner (2, 2) [px]."""
+    around = point[:2] + square_m / 2 * np.array([[-1, 0], [1, 0], [0, -1], [0, 1.0]])
+    pixels = cv2.perspectiveTransform(around[None], H)[0]
+    return np.array([pixels[1] - pixels[0], pixels[3] - pixels[2]])
+
+
+def _why_not(name: str, image_rgb: Image, board: Board) -> str:
+    """Return why no view came of a picture.
+
+    Raises:
+        CalibrationError: Its mirror image shows the board.
+    """
+    if detect(name, np.ascontiguousarray(image_rgb[:, ::-1]), board) is not None:
+        raise CalibrationError(
+            f"{name}: mirrored board; markers read only in the mirror image. Switch off the driver's flip, "
+            "or print the board again if it was printed mirrored"
+        )
+    return f"fewer than {MIN_CORNERS} corners found, or all on one line"

@@ -1,25 +1,37 @@
-"""K and D of a pinhole camera from views of a board, with an honest error.
+"""K and D of a pinhole or fisheye camera from views of a board, with an honest error.
 
-Zhang's method as in OpenCV, with what it leaves to the user: bad views are dropped, the error is
-measured on views the fit has not seen, and too few or too similar views are refused.
+`lens_fit` does the sums; here stands what OpenCV leaves to the user: bad views are dropped, the error
+is measured on views the fit has not seen, the uncertainty is given in pixels over the image, and too
+few or too similar views are refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import yaml
 
-from tacit.camera import PinholeCamera
+from tacit.camera import Camera
+from tacit.camera_info import camera_from_yaml_dict, camera_to_yaml_dict
 from tacit.errors import CalibrationError
-from tacit.rotations import rotation_from_vector
+from tacit_calibration.board_pose import Corners, board_poses, residuals, view_rms
 from tacit_calibration.detection import Detections, View
+from tacit_calibration.diagnosis import check_side
+from tacit_calibration.increments import FloatArray
+from tacit_calibration.lens_fit import LensFit, LensModel, fit_lens, lens_jacobian
 
-LensModel = Literal["plumb_bob", "rational"]
+__all__ = [
+    "IntrinsicsResult",
+    "LensModel",
+    "calibrate_intrinsics",
+    "pixel_uncertainty",
+    "read_camera_info",
+    "write_camera_info",
+]
+
 MIN_VIEWS = 8
 MIN_TILT_DEG = 15.0
 """Focal length and distance only part in tilted views; peers and our synthetic boards agree on 15+."""
@@ -29,15 +41,10 @@ MIN_KEPT = 0.6
 """When more than 40 % of the views are bad, it is the board or the camera, not the views."""
 FOLDS = 5
 COVERAGE_GRID = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """One calibration: the lens, and each view's board pose (rotation vector, translation [m])."""
-
-    camera: PinholeCamera
-    poses: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
-    sigma: NDArray[np.float64]
+UNCERTAINTY_GRID = 9
+WANTED_COVERAGE = 0.7
+MAX_UNCERTAINTY_PX = 1.0
+"""A lens that is unsure by more than a pixel somewhere in the image shifts touch boxes there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,21 +55,27 @@ class IntrinsicsResult:
         camera: K and D for the size of the pictures.
         rms_px: Error over the views used [px].
         held_out_rms_px: Error over views left out of the fit in turn (only their pose is fitted).
-        focal_sigma_px: Standard deviation of fx and fy by OpenCV.
+        focal_sigma_px: Standard deviation of fx and fy.
+        covariance: Of fx, fy, cx, cy and D (4 + d, 4 + d).
+        uncertainty_px: Standard deviation of where the lens puts a ray, over a 9 x 9 grid of the image.
         coverage: Fraction of an 8 x 8 grid over the image that holds a corner.
         tilt_deg: Largest angle between board and image plane.
         views: {name: RMS px} of the views used.
         dropped: {name: RMS px} of the views left out.
+        warnings: What makes the result weaker than its numbers say.
     """
 
-    camera: PinholeCamera
+    camera: Camera
     rms_px: float
     held_out_rms_px: float
     focal_sigma_px: tuple[float, float]
+    covariance: FloatArray
+    uncertainty_px: FloatArray
     coverage: float
     tilt_deg: float
     views: dict[str, float]
     dropped: dict[str, float]
+    warnings: tuple[str, ...] = ()
 
 
 def calibrate_intrinsics(detections: Detections, model: LensModel = "plumb_bob") -> IntrinsicsResult:
@@ -70,79 +83,115 @@ def calibrate_intrinsics(detections: Detections, model: LensModel = "plumb_bob")
 
     Args:
         detections: Views of one board.
-        model: `plumb_bob` (5 coefficients) or `rational` (8, for wide lenses).
+        model: `plumb_bob` (5 coefficients), `rational` (8, up to about 120 degrees) or `fisheye`
+            (equidistant, 4).
 
     Raises:
-        CalibrationError: Too few views, no tilted view, or too many bad ones.
+        CalibrationError: Too few views, mirrored ones, no tilted view, or too many bad ones.
     """
     size = detections.width, detections.height
     views, dropped = list(detections.views), dict[str, float]()
     _check_views(views, detections)
     while True:
-        fit = _fit(views, size, model)
-        errors = np.array(
-            [_rms(_residuals(fit.camera, view, pose)) for view, pose in zip(views, fit.poses, strict=True)]
-        )
+        fit = fit_lens(views, size, model)
+        errors = view_rms(Corners.of(views), fit.residuals)
         bad = errors > max(BAD_VIEW_FACTOR * float(np.median(errors)), BAD_VIEW_FLOOR_PX)
         if not bad.any():
             break
         dropped |= {view.name: float(e) for view, e, b in zip(views, errors, bad, strict=True) if b}
         views = [view for view, b in zip(views, bad, strict=True) if not b]
         _check_kept(views, dropped, len(detections.views))
-    residuals = [_residuals(fit.camera, view, pose) for view, pose in zip(views, fit.poses, strict=True)]
+    check_side(fit.poses)
+    sigma = np.sqrt(np.diag(fit.covariance))
+    uncertainty, coverage = pixel_uncertainty(fit.camera, fit.covariance), _coverage(views, size)
     return IntrinsicsResult(
         camera=fit.camera,
-        rms_px=_rms(np.concatenate(residuals)),
+        rms_px=_rms(fit.residuals),
         held_out_rms_px=_held_out(views, size, model),
-        focal_sigma_px=(float(fit.sigma[0]), float(fit.sigma[1])),
-        coverage=_coverage(views, size),
+        focal_sigma_px=(float(sigma[0]), float(sigma[1])),
+        covariance=fit.covariance,
+        uncertainty_px=uncertainty,
+        coverage=coverage,
         tilt_deg=_check_tilt(fit),
         views={view.name: float(e) for view, e in zip(views, errors, strict=True)},
         dropped=dropped,
+        warnings=_warnings(coverage, uncertainty),
     )
 
 
-def _fit(views: Sequence[View], size: tuple[int, int], model: LensModel) -> Fit:
-    points = [view.points_m.astype(np.float32)[:, None] for view in views]
-    pixels = [view.corners_px.astype(np.float32)[:, None] for view in views]
-    flags = cv2.CALIB_RATIONAL_MODEL if model == "rational" else 0
-    _, K, D, rotations, translations, sigma, _, _ = cv2.calibrateCameraExtended(
-        points, pixels, size, np.eye(3), np.zeros(5), flags=flags
+def pixel_uncertainty(camera: Camera, covariance: FloatArray) -> FloatArray:
+    """Return how unsure the lens is over the image: one sigma of a ray's pixel (9, 9), rows down [px].
+
+    A turn of the whole camera is taken out first, since a pose that is estimated with this lens takes
+    it up; what is left is what moves boxes. NaN where the lens does not see.
+    """
+    u, v = np.meshgrid(
+        *(np.linspace(0, extent - 1, UNCERTAINTY_GRID) for extent in (camera.width, camera.height))
     )
-    count = 8 if model == "rational" else 5
-    camera = PinholeCamera(np.asarray(K), tuple(np.ravel(D)[:count].tolist()), *size)
-    poses = tuple((_vector(r), _vector(t)) for r, t in zip(rotations, translations, strict=True))
-    return Fit(camera, poses, _vector(sigma))
+    rays = camera.rays(np.stack([u, v], axis=-1)).reshape(-1, 3)
+    seen = np.isfinite(rays).all(axis=-1)
+    by_lens = lens_jacobian(camera, rays[seen])
+    step = 1e-6
+    turned = [
+        (camera.project(rays[seen] + step * turn) - camera.project(rays[seen] - step * turn)) / (2 * step)
+        for turn in (np.cross(axis, rays[seen]) for axis in np.eye(3))
+    ]
+    by_turn = np.nan_to_num(np.stack(turned, axis=-1)).reshape(-1, 3)
+    flat = by_lens.reshape(len(by_turn), -1)
+    free = (flat - by_turn @ np.linalg.lstsq(by_turn, flat, rcond=None)[0]).reshape(by_lens.shape)
+    variance = np.full(len(rays), np.nan)
+    variance[seen] = np.einsum("mai,ij,maj->m", free, covariance, free)
+    return np.sqrt(variance).reshape(UNCERTAINTY_GRID, UNCERTAINTY_GRID)
 
 
-def _vector(values: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(values, dtype=np.float64).ravel()
+def write_camera_info(path: Path, camera: Camera, name: str) -> None:
+    """Write the file that ROS camera drivers read."""
+    text = yaml.safe_dump(camera_to_yaml_dict(camera, name), sort_keys=False)
+    Path(path).write_text(text, encoding="utf-8")
 
 
-def _residuals(
-    camera: PinholeCamera, view: View, pose: tuple[NDArray[np.float64], NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """Return found minus projected corners (N, 2) [px]."""
-    rotation, translation = pose
-    return view.corners_px - camera.project(view.points_m @ rotation_from_vector(rotation).T + translation)
+def read_camera_info(path: Path) -> Camera:
+    """Read a camera_info file as ROS's camera_calibration and Kalibr's converters write it.
+
+    Raises:
+        CalibrationError: No such file, not YAML, or a key is missing.
+    """
+    if not Path(path).is_file():
+        raise CalibrationError(f"{path}: no such file; expected a ROS camera_info file")
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as problem:
+        raise CalibrationError(f"{path}: not YAML: {problem}") from None
+    if not isinstance(data, dict):
+        raise CalibrationError(f"{path}: expected a ROS camera_info file, found {type(data).__name__}")
+    return camera_from_yaml_dict(data, str(path))
 
 
-def _rms(residuals: NDArray[np.float64]) -> float:
+def _rms(found: FloatArray) -> float:
     """Root mean square distance [px] of residuals (N, 2): both axes together, as OpenCV reports it."""
-    return float(np.sqrt(np.mean(np.sum(residuals**2, axis=-1))))
+    return float(np.sqrt(np.mean(np.sum(found**2, axis=-1))))
 
 
 def _held_out(views: Sequence[View], size: tuple[int, int], model: LensModel) -> float:
     """Fit without each fifth of the views in turn and measure it there."""
-    residuals = []
+    found = []
     for fold in range(FOLDS):
         held, kept = views[fold::FOLDS], [view for i, view in enumerate(views) if i % FOLDS != fold]
-        camera = _fit(kept, size, model).camera
-        D = np.array(camera.D)
-        for view in held:
-            _, rotation, translation = cv2.solvePnP(view.points_m, view.corners_px, camera.K, D)
-            residuals.append(_residuals(camera, view, (_vector(rotation), _vector(translation))))
-    return _rms(np.concatenate(residuals))
+        camera = fit_lens(kept, size, model).camera
+        found.append(residuals(Corners.of(held), camera, board_poses(held, camera)))
+    return _rms(np.concatenate(found))
+
+
+def _warnings(coverage: float, uncertainty: FloatArray) -> tuple[str, ...]:
+    found = []
+    if coverage < WANTED_COVERAGE:
+        found.append(
+            f"corners cover {coverage:.0%} of the image; aim at {WANTED_COVERAGE:.0%} and more, edges too"
+        )
+    worst = float(np.nanmax(uncertainty))
+    if worst > MAX_UNCERTAINTY_PX:
+        found.append(f"the lens is unsure by up to {worst:.1f} px in the image; take more pictures there")
+    return tuple(found)
 
 
 def _coverage(views: Sequence[View], size: tuple[int, int]) -> float:
@@ -169,10 +218,10 @@ def _check_kept(views: Sequence[View], dropped: dict[str, float], total: int) ->
         )
 
 
-def _check_tilt(fit: Fit) -> float:
+def _check_tilt(fit: LensFit) -> float:
     """Return the largest tilt [deg] of the board against the image plane; refuse frontal views only."""
-    normals = np.array([rotation_from_vector(rotation)[:, 2] for rotation, _ in fit.poses])
-    tilt = float(np.rad2deg(np.arccos(np.clip(np.abs(normals[:, 2]).min(), 0, 1))))
+    facing = np.abs(fit.poses[:, 2, 2])
+    tilt = float(np.rad2deg(np.arccos(np.clip(facing.min(), 0, 1))))
     if tilt < MIN_TILT_DEG:
         raise CalibrationError(
             f"the board is tilted by {tilt:.0f} deg at most, expected {MIN_TILT_DEG:.0f} or more in some "
