@@ -1,4 +1,7 @@
-"""Read and write video files by OpenCV: frames as RGB arrays, and what a file claims to hold."""
+"""Read and write video files by OpenCV: frames as RGB arrays, and what a file claims to hold.
+
+OpenCV rounds colours down on the way to YUV and back: grey 128 comes back as 123 to 126.
+"""
 
 from __future__ import annotations
 
