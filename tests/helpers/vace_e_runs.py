@@ -63,8 +63,8 @@ def losses(config: VaceEConfig) -> list[dict[str, float]]:
     rows = [
         json.loads(line) for line in (Path(config.output_path) / "metrics.jsonl").read_text().splitlines()
     ]
-    speeds = ("samples_per_s",)
-    return [{k: v for k, v in row.items() if k not in speeds} for row in rows if row["kind"] == "train"]
+    ignored = ("kind", "samples_per_s")
+    return [{k: v for k, v in row.items() if k not in ignored} for row in rows if row["kind"] == "train"]
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:

@@ -1,0 +1,52 @@
+"""Two processes over gloo train as one: the same losses, labels and weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from vace_e_runs import losses, run, small_config, write_small_dataset
+
+from tacit.config import save
+from tacit_learning.vace_e.config import VaceEConfig
+from tacit_learning.vace_e.state import load_snapshot
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_dataset(tmp_path_factory.mktemp("vace_e") / "data")
+
+
+def run_two(config: VaceEConfig, folder: Path) -> None:
+    """Train with two processes by torchrun."""
+    path = folder / "two.yaml"
+    save(config, path)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*torchrun, "-m", "tacit.cli", "train", "vace_e", "--config", str(path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, check=False)
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("feature_batch", [16, 0], ids=["feature batch", "in-batch"])
+def test_two_processes_give_the_losses_and_labels_of_one(
+    data: Path, tmp_path: Path, feature_batch: int
+) -> None:
+    options = {"feature_batch": feature_batch, "modality_dropout": 0.3}
+    one = small_config(data, tmp_path / "one", batch_size=4, **options)
+    expected = run(one)
+    two = small_config(data, tmp_path / "two", batch_size=2, **options)
+    run_two(two, tmp_path)
+    found = load_snapshot(two.output_path)
+    assert json.loads(found.texts["labels.json"]) == json.loads(expected.texts["labels.json"])
+    for row, reference in zip(losses(two), losses(one), strict=True):
+        assert row == pytest.approx(reference, rel=1e-5, abs=1e-5)
+    # Adam turns a gradient that is 0 but for rounding into a whole step, so single weights may differ
+    differences = [float((found.weights[k] - v).abs().mean()) for k, v in expected.weights.items()]
+    assert max(differences) < 1e-4 and sorted(differences)[len(differences) // 2] < 1e-6
