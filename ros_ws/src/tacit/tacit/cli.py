@@ -42,7 +42,7 @@ VERBS: dict[str, Verb] = {
     "view": Verb("tacit.view.cli:main", "write a page that shows an episode, boxes included", "Look"),
     "train": Verb("tacit_learning.cli:train", "train a policy or a progress model", "Learn"),
     "evaluate alignment": Verb(
-        "tacit_learning.alignment.evaluate_alignment:main", "score alignment and progress beside baselines", "Learn"
+        "tacit_learning.alignment.evaluate_alignment:main", "score a model beside the baselines", "Learn"
     ),
     "export": Verb("tacit_learning.cli:export", "pack a checkpoint into one self-describing ONNX", "Learn"),
     "evaluate": Verb("tacit_sim.evaluate:main", "success of a bundle in the simulated cell", "Act"),
