@@ -23,6 +23,7 @@ BENCHES: dict[str, Bench] = {
     "fk": Bench("tacit.bench_fk:main", "forward kinematics: speed, and distance from the vendor's URDF"),
     "recorder": Bench("tacit_ros.bench:recorder", "a minute of recording: dropped ticks, CPU, skew"),
     "kill": Bench("tacit_ros.bench:kill", "kill the recorder at random instants, count what is lost"),
+    "alignment": Bench("tacit_learning.alignment.bench:main", "alignment losses beside plain ones, bars"),
     "expert": Bench("tacit_sim.cli:bench_expert", "success of the scripted experts over seeds", False),
     "calibration": Bench(
         "tacit_calibration.bench:main", "hand-eye against OpenCV and bundle adjustment over seeds", False
