@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from tacit import cli
 from tacit.convert.vace_e_files import TaskAttributes
 from tacit.convert.video import read_frames, write_video
 from tacit.errors import ConfigError, EpisodeError
@@ -188,6 +190,13 @@ def test_a_batch_with_a_video_only_episode_masks_it(root: Path) -> None:
     assert alone.motion.shape == (1, 1, 20) and not alone.motion_rows.any()
 
 
+def test_hands_left_visible_under_the_mask_are_said(root: Path) -> None:
+    shutil.copy(spoiled(root, ".mp4"), spoiled(root, "_hands_masked.mp4"))
+    records, report = found(root)
+    assert len(records) == 2 and report.note_counts == {"hands visible under the mask": 1}
+    assert found(root, control_from_mask=True)[1].note_counts == {}
+
+
 def test_a_damaged_image_counts_as_none_and_the_next_is_taken(root: Path) -> None:
     folder = root / TASK / "episode_1"
     (folder / "end_effector_a.jpg").write_bytes(b"no image")
@@ -279,3 +288,26 @@ def test_a_broken_index_is_made_anew(root: Path, tmp_path: Path) -> None:
     index.write_text("{")
     assert len(discover(options(root), index=index)[0]) == 2
     assert '"version"' in index.read_text()
+
+
+def test_a_drawn_data_set_is_found_whole_and_lacks_what_was_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--height", "32", "--width", "48", "--num-frames", "9", "--episodes", "3", "--missing"]
+    assert cli.main(["simulate", "vace_e", "--out", str(tmp_path / "drawn"), *words]) == 0
+    assert "18 episodes of 6 tasks" in capsys.readouterr().out
+    records, report = found(tmp_path / "drawn")
+    assert len(records) == 18 and report.counts == {}
+    assert report.note_counts == {"motion missing": 2, "objects missing": 1, "reference missing": 1}
+    assert cli.main(["simulate", "vace_e", "--out", str(tmp_path / "drawn")]) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_equal_seeds_draw_equal_data_sets(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        write_dataset(
+            tmp_path / name, (SyntheticTask(TASK, ATTRIBUTES, num_episodes=1),), replace(CONFIG, seed=seed)
+        )
+    motion = [VaceEDataset(options(tmp_path / name))[0].motion for name in "abc"]
+    np.testing.assert_array_equal(motion[0], motion[1])
+    assert np.abs(motion[0] - motion[2]).max() > 0.01

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("mujoco")
+pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 
 from tacit.convert.gripper_mask import GripperShape, draw_masks, gripper_bodies
 from tacit.geometry import RigGeometry
@@ -27,7 +27,7 @@ def gripper_geoms(cell: Cell) -> list[int]:
 
 @pytest.mark.parametrize("camera", ["top", "wrist"])
 def test_the_mask_covers_the_gripper_that_was_drawn(camera: str) -> None:
-    """At six poses: 99 % of the gripper's pixels, and less than two and a half times as many in all."""
+    """At six poses: all but half a percent of the pixels, and little more than twice as many."""
     rig = load_rig("nova2_sim")
     cell, geometry = Cell(rig), RigGeometry(rig)
     covered, drawn, masked = 0, 0, 0
@@ -44,5 +44,5 @@ def test_the_mask_covers_the_gripper_that_was_drawn(camera: str) -> None:
         covered, drawn, masked = covered + (truth & mask).sum(), drawn + truth.sum(), masked + mask.sum()
     cell.close()
     assert drawn > 2000
-    assert covered >= 0.99 * drawn, f"{covered / drawn:.3f}"
-    assert masked <= 2.5 * drawn, f"{masked / drawn:.2f}"
+    assert covered >= 0.995 * drawn, f"{covered / drawn:.3f}"
+    assert masked <= 2.2 * drawn, f"{masked / drawn:.2f}"

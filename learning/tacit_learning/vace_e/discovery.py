@@ -15,17 +15,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tacit.convert.vace_e_files import EPISODE_PATTERN, EpisodeFiles
-from tacit.convert.video import VideoInfo, probe_video
+from tacit.convert.video import VideoInfo, probe_video, read_frames
 from tacit.errors import EpisodeError, ImageError
 from tacit.images import decode_image
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.trajectories import TrajectoryError, load_motion, load_objects
-from tacit_learning.vace_e.windows import MATCHING_FRAMES, MIN_FRAMES
+from tacit_learning.vace_e.windows import MATCHING_FRAMES, MIN_FRAMES, WHITE_FROM
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 WARN_EXCLUDED = 0.5
 SHOWN_PER_REASON = 3
+SMALLEST_HAND = 0.002  # of the picture; less than this says nothing
+SAME_COLOUR = 16  # of 255; lossy codecs differ by less
+VISIBLE = 0.8
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,7 @@ def _check(files: EpisodeFiles, options: DataOptions, require_target: bool) -> _
     result = _Checked()
     try:
         info = _check_videos(files, options, require_target)
+        result.notes += _check_first_mask(files, options, where)
         has_motion = _check_motion(files, options, where, result.notes)
         has_objects = _check_objects(files, options, where, result.notes)
     except _Unusable as problem:
@@ -235,6 +241,27 @@ def _common(infos: dict[str, VideoInfo], folder: Path) -> VideoInfo:
     if frames < MIN_FRAMES:
         raise _Unusable("too short", f"{folder}: {frames} frames, expected at least {MIN_FRAMES}")
     return next(iter(infos.values()))._replace(frames=frames)
+
+
+def _check_first_mask(files: EpisodeFiles, options: DataOptions, where: str) -> list[Finding]:
+    """Say when the control video still shows what the mask hides: the model would read it there.
+
+    Looked at in the first frame alone; a hand that comes later is not seen here.
+    """
+    if options.control_from_mask or not files.target.is_file():
+        return []
+    mask, control, target = (read_frames(path, [0])[0] for path in (files.mask, files.control, files.target))
+    hidden = mask.max(axis=-1) >= WHITE_FROM
+    if hidden.mean() < SMALLEST_HAND:
+        return []
+    difference = np.abs(control[hidden].astype(int) - target[hidden]).max(axis=-1)
+    share = float((difference < SAME_COLOUR).mean())
+    if share < VISIBLE:
+        return []
+    told = (
+        f"{files.control}: {100 * share:.0f} % of what the mask hides is as in the target; mask it, or use "
+    )
+    return [Finding(where, "hands visible under the mask", told + "control_from_mask")]
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""Draws small data sets in the full format: a hand moves a coloured block, the mask follows the hand.
+"""`tacit simulate vace_e`: small drawn data sets in the full format; a hand moves a coloured block.
 
-For tests, benches and a first look without data. What is drawn agrees with the trajectories: the
-pixel of a wrist is its x and y, the hue tells the task, the shape of the hand the embodiment.
+For tests, benches and a first look without data. The mask follows the hand, and what is drawn agrees
+with the trajectories: the pixel of a wrist is its x and y, the hue tells the task, the shape of the
+hand the embodiment.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tyro
+from rich.console import Console
 
 from tacit.convert.vace_e_files import (
     METADATA_NAME,
@@ -20,10 +23,12 @@ from tacit.convert.vace_e_files import (
     write_episode,
     write_metadata,
 )
+from tacit.errors import ConfigError
 from tacit.images import Image
 from tacit.transforms import rotation_from_rpy, rotation_to_6d
 
 FPS = 15.0
+MISSING_EVERY = 5
 REFERENCE_SIZE = 48  # [px]
 
 
@@ -50,6 +55,53 @@ class SyntheticConfig:
     without_objects: frozenset[int] = frozenset()
     without_reference: frozenset[int] = frozenset()
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draw a small data set of VACE-E: six tasks of human and robot hands, videos, masks, trajectories.
+
+    Example: tacit simulate vace_e --out data/drawn
+    """
+
+    out: Path
+    """Folder of the new data set."""
+    episodes: int = 4
+    """Episodes of each task."""
+    height: int = 64
+    """Of the videos [px]."""
+    width: int = 96
+    """Of the videos [px]."""
+    num_frames: int = 25
+    """Of each video."""
+    missing: bool = False
+    """Let every fifth episode lack its motion, its objects or its image, in turn."""
+    seed: int = 0
+    """Another seed draws other paths."""
+
+
+def main(argv: list[str]) -> int:
+    """Run `tacit simulate vace_e`."""
+    options = tyro.cli(Options, args=argv, prog="tacit simulate vace_e")
+    if options.out.exists() and any(options.out.iterdir()):
+        raise ConfigError(f"--out {options.out}: is not empty; give a new folder")
+    tasks = example_tasks(options.episodes)
+    lacking = range(0, len(tasks) * options.episodes if options.missing else 0, MISSING_EVERY)
+    config = SyntheticConfig(
+        height=options.height,
+        width=options.width,
+        num_frames=options.num_frames,
+        without_motion=frozenset(lacking[0::3]),
+        without_objects=frozenset(lacking[1::3]),
+        without_reference=frozenset(lacking[2::3]),
+        seed=options.seed,
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    metadata = write_dataset(options.out, tasks, config)
+    count = len(tasks) * options.episodes
+    text = f"{count} episodes of {len(tasks)} tasks in {options.out}; metadata: {metadata}"
+    Console(highlight=False).print(text, soft_wrap=True)
+    return 0
 
 
 def example_tasks(episodes: int = 2) -> tuple[SyntheticTask, ...]:

@@ -32,6 +32,9 @@ VERBS: dict[str, Verb] = {
     "up": Verb("tacit_ros.up:main", "start a stack of ROS 2 nodes: simulate, record, policy, ...", "Collect"),
     "record": Verb("tacit_ros.record_client:main", "start, stop, redo or discard an episode", "Collect"),
     "simulate": Verb("tacit_sim.cli:simulate", "write scripted demonstrations without ROS", "Collect"),
+    "simulate vace_e": Verb(
+        "tacit_learning.vace_e.synthetic:main", "draw a small video data set of hands and blocks", "Learn"
+    ),
     "calibrate": Verb("tacit_calibration.cli:main", "calibration boards, cameras and checks", "Collect"),
     "convert vace_e": Verb("tacit.convert.vace_e:main", "episodes to videos, masks, trajectories", "Learn"),
     "check": Verb("tacit.episode.audit_cli:main", "audit episodes: structure, time, images, boxes", "Look"),
@@ -40,6 +43,16 @@ VERBS: dict[str, Verb] = {
     ),
     "recover": Verb("tacit.episode.recover_cli:main", "make an interrupted recording readable", "Look"),
     "view": Verb("tacit.view.cli:main", "write a page that shows an episode, boxes included", "Look"),
+    "convert annotations": Verb(
+        "tacit_learning.alignment.commands:convert_annotations",
+        "read step annotations of other formats, or of our episodes",
+        "Learn",
+    ),
+    "convert synthetic-alignment": Verb(
+        "tacit_learning.alignment.commands:synthetic_alignment",
+        "make a synthetic set whose true progress is known at every frame",
+        "Learn",
+    ),
     "train": Verb("tacit_learning.cli:train", "train a policy or a progress model", "Learn"),
     "evaluate alignment": Verb(
         "tacit_learning.alignment.evaluate_alignment:main", "score a model beside the baselines", "Learn"
