@@ -75,6 +75,8 @@ class ExportArguments:
     """A run folder (then its last checkpoint) or a checkpoint folder."""
     out: Path
     """File to write, ending in .onnx."""
+    task: str | None = None
+    """The task to follow, where an alignment model knows several."""
 
 
 class ConsoleReporter:
@@ -134,11 +136,11 @@ def export(argv: Sequence[str]) -> int:
     from tacit_learning.export import export_checkpoint
 
     arguments = tyro.cli(ExportArguments, args=list(argv), prog="tacit export")
-    done = export_checkpoint(arguments.checkpoint, arguments.out)
+    done = export_checkpoint(arguments.checkpoint, arguments.out, arguments.task)
     size = done.path.stat().st_size / 1e6
     Console().print(
         f"{done.path}: {size:.1f} MB, differs from torch by at most {done.max_difference:.1e}; "
-        f"sha256 {done.bundle.sha256}",
+        f"sha256 {done.sha256}",
         highlight=False,
     )
     return 0

@@ -6,6 +6,8 @@ sample travel in its metadata (`tacit.bundle`). The graph is compared with torch
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,13 +20,25 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from tacit.bundle import PolicyBundle, golden_inputs, run_graph, save_bundle
-from tacit.errors import BundleError
+from tacit.bundle import golden_inputs, run_graph, save_bundle
+from tacit.errors import BundleError, ConfigError, did_you_mean
 from tacit.images import ImageTransform
 from tacit.manifest import ImageInput, Manifest
+from tacit.onnx_file import with_metadata
 from tacit_learning.act_hsa.policy import ActHsaPolicy, PolicySpec
 from tacit_learning.act_hsa.train import TrainedPolicy, policy_from
+from tacit_learning.alignment.checkpoints import TrainedAlignment, alignment_from, weights_of
+from tacit_learning.alignment.episode_videos import load_source
 from tacit_learning.alignment.progress_head import ProgressModel
+from tacit_learning.alignment.streaming import (
+    OUTPUTS,
+    STREAM_KEY,
+    FeatureGraph,
+    FeatureStream,
+    FrameGraph,
+    StreamInfo,
+    check_streams,
+)
 from tacit_learning.alignment.train import TrainedProgress, progress_from
 from tacit_learning.data.episodes import NO_TOUCH_SIZE
 from tacit_learning.engine.checkpoint import load_checkpoint
@@ -36,10 +50,10 @@ PARITY_SAMPLES = 20
 
 @dataclass(frozen=True)
 class Exported:
-    """A written bundle and its largest difference from torch on random inputs."""
+    """A written bundle, its hash, and its largest difference from torch on random inputs."""
 
     path: Path
-    bundle: PolicyBundle
+    sha256: str
     max_difference: float
 
 
@@ -73,14 +87,21 @@ class ProgressGraph(nn.Module):
         return self.model.step(state, torch.stack(cameras, 1), _stack(touch, state), hidden, elapsed)
 
 
-def export_checkpoint(folder: str | Path, out: str | Path) -> Exported:
+def export_checkpoint(folder: str | Path, out: str | Path, task: str | None = None) -> Exported:
     """Write the bundle of a checkpoint or run folder, whatever its kind.
+
+    Args:
+        folder: Run or checkpoint.
+        out: File to write.
+        task: Which task an alignment model of several follows.
 
     Raises:
         ConfigError: No checkpoint there.
         BundleError: The graph differs from torch by more than 1e-5.
     """
     checkpoint = load_checkpoint(folder)
+    if json.loads(checkpoint.texts["about.json"])["kind"] == "alignment":
+        return export_alignment(alignment_from(checkpoint), out, task)
     if "encoder.json" in checkpoint.texts:
         return export_progress(progress_from(checkpoint), out)
     return export_policy(policy_from(checkpoint), out)
@@ -106,6 +127,30 @@ def export_progress(trained: TrainedProgress, out: str | Path) -> Exported:
     )
     names = ["state", "hidden", "elapsed", *_image_names(spec)]
     return _export(graph, manifest, names, ["progress", "done", "hidden_out"], Path(out))
+
+
+def export_alignment(trained: TrainedAlignment, out: str | Path, task: str | None = None) -> Exported:
+    """Write a `progress` bundle of a model of images; of a model of features alone, a feature stream.
+
+    Raises:
+        BundleError: The model cannot run frame by frame.
+        ConfigError: It was trained on several tasks, and none or an unknown one is chosen.
+    """
+    model, known, checkpoint = trained.model, trained.known, trained.checkpoint
+    level = trained.config.progress.level
+    check_streams(model, level, str(checkpoint.folder))
+    number = _task_number(known.tasks, task)
+    graph = FeatureGraph(model, level, number).eval()
+    provenance = {**trained.provenance, "task": known.tasks[number], "level": level}
+    source = load_source(dict(checkpoint.texts), weights_of(checkpoint, "frames."), str(checkpoint.folder))
+    if source is None:
+        return _export_features(graph, trained, provenance, Path(out))
+    images = FrameGraph(graph, source.encoder, len(source.spec.view.cameras)).eval()
+    manifest = make_manifest(
+        source.spec, known.fps, provenance, kind="progress", hidden_size=model.state_size
+    )
+    names = ["state", "hidden", "elapsed", *_image_names(source.spec)]
+    return _export(images, manifest, names, list(OUTPUTS), Path(out))
 
 
 def make_manifest(
@@ -200,14 +245,66 @@ def _export(
     tensors = [torch.from_numpy(golden_inputs(manifest)[name]) for name in names]
     model_bytes = to_onnx(graph, tensors, names, outputs)
     difference = parity(graph, model_bytes, manifest, names)
+    _refuse_difference(out, difference)
+    manifest = manifest.model_copy(update={"train": {**manifest.train, "export_difference": difference}})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return Exported(out, save_bundle(out, model_bytes, manifest).sha256, difference)
+
+
+def _export_features(
+    graph: FeatureGraph, trained: TrainedAlignment, provenance: dict[str, object], out: Path
+) -> Exported:
+    """Write a model of features, after comparing a streamed video with torch."""
+    known, size = trained.known, trained.model.state_size
+    names = ["features", "hidden", "elapsed"]
+    sample = (torch.zeros(1, known.num_features), torch.zeros(1, size), torch.ones(1, 1))
+    info = StreamInfo(
+        num_features=known.num_features,
+        hidden_size=size,
+        fps=known.fps,
+        level=trained.config.progress.level,
+        labels=known.labels,
+        task=str(provenance["task"]),
+        train=provenance,
+    )
+    data = with_metadata(to_onnx(graph, sample, names, OUTPUTS), {STREAM_KEY: info.model_dump_json()})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(data)
+    difference = _stream_parity(graph, out)
+    _refuse_difference(out, difference)
+    return Exported(out, hashlib.sha256(data).hexdigest(), difference)
+
+
+def _stream_parity(graph: FeatureGraph, path: Path) -> float:
+    """Return the largest difference of progress between the file and torch over a random video."""
+    stream, scale = FeatureStream(path), graph.model.scale
+    features = scale.mean + scale.std * torch.randn(
+        PARITY_SAMPLES, len(scale.mean), generator=torch.Generator().manual_seed(0)
+    )
+    hidden, worst = torch.zeros(1, graph.model.state_size), 0.0
+    for t, row in enumerate(features):
+        elapsed = torch.tensor([[t / stream.info.fps]], dtype=torch.float32)
+        with torch.no_grad():
+            progress, done, hidden, *_ = graph(row[None], hidden, elapsed)
+        found = stream.step(row.numpy(), round(t * 1e9 / stream.info.fps))
+        worst = max(worst, abs(found.progress - float(progress)), abs(found.done - float(done)))
+    return worst
+
+
+def _task_number(tasks: Sequence[str], task: str | None) -> int:
+    if task is None and len(tasks) == 1:
+        return 0
+    if task not in tasks:
+        raise ConfigError(f"--task {task}: the model knows several; {did_you_mean(str(task), tasks)}")
+    return tasks.index(task)
+
+
+def _refuse_difference(out: Path, difference: float) -> None:
     if not difference <= PARITY_TOLERANCE:
         raise BundleError(
             f"{out}: the graph differs from torch by {difference:.1e}, allowed {PARITY_TOLERANCE:.0e}; "
             "this is a defect of the export, please report it with your configuration"
         )
-    manifest = manifest.model_copy(update={"train": {**manifest.train, "export_difference": difference}})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return Exported(out, save_bundle(out, model_bytes, manifest), difference)
 
 
 def _image_names(spec: PolicySpec) -> list[str]:

@@ -96,7 +96,7 @@ def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
     known = Known(labels, tasks, float(about["fps"]), about["shares"], about["num_features"])
     shape = Shape(known.num_features, len(labels) + 1, len(tasks))
     model = AlignmentModel(config, shape)
-    model.load_state_dict(model_weights(checkpoint))
+    model.load_state_dict(weights_of(checkpoint, "model."))
     return TrainedAlignment(
         model.eval(),
         config,
@@ -105,7 +105,6 @@ def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
     )
 
 
-def model_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Return the weights of the model alone, without what only the losses use."""
-    prefix = "model."
+def weights_of(checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:
+    """Return the weights whose names start with `prefix`, without it."""
     return {k.removeprefix(prefix): v for k, v in checkpoint.weights.items() if k.startswith(prefix)}
