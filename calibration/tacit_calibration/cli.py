@@ -7,6 +7,7 @@ from typing import Annotated, Protocol, Union
 import tyro
 
 from tacit_calibration.commands.board import BoardArgs
+from tacit_calibration.commands.capture import CaptureArgs
 from tacit_calibration.commands.check import CheckArgs
 from tacit_calibration.commands.gripper import GripperArgs
 from tacit_calibration.commands.handeye import HandEyeArgs
@@ -26,6 +27,7 @@ class Command(Protocol):
 Commands = Union[  # noqa: UP007  Annotated members of X | Y need Python 3.11
     Annotated[SessionArgs, tyro.conf.subcommand("session")],
     Annotated[BoardArgs, tyro.conf.subcommand("board")],
+    Annotated[CaptureArgs, tyro.conf.subcommand("capture")],
     Annotated[IntrinsicsArgs, tyro.conf.subcommand("intrinsics")],
     Annotated[HandEyeArgs, tyro.conf.subcommand("handeye")],
     Annotated[SensorArgs, tyro.conf.subcommand("sensor")],

@@ -126,8 +126,9 @@ def solve_sensor(
 def solve_openings(rig: Rig, camera: str, views: Sequence[TouchView]) -> OpeningsResult:
     """Find how far the gripper was open at each driver's value, together with the poses of its sensors.
 
-    A gel that stands further out and a gripper that is less open look the same; how far the gels stand
-    out along the jaw axis stays as in the rig, so an opening is the distance that the rig means.
+    A gel that stands further out and a gripper that is less open look the same: how far the gels stand
+    out along the jaw axis stays as in the rig. And a larger gel, further away, in a wider gripper looks
+    the same too: width and height stay as in the rig, and openings are as right as they are.
 
     Raises:
         CalibrationError: Fewer than three driver's values.
@@ -138,8 +139,7 @@ def solve_openings(rig: Rig, camera: str, views: Sequence[TouchView]) -> Opening
             f"gripper: {len(raws)} driver's values in the samples, expected {MIN_PICTURES} or more"
         )
     lens, sensors = rig.geometry.camera(camera), list(by_sensor(views))
-    place = {name: 8 * i for i, name in enumerate(sensors)}
-    count = 8 * len(sensors)
+    count = 6 * len(sensors)
     before = np.array(
         [
             np.mean([v.opening_m for v, i in zip(views, index, strict=True) if i == k])
@@ -151,11 +151,11 @@ def solve_openings(rig: Rig, camera: str, views: Sequence[TouchView]) -> Opening
         opening = before + 1e-3 * x[count:]
         errors, stand_out = [], np.zeros(len(sensors))
         for i, name in enumerate(sensors):
-            spec, own = rig.tactile[name], x[place[name] : place[name] + 8]
-            T = np.asarray(spec.T_mount_sensor) @ small_pose(own[:6] * UNIT)
+            spec = rig.tactile[name]
+            T = np.asarray(spec.T_mount_sensor) @ small_pose(x[6 * i : 6 * i + 6] * UNIT)
             moved = T[:3, 3] - spec.T_mount_sensor[:3, 3]
             stand_out[i] = 2 * _slide_of(views, name) @ moved
-            face = np.array(spec.size_m[:2]) * (1 + own[6:8])
+            face = np.array(spec.size_m[:2])
             errors += [
                 _error(view, lens, T, face, float(opening[k]))
                 for view, k in zip(views, index, strict=True)

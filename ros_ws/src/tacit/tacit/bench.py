@@ -25,6 +25,9 @@ BENCHES: dict[str, Bench] = {
     "kill": Bench("tacit_ros.bench:kill", "kill the recorder at random instants, count what is lost"),
     "alignment": Bench("tacit_learning.alignment.bench:main", "alignment losses beside plain ones, bars"),
     "expert": Bench("tacit_sim.cli:bench_expert", "success of the scripted experts over seeds", False),
+    "calibration-sim": Bench(
+        "tacit_sim.bench_calibration:main", "a cell calibrated through ROS, end to end: where boxes land", False
+    ),
     "calibration": Bench(
         "tacit_calibration.bench:main", "hand-eye against OpenCV and bundle adjustment over seeds", False
     ),

@@ -87,6 +87,8 @@ class RobotTopics:
         """Publish every image and its calibration, then the stage."""
         stamp_ns = self._cell.time_ns
         for name, topic in self._images.items():
+            if not topic.is_heard:
+                continue  # drawing a picture is most of the work of a tick
             is_camera = name in self._rig.cameras
             topic.publish(self._cell.render(name) if is_camera else self._cell.touch(name), stamp_ns)
         for name, publisher in self._infos.items():
@@ -116,6 +118,10 @@ class _ImageTopic:
         self._publisher: Publisher = node.create_publisher(
             messages.message_class(spec.type), spec.topic, _profile(spec)
         )
+
+    @property
+    def is_heard(self) -> bool:
+        return bool(self._publisher.get_subscription_count())
 
     def publish(self, rgb: np.ndarray, stamp_ns: int) -> None:
         if self._compressed:
