@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit_learning.data.annotations import NO_STEP, Segment, runs
+from tacit_learning.data.annotations import NO_STEP, Segment
+from tacit_learning.data.frame_times import runs
 
 OVERLAPS = (0.10, 0.25, 0.50)
 

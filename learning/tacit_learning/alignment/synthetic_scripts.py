@@ -12,7 +12,8 @@ import numpy as np
 
 from tacit.config import Config
 from tacit_learning.alignment.synthetic_world import ACTIONS, FRAMES, IDLE, ONSET, Course, Move, Sites, play
-from tacit_learning.data.annotations import Event, Segment, runs
+from tacit_learning.data.annotations import Event, Segment
+from tacit_learning.data.frame_times import runs
 
 STALL, REGRESSION = "stall", "regression"
 SPECIAL = ("paused", "rewound", "truncated", "wrong_order", "object_stays", "dropped")

@@ -18,13 +18,15 @@ class SegmentPolicy(Config):
     """How strict an import is; the defaults refuse everything that is not a clean annotation.
 
     order: `sort` orders by start. overlap: `trim` ends a step before the next one starts. beyond:
-    `drop` leaves out a step that reaches past the last frame (never clamps it). gap: `error` demands
+    `drop` leaves out a step that reaches past the last frame (never clamps it). empty: `drop` leaves out
+    a step in which no frame lies. gap: `error` demands
     that every frame belongs to a step; otherwise gaps are background.
     """
 
     order: Literal["error", "sort"] = "error"
     overlap: Literal["error", "trim"] = "error"
     beyond: Literal["error", "drop"] = "error"
+    empty: Literal["error", "drop"] = "error"
     gap: Literal["background", "error"] = "background"
 
 
@@ -36,13 +38,15 @@ class Repairs:
     trimmed: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         counts = (
             f"{len(self.sorted)} videos sorted",
             f"{len(self.trimmed)} steps trimmed",
-            f"{len(self.dropped)} steps beyond the end dropped",
+            f"{len(self.dropped)} steps beyond the end or without a frame dropped",
             f"{len(self.missing)} videos without annotation or features left out",
+            f"{len(self.cut)} videos cut at the end",
         )
         return ", ".join(counts)
 
@@ -71,6 +75,9 @@ def clean_segments(
         if ordered != steps:
             repairs.sorted.append(where)
         steps = ordered
+    if policy.empty == "drop":
+        repairs.dropped += [f"{where}: {describe(s)}" for s in steps if s.end < s.start]
+        steps = [segment for segment in steps if segment.end >= segment.start]
     if policy.beyond == "drop":
         repairs.dropped += [f"{where}: {describe(s)}" for s in steps if s.end >= num_frames]
         steps = [segment for segment in steps if segment.end < num_frames]

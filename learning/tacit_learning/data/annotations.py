@@ -12,7 +12,6 @@ import operator
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,11 +19,10 @@ from numpy.typing import NDArray
 
 from tacit.episode.labels import BACKGROUND
 from tacit.errors import AnnotationError, did_you_mean
+from tacit_learning.data.frame_times import resample_frames, runs
 
 NO_STEP = -1
 """Per-frame number where no step, or only background, is."""
-FPS_DENOMINATOR = 1_001_000
-"""Rates are kept as fractions of this much: 30000/1001 stays exact to 1e-9."""
 
 
 class Segment(NamedTuple):
@@ -186,19 +184,23 @@ class Annotation:
         """
         chosen = np.asarray(frames, np.int64)
         numbers = self.step_per_frame()[chosen]
-        missing = sorted(set(range(len(self.steps))) - set(numbers.tolist()))
-        if missing and lost == "error":
-            names = ", ".join(describe(self.segments()[number]) for number in missing)
-            raise AnnotationError(
-                f"video {self.name!r}: no frame is kept of {names} at {fps:g} fps; choose a higher rate, or "
-                "lost='drop' to leave such steps out"
-            )
+        if lost == "error":
+            self._refuse_lost(set(numbers.tolist()), fps)
         segments = [Segment(self.steps[n], s, e) for n, s, e in runs(numbers) if n != NO_STEP]
         events = [Event(kind, s, e) for kind, s, e in self._events_at(chosen)]
         kept = Annotation.of_segments(
             self.name, len(chosen), fps, segments, background=self.background, events=tuple(events)
         )
         return replace(kept, task=self.task, split=self.split, features=self.features)
+
+    def _refuse_lost(self, kept: set[int], fps: float) -> None:
+        lost = [step for number, step in enumerate(self.segments()) if number not in kept]
+        names = ", ".join(describe(step) for step in lost if step.name not in self.background)
+        if names:
+            raise AnnotationError(
+                f"video {self.name!r}: no frame is kept of {names} at {fps:g} fps; choose a higher rate, or "
+                "lost='drop' to leave such steps out"
+            )
 
     def _events_at(self, frames: np.ndarray) -> Iterable[Event]:
         for event in self.events:
@@ -314,45 +316,6 @@ def describe(segment: Segment | Event) -> str:
     return f"{segment[0]!r} (frames {segment.start}..{segment.end})"
 
 
-def runs(values: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """Return (value, first, last) of each run of equal values (T,)."""
-    if not len(values):
-        return []
-    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
-    ends = np.append(starts[1:], len(values)) - 1
-    return list(zip(values[starts].tolist(), starts.tolist(), ends.tolist(), strict=True))
-
-
-def resample_frames(num_frames: int, fps: float, new_fps: float) -> NDArray[np.int64]:
-    """Return the frame that is seen at each tick of another rate (N,): floor(j fps / new_fps).
-
-    Times are exact fractions, so a frame never falls to the wrong side of a boundary; no frame of
-    the future is taken.
-    """
-    ratio = _fraction(fps) / _fraction(new_fps)
-    count = math.ceil(num_frames / ratio)
-    return (np.arange(count, dtype=object) * ratio.numerator // ratio.denominator).astype(np.int64)
-
-
-def frames_at_stamps(stamps_ns: np.ndarray, fps: float) -> NDArray[np.int64]:
-    """Return the latest frame at or before each tick of an even clock that starts with frame 0 (N,).
-
-    Args:
-        stamps_ns: Stamps of the frames (T,) i8 [ns], rising; frames may be missing or late.
-        fps: Rate of the even clock [Hz].
-
-    Raises:
-        AnnotationError: Stamps do not rise.
-    """
-    if len(stamps_ns) == 0 or bool((np.diff(stamps_ns) <= 0).any()):
-        raise AnnotationError("stamps: expected at least one frame and strictly rising stamps")
-    elapsed = np.asarray(stamps_ns, np.int64) - int(stamps_ns[0])
-    period_ns = 10**9 / _fraction(fps)
-    count = math.floor((int(elapsed[-1]) + 1) / period_ns) + 1  # stamps are rounded to whole ns
-    ticks = [math.ceil(j * period_ns) for j in range(count)]
-    return np.searchsorted(elapsed, ticks, side="right") - 1
-
-
 def whole_numbers(values: Iterable[object], where: str) -> tuple[int, ...]:
     """Return `values` as ints.
 
@@ -363,10 +326,6 @@ def whole_numbers(values: Iterable[object], where: str) -> tuple[int, ...]:
         return tuple(operator.index(value) for value in values)  # type: ignore[arg-type]
     except TypeError:
         raise AnnotationError(f"{where}: frames must be whole numbers, found {list(values)}") from None
-
-
-def _fraction(fps: float) -> Fraction:
-    return Fraction(fps).limit_denominator(FPS_DENOMINATOR)
 
 
 def _refuse_twice(names: Iterable[str], kind: str) -> None:

@@ -48,8 +48,8 @@ VERBS: dict[str, Verb] = {
         "read step annotations of other formats, or of our episodes",
         "Learn",
     ),
-    "convert synthetic-alignment": Verb(
-        "tacit_learning.alignment.commands:synthetic_alignment",
+    "simulate alignment": Verb(
+        "tacit_learning.alignment.commands:simulate_alignment",
         "make a synthetic set whose true progress is known at every frame",
         "Learn",
     ),

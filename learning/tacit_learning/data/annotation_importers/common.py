@@ -1,0 +1,168 @@
+"""What all importers share: options, seconds to frames, feature files, the folder that is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tacit.config import Config
+from tacit.episode.labels import BACKGROUND
+from tacit.errors import AnnotationError
+from tacit_learning.data.annotation_files import check_features, save_annotation_set, save_features
+from tacit_learning.data.annotation_policies import Repairs, SegmentPolicy, clean_segments
+from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment
+from tacit_learning.data.frame_times import exact_rate
+
+MILLISECONDS = 1000
+"""Times in seconds are read to the millisecond, so that 0.3 s at 10 fps is frame 3."""
+
+
+class ImportOptions(Config):
+    """How to read foreign annotations.
+
+    fps: frames per second of features or video (LeRobot and our episodes say it themselves; for
+    episodes it is the rate to resample to). features: folder of `<video>.npy`. background: names that
+    are no step. names: file of `id name` lines for formats that write ids. missing: what to do with a
+    video that lacks its annotation or features. length: `cut` shortens labels or features to the
+    shorter of the two (MS-TCN files often differ by a few frames). ends: whether end frames of a
+    LeRobot set belong to the step. prefix: dense or sparse columns there. split, train_share: number
+    of the MS-TCN split; share of training videos where a format names no split, drawn by seed.
+    """
+
+    fps: float | None = None
+    features: Path | None = None
+    background: tuple[str, ...] = tuple(sorted(BACKGROUND))
+    names: Path | None = None
+    missing: Literal["error", "drop"] = "error"
+    length: Literal["error", "cut"] = "error"
+    ends: Literal["auto", "inclusive", "exclusive"] = "auto"
+    prefix: Literal["dense", "sparse", ""] = "dense"
+    split: int = 1
+    train_share: float = 0.75
+    seed: int = 0
+    policy: SegmentPolicy = SegmentPolicy()
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Annotations, the feature file of each video by name, and what was repaired on the way."""
+
+    annotations: AnnotationSet
+    features: Mapping[str, Path]
+    repairs: Repairs
+
+
+def seconds_to_frames(start_s: float, end_s: float, fps: float) -> tuple[int, int]:
+    """Return the first and last frame whose time lies in [start_s, end_s).
+
+    So two steps that share a boundary do not overlap; end < start where no frame lies inside.
+    """
+    rate = exact_rate(fps)
+    begin, end = (Fraction(round(s * MILLISECONDS), MILLISECONDS) * rate for s in (start_s, end_s))
+    return math.ceil(begin), math.ceil(end) - 1
+
+
+def make_annotation(
+    name: str,
+    num_frames: int,
+    segments: Iterable[Segment],
+    options: ImportOptions,
+    repairs: Repairs,
+    **fields: object,
+) -> Annotation:
+    """Clean the steps of one video by the policy of `options` and build its annotation.
+
+    Args:
+        name: Of the video.
+        num_frames: Length T.
+        segments: As read.
+        options: Policy and background; their fps must be known.
+        repairs: Gains an entry per repair.
+        fields: Further fields of the annotation.
+    """
+    clean = clean_segments(segments, num_frames, f"video {name!r}", options.policy, repairs)
+    background = frozenset(options.background)
+    fps = required_fps(options)
+    return Annotation.of_segments(name, num_frames, fps, clean, background=background, **fields)
+
+
+def required_fps(options: ImportOptions) -> float:
+    """Return the frame rate.
+
+    Raises:
+        AnnotationError: It was not given.
+    """
+    if options.fps is None:
+        raise AnnotationError("fps: this format does not say it; give the frames per second of the features")
+    return options.fps
+
+
+def feature_length(path: Path, *, transposed: bool = False) -> int:
+    """Return the number of frames of a feature file, read from its header.
+
+    Raises:
+        AnnotationError: The file is missing or holds no two axes.
+    """
+    if not path.is_file():
+        raise AnnotationError(f"{path}: no such features; extract them, or import with missing: drop")
+    shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    if len(shape) != 2:
+        raise AnnotationError(f"{path}: features {shape}, expected two axes, frames and channels")
+    return int(shape[1 if transposed else 0])
+
+
+def draw_splits(names: Iterable[str], options: ImportOptions) -> dict[str, str]:
+    """Say for each video whether it is for train or test, where the format does not."""
+    ordered = sorted(names)
+    order = np.random.default_rng(options.seed).permutation(len(ordered))
+    count = round(options.train_share * len(ordered))
+    return {ordered[i]: "train" if rank < count else "test" for rank, i in enumerate(order)}
+
+
+def read_names(path: Path | None) -> dict[str, str]:
+    """Read `id name` lines (also `id|name`) as a mapping; empty without a file.
+
+    Raises:
+        AnnotationError: A line has one word only.
+    """
+    names: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path else (), start=1):
+        key, separator, name = line.strip().partition("|" if "|" in line else " ")
+        if line.strip() and not (separator and name.strip()):
+            raise AnnotationError(f"{path}:{number}: {line!r}, expected an id and a name")
+        if line.strip():
+            names[key] = name.strip()
+    return names
+
+
+def write(imported: Imported, folder: Path, *, transposed: bool = False, cut: bool = False) -> AnnotationSet:
+    """Write annotations and features (T, D) f4 into `folder`, as the trainer reads them.
+
+    Args:
+        imported: By a reader.
+        folder: Made if missing.
+        transposed: The source features are (D, T).
+        cut: Leave out frames of features after the last annotated frame, instead of refusing them.
+
+    Raises:
+        AnnotationError: Features are of another length than their video.
+    """
+    videos = []
+    for video in imported.annotations.videos:
+        path = imported.features.get(video.name)
+        if path is not None:
+            values = np.load(path, allow_pickle=False)
+            values = values.T if transposed else values
+            values = values[: video.num_frames] if cut else values
+            checked = check_features(values, video.num_frames, f"video {video.name!r}: {path}")
+            video = replace(video, features=save_features(folder, video.name, checked))
+        videos.append(video)
+    written = replace(imported.annotations, videos=tuple(videos))
+    save_annotation_set(written, folder)
+    return written

@@ -1,0 +1,73 @@
+"""The JSON of GTCC (Donahue and Elhamifar 2024).
+
+{task: {handles, hdl_actions, hdl_start_times, hdl_end_times}}, one list per video in the last three.
+The end of a step is the start of the next one, so ends are taken as exclusive. Times are frames of the
+features divided by fps (1 there). Background is "0" or "SIL".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tacit.errors import AnnotationError
+from tacit_learning.data.annotation_files import read_json
+from tacit_learning.data.annotation_importers.common import (
+    Imported,
+    ImportOptions,
+    draw_splits,
+    feature_length,
+    make_annotation,
+    required_fps,
+    seconds_to_frames,
+)
+from tacit_learning.data.annotation_policies import Repairs
+from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment
+
+KEYS = ("handles", "hdl_actions", "hdl_start_times", "hdl_end_times")
+
+
+def read(path: Path, options: ImportOptions) -> Imported:
+    """Read one JSON file; `options.features` is the folder of `<handle>.npy`.
+
+    Raises:
+        AnnotationError: Keys are missing, lists differ in length, or a segment is refused.
+    """
+    data = read_json(path)
+    repairs = Repairs()
+    features: dict[str, Path] = {}
+    videos: list[Annotation] = []
+    for task, entry in data.items():
+        lists = _lists(path, task, entry)
+        splits = draw_splits(lists[0], options)
+        for handle, actions, starts, ends in zip(*lists, strict=True):
+            where = f"{path}: {task}.{handle}"
+            segments = _segments(where, actions, starts, ends, required_fps(options))
+            file = options.features / f"{handle}.npy" if options.features else None
+            if file is not None and not file.is_file() and options.missing == "drop":
+                repairs.missing.append(str(handle))
+                continue
+            length = feature_length(file) if file else max((s.end for s in segments), default=-1) + 1
+            videos.append(
+                make_annotation(handle, length, segments, options, repairs, task=task, split=splits[handle])
+            )
+            if file is not None:
+                features[handle] = file
+    return Imported(AnnotationSet.of_videos(videos, frozenset(options.background)), features, repairs)
+
+
+def _lists(path: Path, task: str, entry: object) -> list[list]:
+    if not isinstance(entry, dict) or any(key not in entry for key in KEYS):
+        raise AnnotationError(f"{path}: {task}: expected the keys {', '.join(KEYS)}")
+    lists = [entry[key] for key in KEYS]
+    if len({len(values) for values in lists}) != 1:
+        counts = ", ".join(f"{key} {len(values)}" for key, values in zip(KEYS, lists, strict=True))
+        raise AnnotationError(f"{path}: {task}: lists of different lengths: {counts}")
+    return lists
+
+
+def _segments(where: str, actions: list, starts: list, ends: list, fps: float) -> list[Segment]:
+    """Return the steps of one video; spans without a frame are left to the policy to refuse."""
+    if not len(actions) == len(starts) == len(ends):
+        raise AnnotationError(f"{where}: {len(actions)} actions, {len(starts)} starts, {len(ends)} ends")
+    spans = [seconds_to_frames(float(s), float(e), fps) for s, e in zip(starts, ends, strict=True)]
+    return [Segment(str(name), first, last) for name, (first, last) in zip(actions, spans, strict=True)]
