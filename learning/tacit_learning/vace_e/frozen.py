@@ -18,11 +18,12 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from tacit_learning.vace_e.conditioning import VideoCoder
+from tacit_learning.vace_e.config_model import ModelConfig
 from tacit_learning.vace_e.features import encode_images, encode_text
 from tacit_learning.vace_e.loading import load_part
 
 TINY = "tiny"
-TINY_TEXT_DIM, TINY_IMAGE_DIM, TINY_IMAGE_TOKENS = 32, 32, 5
+TINY_IMAGE_TOKENS = 5
 
 
 class TextCoder(Protocol):
@@ -72,21 +73,24 @@ class Frozen:
             torch.cuda.empty_cache()
 
 
-def make_frozen(base_model: str, image_encoder: str | None, device: torch.device, seed: int = 0) -> Frozen:
+def make_frozen(
+    base_model: str, image_encoder: str | None, model: ModelConfig, device: torch.device, seed: int = 0
+) -> Frozen:
     """Return the frozen networks of a base model.
 
     Args:
         base_model: Folder or hub id in the layout of diffusers (vae, text_encoder, tokenizer); `tiny`.
         image_encoder: Folder or hub id with image_encoder and image_processor; None: `base_model`.
+        model: Widths of the random ones.
         device: Where they run.
         seed: Of the random ones.
     """
     if base_model == TINY:
         return Frozen(
-            f"{TINY}-{seed}",
+            f"{TINY}-{model.backbone.text_dim}-{model.encoders.image_dim}-{seed}",
             lambda: _tiny_vae(seed),
-            lambda: _WordVectors(seed),
-            lambda: _Patches(seed),
+            lambda: _WordVectors(model.backbone.text_dim, seed),
+            lambda: _Patches(model.encoders.image_dim, seed),
             device,
         )
     clip = image_encoder or base_model
@@ -130,7 +134,8 @@ class _Clip:
 class _WordVectors:
     """Random but fixed vectors of words: a text encoder for a chain without weights."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, dim: int, seed: int) -> None:
+        self.dim = dim
         self.seed = seed
 
     def __call__(self, prompt: str) -> Tensor:
@@ -140,15 +145,15 @@ class _WordVectors:
     def _vector(self, word: str) -> Tensor:
         digest = hashlib.sha256(f"{self.seed}:{word}".encode()).digest()
         generator = np.random.default_rng(list(digest))
-        return torch.from_numpy(generator.normal(size=TINY_TEXT_DIM).astype(np.float32))
+        return torch.from_numpy(generator.normal(size=self.dim).astype(np.float32))
 
 
 class _Patches:
     """A fixed random projection of the mean colours of a picture's quarters and whole."""
 
-    def __init__(self, seed: int) -> None:
-        generator = np.random.default_rng([seed, TINY_IMAGE_DIM])
-        self.weight = generator.normal(size=(TINY_IMAGE_TOKENS, 6, TINY_IMAGE_DIM)).astype(np.float32)
+    def __init__(self, dim: int, seed: int) -> None:
+        generator = np.random.default_rng([seed, dim])
+        self.weight = generator.normal(size=(TINY_IMAGE_TOKENS, 6, dim)).astype(np.float32)
 
     def __call__(self, image: np.ndarray) -> Tensor:
         rows, columns = (max(1, size // 2) for size in image.shape[:2])
