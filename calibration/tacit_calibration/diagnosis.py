@@ -63,7 +63,7 @@ def check_agreement(
     if given.typical > MAX_CONTRADICTION_M:
         raise CalibrationError(
             f"robot and pictures contradict each other by {1e3 * given.typical:.0f} mm; do both belong to "
-            "the same arm and moment, is base_link the one that the poses refer to, did the board stay?"
+            "the same arm and moment, are joints in order, did the board stay?"
         )
 
 
@@ -81,47 +81,57 @@ def check_side(boards: FloatArray) -> None:
         )
 
 
-def explain_joints(robot: Robot, joints: FloatArray, views: Sequence[View], camera: Camera) -> str | None:
-    """Return which mistake in the joints explains why robot and pictures turn differently, if any does.
+def explain_joints(
+    robot: Robot, joints: FloatArray, views: Sequence[View], camera: Camera, mounting: Mounting
+) -> str | None:
+    """Return which mistake in the joints explains that robot and pictures contradict, if any does.
 
     Args:
         robot: The arm.
         joints: Joints (n, num_joints) as given, in the robot's order [rad].
         views: The pictures taken there.
         camera: The lens.
+        mounting: Where the camera sits.
 
     Returns:
         A sentence, or None when the joints are fine or no usual mistake explains them.
     """
     boards = board_poses(views, camera)
     joints = np.asarray(joints, dtype=np.float64)
-    given = _turn_error(robot, joints, boards)
-    if given < MAX_TURN:
+    given = _contradiction(robot, joints, boards, mounting)
+    if given < MIN_CONTRADICTION_M:
         return None
-    for name, candidate in _joint_mistakes(robot, joints):
-        error = _turn_error(robot, candidate, boards)
-        if error < min(EXPLAINED * given, MAX_TURN):
-            return (
-                f"joints: {name}: robot and camera then turn alike within {np.rad2deg(error):.2f} deg, as "
-                f"given within {np.rad2deg(given):.0f} deg"
-            )
-    return None
+    # Turns sort most candidates out quickly; joints with parallel axes differ in place alone.
+    found = [
+        (_contradiction(robot, candidate, boards, mounting), name)
+        for name, candidate in _joint_mistakes(robot, joints)
+        if _turn_error(robot, candidate, boards) < MAX_TURN
+    ]
+    if not found or min(found)[0] > EXPLAINED * min(given, MAX_CONTRADICTION_M):
+        return None
+    left, name = min(found)
+    agreed = f"agree within {1e3 * left:.1f} mm instead of {1e3 * given:.0f}"
+    return f"joints: {name}; then robot and pictures {agreed}"
 
 
 def _joint_mistakes(robot: Robot, joints: FloatArray) -> Iterator[tuple[str, FloatArray]]:
     names = robot.chain.names
     yield "they are in degrees, expected radians", np.deg2rad(joints)
+    yield "they are in degrees and in reverse order", np.deg2rad(joints[:, ::-1])
     for i, name in enumerate(names):
         yield f"{name} has the wrong sign", joints * np.where(np.arange(len(names)) == i, -1.0, 1.0)
     if len(names) <= MAX_PERMUTED_JOINTS:
         for order in itertools.permutations(range(len(names))):
             listed = ", ".join(names[i] for i in np.argsort(order))
-            yield f"wrong order; they look like {listed}", joints[:, order]
-    yield "they are in degrees and in reverse order", np.deg2rad(joints[:, ::-1])
+            yield f"wrong order, they look like {listed}", joints[:, order]
 
 
 def _turn_error(robot: Robot, joints: FloatArray, boards: FloatArray) -> float:
     return float(np.median(angle_disagreement(robot.forward_batch(joints), boards)))
+
+
+def _contradiction(robot: Robot, joints: FloatArray, boards: FloatArray, mounting: Mounting) -> float:
+    return solve_closed_form(carrier_poses(robot.forward_batch(joints), mounting), boards).typical
 
 
 def _check_lens(boards: FloatArray, views: Sequence[View], camera: Camera) -> None:

@@ -52,6 +52,8 @@ MAX_ROUNDS, SETTLED = 12, 1e-7
 MAX_SURPRISE = 50.0
 """Chi-square with 6 degrees exceeds 50 once in 2e8: with noise estimated from 15 views, once in 1e4."""
 MAX_DROPPED = 0.4
+MAX_NOISE, POOR_NOISE = (np.deg2rad(1.5), 6e-3), (np.deg2rad(0.5), 2e-3)
+"""Robot errors [rad, m] per axis that no arm has, and that a poor arm has."""
 START_FACTOR = 4.0
 
 
@@ -176,7 +178,7 @@ def solve_hand_eye(
     if arm_errors is not None:
         problem = replace(problem, modes=np.asarray(arm_errors, np.float64))
     problem, posterior = problem.settled(fixed_noise)
-    return _result(problem, posterior, views, warnings)
+    return _result(problem, posterior, views, warnings + _noise_warnings(posterior.noise))
 
 
 def leave_one_out(
@@ -334,6 +336,19 @@ def _result(
         arm_correction=posterior.mean[12:],
         warnings=warnings,
     )
+
+
+def _noise_warnings(noise: NoiseScale) -> tuple[str, ...]:
+    """Refuse a robot that no arm can be; warn of a poor one."""
+    size = f"{np.rad2deg(noise.rotation):.2f} deg and {1e3 * noise.translation:.1f} mm per axis"
+    if noise.rotation > MAX_NOISE[0] or noise.translation > MAX_NOISE[1]:
+        raise CalibrationError(
+            f"robot poses and pictures contradict each other by {size}; did the board or its holder move "
+            "half way, are stamps of joints and pictures apart, or is it another arm's model?"
+        )
+    if noise.rotation > POOR_NOISE[0] or noise.translation > POOR_NOISE[1]:
+        return (f"the robot's poses are off by {size}; check its model, zero positions and time stamps",)
+    return ()
 
 
 def _check_kept(used: NDArray[np.bool_], problem: _Problem) -> None:
