@@ -134,6 +134,20 @@ def test_short_episodes_have_a_bucket_of_their_own(tmp_path: Path) -> None:
         assert video is not None and video.shape[:3] == dataset.bucket(i)
 
 
+def test_a_standing_video_takes_the_standing_size(tmp_path: Path) -> None:
+    for number, (height, width) in enumerate(((64, 96), (96, 64))):
+        write_dataset(tmp_path, example_tasks(1)[number : number + 1], SyntheticConfig(height, width, 9))
+    dataset = dataset_of(tmp_path, task_metadata_path=None, other_sizes=[[64, 48], [48, 48]])
+    sizes = {dataset.records[i].height: dataset.bucket(i)[1:] for i in range(2)}
+    assert sizes == {64: (48, 64), 96: (64, 48)}
+    for i in range(2):
+        item = dataset[i]
+        assert item.video is not None and item.video.shape[:3] == dataset.bucket(i)
+        assert item.mask is not None and item.mask.shape == dataset.bucket(i)
+    with pytest.raises(ConfigError, match="width: 40"):
+        dataset_of(tmp_path, other_sizes=[[64, 40]])
+
+
 # -- buckets ---------------------------------------------------------------------------------------
 
 

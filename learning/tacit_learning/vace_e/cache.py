@@ -105,7 +105,7 @@ def video_key(dataset: VaceEDataset, i: int, encoder: str, dtype: torch.dtype) -
     paths = [files.target, files.mask] + ([] if options.control_from_mask else [files.control])
     facts = {
         "frames": dataset.frames(i).tolist(),
-        "size": [options.height, options.width],
+        "size": list(dataset.bucket(i)[1:]),
         "control_from_mask": options.control_from_mask,
     }
     return cache_key("video", _stamps(paths, dataset.records[i].identity), facts, encoder, dtype)

@@ -103,7 +103,10 @@ class ValidationConfig(Config):
 
 
 class DataOptions(Config):
-    """What is read: folders, windows, limits and labels."""
+    """What is read: folders, windows, limits and labels.
+
+    `other_sizes`: further (height, width) of windows; a video takes the size nearest to its own shape.
+    """
 
     dataset_base_path: str
     task_metadata_path: str | None = None
@@ -113,6 +116,7 @@ class DataOptions(Config):
     height: int = Field(480, ge=16, multiple_of=16)
     width: int = Field(832, ge=16, multiple_of=16)
     num_frames: int = Field(81, ge=5)
+    other_sizes: tuple[tuple[int, int], ...] = ()
     window: Literal["first", "uniform", "random"] = "first"
     max_hand_motion_length: int = Field(512, ge=1)
     max_object_trajectory_length: int = Field(512, ge=1)

@@ -26,6 +26,7 @@ from tacit_learning.vace_e.windows import (
     fit_mask,
     fit_video,
     fitting_frames,
+    nearest_shape,
     rows_in_window,
 )
 
@@ -83,7 +84,9 @@ class VaceEDataset(Dataset[VaceEItem]):
         index: Path | None = None,
         seed: int = 0,
     ) -> None:
-        check_size(options.height, options.width, options.num_frames)
+        self.sizes = ((options.height, options.width), *options.other_sizes)
+        for height, width in self.sizes:
+            check_size(height, width, options.num_frames)
         self.options = options
         self.seed = seed
         self.require_target = require_target
@@ -126,9 +129,10 @@ class VaceEDataset(Dataset[VaceEItem]):
         )
 
     def bucket(self, i: int) -> Bucket:
-        """Return the size of window i."""
-        frames = fitting_frames(self.records[i].frames, self.options.num_frames)
-        return Bucket(frames, self.options.height, self.options.width)
+        """Return the size of window i: of the sizes, the one whose shape is nearest to its video's."""
+        record = self.records[i]
+        frames = fitting_frames(record.frames, self.options.num_frames)
+        return Bucket(frames, *nearest_shape((record.height, record.width), self.sizes))
 
     def frames(self, i: int) -> np.ndarray:
         """Return the frames of the video that window i holds (F,) i8."""
@@ -208,7 +212,7 @@ class VaceEDataset(Dataset[VaceEItem]):
         self, i: int, frames: np.ndarray
     ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
         """Read target, control and mask of one window, all cut alike."""
-        files, size = self.files(i), (self.options.height, self.options.width)
+        files, size = self.files(i), self.bucket(i)[1:]
         mask = fit_mask(read_frames(files.mask, frames), *size)
         has_target = self.require_target or files.target.is_file()
         target = fit_video(read_frames(files.target, frames), *size) if has_target else None

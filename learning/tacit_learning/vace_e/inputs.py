@@ -241,9 +241,9 @@ class Inputs:
         return self._entry(key, lambda: {"latents": self._encode_reference(i)})["latents"]
 
     def _encode_reference(self, i: int) -> Tensor:
-        options = self.dataset.options
+        bucket = self.dataset.bucket(i)
         picture = torch.from_numpy(self._picture(i))
-        letterboxed = reference_batch([picture], options.height, options.width)
+        letterboxed = reference_batch([picture], bucket.height, bucket.width)
         if letterboxed is None:
             raise ValueError(f"window {i} has no reference image")
         return encode_reference(self.frozen.vae, letterboxed.to(self.frozen.device))[0].to(self.dtype)
@@ -280,7 +280,7 @@ class Inputs:
         return video_key(self.dataset, i, self.frozen.identity, self.dtype)
 
     def _reference_key(self, i: int) -> str | None:
-        size = [self.dataset.options.height, self.dataset.options.width]
+        size = list(self.dataset.bucket(i)[1:])
         return image_key(self.dataset, i, self.frozen.identity, self.dtype, role="reference", size=size)
 
     def _image_key(self, i: int) -> str | None:

@@ -8,6 +8,8 @@ holds one, the others four), height and width multiples of 16.
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import cv2
@@ -118,6 +120,11 @@ def _window_times(at: np.ndarray, frames: np.ndarray) -> np.ndarray:
     times = np.interp(at, frames, count)
     times = np.where(at < frames[0], (at - frames[0]) / pace, times)
     return np.where(at > frames[-1], count[-1] + (at - frames[-1]) / pace, times)
+
+
+def nearest_shape(size: tuple[int, int], choices: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the (height, width) of `choices` whose aspect is nearest to that of `size`, by ratio."""
+    return min(choices, key=lambda choice: abs(math.log(choice[0] * size[1] / (choice[1] * size[0]))))
 
 
 def fit_video(video: np.ndarray, height: int, width: int) -> np.ndarray:
