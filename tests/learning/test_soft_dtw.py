@@ -169,6 +169,25 @@ def test_an_infinite_cost_closes_a_cell(implementation: str) -> None:
     assert torch.isfinite(gradient).all()
 
 
+def test_where_no_path_is_open_the_value_is_infinite_and_nothing_moves(implementation: str) -> None:
+    cost = torch.rand(2, 3, 4)
+    cost[0, 1] = torch.inf
+    value, gradient = value_and_gradient(cost, 0.5, implementation=implementation)
+    assert value[0] == torch.inf
+    assert torch.isfinite(value[1])
+    assert not gradient[0].any()
+    assert gradient[1].any()
+
+
+def test_an_undefined_cost_is_not_passed_over_in_silence(implementation: str) -> None:
+    cost = torch.rand(2, 3, 4)
+    cost[0, 1, 2] = torch.nan
+    value, gradient = value_and_gradient(cost, 0.5, implementation=implementation)
+    assert torch.isnan(value).tolist() == [True, False]
+    assert torch.isnan(gradient[0]).all()
+    assert torch.isfinite(gradient[1]).all()
+
+
 def test_two_thousand_float32_frames_are_as_good_as_float64(implementation: str) -> None:
     cost = torch.rand(1, 2000, 1900) * 4
     value, gradient = value_and_gradient(cost, 0.1, implementation=implementation)

@@ -54,7 +54,8 @@ def soft_dtw(
     use_numba = implementation == "numba" or (
         implementation == "auto" and cost.device.type == "cpu" and numba_is_installed()
     )
-    value: Tensor = _SoftDtw.apply(cost, float(gamma), sizes, bandwidth, use_numba)  # type: ignore[no-untyped-call]
+    function = _Compiled if use_numba else _Diagonals
+    value: Tensor = function.apply(cost, float(gamma), sizes, bandwidth)  # type: ignore[no-untyped-call]
     return value
 
 
@@ -87,6 +88,16 @@ class Band(NamedTuple):
     starts: np.ndarray
     stops: np.ndarray
 
+    @property
+    def num_cells(self) -> int:
+        """Cells that paths may use."""
+        return int((self.stops - self.starts).sum())
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Number of these cells before every anti-diagonal (N + M - 1,)."""
+        return np.cumsum(self.stops - self.starts) - (self.stops - self.starts)
+
 
 def band(num_rows: int, num_columns: int, bandwidth: float | None) -> Band:
     """Return the rows that lie inside the matrix and within `bandwidth` of the line between its corners.
@@ -108,51 +119,61 @@ def band(num_rows: int, num_columns: int, bandwidth: float | None) -> Band:
     return Band(starts, stops)
 
 
-class _SoftDtw(torch.autograd.Function):
+class _Compiled(torch.autograd.Function):
+    """One pair after the other by `soft_dtw_kernels`, on the CPU."""
+
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
-        cost: Tensor,
-        gamma: float,
-        sizes: list[tuple[int, int]],
-        bandwidth: float | None,
-        use_numba: bool,
+        ctx: FunctionCtx, cost: Tensor, gamma: float, sizes: list[tuple[int, int]], bandwidth: float | None
     ) -> Tensor:
-        table = cost.detach().double()
-        run = _numba_forward if use_numba else _torch_forward
-        values, weights = run(table, gamma, sizes, bandwidth)
-        ctx.save_for_backward(weights)
-        ctx.sizes, ctx.use_numba, ctx.dtype = sizes, use_numba, cost.dtype  # type: ignore[attr-defined]
+        from tacit_learning.losses.soft_dtw_kernels import forward
+
+        costs = cost.detach().contiguous().numpy()
+        values, weights, bands = np.empty(len(costs)), [], [band(n, m, bandwidth) for n, m in sizes]
+        for b, (n, _) in enumerate(sizes):
+            weights.append(np.empty((3, bands[b].num_cells), dtype=costs.dtype))
+            values[b] = forward(costs[b], n, gamma, *bands[b], bands[b].offsets, weights[b])
+        ctx.save_for_backward(*(torch.from_numpy(w) for w in weights))
+        ctx.values, ctx.sizes, ctx.bands, ctx.shape = values, sizes, bands, cost.shape  # type: ignore[attr-defined]
+        return cost.new_tensor(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        from tacit_learning.losses.soft_dtw_kernels import backward
+
+        gradient = grad.new_zeros(ctx.shape)  # type: ignore[attr-defined]
+        saved = zip(ctx.sizes, ctx.bands, ctx.saved_tensors, strict=True)  # type: ignore[attr-defined]
+        scales = _scales(grad, torch.from_numpy(ctx.values)).tolist()  # type: ignore[attr-defined]
+        for b, ((n, _), cells, weights) in enumerate(saved):
+            backward(n, *cells, cells.offsets, weights.numpy(), scales[b], gradient.numpy()[b])
+        return gradient, None, None, None
+
+
+class _Diagonals(torch.autograd.Function):
+    """Whole anti-diagonals of the batch, on any device, in float64."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, cost: Tensor, gamma: float, sizes: list[tuple[int, int]], bandwidth: float | None
+    ) -> Tensor:
+        values, weights = _torch_forward(cost.detach().double(), gamma, sizes, bandwidth)
+        ctx.save_for_backward(weights, values)
+        ctx.sizes, ctx.dtype = sizes, cost.dtype  # type: ignore[attr-defined]
         return values.to(cost.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        (weights,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        run = _numba_backward if ctx.use_numba else _torch_backward  # type: ignore[attr-defined]
-        expected = run(weights, ctx.sizes)  # type: ignore[attr-defined]
-        return (expected * grad.double()[:, None, None]).to(ctx.dtype), None, None, None, None  # type: ignore[attr-defined]
+        weights, values = ctx.saved_tensors  # type: ignore[attr-defined]
+        use = _torch_backward(weights, ctx.sizes)  # type: ignore[attr-defined]
+        gradient = use * _scales(grad, values)[:, None, None]
+        return gradient.to(ctx.dtype), None, None, None  # type: ignore[attr-defined]
 
 
-def _numba_forward(
-    cost: Tensor, gamma: float, sizes: list[tuple[int, int]], bandwidth: float | None
-) -> tuple[Tensor, Tensor]:
-    from tacit_learning.losses.soft_dtw_kernels import forward
-
-    weights = np.zeros((*cost.shape, 3))
-    values = np.empty(len(cost))
-    for b, (table, (n, m)) in enumerate(zip(cost.contiguous().numpy(), sizes, strict=True)):
-        values[b] = forward(table, n, gamma, *band(n, m, bandwidth), weights[b])
-    return torch.from_numpy(values), torch.from_numpy(weights)
-
-
-def _numba_backward(weights: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
-    from tacit_learning.losses.soft_dtw_kernels import backward
-
-    expected = np.zeros(weights.shape[:3])
-    for b, (n, m) in enumerate(sizes):
-        backward(weights.numpy()[b], n, m, expected[b])
-    return torch.from_numpy(expected)
+def _scales(grad: Tensor, values: Tensor) -> Tensor:
+    """Return the factor of each pair's gradient: 0 where no path exists, NaN where the value is."""
+    return torch.where(torch.isinf(values), 0.0, grad.double() + 0 * values)
 
 
 def _torch_forward(
