@@ -122,7 +122,7 @@ def _let_object_stay(moves: list[Move], config: ScriptConfig, rng: np.random.Gen
     frames = _event_frames(config, rng)
     loops = 1 + frames // (2 * len(there))
     in_vain = np.tile(np.concatenate([there, there[::-1]]), loops)
-    held = np.full(len(in_vain), move.truth[onset])
+    held = np.full(len(in_vain), move.truth[onset - 1] if onset else 0.0)
     works = np.concatenate([np.ones(onset, bool), np.zeros(len(in_vain), bool), np.ones(len(there), bool)])
     phase = np.concatenate([move.phase[:onset], in_vain, there])
     truth = np.concatenate([move.truth[:onset], held, move.truth[onset:]])
