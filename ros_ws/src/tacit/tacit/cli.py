@@ -28,10 +28,16 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "doctor": Verb("tacit.doctor:main", "check this machine and name the cure of what is missing", "Start"),
+    "doctor vace_e": Verb(
+        "tacit_learning.vace_e.plan_table:main",
+        "what a run of VACE-E needs, and on which cards it fits",
+        "Learn",
+    ),
     "demo": Verb("tacit_ros.demo.main:main", "record, train, export and act in the simulated cell", "Start"),
     "up": Verb("tacit_ros.up:main", "start a stack of ROS 2 nodes: simulate, record, policy, ...", "Collect"),
     "record": Verb("tacit_ros.record_client:main", "start, stop, redo or discard an episode", "Collect"),
     "simulate": Verb("tacit_sim.cli:simulate", "write scripted demonstrations without ROS", "Collect"),
+    "simulate videos": Verb("tacit_sim.videos:main", "the cell as video data, objects included", "Learn"),
     "simulate vace_e": Verb(
         "tacit_learning.vace_e.synthetic:main", "draw a small video data set of hands and blocks", "Learn"
     ),
@@ -56,6 +62,10 @@ VERBS: dict[str, Verb] = {
     "train": Verb("tacit_learning.cli:train", "train a policy or a progress model", "Learn"),
     "evaluate alignment": Verb(
         "tacit_learning.alignment.evaluate_alignment:main", "score a model beside the baselines", "Learn"
+    ),
+    "sample vace_e": Verb("tacit_learning.vace_e.commands:sample", "draw videos with a model", "Learn"),
+    "evaluate vace_e": Verb(
+        "tacit_learning.vace_e.commands:evaluate", "loss, videos and probes of a trained video model", "Learn"
     ),
     "export": Verb("tacit_learning.cli:export", "pack a checkpoint into one self-describing ONNX", "Learn"),
     "evaluate": Verb("tacit_sim.evaluate:main", "success of a bundle in the simulated cell", "Act"),
