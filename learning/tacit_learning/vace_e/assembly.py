@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from tacit.convert.vace_e_files import METADATA_NAME
 from tacit.errors import ConfigError
 from tacit_learning.data.labels import LabelMaps
 from tacit_learning.engine.tracking import Reporter
@@ -48,17 +49,27 @@ def make_data(config: VaceEConfig, labels: LabelMaps | None, reporter: Reporter)
         labels: Of a checkpoint, which only grow; None for a new run.
         reporter: Told what was found.
     """
+    config = find_metadata(config)
     whole = VaceEDataset(config, labels=labels, index=cache_folder(config) / "index.json", seed=config.seed)
     for line in whole.report.lines():
         reporter.message(line)
     settings = config.validation
     if settings.data is not None:
-        options = config.model_copy(update={"dataset_base_path": settings.data})
+        changes = {"dataset_base_path": settings.data, "task_metadata_path": None, "robot_data_path": None}
+        options = find_metadata(config.model_copy(update=changes))
         return Data(whole, VaceEDataset(options, labels=whole.labels, extend=False), whole.labels)
     share = settings.held_out if settings.enabled else 0.0
     held_out = choose_held_out([record.task for record in whole.records], share, config.seed)
     kept = [i for i in range(len(whole)) if i not in held_out]
     return Data(whole.subset(kept), whole.subset(sorted(held_out)), whole.labels)
+
+
+def find_metadata(config: VaceEConfig) -> VaceEConfig:
+    """Return options that name the metadata beside the tasks, where none are named and some lie there."""
+    beside = Path(config.dataset_base_path) / METADATA_NAME
+    if config.task_metadata_path is not None or not beside.is_file():
+        return config
+    return config.model_copy(update={"task_metadata_path": str(beside)})
 
 
 def choose_held_out(tasks: list[str], share: float, seed: int) -> set[int]:

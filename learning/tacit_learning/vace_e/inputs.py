@@ -223,15 +223,15 @@ class Inputs:
 
     def _encode_video(self, i: int) -> Entry:
         item = self.dataset.item(i, reference=False)
-        if item.video is None or item.control is None or item.mask is None:
-            raise ValueError(f"window {i} has no target video")
+        if item.control is None or item.mask is None:
+            raise ValueError(f"window {i} has no control video or no mask")
         vae, device = self.frozen.vae, self.frozen.device
-        video, control = (
-            to_signed(torch.from_numpy(each[None]).to(device)) for each in (item.video, item.control)
-        )
         mask = torch.from_numpy(item.mask[None]).to(device)
-        inactive, reactive = encode_halves(control, mask, vae)
-        made = {"target": encode_latents(vae, video), "inactive": inactive, "reactive": reactive}
+        inactive, reactive = encode_halves(_signed(item.control, device), mask, vae)
+        target = torch.zeros_like(inactive)  # sampling needs none
+        if item.video is not None:
+            target = encode_latents(vae, _signed(item.video, device))
+        made = {"target": target, "inactive": inactive, "reactive": reactive}
         return {name: value[0].to(self.dtype) for name, value in made.items()} | pack_mask(item.mask)
 
     def _reference(self, i: int) -> Tensor | None:
@@ -288,3 +288,8 @@ class Inputs:
 
     def _text_key(self, i: int) -> str:
         return text_key(self.dataset.prompt(i), self.frozen.identity, self.dtype)
+
+
+def _signed(video: np.ndarray, device: torch.device) -> Tensor:
+    """Return frames (F, H, W, 3) u1 as a batch of one in -1..1 (1, 3, F, H, W)."""
+    return to_signed(torch.from_numpy(video[None]).to(device))

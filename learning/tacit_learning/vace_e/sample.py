@@ -48,6 +48,7 @@ def sample_latents(
     settings: SamplerSettings,
     negative_text: Tensor | None = None,
     visit: Callable[[int], None] = lambda done: None,
+    with_streams: bool = True,
 ) -> Tensor:
     """Draw latents for a batch of clips; only their conditions are read.
 
@@ -57,6 +58,7 @@ def sample_latents(
         settings: How.
         negative_text: Padded tokens of the negative prompt (1, 512, D); None: zeros.
         visit: Called with the number of finished steps.
+        with_streams: False draws with the base model alone.
 
     Returns:
         (B, 16, T, H, W), the reference slots included.
@@ -65,7 +67,8 @@ def sample_latents(
         negative_text = torch.zeros_like(clips.text[:1])
     negative = negative_text.expand_as(clips.text).to(clips.text)
     scales = settings.scales
-    if model.encoders is None:  # nothing but text can be left out
+    with_streams = with_streams and model.encoders is not None
+    if not with_streams:  # nothing but text can be left out
         scales = GuidanceScales(
             text=scales.text, motion=scales.text, objects=scales.text, embodiment=scales.text
         )
@@ -77,11 +80,11 @@ def sample_latents(
         time = timestep.float().expand(len(latents))
 
         def velocity(cues: frozenset[Cue], x: Tensor = latents, time: Tensor = time) -> Tensor:
-            if cues not in conditions:
+            if with_streams and cues not in conditions:
                 absent = [stream for stream in STREAMS if stream not in cues]
                 conditions[cues] = model.conditioning(clips.signals.without(absent), clips.num_reference)
             text = clips.text if "text" in cues else negative
-            return model(x, time, clips.control, text, conditions[cues]).float()
+            return model(x, time, clips.control, text, conditions.get(cues)).float()
 
         latents = scheduler.step(guided_velocity(velocity, scales), timestep, latents).prev_sample
         visit(done)

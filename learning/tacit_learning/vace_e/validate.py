@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from accelerate import Accelerator
 
-from tacit.convert.video import write_video
 from tacit_learning.losses.flow import add_noise, flow_loss_per_sample, timestep_of
 from tacit_learning.vace_e.config import VaceEConfig
+from tacit_learning.vace_e.drawing import draw_window, sampler_settings, save_clip
 from tacit_learning.vace_e.draws import fixed_noise
-from tacit_learning.vace_e.features import pad_text
-from tacit_learning.vace_e.guidance import GuidanceScales
 from tacit_learning.vace_e.inputs import Inputs, move
 from tacit_learning.vace_e.metrics import (
     Score,
@@ -30,13 +27,11 @@ from tacit_learning.vace_e.metrics import (
 )
 from tacit_learning.vace_e.model import VaceE
 from tacit_learning.vace_e.probes import Rows, probe
-from tacit_learning.vace_e.report import SAMPLES, VALIDATION, contact_sheet
-from tacit_learning.vace_e.sample import SamplerSettings, decode_video, sample_latents
+from tacit_learning.vace_e.report import SAMPLES, VALIDATION
 from tacit_learning.vace_e.sampler import Draw
 
 PROBE_WINDOWS = 512  # at most, of each set
 FEATURE_ROWS = 64  # encoded at a time
-NEGATIVE_PROMPT = ""
 
 
 class Validator:
@@ -58,7 +53,13 @@ class Validator:
     def run(
         self, model: VaceE, accelerator: Accelerator, folder: Path, step: int, write: bool = True
     ) -> dict[str, float]:
-        """Measure, write `validation.json` and sample videos, and return what are numbers."""
+        """Measure, and return what are numbers."""
+        return numbers(self.measure(model, accelerator, folder, step, write))
+
+    def measure(
+        self, model: VaceE, accelerator: Accelerator, folder: Path, step: int, write: bool = True
+    ) -> dict[str, Score]:
+        """Measure; write `validation.json` and sample videos into `folder`."""
         was_training = model.training
         model.eval()
         with torch.no_grad(), accelerator.autocast():
@@ -72,7 +73,7 @@ class Validator:
         if write:
             content = {"step": step, "num_samples": len(self.windows), "scores": as_json(scores)}
             (folder / VALIDATION).write_text(json.dumps(content, indent=1), encoding="utf-8")
-        return numbers(scores)
+        return scores
 
     def flow(self, model: VaceE, device: torch.device) -> dict[str, Score]:
         """Return the flow loss of every bin of noise levels, and their mean."""
@@ -101,9 +102,12 @@ class Validator:
     def videos(self, model: VaceE, device: torch.device, folder: Path | None, step: int) -> dict[str, Score]:
         """Sample a few windows, compare them with what was recorded, and keep them as files."""
         settings = self.config.validation
+        sampler = sampler_settings(self.config)
         found: list[dict[str, Score]] = []
         for window in self.windows[: settings.num_videos]:
-            clip = self.sample(model, device, window)
+            clip = draw_window(model, self.held_out, window, sampler, device)
+            if clip.target is None:
+                raise ValueError(f"window {window} has no recorded video to compare with")
             scores: dict[str, Score] = {}
             if "video_quality" in settings.metrics:
                 scores |= video_quality(clip.sample, clip.target, clip.mask) | perceptual(settings.weights)
@@ -115,29 +119,12 @@ class Validator:
         self.held_out.frozen.release("vae")
         return mean_scores(found)
 
-    def sample(self, model: VaceE, device: torch.device, window: int) -> SampledClip:
-        """Draw one window."""
-        config, inputs = self.config, self.held_out
-        clips = move(inputs.clips([window]), device)
-        scales = GuidanceScales(text=config.guidance_scale)
-        settings = SamplerSettings(
-            config.sample_steps, config.sample_shift or config.shift, config.sampler, scales, config.seed
-        )
-        negative, _ = pad_text([inputs.tokens_of(NEGATIVE_PROMPT)], clips.text.shape[1])
-        latents = sample_latents(model, clips, settings, negative)
-        video = decode_video(inputs.frozen.vae, latents, clips.num_reference)[0]
-        item = inputs.dataset.item(window, reference=False)
-        if item.video is None or item.control is None or item.mask is None:
-            raise ValueError(f"window {window} has no recorded video to compare with")
-        name = f"{item.task_name}_{item.episode_name}".replace(" ", "_")
-        return SampledClip(name, item.control, video, item.video, item.mask)
-
     def task_alignment(self, model: VaceE, device: torch.device) -> dict[str, Score]:
         """Return what probes read of task and embodiment from both features, on held-out episodes."""
         if model.encoders is None:
             return {"task_of_task_knn": Unavailable("enable_vace_e is false: there are no features")}
-        if not self.has_held_out:
-            return {"task_of_task_knn": Unavailable("no held-out episodes")}
+        if not self.has_held_out or not len(self.training.dataset):
+            return {"task_of_task_knn": Unavailable("needs training episodes and others held out")}
         fitted = self.features(model, self.training, device)
         tested = self.features(model, self.held_out, device)
         scores: dict[str, Score] = {}
@@ -160,16 +147,6 @@ class Validator:
         return FeatureTable(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-class SampledClip(NamedTuple):
-    """A drawn window beside its control and recording, all (F, H, W, 3) u1, and the mask."""
-
-    name: str
-    control: np.ndarray
-    sample: np.ndarray
-    target: np.ndarray
-    mask: np.ndarray
-
-
 class FeatureTable(NamedTuple):
     """Features (N, D) and labels (N,) of windows."""
 
@@ -188,14 +165,6 @@ def spread(count: int, limit: int) -> list[int]:
     if count <= limit:
         return list(range(count))
     return np.linspace(0, count - 1, limit).astype(int).tolist()
-
-
-def save_clip(folder: Path, name: str, clip: SampledClip, fps: float = 15.0) -> None:
-    """Write the sample as mp4, and a sheet of control, sample and recording as png."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_video(folder / f"{name}.mp4", clip.sample, fps)
-    sheet = contact_sheet([clip.control, clip.sample, clip.target])
-    cv2.imwrite(str(folder / f"{name}.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 
 
 def perceptual(weights: str | None) -> dict[str, Score]:

@@ -1,0 +1,150 @@
+"""`tacit sample vace_e` and `tacit evaluate vace_e`: what a trained model draws, and how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from accelerate import Accelerator
+from rich.console import Console
+from rich.table import Table
+
+from tacit.errors import ConfigError
+from tacit_learning.engine.tracking import SilentReporter
+from tacit_learning.vace_e.assembly import find_metadata, make_data, make_inputs, make_networks
+from tacit_learning.vace_e.config import VaceEConfig
+from tacit_learning.vace_e.dataset import VaceEDataset
+from tacit_learning.vace_e.drawing import draw_window, save_clip
+from tacit_learning.vace_e.guidance import GuidanceScales
+from tacit_learning.vace_e.metrics import as_json
+from tacit_learning.vace_e.report import write_page
+from tacit_learning.vace_e.sample import SamplerSettings, Solver
+from tacit_learning.vace_e.trained import Trained, choose_device, load_trained
+from tacit_learning.vace_e.validate import Validator, spread
+
+
+@dataclass(frozen=True)
+class SampleArguments:
+    """Draw videos: masked video, prompt, hands, objects and picture of a data set in, mp4 out.
+
+    Example: tacit sample vace_e runs/vace_e --data data/vace_e --out runs/samples --num 4
+    """
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """A run folder (then its last checkpoint) or a checkpoint folder."""
+    out: Path
+    """Folder for the videos."""
+    data: Path | None = None
+    """Data set; that of the training run when left out. Target videos are not needed."""
+    metadata: Path | None = None
+    """Metadata of its tasks; metadata.json beside the tasks if there is one."""
+    num: int = 4
+    """Windows to draw, evenly spread."""
+    episode: str | None = None
+    """Only episodes whose task/episode contains this text."""
+    steps: int | None = None
+    """Steps in time; those of the run when left out."""
+    sampler: Solver | None = None
+    """Solver; that of the run when left out."""
+    shift: float | None = None
+    """Shift of the noise levels; that of the run when left out."""
+    guidance: GuidanceScales = field(default_factory=GuidanceScales)
+    """Guidance of each kind of condition; 1 is as trained, 0 leaves it out."""
+    seed: int = 0
+    """Of the noise."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+
+@dataclass(frozen=True)
+class EvaluateArguments:
+    """Validate a checkpoint: loss on fixed noise, videos against recordings, probes of the features."""
+
+    checkpoint: Path
+    """A run folder (then its last checkpoint) or a checkpoint folder."""
+    test_data: Path
+    """Data set to measure on; its texts never get new labels."""
+    output_dir: Path
+    """Folder for validation.json, samples and the page."""
+    metadata: Path | None = None
+    """Metadata of its tasks; metadata.json beside the tasks if there is one."""
+    num_samples: int | None = None
+    """Windows for the loss; as in the run when left out."""
+    num_videos: int | None = None
+    """Windows to draw; as in the run when left out."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+
+def sample(argv: Sequence[str]) -> int:
+    """Run `tacit sample vace_e`; returns the exit code."""
+    arguments = tyro.cli(SampleArguments, args=list(argv), prog="tacit sample vace_e")
+    console = Console(highlight=False)
+    device = choose_device(arguments.device)
+    trained = load_trained(arguments.checkpoint, device)
+    config = with_data(trained.config, arguments.data, arguments.metadata)
+    dataset = VaceEDataset(config, labels=trained.labels, extend=False, require_target=False)
+    wanted = arguments.episode or ""
+    windows = [i for i, record in enumerate(dataset.records) if wanted in record.identity]
+    if not windows:
+        first = dataset.records[0].identity
+        raise ConfigError(f"--episode {wanted!r}: no task/episode contains it; the first is {first!r}")
+    config = config.model_copy(update={"use_cache": False})
+    inputs = make_inputs(config, dataset, make_networks(config, device))
+    settings = SamplerSettings(
+        arguments.steps or config.sample_steps,
+        arguments.shift or config.sample_shift or config.shift,
+        arguments.sampler or config.sampler,
+        arguments.guidance,
+        arguments.seed,
+    )
+    for index in spread(len(windows), arguments.num):
+        clip = draw_window(trained.model, inputs, windows[index], settings, device)
+        console.print(str(save_clip(arguments.out, clip.name, clip)))
+    return 0
+
+
+def evaluate(argv: Sequence[str]) -> int:
+    """Run `tacit evaluate vace_e`; returns the exit code."""
+    arguments = tyro.cli(EvaluateArguments, args=list(argv), prog="tacit evaluate vace_e")
+    console = Console(highlight=False)
+    trained = load_trained(arguments.checkpoint, choose_device(arguments.device))
+    accelerator = Accelerator(cpu=arguments.device == "cpu")
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    validator = _validator(trained, arguments, accelerator)
+    scores = validator.measure(trained.model, accelerator, arguments.output_dir, trained.step)
+    table = Table("metric", "value")
+    for name, value in as_json(scores).items():
+        table.add_row(name, value if isinstance(value, str) else f"{value:.4g}")
+    console.print(table)
+    console.print(str(write_page(arguments.output_dir, f"VACE-E on {arguments.test_data}")))
+    return 0
+
+
+def with_data(config: VaceEConfig, data: Path | None, metadata: Path | None) -> VaceEConfig:
+    """Return options that read another data set."""
+    if data is None:
+        return config
+    changes: dict[str, object] = {
+        "dataset_base_path": str(data),
+        "task_metadata_path": None if metadata is None else str(metadata),
+        "robot_data_path": None,
+    }
+    return find_metadata(config.model_copy(update=changes))
+
+
+def _validator(trained: Trained, arguments: EvaluateArguments, accelerator: Accelerator) -> Validator:
+    """Return a validator on the test data; probes are fitted on the training data, where they still lie."""
+    config = with_data(trained.config, arguments.test_data, arguments.metadata)
+    changes = {"num_samples": arguments.num_samples, "num_videos": arguments.num_videos}
+    settings = config.validation.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    config = config.model_copy(update={"validation": settings, "use_cache": False})
+    frozen = make_networks(config, accelerator.device)
+    tested = VaceEDataset(config, labels=trained.labels, extend=False)
+    training = tested.subset([])
+    if Path(trained.config.dataset_base_path).is_dir():
+        training = make_data(trained.config, trained.labels, SilentReporter()).training
+    return Validator(config, make_inputs(config, training, frozen), make_inputs(config, tested, frozen))
