@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
 import tyro
@@ -22,6 +22,7 @@ from tacit.convert.vace_e_files import (
     METADATA_NAME,
     EpisodeContent,
     HandTrack,
+    ObjectTrack,
     TaskAttributes,
     write_episode,
     write_metadata,
@@ -143,21 +144,64 @@ def convert_episode(reader: EpisodeReader, folder: Path, options: Options) -> Co
     Raises:
         EpisodeError: No such camera, a foreign file without rig, or more arms than hands.
     """
-    rig, camera = reader.rig, choose_camera(reader, options.camera)
+    camera = choose_camera(reader, options.camera)
     ticks = np.arange(0, reader.num_ticks, options.stride)
-    Q = np.asarray(reader.qpos, np.float64)[ticks]
-    geometry = RigGeometry(rig)
-    bodies = gripper_bodies(geometry, Q, options.shape)
-    poses = geometry.camera_poses(Q)[camera]
-    masks = draw_masks(bodies, poses, geometry.camera(camera), options.mask_margin_px)
     frames = [reader.image(camera, int(tick)) for tick in ticks]
-    hands = hand_tracks(geometry, Q, options.side, options.open_from_m)
-    reference = end_effector_image(frames, masks)
-    references = {} if reference is None else {camera: reference}
-    content = EpisodeContent(frames, masks, reader.fps / options.stride, hands, (), references)
-    _write_whole(folder, content)
-    _name_task(reader, camera, tuple(hands), options)
-    return Converted(folder, len(frames), float(masks.mean()))
+    seen = Seen(RigGeometry(reader.rig), camera, np.asarray(reader.qpos, np.float64)[ticks], frames)
+    content = episode_content(seen, reader.fps / options.stride, options)
+    write_whole(folder, content)
+    attributes = TaskAttributes(
+        task_type=options.task_type or reader.task,
+        embodiment_type=options.embodiment or reader.rig.name,
+        left_hand="left" in content.hands,
+        right_hand="right" in content.hands,
+        objects=options.objects,
+    )
+    name_task(options.out, reader.task, attributes, reader.rig, camera)
+    return Converted(folder, len(frames), float(content.mask.mean()))
+
+
+class Seen(NamedTuple):
+    """What one camera of a rig saw, and the states (T, S) at these moments."""
+
+    geometry: RigGeometry
+    camera: str
+    Q: np.ndarray
+    frames: Sequence[Image]
+
+
+class Look(Protocol):
+    """How masks and hands are made; the options of both commands that write the format."""
+
+    @property
+    def side(self) -> Side:
+        """Which hand a lone arm is."""
+
+    @property
+    def open_from_m(self) -> float | None:
+        """Opening that counts as open."""
+
+    @property
+    def mask_margin_px(self) -> int:
+        """Growth of the mask."""
+
+    @property
+    def shape(self) -> GripperShape:
+        """Sizes of palm and fingers."""
+
+
+def episode_content(
+    seen: Seen, fps: float, look: Look, objects: Sequence[ObjectTrack] = ()
+) -> EpisodeContent:
+    """Make masks, hands and the image of the end effector from what a camera saw."""
+    geometry = seen.geometry
+    bodies = gripper_bodies(geometry, seen.Q, look.shape)
+    poses = geometry.camera_poses(seen.Q)[seen.camera]
+    masks = draw_masks(bodies, poses, geometry.camera(seen.camera), look.mask_margin_px)
+    hands = hand_tracks(geometry, seen.Q, look.side, look.open_from_m)
+    reference = end_effector_image(seen.frames, masks)
+    references = {} if reference is None else {seen.camera: reference}
+    return EpisodeContent(seen.frames, masks, fps, hands, objects, references)
 
 
 def choose_camera(reader: EpisodeReader, wanted: str | None) -> str:
@@ -241,7 +285,7 @@ def _threshold(gripper: GripperSpec, open_from_m: float | None) -> float:
     return (gripper.lower + gripper.upper) / 2 if open_from_m is None else open_from_m
 
 
-def _write_whole(folder: Path, content: EpisodeContent) -> None:
+def write_whole(folder: Path, content: EpisodeContent) -> None:
     """Write under another parent and rename, so that a kill leaves no half episode."""
     part = folder.parent / ".part" / folder.name
     shutil.rmtree(part, ignore_errors=True)
@@ -251,14 +295,8 @@ def _write_whole(folder: Path, content: EpisodeContent) -> None:
     part.parent.rmdir()
 
 
-def _name_task(reader: EpisodeReader, camera: str, sides: Sequence[str], options: Options) -> None:
-    attributes = TaskAttributes(
-        task_type=options.task_type or reader.task,
-        embodiment_type=options.embodiment or reader.rig.name,
-        left_hand="left" in sides,
-        right_hand="right" in sides,
-        objects=options.objects,
-    )
-    spec = reader.rig.cameras[camera]
+def name_task(root: Path, task: str, attributes: TaskAttributes, rig: Rig, camera: str) -> None:
+    """Add a task folder and its camera to the metadata of a data set."""
+    spec = rig.cameras[camera]
     cameras = {camera: {"width": spec.width, "height": spec.height, "K": np.asarray(spec.K).tolist()}}
-    write_metadata(options.out / METADATA_NAME, {reader.task: attributes}, cameras)
+    write_metadata(root / METADATA_NAME, {task: attributes}, cameras)
