@@ -24,9 +24,14 @@ BENCHES: dict[str, Bench] = {
     "recorder": Bench("tacit_ros.bench:recorder", "a minute of recording: dropped ticks, CPU, skew"),
     "kill": Bench("tacit_ros.bench:kill", "kill the recorder at random instants, count what is lost"),
     "alignment": Bench("tacit_learning.alignment.bench:main", "alignment losses beside plain ones, bars"),
+    "vace_e": Bench(
+        "tacit_learning.vace_e.bench:main", "training steps of VACE, batched or one by one", False
+    ),
     "expert": Bench("tacit_sim.cli:bench_expert", "success of the scripted experts over seeds", False),
     "calibration-sim": Bench(
-        "tacit_sim.bench_calibration:main", "a cell calibrated through ROS, end to end: where boxes land", False
+        "tacit_sim.bench_calibration:main",
+        "a cell calibrated through ROS: where its boxes land",
+        False,
     ),
     "calibration": Bench(
         "tacit_calibration.bench:main", "hand-eye against OpenCV and bundle adjustment over seeds", False

@@ -20,6 +20,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tacit.errors import TacitError
@@ -259,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sheet.write_bytes(encode_png(bench.pictures(after)).tobytes())
     table = Table("against the truth", "before", "after", title="calibration of the simulated cell")
     for name, row in numbers.items():
-        table.add_row(name, f"{row['before']:.2f}", f"{row['after']:.2f}")
+        table.add_row(escape(name), f"{row['before']:.2f}", f"{row['after']:.2f}")
     console.print(table)
     seconds = time.perf_counter() - started
     report = {"numbers": numbers, "seconds": seconds, "passed": passes(numbers)}
