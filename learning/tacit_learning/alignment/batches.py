@@ -23,6 +23,8 @@ LABELS, ACTION, PROGRESS = "labels", "action", "progress"
 ACTION_MASK, PROGRESS_MASK = "action_mask", "progress_mask"
 SPAN_START, SPAN_END, SPAN_MASK = "span_start", "span_end", "span_mask"
 ELAPSED, REMAINING, CONDITION = "elapsed", "remaining", "condition"
+FPS = "fps"
+"""Rate of all frames [Hz] (scalar)."""
 DRAW = "draw"
 """Seed of what the losses draw in this batch (scalar i8)."""
 CLIP = "clip_"
@@ -71,6 +73,7 @@ def training_batches(
 def whole_videos(videos: Sequence[Video], fps: float) -> Batch:
     """Return videos as they are, padded with their last frame, with the stretches of their actions."""
     batch = gather(videos, [np.arange(len(video)) for video in videos], fps)
+    batch[FPS] = torch.tensor(fps)
     for key, field in ((SPAN_START, "start"), (SPAN_END, "end"), (SPAN_MASK, "mask")):
         batch[key] = _pad([getattr(video.spans, field) for video in videos])
     return batch

@@ -18,7 +18,8 @@ from tacit_learning.layers.causal import CausalStack, join, split
 
 START_BIAS = -2.0  # sigmoid(-2) = .12: an untrained head says "near the start"
 UNKNOWN = 0
-"""Condition of a frame whose class is not given; class c is condition c+1."""
+"""Condition of a frame of which nothing is told; class c is condition c+1, and one after the last class
+says that an action, whichever, began where the condition changed."""
 
 
 class HeadConfig(Config):
@@ -81,7 +82,7 @@ class ProgressHead(nn.Module):
         self.config = config
         self.cap = math.log1p(config.elapsed_cap_s)
         self.num_classes = num_classes
-        self.condition = nn.Embedding(num_classes + 1, config.class_dim) if config.class_dim else None
+        self.condition = nn.Embedding(num_classes + 2, config.class_dim) if config.class_dim else None
         num_inputs = dim + 1 + int(config.distance) + (config.class_dim + 1 if config.class_dim else 0)
         self.input = nn.Linear(num_inputs, config.width)
         self.dropout = nn.Dropout(config.dropout)

@@ -102,19 +102,19 @@ class AlignmentModel(nn.Module):
         scaled = self.embedding_scale(embeddings)
         return self.head(HeadInputs(scaled, frames.elapsed, travelled, frames.condition))
 
-    def read_segments(self, embeddings: Tensor, seconds: Tensor, label: Tensor, given: bool) -> HeadOutputs:
+    def read_segments(self, embeddings: Tensor, seconds: Tensor, label: Tensor, given: Tensor) -> HeadOutputs:
         """Run the head over actions whose starts are known, each as a sequence of its own.
 
         Args:
             embeddings: Frames of the actions (S, L, D), padded on the right.
             seconds: Time since the first frame of the action (S, L).
             label: Class of each action (S,).
-            given: Whether the head is told the class.
+            given: Whether the head is told the class (S,); it always knows that an action starts.
         """
         assert self.head is not None
         distance = torch.nn.functional.pad(increments(embeddings), (1, 0)).cumsum(-1)
         travelled = self.distances.of_action(distance, label.unsqueeze(1).expand(distance.shape))
-        condition = (label + 1 if given else torch.full_like(label, UNKNOWN)).unsqueeze(1)
+        condition = torch.where(given, label + 1, self.shape.num_classes + 1).unsqueeze(1)
         inputs = HeadInputs(
             self.embedding_scale(embeddings), seconds, travelled, condition.expand(distance.shape)
         )

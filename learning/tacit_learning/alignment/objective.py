@@ -19,9 +19,11 @@ from tacit_learning.alignment.heads import ProgressHead
 from tacit_learning.alignment.model import AlignmentModel, Frames, Shape
 from tacit_learning.alignment.normalisers import MOMENTUM
 from tacit_learning.alignment.progress_terms import (
+    SegmentRates,
     dense_terms,
     distance_loss,
     protas_terms,
+    segment_terms,
     update_statistics,
 )
 from tacit_learning.alignment.protas import ProtasHead, precedence
@@ -34,6 +36,10 @@ from tacit_learning.losses.progress import progress_lambda
 
 COMBINED, ALIGNMENT = "combined", "alignment_loss"
 """Names of the validation losses that the two best checkpoints are chosen by."""
+
+
+SEGMENTS_PER_VIDEO = 3
+"""Actions that are also learned as sequences of their own, per video and step."""
 
 
 @dataclass(frozen=True)
@@ -141,16 +147,21 @@ class AlignmentObjective(nn.Module):
             scaled = self.model.embedding_scale(embeddings)
             how = recipe_loss(config.recipe, config.learnable)  # type: ignore[arg-type]
             return {"progress": recipe_step(head, scaled, batch, config.learnable, how, chance)}
-        clips = keys.clip_of(batch) or batch
+        whole, clips = embeddings, keys.clip_of(batch) or batch
         if clips is not batch:
             embeddings = self.model.embed(self._disturb(clips[keys.FEATURES], generator))
         embeddings = embeddings.detach() if config.dense.detach else embeddings
         if isinstance(head, ProtasHead):
             return protas_terms(head, self.model.embedding_scale(embeddings), clips, config)
         assert isinstance(head, ProgressHead)
-        outputs = self.model.read(embeddings, frames_of(clips))
-        return dense_terms(outputs, clips, config, one)
-
+        terms = dense_terms(self.model.read(embeddings, frames_of(clips)), clips, config, one)
+        if config.dense.segments:
+            chance = generator or torch.Generator().manual_seed(0)
+            rates = SegmentRates(SEGMENTS_PER_VIDEO, self.config.head.condition_rate, float(batch[keys.FPS]))
+            source = whole.detach() if config.dense.detach else whole
+            segments = segment_terms(self.model, source, batch, rates, config.dense, chance)
+            terms |= {"progress": terms["progress"] + config.dense.segments * segments, "segments": segments}
+        return terms
 
     def _disturb(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
         """Add noise to every frame and an offset to every video (B, T, F), in training alone."""

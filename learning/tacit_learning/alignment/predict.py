@@ -117,7 +117,8 @@ def _from_starts(
     rows = [torch.clamp(segment.start + within, max=segment.end) for segment in segments]
     labels = torch.tensor([int(video.labels[segment.start]) for segment in segments])
     seconds = (within / fps).expand(len(segments), -1)
-    outputs = model.read_segments(embeddings[torch.stack(rows)], seconds, labels, given)
+    told = torch.full_like(labels, given, dtype=torch.bool)
+    outputs = model.read_segments(embeddings[torch.stack(rows)], seconds, labels, told)
     for i, segment in enumerate(segments):
         progress[segment.start : segment.end + 1] = outputs.action[i, : segment.length].numpy()
     return progress

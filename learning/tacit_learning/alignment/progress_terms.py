@@ -5,6 +5,8 @@ Each returns its total under `progress` and the parts of it for the log. Legend:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,10 +16,19 @@ from tacit_learning.alignment.heads import HeadOutputs
 from tacit_learning.alignment.model import AlignmentModel
 from tacit_learning.alignment.normalisers import measure
 from tacit_learning.alignment.protas import ProtasHead, ProtasTargets, protas_loss
+from tacit_learning.alignment.recipe_training import draw_segments
 from tacit_learning.alignment.settings import DenseConfig, ProgressConfig
 from tacit_learning.data.windows import Batch
 from tacit_learning.losses.progress import Spans, progress_error, self_normalised
 from tacit_learning.losses.progress_recipes import dense_loss
+
+
+class SegmentRates(NamedTuple):
+    """Actions drawn per video, share of them whose class is told, frames per second."""
+
+    per_video: int
+    told: float
+    fps: float
 
 
 def distance_loss(
@@ -74,6 +85,36 @@ def dense_terms(
     }
     total = sum((getattr(weights, name) * value for name, value in terms.items()), action * 0.0)
     return {"progress": total, **terms}
+
+
+def segment_terms(
+    model: AlignmentModel,
+    embeddings: Tensor,
+    batch: Batch,
+    rates: SegmentRates,
+    config: DenseConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    """Compute the error on actions whose start is told, each a sequence of its own, some with its class.
+
+    Args:
+        model: In training.
+        embeddings: Of whole videos (B, T, D).
+        batch: Of `batches.whole_videos`.
+        rates: How many actions, how often the class is told, at which rate frames come.
+        config: Weights of the loss.
+        generator: Of this step.
+    """
+    segments = draw_segments(embeddings, batch, True, rates.per_video, 2, generator)
+    if segments is None:
+        return embeddings.sum() * 0.0
+    told = torch.rand(len(segments.labels), generator=generator) < rates.told
+    seconds = torch.arange(segments.targets.shape[1]).to(embeddings) / rates.fps
+    outputs = model.read_segments(
+        segments.embeddings, seconds.expand(segments.targets.shape), segments.labels, told
+    )
+    weights = {"monotonic_weight": config.monotonic, "end_weight": config.end}
+    return dense_loss(outputs.action, segments.targets, segments.mask, **weights)
 
 
 def protas_terms(head: ProtasHead, inputs: Tensor, batch: Batch, config: ProgressConfig) -> dict[str, Tensor]:

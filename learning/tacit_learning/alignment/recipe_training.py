@@ -14,6 +14,7 @@ from torch import Tensor
 from tacit_learning.alignment.batches import (
     ACTION,
     ACTION_MASK,
+    LABELS,
     MASK,
     PROGRESS,
     PROGRESS_MASK,
@@ -28,11 +29,18 @@ from tacit_learning.losses.progress_recipes import sample_frames, segment_loss
 
 
 class Segments(NamedTuple):
-    """Sampled stretches: embeddings (S, L, D), targets (S, L), lengths (S,)."""
+    """Sampled stretches: embeddings (S, L, D), targets (S, L), lengths and classes (S,)."""
 
     embeddings: Tensor
     targets: Tensor
     lengths: Tensor
+    labels: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """Frames that exist (S, L)."""
+        frames = torch.arange(self.targets.shape[1], device=self.lengths.device)
+        return frames < self.lengths.unsqueeze(1)
 
 
 def recipe_step(
@@ -56,7 +64,9 @@ def recipe_step(
     Returns:
         Scalar; 0 with a zero gradient where no video has a segment of the least length.
     """
-    segments = draw_segments(embeddings, batch, head.level == "action", config, generator)
+    by_action = head.level == "action"
+    count = config.samples_per_video if by_action else 1
+    segments = draw_segments(embeddings, batch, by_action, count, config.min_segment_len, generator)
     if segments is None:
         return sum((p.sum() for p in head.parameters()), embeddings.sum()) * 0.0
     frames = torch.stack(
@@ -91,16 +101,19 @@ def judge(head: RecipeHead, segments: Segments, frames: Tensor) -> Tensor:
 
 
 def draw_segments(
-    embeddings: Tensor, batch: Batch, by_action: bool, config: RecipeConfig, generator: torch.Generator
+    embeddings: Tensor, batch: Batch, by_action: bool, count: int, shortest: int, generator: torch.Generator
 ) -> Segments | None:
-    """Draw `samples_per_video` actions of each video, or take each video once; None where there is none."""
+    """Draw `count` actions of each video (or the video as a whole) of at least `shortest` frames.
+
+    Returns:
+        The stretches; None where there is none.
+    """
     chosen: list[tuple[int, int, int]] = []
     for video in range(len(embeddings)):
         stretches = _actions(batch, video) if by_action else _whole(batch, video)
-        stretches = [(s, e) for s, e in stretches if e - s + 1 >= config.min_segment_len]
+        stretches = [(s, e) for s, e in stretches if e - s + 1 >= shortest]
         if not stretches:
             continue
-        count = config.samples_per_video if by_action else 1
         for draw in torch.randint(len(stretches), (count,), generator=generator):
             chosen.append((video, *stretches[int(draw)]))
     if not chosen:
@@ -112,7 +125,8 @@ def draw_segments(
     within = torch.minimum(torch.arange(longest), lengths.unsqueeze(1) - 1)
     frames = starts.unsqueeze(1) + within
     target = batch[ACTION if by_action else PROGRESS]
-    return Segments(embeddings[rows, frames], target[rows, frames], lengths.to(embeddings.device))
+    labels = batch[LABELS][rows[:, 0], starts]
+    return Segments(embeddings[rows, frames], target[rows, frames], lengths.to(embeddings.device), labels)
 
 
 def _actions(batch: Batch, video: int) -> list[tuple[int, int]]:

@@ -148,7 +148,10 @@ class AlignmentLossConfig(Config):
 
 
 class RecipeConfig(Config):
-    """Sampling of the older recipes v2, v3 and v4; see `alignment.recipes`."""
+    """Sampling of the older recipes v2, v3 and v4; see `alignment.recipes`.
+
+    `old_head`: file of such a head to start from (`alignment.old_heads`).
+    """
 
     hidden_dim: int = 64
     use_gru: bool = True
@@ -161,16 +164,19 @@ class RecipeConfig(Config):
     weight_cap: float | None = None
     boundary_weight: float = 5.0
     mode: Mode = "legacy"
+    old_head: str | None = None
 
 
 class DenseConfig(Config):
     """Weights of what the dense head learns on every frame; 0 leaves a term out.
 
-    `done_at`: progress of the video that counts as done. `detach`: no gradient into the encoder.
+    `segments`: actions as sequences of their own, whose start is told. `done_at`: progress of the
+    video that counts as done. `detach`: no gradient into the encoder.
     """
 
-    action: float = 1.0
+    action: float = 2.0
     video: float = 1.0
+    segments: float = 1.0
     classes: float = 0.5
     remaining: float = 0.1
     done: float = 0.1

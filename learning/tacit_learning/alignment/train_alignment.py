@@ -15,13 +15,16 @@ from torch import nn
 
 import tacit
 from tacit.config import to_yaml
+from tacit.errors import ConfigError
 from tacit_learning.act_hsa.train import git_commit
 from tacit_learning.alignment import batches as keys
 from tacit_learning.alignment.checkpoints import ABOUT, BEST
 from tacit_learning.alignment.episode_videos import EpisodeSource, encode_episodes
 from tacit_learning.alignment.model import Shape
 from tacit_learning.alignment.objective import AlignmentObjective, Schedule
+from tacit_learning.alignment.old_heads import load_old_head
 from tacit_learning.alignment.progress_terms import update_statistics
+from tacit_learning.alignment.recipes import RecipeHead
 from tacit_learning.alignment.settings import AlignmentConfig
 from tacit_learning.alignment.videos import Annotated, VideoSet, load_annotated, make_videos, split_videos
 from tacit_learning.data.windows import Batch
@@ -88,7 +91,21 @@ def make_objective(
     objective = AlignmentObjective(config, shape, schedule, frames)
     objective.model.scale.follow(torch.cat([video.features for video in training.videos]))
     objective.set_orders(training.orders())
+    if config.progress.learnable.old_head is not None:
+        _start_from(objective, config.progress.learnable.old_head)
     return objective
+
+
+def _start_from(objective: AlignmentObjective, path: str) -> None:
+    """Take the weights of an old head, if the recipe that trains is of its kind."""
+    head = objective.model.head_net
+    old = load_old_head(path)
+    if not isinstance(head, RecipeHead) or head.spec != old.spec:
+        raise ConfigError(
+            f"progress.learnable.old_head: {path} is a head with {old.spec}; choose the progress.recipe that "
+            "has these inputs"
+        )
+    head.load_state_dict(old.state_dict())
 
 
 @torch.no_grad()
