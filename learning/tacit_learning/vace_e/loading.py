@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from tacit_learning.vace_e.transformer import VaceETransformer
 
 VACE_1_3B = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
 CLIP_OF_I2V = "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers"
+PUBLISHED = {VACE_1_3B: "wan_1_3b", "Wan-AI/Wan2.1-VACE-14B-diffusers": "wan_14b"}  # hub id -> preset
 VACE_CLASS = "WanVACETransformer3DModel"
 ORIGINAL_FILES = ("Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth")
 MODEL_PARTS = {"transformer", "vae", "text_encoder", "image_encoder"}
@@ -29,7 +30,6 @@ WEIGHTS = ("diffusion_pytorch_model", "model")
 IGNORED = "norm_added_q"  # in some published files, read by no model
 SHOWN = 3  # names in a message
 
-PartT = TypeVar("PartT")
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -116,7 +116,7 @@ def transformer_shapes(backbone: BackboneConfig) -> Shapes:
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
-def load_part(kind: type[PartT], place: str | Path, part: str, **options: Any) -> PartT:
+def load_part(kind: Any, place: str | Path, part: str, **options: Any) -> Any:
     """Load a frozen part with the class that diffusers or transformers has for it.
 
     Args:
@@ -132,7 +132,7 @@ def load_part(kind: type[PartT], place: str | Path, part: str, **options: Any) -
     if part in MODEL_PARTS:
         options["output_loading_info"] = True
     try:
-        loaded = kind.from_pretrained(folder, **options)  # type: ignore[attr-defined]
+        loaded = kind.from_pretrained(folder, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as problem:
         first = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise ConfigError(f"{folder}: cannot be loaded as {kind.__name__}: {first}") from None

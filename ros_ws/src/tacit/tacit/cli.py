@@ -49,6 +49,9 @@ VERBS: dict[str, Verb] = {
     ),
     "recover": Verb("tacit.episode.recover_cli:main", "make an interrupted recording readable", "Look"),
     "view": Verb("tacit.view.cli:main", "write a page that shows an episode, boxes included", "Look"),
+    "view progress": Verb(
+        "tacit.view.progress_video:main", "run a progress bundle over an episode and film it", "Look"
+    ),
     "convert annotations": Verb(
         "tacit_learning.alignment.commands:convert_annotations",
         "read step annotations of other formats, or of our episodes",

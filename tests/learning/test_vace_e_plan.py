@@ -1,0 +1,267 @@
+"""The plan of a run agrees with real models: parameters, arithmetic, kept bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+pytest.importorskip("diffusers")
+pytest.importorskip("peft")
+
+from tacit.errors import ConfigError
+from tacit_learning.vace_e import bench
+from tacit_learning.vace_e.config_model import BackboneConfig, ModelConfig, preset
+from tacit_learning.vace_e.fusion import Adapter, Condition, Scene
+from tacit_learning.vace_e.model import build_model, parameter_groups
+from tacit_learning.vace_e.plan import (
+    CARDS_GB,
+    CONTEXT_GB,
+    FROZEN_HIDDEN,
+    FROZEN_WIDTHS,
+    TRAINED_HIDDEN,
+    TRAINED_WIDTHS,
+    USABLE,
+    Clip,
+    RunPlan,
+    base_parameters,
+    block_paths,
+    block_work,
+    count_parameters,
+    forward_work,
+    measure_on_meta,
+    meta_model,
+    plan_stage,
+    step_work,
+    stream_tokens_of,
+)
+from tacit_learning.vace_e.plan_table import main, sizes_of
+from tacit_learning.vace_e.signals import random_signals
+
+REAL = preset("wan_1_3b")
+FULL = RunPlan(Clip(81, 480, 832))
+CONFIGS = Path(__file__).parents[2] / "learning" / "configs"
+EVERYTHING = ("dit", "vace", "vace_e")
+
+
+@pytest.fixture(scope="module")
+def parameters() -> dict[str, int]:
+    return count_parameters(meta_model(REAL, FULL))
+
+
+def test_the_real_base_has_the_published_number_of_parameters(parameters: dict[str, int]) -> None:
+    formula = base_parameters(REAL.backbone)
+    assert formula["block"] == pytest.approx(46.44e6, rel=1e-4)
+    assert formula["vace"] == parameters["vace"] == pytest.approx(0.734e9, rel=2e-3)
+    assert formula["dit"] == parameters["dit"]
+    assert parameters["vace"] + parameters["dit"] == pytest.approx(2.154e9, rel=1e-3)
+
+
+def test_adapters_are_a_few_percent_and_block_copies_a_seventh(parameters: dict[str, int]) -> None:
+    copies = count_parameters(meta_model(REAL.model_copy(update={"injection": "context"}), FULL))
+    assert 50e6 < parameters["vace_e"] < 80e6
+    assert 0.28e9 < copies["vace_e"] < 0.32e9
+    assert copies["dit"] == parameters["dit"]
+
+
+@pytest.mark.parametrize("name", ["tiny", "small", "wan_14b"])
+def test_formulas_count_what_real_models_hold(name: str) -> None:
+    backbone = preset(name).backbone
+    found = count_parameters(meta_model(preset(name), FULL))
+    formula = base_parameters(backbone)
+    assert (found["dit"], found["vace"]) == (formula["dit"], formula["vace"])
+
+
+@pytest.mark.parametrize(
+    ("clip", "tokens"),
+    [
+        (Clip(17, 240, 416, 0), 1950),
+        (Clip(49, 480, 832), 20280 + 1560),
+        (Clip(81, 480, 832), 32760 + 1560),
+    ],
+)
+def test_tokens_are_those_of_the_latent_grid(clip: Clip, tokens: int) -> None:
+    assert clip.tokens == tokens
+
+
+def test_the_forward_of_the_real_model_has_the_arithmetic_of_the_formula() -> None:
+    run = RunPlan(Clip(17, 240, 416, 0))
+    found, flop = measure_on_meta(REAL, run)
+    assert flop == pytest.approx(forward_work(REAL, run, found).total, rel=1e-5)
+    assert block_work(REAL.backbone, 32760).total == pytest.approx(
+        32760 * (83.4e6 + 4 * 32760 * 1536), rel=0.06
+    )
+
+
+def small(injection: str = "adapter") -> ModelConfig:
+    """Enough width that embeddings weigh little."""
+    backbone = BackboneConfig(
+        heads=2,
+        head_dim=48,
+        ffn_dim=512,
+        layers=4,
+        vace_layers=(0, 2),
+        text_dim=32,
+        text_length=16,
+        freq_dim=32,
+    )
+    values = preset("tiny").model_dump() | {"backbone": backbone.model_dump(), "injection": injection}
+    return ModelConfig.model_validate(values)
+
+
+def counted_step(config: ModelConfig, run: RunPlan, groups: tuple[str, ...]) -> float:
+    """FLOP of a real forward and backward where only `groups` train."""
+    torch.manual_seed(0)
+    model = build_model(config)
+    for name, members in parameter_groups(model).items():
+        for parameter in members:
+            parameter.requires_grad_(name in groups)
+    if run.checkpointing:
+        model.transformer.enable_gradient_checkpointing()
+    clip = run.clip
+    frames = (clip.frames - 1) // 4 + 1
+    signals = random_signals(1, config.encoders, 32, frames, objects=2)
+    condition = model.conditioning(signals, clip.num_reference)
+    cells = (frames + clip.num_reference, clip.height // 8, clip.width // 8)
+    counter = FlopCounterMode(display=False)
+    inputs = (
+        torch.randn(1, 16, *cells),
+        torch.tensor([500.0]),
+        torch.randn(1, 96, *cells),
+        torch.randn(1, 16, 32),
+    )
+    with counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        model(*inputs, condition).square().mean().backward()
+    return float(counter.get_total_flops())
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("groups", [("vace_e",), ("vace",), EVERYTHING])
+def test_a_training_step_has_the_arithmetic_of_the_formula(
+    groups: tuple[str, ...], checkpointing: bool
+) -> None:
+    run = RunPlan(Clip(9, 128, 128), checkpointing=checkpointing)
+    config = small()
+    expected = step_work(config, run, groups, count_parameters(build_model(config)))
+    assert counted_step(config, run, groups) == pytest.approx(expected, rel=0.04)
+
+
+def test_published_sizes_give_the_petaflops_of_a_training_sample(parameters: dict[str, int]) -> None:
+    stages = {groups: plan_stage("", groups, REAL, FULL, parameters) for groups in (("vace_e",), EVERYTHING)}
+    assert stages["vace_e",].petaflop_per_sample == pytest.approx(1.28, rel=0.03)
+    assert stages[EVERYTHING].petaflop_per_sample == pytest.approx(1.82, rel=0.03)
+    assert stages[EVERYTHING].seconds_on_h200 == pytest.approx(4.6, rel=0.03)
+
+
+def kept_bytes_per_token(trained: bool, d: int, f: int, tokens: int) -> float:
+    """Bytes that a real DiT block keeps for its backward, under bf16 autocast."""
+    config = ModelConfig.model_validate(
+        preset("tiny").model_dump()
+        | {"backbone": {"heads": 2, "head_dim": d // 2, "ffn_dim": f, "layers": 3, "vace_layers": (0, 2)}}
+    )
+    block = build_model(config).transformer.blocks[0].requires_grad_(trained)
+    weights = {parameter.data_ptr() for parameter in block.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        per_token, rest = divmod(tensor.numel(), tokens)  # neither weights nor the rotary table
+        if storage.data_ptr() not in weights and rest == 0 and per_token >= d:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    x = torch.randn(1, tokens, d, dtype=torch.bfloat16, requires_grad=True)
+    rotary = (torch.ones(1, tokens, 1, d // 2), torch.ones(1, tokens, 1, d // 2))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), torch.autocast("cpu", torch.bfloat16):
+        block(x, torch.randn(1, 2, d), torch.randn(1, 6, d), rotary)
+    return sum(kept.values()) / tokens
+
+
+@pytest.mark.parametrize(
+    ("trained", "widths", "hidden"),
+    [(True, TRAINED_WIDTHS, TRAINED_HIDDEN), (False, FROZEN_WIDTHS, FROZEN_HIDDEN)],
+)
+def test_a_block_keeps_the_bytes_of_the_formula(trained: bool, widths: int, hidden: int) -> None:
+    found = kept_bytes_per_token(trained, 96, 384, tokens=509)
+    assert found == pytest.approx(widths * 96 + hidden * 384, rel=0.02)
+
+
+def test_what_fits_is_the_largest_power_of_two_below_the_room(parameters: dict[str, int]) -> None:
+    stage = plan_stage("", ("vace_e",), REAL, FULL, parameters)
+    for card in CARDS_GB:
+        batch = stage.largest_batch[card]
+        room = card * USABLE - stage.weights_gb - stage.optimizer_gb - CONTEXT_GB
+        per_clip = stage.activations_gb + stage.live_gb  # of batch 1
+        assert batch * per_clip <= room < 2 * batch * per_clip
+
+
+def test_memory_falls_with_what_is_saved_elsewhere(parameters: dict[str, int]) -> None:
+    def peak(**changes: object) -> float:
+        run = RunPlan(Clip(81, 480, 832), **changes)  # type: ignore[arg-type]
+        return plan_stage("", EVERYTHING, REAL, run, parameters).total_gb
+
+    assert peak(checkpointing=False) > 160 > peak() > peak(offload_optimizer=True)
+    assert peak() > peak(offload_activations=True)
+    assert peak(half=False) > peak()
+
+
+def test_only_what_lies_behind_trained_weights_needs_gradients() -> None:
+    config = REAL.model_copy(update={"layers": (3, 9)})
+    dit, vace = block_paths(config, ("vace_e",))
+    assert dit == ["off"] * 4 + ["path"] * 26 and vace == ["off"] * 15
+    dit, vace = block_paths(config, ("vace",))
+    assert dit == ["off"] + ["path"] * 29 and vace == ["trained"] * 15
+    dit, vace = block_paths(config, ("dit",))
+    assert dit == ["trained"] * 30 and vace == ["path"] * 15
+    dit, vace = block_paths(config, ("lora:dit",))
+    assert dit == ["lora"] * 30 and vace == ["off"] * 15
+
+
+def test_an_adapter_reads_as_many_tokens_as_the_plan_says() -> None:
+    config = preset("tiny")
+    model = build_model(config)
+    condition = model.conditioning(random_signals(1, config.encoders, 32, 5, objects=2))
+    assert isinstance(condition, Condition)
+    tokens = condition.task.values.shape[1] + condition.embodiment.values.shape[1]
+    assert tokens == stream_tokens_of(config, RunPlan(Clip(17, 64, 64)))
+    adapter = model.transformer.fusion.layers["0"]
+    assert isinstance(adapter, Adapter)
+    scene = Scene((5, 1, 1), torch.zeros(1, 24), torch.zeros(1, 6, 24), (torch.zeros(1), torch.zeros(1)))
+    assert adapter(torch.zeros(1, 5, 24), condition, scene).shape == (1, 5, 24)
+
+
+@pytest.mark.parametrize("name", ["vace_e_full", "vace_e_lora", "vace_e_dev"])
+def test_every_shipped_configuration_has_a_plan_without_network(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["--config", str(CONFIGS / f"{name}.yaml")]) == 0
+    shown = capsys.readouterr().out
+    assert "base parameters differ by 0" in shown
+    assert all(f"{card} GB" in shown for card in CARDS_GB)
+
+
+def test_a_batch_that_fits_no_card_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", str(CONFIGS / "vace_e_full.yaml"), "--batch_size", "64"]) == 1
+
+
+def test_an_unknown_key_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'batch_size'"):
+        main(["--config", str(CONFIGS / "vace_e_full.yaml"), "bacth_size=64"])
+
+
+def test_published_bases_have_known_sizes() -> None:
+    from tacit.config import load
+    from tacit_learning.vace_e.config import VaceEConfig
+
+    config = load(VaceEConfig, CONFIGS / "vace_e_full.yaml")
+    assert sizes_of(config).backbone == REAL.backbone
+
+
+def test_the_bench_times_every_way_and_puts_the_baseline_last(capsys: pytest.CaptureFixture[str]) -> None:
+    ways = bench.measure(samples=2, rounds=1)
+    assert [way.batch for way in ways] == [2, 2, 2, 1, 1]
+    assert [way.checkpointing for way in ways] == [False, False, True, False, True]
+    assert all(0 < way.seconds < 60 for way in ways)
