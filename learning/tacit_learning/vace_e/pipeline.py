@@ -196,13 +196,13 @@ def _item(
     item = VaceEItem(None, None, None, None, prompt, "", "", -1, -1, len(control))
     if motion is not None:
         found = motion_from_array(motion)
-        rows = rows_in_window(len(found.values), len(frames), frames, len(found.values))
+        window = rows_in_window(len(found.values), len(frames), frames, len(found.values))
         item = replace(
             item,
-            motion=found.values[rows.index],
-            motion_mask=found.mask[rows.index],
-            motion_valid=found.valid[rows.index],
-            motion_times=rows.times,
+            motion=found.values[window.rows],
+            motion_mask=found.mask[window.rows],
+            motion_valid=found.valid[window.rows],
+            motion_times=window.times,
         )
     if objects is not None:
         tracks = np.asarray(objects, np.float32)
@@ -210,12 +210,12 @@ def _item(
             raise ConfigError(f"vace_e_object_trajectory_sequence: {tracks.shape}, expected (T, N, 9)")
         tracks = tracks.transpose(1, 0, 2)
         valid = np.isfinite(tracks).all(-1)
-        rows = rows_in_window(tracks.shape[1], len(frames), frames, tracks.shape[1])
+        window = rows_in_window(tracks.shape[1], len(frames), frames, tracks.shape[1])
         item = replace(
             item,
-            objects=np.where(valid[..., None], tracks, 0)[:, rows.index],
-            object_valid=valid[:, rows.index],
+            objects=np.where(valid[..., None], tracks, 0)[:, window.rows],
+            object_valid=valid[:, window.rows],
             object_ids=np.arange(len(tracks)),
-            object_times=rows.times,
+            object_times=window.times,
         )
     return item
