@@ -44,6 +44,7 @@ VERBS: dict[str, Verb] = {
     "calibrate": Verb("tacit_calibration.cli:main", "calibration boards, cameras and checks", "Collect"),
     "convert vace_e": Verb("tacit.convert.vace_e:main", "episodes to videos, masks, trajectories", "Learn"),
     "check": Verb("tacit.episode.audit_cli:main", "audit episodes: structure, time, images, boxes", "Look"),
+    "check vace_e": Verb("tacit_learning.vace_e.data_check:main", "audit a video data set", "Look"),
     "check labels": Verb(
         "tacit_learning.vace_e.label_check:main", "labels of a video data set: equal however read", "Look"
     ),

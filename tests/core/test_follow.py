@@ -1,0 +1,72 @@
+"""Following an episode with a progress bundle: the readings of the node, drawn over the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from episode_kit import rig, write_episode
+from tiny_bundles import progress_bundle
+
+from tacit.cli import main
+from tacit.convert.video import probe_video
+from tacit.episode import EpisodeReader
+from tacit.follow import Reading, changes, follow
+from tacit.progress import DetectorConfig
+from tacit.runtime import OnnxProgress
+from tacit.view.progress_video import BAR_GAP, BAR_HEIGHT, Bar, draw_progress
+
+
+def test_every_due_tick_is_read_once_with_its_stamp(tmp_path: Path) -> None:
+    path = write_episode(tmp_path, 30)
+    with EpisodeReader(path) as reader:
+        estimator = OnnxProgress(progress_bundle(tmp_path, rig()), reader.rig)
+        readings = list(follow(estimator, reader))
+        again = list(follow(estimator, reader))
+        stamps = [int(reader.tick_ns[reading.tick]) for reading in readings]
+    assert [reading.stamp_ns for reading in readings] == stamps
+    np.testing.assert_allclose(
+        [r.progress for r in readings], 0.1 * np.arange(1, len(readings) + 1), atol=1e-5
+    )
+    assert again == readings  # the memory starts anew
+
+
+def test_changes_are_where_the_state_turns() -> None:
+    states = ["running", "running", "stalled", "stalled", "running", "done"]
+    readings = [Reading(i, i, 0.0, 0.0, state) for i, state in enumerate(states)]  # type: ignore[arg-type]
+    assert [reading.tick for reading in changes(readings)] == [2, 4, 5]
+
+
+def test_a_bar_is_as_long_as_its_value_and_truth_is_ticked() -> None:
+    image = np.zeros((100, 400, 3), np.uint8)
+    drawn = draw_progress(image, [Bar("", 0.25, truth=0.75)], "done")
+    assert drawn.shape == (100 + 2 * BAR_GAP + BAR_HEIGHT, 400, 3)
+    row = drawn[100 + BAR_GAP + 1].astype(int)
+    filled = np.flatnonzero((row == drawn[100 + BAR_GAP + 1, 6]).all(axis=1))
+    assert abs(filled.max() - (4 + 0.25 * 391)) <= 1
+    white = np.flatnonzero((row > 250).all(axis=1))
+    assert abs(white.mean() - (4 + 0.75 * 391)) <= 1
+
+
+def test_a_value_that_is_not_finite_leaves_the_bar_empty() -> None:
+    image = np.zeros((60, 400, 3), np.uint8)
+    row = 60 + BAR_GAP + 1
+    unknown, zero = (draw_progress(image, [Bar("", value)])[row, 100:] for value in (float("nan"), 0.0))
+    np.testing.assert_array_equal(unknown, zero)
+
+
+def test_the_command_films_an_episode(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = write_episode(tmp_path, 40)
+    progress_bundle(tmp_path, rig())
+    out = tmp_path / "film.mp4"
+    assert main(["view", "progress", str(tmp_path / "progress.onnx"), str(path), "--out", str(out)]) == 0
+    with EpisodeReader(path) as reader:
+        estimator = OnnxProgress(tmp_path / "progress.onnx", reader.rig)
+        expected = changes(list(follow(estimator, reader, DetectorConfig())))
+        count = len(list(follow(estimator, reader)))
+    assert probe_video(out).frames == count
+    printed = capsys.readouterr().out
+    assert all(reading.state in printed for reading in expected) and expected
+    assert main(["view", "progress", str(tmp_path / "progress.onnx"), str(path), "--camera", "tpo"]) == 2
+    assert "did you mean 'top'" in capsys.readouterr().err
