@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -311,3 +312,20 @@ def test_equal_seeds_draw_equal_data_sets(tmp_path: Path) -> None:
     motion = [VaceEDataset(options(tmp_path / name))[0].motion for name in "abc"]
     np.testing.assert_array_equal(motion[0], motion[1])
     assert np.abs(motion[0] - motion[2]).max() > 0.01
+
+
+def test_the_check_says_what_cannot_be_used_and_how_batches_are_filled(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["check", "vace_e", str(root), "--height", "32", "--width", "48", "--num-frames", "9"]
+    report = tmp_path / "report.json"
+    assert cli.main([*words, "--batch-size", "4"]) == 0
+    out = capsys.readouterr().out
+    assert "2 of 2 episodes usable" in out and "grasping" in out
+    assert "bucket 9x32x48: 2 items, 2 repeats fill batches of 4" in out
+    spoiled(root, "_hands_mask.mp4").unlink()
+    assert cli.main([*words, "--json", str(report)]) == 1
+    assert "excluded: no mask video: 1" in capsys.readouterr().out
+    assert json.loads(report.read_text())["excluded"] == {"no mask video": 1}
+    assert cli.main(["check", "vace_e", str(root), "--height", "30"]) == 2
+    assert "height" in capsys.readouterr().err

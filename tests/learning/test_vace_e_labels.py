@@ -133,6 +133,12 @@ def test_mutual_information_of_a_copy_is_its_entropy_and_of_strangers_zero() -> 
     assert mutual_information([0, 0, 1, 1], [0, 1, 0, 1]).information == pytest.approx(0, abs=1e-12)
 
 
+def test_twenty_five_human_and_sixteen_robot_folders_have_two_thirds_of_a_nat() -> None:
+    bodies = ["human"] * 25 + ["robot"] * 16
+    assert mutual_information(range(41), bodies) == pytest.approx((0.669, 0.669), abs=5e-4)
+    assert mutual_information(["same"] * 41, bodies) == pytest.approx((0, 0.669), abs=5e-4)
+
+
 def test_mutual_information_is_entropies_minus_joint_entropy() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 4, 200), rng.integers(0, 3, 200)
@@ -181,6 +187,8 @@ def test_evaluation_leaves_an_unknown_task_at_minus_one(root: Path) -> None:
 def test_a_folder_without_metadata_has_no_known_body(root: Path) -> None:
     dataset = VaceEDataset(options(root, task_metadata_path=None))
     assert set(dataset.label_arrays()[1].tolist()) == {-1}
+    assert dataset.report.note_counts == {"task without metadata": 6}
+    assert "metadata.json is there" in dataset.report.notes[0].message
     assert dataset.item(0, video=False).prompt.startswith("Robot manipulation task: ")
     by_type = VaceEDataset(options(root, task_metadata_path=None, task_label_by="task_type"))
     assert set(by_type.label_arrays()[0].tolist()) == {-1}

@@ -177,7 +177,7 @@ def mutual_information(first: Sequence[object], second: Sequence[object]) -> Dep
         for (a, b), n in Counter(zip(first, second, strict=True)).items()
     )
     entropy = -sum(n / total * np.log(n / total) for n in right.values())
-    return Dependence(max(float(information), 0.0), max(float(entropy), 0.0))
+    return Dependence(max(0.0, float(information)), max(0.0, float(entropy)))
 
 
 def _grown(ids: Mapping[str, int], texts: Iterable[str]) -> dict[str, int]:

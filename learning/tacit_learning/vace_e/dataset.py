@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from tacit.convert.vace_e_files import EpisodeFiles, hide
+from tacit.convert.vace_e_files import METADATA_NAME, EpisodeFiles, hide
 from tacit.convert.video import read_frames
 from tacit.images import Image, decode_image
 from tacit_learning.data.labels import UNKNOWN, Dependence, LabelMaps, embodiment_of, mutual_information
 from tacit_learning.vace_e.config import DataOptions
-from tacit_learning.vace_e.discovery import DiscoveryReport, EpisodeRecord, discover, episode_files
+from tacit_learning.vace_e.discovery import DiscoveryReport, EpisodeRecord, Finding, discover, episode_files
 from tacit_learning.vace_e.items import VaceEItem
 from tacit_learning.vace_e.prompts import Metadata, load_metadata, make_prompt, task_type
 from tacit_learning.vace_e.trajectories import Motion, Objects, load_motion, load_objects
@@ -95,7 +96,7 @@ class VaceEDataset(Dataset[VaceEItem]):
             index = Path(options.cache_path) / INDEX_NAME
         records, report = discover(options, require_target=require_target, index=index)
         self.records: list[EpisodeRecord] = records
-        self.report: DiscoveryReport = report
+        self.report: DiscoveryReport = replace(report, notes=(*report.notes, *self._unnamed_tasks()))
         self.texts = {task: describe_task(self.metadata, task, options) for task in self._tasks()}
         self.labels = self._make_labels(labels, extend)
         self._kept: OrderedDict[str, Trajectories] = OrderedDict()
@@ -200,6 +201,17 @@ class VaceEDataset(Dataset[VaceEItem]):
         """Task folders found and those that only the metadata know, sorted."""
         named = self.metadata.per_task_attributes if self.metadata is not None else {}
         return sorted({*named, *(record.task for record in self.records)})
+
+    def _unnamed_tasks(self) -> list[Finding]:
+        """Say which task folders the metadata do not name, and where metadata may lie."""
+        path = self.options.task_metadata_path
+        where = f"{path} does not name this folder" if path else "task_metadata_path is null"
+        if path is None and (Path(self.options.dataset_base_path) / METADATA_NAME).is_file():
+            where += f", but {self.options.dataset_base_path}/{METADATA_NAME} is there"
+        known = {} if self.metadata is None else self.metadata.per_task_attributes
+        unnamed = sorted({record.task for record in self.records} - set(known))
+        told = f"{where}; its prompt is its name, its embodiment unknown"
+        return [Finding(task, "task without metadata", told) for task in unnamed]
 
     def _make_labels(self, labels: LabelMaps | None, extend: bool) -> LabelMaps:
         tasks = [text.task for text in self.texts.values() if text.task is not None]

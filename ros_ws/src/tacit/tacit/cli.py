@@ -41,7 +41,10 @@ VERBS: dict[str, Verb] = {
     "simulate vace_e": Verb(
         "tacit_learning.vace_e.synthetic:main", "draw a small video data set of hands and blocks", "Learn"
     ),
-    "calibrate": Verb("tacit_calibration.cli:main", "calibration boards, cameras and checks", "Collect"),
+    "calibrate": Verb("tacit_calibration.cli:main", "from pictures to the rig: cameras, gels, gripper", "Collect"),
+    "recompute-boxes": Verb(
+        "tacit.episode.recompute_cli:main", "bring recorded episodes to a new calibration", "Collect"
+    ),
     "convert vace_e": Verb("tacit.convert.vace_e:main", "episodes to videos, masks, trajectories", "Learn"),
     "check": Verb("tacit.episode.audit_cli:main", "audit episodes: structure, time, images, boxes", "Look"),
     "check vace_e": Verb("tacit_learning.vace_e.data_check:main", "audit a video data set", "Look"),
