@@ -41,7 +41,7 @@ VERBS: dict[str, Verb] = {
     "simulate vace_e": Verb(
         "tacit_learning.vace_e.synthetic:main", "draw a small video data set of hands and blocks", "Learn"
     ),
-    "calibrate": Verb("tacit_calibration.cli:main", "from pictures to the rig: cameras, gels, gripper", "Collect"),
+    "calibrate": Verb("tacit_calibration.cli:main", "pictures to a rig: cameras, gels, gripper", "Collect"),
     "recompute-boxes": Verb(
         "tacit.episode.recompute_cli:main", "bring recorded episodes to a new calibration", "Collect"
     ),

@@ -1,6 +1,6 @@
 """Episodes on disk (`tacit-episode` 1.0): write, read, recover, check.
 
-Inside, imports point down: audit > recover, reader > writer > rows > layout > columns > schema.
+Inside, imports point down: audit > recompute > recover, reader > writer > rows > layout > columns > schema.
 """
 
 from tacit.episode.audit import check_dataset, check_episode
@@ -10,6 +10,7 @@ from tacit.episode.finish import Step, segments
 from tacit.episode.index import dataset_index
 from tacit.episode.labels import video_progress
 from tacit.episode.reader import EpisodeReader
+from tacit.episode.recompute import Recomputed, recompute_boxes
 from tacit.episode.recovery import recover
 from tacit.episode.writer import EpisodeWriter
 
@@ -19,6 +20,7 @@ __all__ = [
     "EpisodeReader",
     "EpisodeWriter",
     "Finding",
+    "Recomputed",
     "Step",
     "check_dataset",
     "check_episode",
@@ -27,6 +29,7 @@ __all__ = [
     "find_parts",
     "move_to_trash",
     "next_episode_path",
+    "recompute_boxes",
     "recover",
     "segments",
     "video_progress",
