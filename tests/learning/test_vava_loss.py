@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tacit_learning.losses.transport import sinkhorn_plan
+from tacit_learning.losses import transport
+from tacit_learning.losses.transport import plan_in_log_space, sinkhorn_plan
 from tacit_learning.losses.vava import phi, vava_loss
 
 
@@ -67,12 +68,39 @@ def test_a_kernel_beyond_the_range_of_numbers_has_a_plan() -> None:
     log_kernel = torch.full((4, 4), -5000.0)
     log_kernel.fill_diagonal_(-4000.0)
     torch.testing.assert_close(sinkhorn_plan(log_kernel, 20), torch.eye(4) / 4)
+    one_far = torch.tensor([[0.0, -1000], [0, -1000]], requires_grad=True)
+    plan = sinkhorn_plan(one_far, 20)
+    torch.testing.assert_close(plan, torch.full((2, 2), 0.25))
+    plan[0, 0].backward()
+    torch.testing.assert_close(one_far.grad, torch.tensor([[0.125, -0.125], [-0.125, 0.125]]) / 2)
 
 
 @pytest.mark.parametrize("iterations", [0, 1, 7])
 def test_gradient_of_a_plan_equals_finite_differences(iterations: int) -> None:
     log_kernel = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda k: sinkhorn_plan(k, iterations), (log_kernel,))
+    for plan in (sinkhorn_plan, plan_in_log_space):
+        assert torch.autograd.gradcheck(lambda k, plan=plan: plan(k, iterations), (log_kernel,))
+
+
+@pytest.mark.parametrize("spread", [1.0, 100.0, 1000.0, 1e5])
+def test_scalings_and_log_space_agree_however_far_apart_the_entries_are(spread: float) -> None:
+    log_kernel = spread * torch.randn(9, 7, dtype=torch.float64)
+    for iterations in (0, 20, 200):
+        plan = sinkhorn_plan(log_kernel, iterations)
+        torch.testing.assert_close(plan, plan_in_log_space(log_kernel, iterations), rtol=1e-6, atol=1e-12)
+        torch.testing.assert_close(plan.sum(1), torch.full((9,), 1 / 9, dtype=torch.float64))
+
+
+def test_unit_norm_videos_never_need_the_slow_log_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("log space")
+
+    monkeypatch.setattr(transport, "plan_in_log_space", refuse)
+    for n, m in ((20, 20), (256, 256), (300, 100)):
+        for step in (0, 10**7):
+            vava_loss(unit(n, 16), unit(m, 16), step=step)
+    with pytest.raises(AssertionError, match="log space"):
+        sinkhorn_plan(torch.tensor([[0.0, -1000], [0, -1000]]), 20)
 
 
 @pytest.mark.parametrize("step", [0, 10**6])

@@ -51,42 +51,41 @@ def fit_mixture(histograms: Tensor, num_components: int, num_iterations: int = 3
             f"fit_mixture: components {num_components}, expected >= 1; histograms {shape}, (R, T)"
         )
     num_rows, num_bins = histograms.shape
-    centre = (num_bins - 1) / 2
+    centre = (num_bins - 1) / 2  # positions are counted from here: squares stay small
     grid = torch.arange(num_bins, device=histograms.device, dtype=histograms.dtype) - centre
-    powers = torch.stack((torch.ones_like(grid), grid, grid.square()), dim=1)
-    start = (
-        1
-        + torch.arange(num_components, device=grid.device, dtype=grid.dtype) * (num_bins - 2) / num_components
-    )
-    means = (start.clamp(0, num_bins - 1) - centre).expand(num_rows, -1)
+    order = torch.arange(num_components, device=grid.device, dtype=grid.dtype)
+    start = (1 + order * (num_bins - 2) / num_components).clamp(0, num_bins - 1)
+    means = (start - centre).expand(num_rows, -1)
     variances = torch.full_like(means, max(float(num_bins), VARIANCE_FLOOR))
     shares = torch.full_like(means, 1 / num_components)
     for _ in range(num_iterations):
-        mass = _responsible_mass(histograms, grid, powers, shares, means, variances)
-        shares = mass[..., 0].clamp(min=SMALLEST_SHARE)
-        means = (mass[..., 1] / shares).clamp(-centre, centre)
-        variances = (mass[..., 2] / shares - means.square()).clamp(VARIANCE_FLOOR, float(num_bins) ** 2)
+        mass, first, second = _moments(histograms, grid, shares, means, variances)
+        shares = mass.clamp(min=SMALLEST_SHARE)
+        means = (first / shares).clamp(-centre, centre)
+        variances = (second / shares - means.square()).clamp(VARIANCE_FLOOR, float(num_bins) ** 2)
     return Mixture(shares / shares.sum(1, keepdim=True), means + centre, variances)
 
 
-def _responsible_mass(
-    histograms: Tensor, grid: Tensor, powers: Tensor, shares: Tensor, means: Tensor, variances: Tensor
-) -> Tensor:
-    """Return sum_j P_j r_kj (1, j, j^2) (R, K, 3).
+def _moments(
+    histograms: Tensor, grid: Tensor, shares: Tensor, means: Tensor, variances: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return sum_j P_j r_kj, and the same with j and j^2 as factors, each (R, K).
 
     Gaussians are taken relative to the nearest component of each bin, so that far bins are shared out
     by log-likelihood instead of vanishing; one exponential serves the normaliser as well.
     """
     exponents = _half_squares(grid, means, variances)
     nearest = exponents.amin(dim=1, keepdim=True)
-    relative = exponents.sub_(nearest).neg_().clamp_(min=-45.0).exp_()
+    relative = torch.sub(nearest, exponents, out=exponents).clamp_(min=-45.0).exp_()
     normaliser = (relative @ torch.exp(-nearest).transpose(1, 2)).squeeze(-1)
-    heights = (shares / normaliser).unsqueeze(1)
-    spread = histograms.unsqueeze(1) / (heights @ relative)
-    return heights.transpose(1, 2) * (relative @ (spread.transpose(1, 2) * powers))
+    heights = shares / normaliser
+    spread = histograms.unsqueeze(1) / (heights.unsqueeze(1) @ relative)
+    # Three thin products: one of width three takes twice as long.
+    factors = (spread, spread * grid, spread * grid.square())
+    mass, first, second = (heights * (relative @ f.transpose(1, 2)).squeeze(-1) for f in factors)
+    return mass, first, second
 
 
 def _half_squares(grid: Tensor, means: Tensor, variances: Tensor) -> Tensor:
     """Return (j - mu)^2 / (2 s2) (R, K, T)."""
-    scale = (2 * variances).rsqrt()
-    return torch.addcmul(-(means * scale).unsqueeze(-1), scale.unsqueeze(-1), grid).square_()
+    return (grid - means.unsqueeze(-1)).mul_((2 * variances).rsqrt().unsqueeze(-1)).square_()
