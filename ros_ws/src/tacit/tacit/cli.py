@@ -53,6 +53,9 @@ VERBS: dict[str, Verb] = {
     ),
     "recover": Verb("tacit.episode.recover_cli:main", "make an interrupted recording readable", "Look"),
     "view": Verb("tacit.view.cli:main", "write a page that shows an episode, boxes included", "Look"),
+    "view alignment": Verb(
+        "tacit_learning.alignment.view_alignment:main", "plots and overlay videos of an alignment run", "Look"
+    ),
     "view progress": Verb(
         "tacit.view.progress_video:main", "run a progress bundle over an episode and film it", "Look"
     ),
