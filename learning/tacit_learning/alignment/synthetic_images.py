@@ -48,7 +48,7 @@ class ImageConfig(Config):
 class _Canvas:
     """Images (T, H, H, 3) in 0..1 and the position (T, H, H, 2) of each pixel, y up."""
 
-    pixels: Array
+    pixels: NDArray[np.float32]
     position: Array
     edge: float
 
