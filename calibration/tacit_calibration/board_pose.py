@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tacit.camera import Camera
 from tacit.transforms import from_rotation, rotation_from_vector, rotation_to_vector
 from tacit_calibration.detection import View
-from tacit_calibration.increments import FloatArray, skew
+from tacit_calibration.increments import FloatArray, skew, small_pose
 
 DIFFERENCE_STEP = 1e-6
 OUTSIDE_PX = 1e4
@@ -80,6 +80,15 @@ def board_poses(views: Sequence[View], camera: Camera, near: FloatArray | None =
     ideal = np.split(camera.undistort(corners.pixels), np.cumsum(corners.counts)[:-1])
     guesses = [None] * len(views) if near is None else list(near)
     return np.array([_solve_pnp(*row) for row in zip(views, ideal, guesses, strict=True)])
+
+
+def refined(corners: Corners, camera: Camera, poses: FloatArray, rounds: int = 3) -> FloatArray:
+    """Return the poses (n, 4, 4) with the least pixel error; `board_poses` minimises it on rays."""
+    for _ in range(rounds):
+        found = linearise(corners, camera, poses)
+        step = np.linalg.solve(found.information, found.gradient[..., None])[..., 0]
+        poses = poses @ small_pose(-step)
+    return poses
 
 
 def _solve_pnp(view: View, ideal: FloatArray, guess: FloatArray | None) -> FloatArray:

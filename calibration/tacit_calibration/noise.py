@@ -20,8 +20,8 @@ TRANSLATIONS = 5e-6 * 2.0 ** np.arange(12)
 """Noise per axis from .002 to 4 deg and from 5 um to 10 mm: better than any arm to worse than any arm."""
 SHARED = np.deg2rad(0.004) * 2.0 ** np.arange(0, 9, 1.5)
 """Size of the arm's geometric errors, which all views share: .004 to .7 deg."""
-NEGLIGIBLE = 1e-6
-"""Grid points below a millionth of the best weight change nothing."""
+RELEVANT, RESOLVED, MAX_REFINEMENTS = 1e-2, 4, 4
+"""An axis of the grid is refined until four sizes on it weigh more than a hundredth of the best."""
 
 
 @dataclass(frozen=True)
@@ -94,18 +94,26 @@ def infer(linear: LinearViews, pixel: float, fixed: NoiseScale | None = None) ->
     Returns:
         Mean and covariance of the unknowns; noise as its geometric mean over the posterior.
     """
-    rotation, translation, shared = _grid(linear.num_shared, fixed)
-    fits = _fit(linear, rotation, translation, shared)
-    # Flat in each standard deviation, as Gelman (2006) advises: in its logarithm, near 0 would never end.
-    weight = fits.likelihood + (np.log(rotation * translation) if fixed is None else 0.0)
-    weight = np.exp(weight - weight.max())
-    weight = np.where(weight > NEGLIGIBLE, weight, 0.0)
+    if fixed is not None:
+        axes = [np.array([size]) for size in (fixed.rotation, fixed.translation, fixed.joint or 1.0)]
+    else:
+        axes = [ROTATIONS, TRANSLATIONS, SHARED if linear.num_shared else np.ones(1)]
+    for _ in range(MAX_REFINEMENTS):
+        sizes = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
+        fits = _fit(linear, *sizes)
+        # Flat in each standard deviation (Gelman 2006); flat in its logarithm it would never end near 0.
+        weight = fits.likelihood + np.log(sizes[:2]).sum(axis=0)
+        weight = np.exp(weight - weight.max())
+        finer = [_refined(axis, size[weight > RELEVANT]) for axis, size in zip(axes, sizes, strict=True)]
+        if all(new is axis for new, axis in zip(finer, axes, strict=True)):
+            break
+        axes = finer
     weight /= weight.sum()
     mean = weight @ fits.mean
     apart = fits.mean - mean
     covariance = np.tensordot(weight, fits.covariance, 1) + np.einsum("k,ka,kb->ab", weight, apart, apart)
-    sizes = [float(np.exp(weight @ np.log(size))) for size in (rotation, translation, shared)]
-    noise = NoiseScale(pixel, sizes[0], sizes[1], sizes[2] if linear.num_shared else 0.0)
+    rotation, translation, shared = np.exp(np.log(sizes) @ weight).tolist()
+    noise = NoiseScale(pixel, rotation, translation, shared if linear.num_shared else 0.0)
     return Posterior(mean, covariance, noise, _corrections(linear, mean, noise))
 
 
@@ -125,13 +133,13 @@ def surprise(linear: LinearViews, posterior: Posterior, used: FloatArray) -> Flo
     return np.einsum("ni,ni->n", residual, np.linalg.solve(spread, residual[..., None])[..., 0])
 
 
-def _grid(num_shared: int, fixed: NoiseScale | None) -> tuple[FloatArray, FloatArray, FloatArray]:
-    if fixed is not None:
-        sizes = [[fixed.rotation], [fixed.translation], [fixed.joint or 1.0]]
-    else:
-        sizes = [ROTATIONS, TRANSLATIONS, SHARED if num_shared else np.ones(1)]
-    rotation, translation, shared = np.meshgrid(*sizes, indexing="ij")
-    return rotation.ravel(), translation.ravel(), shared.ravel()
+def _refined(axis: FloatArray, relevant: FloatArray) -> FloatArray:
+    """Return a finer axis (m,) around the sizes that matter; `axis` itself when it resolves them."""
+    if len(axis) == 1 or np.unique(relevant).size >= RESOLVED:
+        return axis
+    step = axis[1] / axis[0]
+    low, high = max(relevant.min() / step, axis[0]), min(relevant.max() * step, axis[-1])
+    return np.geomspace(low, high, len(axis))
 
 
 def _fit(linear: LinearViews, rotation: FloatArray, translation: FloatArray, shared: FloatArray) -> _Fits:

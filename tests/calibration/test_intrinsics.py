@@ -4,16 +4,45 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+import yaml
 from board_scenes import CAMERA, exact_views, look_at_poses, render
 
-from tacit.camera import PinholeCamera
+from tacit.camera import FisheyeCamera, PinholeCamera
 from tacit.errors import CalibrationError
 from tacit.images import encode_png
+from tacit.transforms import rotation_from_vector
 from tacit_calibration.board import Board
-from tacit_calibration.detection import detect, detect_folder, detect_images
-from tacit_calibration.intrinsics import calibrate_intrinsics
+from tacit_calibration.detection import Detections, View, detect, detect_folder, detect_images
+from tacit_calibration.intrinsics import (
+    calibrate_intrinsics,
+    pixel_uncertainty,
+    read_camera_info,
+    write_camera_info,
+)
+from tacit_calibration.lens_fit import fit_lens, parameters
+
+FISHEYE = FisheyeCamera(
+    np.array([[210.0, 0, 322.0], [0, 211.0, 238.0], [0, 0, 1]]), (0.02, -0.01, 0.004, -0.001), 640, 480
+)
+
+
+def fisheye_views(num: int, noise_px: float, seed: int = 0) -> Detections:
+    """Boards all over the field of a fisheye, near, by OpenCV's fisheye projection."""
+    rng, points, views = np.random.default_rng(seed), Board().corners_m, []
+    for i, (R, t) in enumerate(look_at_poses(num, 45, seed)):
+        turn = rotation_from_vector([*rng.uniform(-0.9, 0.9, 2), 0.0])
+        T = turn @ R, turn @ (0.55 * t)
+        in_camera = points @ T[0].T + T[1]
+        rotation = cv2.Rodrigues(T[0])[0]
+        pixels = cv2.fisheye.projectPoints(points[:, None], rotation, T[1], FISHEYE.K, np.array(FISHEYE.D))[0]
+        pixels = pixels[:, 0] + rng.normal(0, noise_px, (len(points), 2))
+        seen = (in_camera[:, 2] > 0.02) & ((pixels >= 0) & (pixels <= [639, 479])).all(axis=1)
+        if seen.sum() >= 12:
+            views.append(View(f"view{i:02d}.png", pixels[seen], points[seen]))
+    return Detections(tuple(views), (), 640, 480)
 
 
 def pixel_difference(a: PinholeCamera, b: PinholeCamera) -> float:
@@ -64,6 +93,149 @@ def test_a_wide_lens_takes_the_rational_model():
     result = calibrate_intrinsics(exact_views(poses, camera=wide), "rational")
     assert len(result.camera.D) == 8
     assert result.rms_px < 0.02
+
+
+def test_a_rational_lens_has_no_pole_where_the_corners_are():
+    wide = PinholeCamera(np.diag([330.0, 330, 1]) + [[0, 0, 320], [0, 0, 240], [0, 0, 0]],
+                         (0.5, -0.2, 0.0, 0.0, 0.02, 0.75, -0.1, 0.01), 640, 480)  # fmt: skip
+    for seed in (0, 2, 3):  # OpenCV's own fit folds over inside these pictures
+        poses = [(R, t - [0, 0, 0.14]) for R, t in look_at_poses(16, 35, seed)]
+        result = calibrate_intrinsics(exact_views(poses, 0.2, wide, seed), "rational")
+        assert result.rms_px == pytest.approx(0.2 * np.sqrt(2), rel=0.1)
+        assert result.held_out_rms_px < 1.5 * result.rms_px
+        corners = np.concatenate([view.corners_px for view in exact_views(poses, 0.0, wide).views])
+        assert unturned_difference(result.camera, wide, corners).max() < 1.0  # nor is any of them NaN
+
+
+def test_a_fisheye_lens_is_recovered():
+    result = calibrate_intrinsics(fisheye_views(24, 0.0), "fisheye")
+    assert isinstance(result.camera, FisheyeCamera)
+    assert result.rms_px < 1e-3
+    np.testing.assert_allclose(parameters(result.camera), parameters(FISHEYE), rtol=1e-3, atol=1e-4)
+
+
+def test_a_noisy_fisheye_lens_knows_how_unsure_it_is():
+    result = calibrate_intrinsics(fisheye_views(24, 0.2, 3), "fisheye")
+    assert result.rms_px == pytest.approx(0.2 * np.sqrt(2), rel=0.1)
+    assert result.held_out_rms_px < 1.3 * result.rms_px
+    off = np.abs(parameters(result.camera) - parameters(FISHEYE))
+    assert (off < 4 * np.sqrt(np.diag(result.covariance))).all()
+    assert np.nanmax(result.uncertainty_px) < 1.0
+
+
+def test_a_pinhole_does_not_fit_a_fisheye():
+    detections = fisheye_views(24, 0.1)
+    pinhole = fit_lens(detections.views, (640, 480), "plumb_bob")
+    fisheye = fit_lens(detections.views, (640, 480), "fisheye")
+    assert pinhole.noise_px > 3 * fisheye.noise_px
+
+
+def test_reported_sigmas_are_those_of_repeated_calibrations():
+    truth, scores, apart, sigmas = parameters(CAMERA), [], [], []
+    grid = np.stack(np.meshgrid(np.linspace(0, 639, 9), np.linspace(0, 479, 9)), axis=-1).reshape(-1, 2)
+    for seed in range(12):
+        views = exact_views(look_at_poses(14, seed=seed), 0.2, seed=seed).views
+        fit = fit_lens(views, (640, 480), "plumb_bob")
+        scores.append((parameters(fit.camera) - truth) / np.sqrt(np.diag(fit.covariance)))
+        apart.append(unturned_difference(fit.camera, CAMERA, grid).reshape(9, 9))
+        sigmas.append(pixel_uncertainty(fit.camera, fit.covariance))
+    assert 0.75 < np.sqrt(np.mean(np.square(scores))) < 1.3
+    inside = np.s_[:, 2:-2, 2:-2]
+    ratio = np.sqrt(np.mean(np.square(apart)[inside]) / np.mean(np.square(sigmas)[inside]))
+    assert 0.6 < ratio < 1.5
+
+
+def unturned_difference(camera: PinholeCamera, truth: PinholeCamera, pixels: np.ndarray) -> np.ndarray:
+    """Return how many pixels a lens is off at true pixels (N, 2), after the best turn between the two."""
+    rays = truth.rays(pixels)
+
+    def difference(turn) -> np.ndarray:
+        return (camera.project(rays @ rotation_from_vector(turn).T) - pixels).ravel()
+
+    start = difference(np.zeros(3))
+    J = np.column_stack([(difference(1e-5 * axis) - start) / 1e-5 for axis in np.eye(3)])
+    turn = -np.linalg.lstsq(J, start, rcond=None)[0]
+    return np.linalg.norm(difference(turn).reshape(-1, 2), axis=-1)
+
+
+def test_the_image_is_least_sure_where_no_board_was():
+    centred = [(R, t * [0.2, 0.2, 1.3]) for R, t in look_at_poses(14)]
+    result = calibrate_intrinsics(exact_views(centred, 0.2))
+    assert result.uncertainty_px[0, 0] > 3 * result.uncertainty_px[4, 4]
+    assert any("cover" in warning for warning in result.warnings)
+
+
+def test_a_misread_corner_hardly_moves_the_lens():
+    detections = exact_views(look_at_poses(14), 0.1)
+    clean = fit_lens(detections.views, (640, 480), "plumb_bob")
+    corners = detections.views[2].corners_px.copy()
+    corners[5] += [8.0, 5.0]
+    views = [replace(v, corners_px=corners) if i == 2 else v for i, v in enumerate(detections.views)]
+    fit = fit_lens(views, (640, 480), "plumb_bob")
+    assert abs(fit.camera.K[0, 0] - clean.camera.K[0, 0]) < np.sqrt(clean.covariance[0, 0])
+
+
+@pytest.mark.parametrize("camera", [CAMERA, FISHEYE])
+def test_a_camera_info_file_gives_the_lens_back(camera, tmp_path):
+    write_camera_info(tmp_path / "wrist.yaml", camera, "wrist")
+    again = read_camera_info(tmp_path / "wrist.yaml")
+    assert type(again) is type(camera)
+    np.testing.assert_allclose(parameters(again), parameters(camera))
+    written = yaml.safe_load((tmp_path / "wrist.yaml").read_text())
+    assert written["distortion_model"] == ("equidistant" if camera is FISHEYE else "plumb_bob")
+
+
+def test_a_file_that_is_no_camera_info_is_refused(tmp_path):
+    path = tmp_path / "x.yaml"
+    with pytest.raises(CalibrationError, match="no such file"):
+        read_camera_info(path)
+    for text, message in (
+        ("image_width: 640", "key .* is missing"),
+        ("[1, 2]", "found list"),
+        ("{a: [", "not YAML"),
+    ):
+        path.write_text(text)
+        with pytest.raises(CalibrationError, match=message):
+            read_camera_info(path)
+
+
+def test_a_mirrored_board_is_refused():
+    detections = exact_views(look_at_poses(12), 0.1)
+    width = Board().size_mm[0] / 1e3
+    views = [replace(v, points_m=v.points_m * [-1, 1, 1] + [width, 0, 0]) for v in detections.views]
+    with pytest.raises(CalibrationError, match="mirrored board"):
+        calibrate_intrinsics(replace(detections, views=tuple(views)))
+
+
+def test_a_mirrored_picture_is_refused_by_name():
+    picture = np.ascontiguousarray(render(look_at_poses(1)[0])[:, ::-1])
+    with pytest.raises(CalibrationError, match="flipped.png: mirrored board"):
+        detect_images([("flipped.png", picture)], Board())
+
+
+def smeared(picture: np.ndarray, length: int) -> np.ndarray:
+    """The picture of a camera that moved sideways by so many pixels."""
+    kernel = np.zeros((length, length))
+    kernel[length // 2] = 1.0 / length
+    return cv2.filter2D(picture, -1, kernel)
+
+
+def test_blur_is_measured_and_motion_counts_though_it_smears_one_direction_only():
+    picture = render(look_at_poses(1)[0])
+    widths = [detect("a", p, Board()).blur_px for p in (picture, smeared(picture, 3), smeared(picture, 6))]
+    assert widths[0] < 1.2 < widths[1] + 0.1
+    assert widths[2] > 1.9
+    soft = detect("a", cv2.GaussianBlur(picture, (0, 0), 1.5), Board())
+    # Variances of edge, lens and gradient filter add up.
+    assert soft.blur_px == pytest.approx(np.hypot(widths[0], 1.5), rel=0.1)
+
+
+def test_blurred_and_moving_pictures_are_turned_away_with_the_reason():
+    sharp, other = (render(pose) for pose in look_at_poses(2))
+    found = detect_images([("a.png", sharp), ("b.png", smeared(other, 7))], Board())
+    assert [view.name for view in found.views] == ["a.png"]
+    assert found.without_board == ("b.png",)
+    assert "blurred, out of focus or moving" in found.reasons["b.png"]
 
 
 def test_bad_views_are_dropped_and_named():

@@ -1,0 +1,112 @@
+"""`tacit bench calibration`: honest tables, bars that bite, and peers that are really run."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from tacit.bench import BENCHES
+from tacit.cli import load_target
+from tacit.errors import CalibrationError
+from tacit.transforms import invert, pose_error
+from tacit_calibration import bench
+from tacit_calibration.bench_peers import board_anchor, bundle_adjustment, opencv_methods
+from tacit_calibration.bench_scenes import CASES, B, X, make_scene
+
+NO_OPENCV_4 = not hasattr(cv2, "calibrateHandEye")
+A_FAKE = """
+import sys, numpy as np
+data = np.load(sys.argv[2])
+truth = np.load({truth!r})
+np.savez(sys.argv[3], version=np.array("4.fake"), PARK=np.repeat(truth[None], len(data["flange_poses"]), 0))
+"""
+
+
+def test_without_noise_bundle_adjustment_is_exact():
+    scene = make_scene(CASES["A"]._replace(px=0.0) if hasattr(CASES["A"], "_replace") else CASES["A"], 0)
+    found_X, found_B = bundle_adjustment(scene.taken)
+    assert pose_error(found_X, X).translation < 3e-4
+    assert pose_error(found_B, B).translation < 3e-4
+    assert pose_error(board_anchor(scene.taken, found_X), found_B).translation < 3e-4
+
+
+def test_scenes_are_the_same_for_the_same_seed_and_views_are_held_out():
+    first, again, other = (make_scene(CASES["B"], seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.taken.flange_poses, again.taken.flange_poses)
+    assert not np.allclose(first.taken.flange_poses, other.taken.flange_poses)
+    assert len(first.taken.views) == 15
+    apart = first.taken.flange_poses[:, None, :3, 3] - first.held_out.flange_poses[None, :, :3, 3]
+    assert np.linalg.norm(apart, axis=-1).min() > 1e-4
+
+
+def test_a_wrong_arm_errs_smoothly_and_its_camera_is_defined_by_its_model():
+    scene = make_scene(CASES["G"], 0)
+    assert scene.taken.arm_errors.shape == (15, 6, 30)
+    assert 1e-5 < pose_error(scene.X, X).translation < 3e-3
+
+
+def test_the_table_names_bars_and_says_that_opencv_was_not_run(tmp_path, capsys):
+    path = tmp_path / "numbers.json"
+    code = load_target(BENCHES["calibration"].target)(["--seeds", "2", "--cases", "AG", "--json", str(path)])
+    printed = capsys.readouterr().out
+    assert "0.20" in printed and "a wrong arm" in printed
+    if NO_OPENCV_4:
+        assert "give --opencv-python" in printed
+    numbers = json.loads(path.read_text())
+    case_a, case_g = numbers["cases"]
+    assert case_a["ours"]["mean_mm"] < 0.2
+    assert set(case_g["others"]) >= {"plain bundle adjustment", "ours with arm geometry"}
+    assert code == (1 if case_a["misses"] or case_g["misses"] else 0)
+
+
+def test_an_unknown_case_is_answered():
+    with pytest.raises(CalibrationError, match="no case 'Z'"):
+        bench.main(["--cases", "AZ"])
+
+
+@pytest.mark.skipif(not NO_OPENCV_4, reason="this OpenCV still has the methods")
+def test_an_interpreter_without_opencv_4_is_refused_with_what_it_needs():
+    scene = make_scene(CASES["A"], 0)
+    with pytest.raises(CalibrationError, match="has no calibrateHandEye.*opencv-python-headless<5"):
+        opencv_methods([scene.taken], sys.executable)
+    with pytest.raises(CalibrationError, match="--opencv-python /nowhere"):
+        opencv_methods([scene.taken], "/nowhere")
+
+
+def test_losing_to_any_method_of_opencv_is_a_miss(tmp_path, capsys):
+    """A peer that knows the truth must be reported as better than us."""
+    np.save(tmp_path / "truth.npy", X)
+    (tmp_path / "peer.py").write_text(A_FAKE.format(truth=str(tmp_path / "truth.npy")))
+    interpreter = tmp_path / "python4"
+    interpreter.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/peer.py" "$@"\n')
+    interpreter.chmod(0o755)
+    assert bench.main(["--seeds", "2", "--cases", "A", "--opencv-python", str(interpreter)]) == 1
+    printed = capsys.readouterr().out
+    assert "4.fake" in printed
+    assert "mean, p95" in printed.replace("\n", " ") or "mean" in printed
+
+
+def test_misses_follow_the_numbers():
+    ours = bench.Score(0.3, 0.5, 0.02)
+    fine = bench.Outcome("A", ours, 1.0, 0, {"PARK": bench.Score(0.4, 0.6, 0.02)}, 0.35)
+    assert fine.misses == []
+    assert bench.Outcome("A", ours, 1.0, 0, {}, 0.25).misses == ["bar"]
+    assert bench.Outcome("A", ours, 1.6, 0, {}, 0.35).misses == ["sigma"]
+    better = {"PARK": bench.Score(0.2, 0.6, 0.02), "SHAH": bench.Score(0.9, 0.4, 0.02)}
+    assert bench.Outcome("A", ours, 1.0, 0, better, 0.35).misses == ["mean", "p95"]
+    held = ours._replace(held_out_px=1.0)
+    peers = {"PARK": bench.Score(0.1, 0.1, 0.02, 1.1), bench.ARM_TOO: bench.Score(0.1, 0.1, 0.02, 0.5)}
+    assert bench.Outcome("G", held, 2.5, 0, peers, None).misses == []
+    peers["PARK"] = peers["PARK"]._replace(held_out_px=0.9)
+    assert bench.Outcome("G", held, 2.5, 0, peers, None).misses == ["held out"]
+
+
+def test_held_out_pictures_judge_with_the_poses_as_reported():
+    scene = make_scene(CASES["B"], 1)
+    poses = [invert(scene.held_out.flange_poses @ X) @ B]
+    pixels = bench._held_out_px([scene], poses)
+    assert 0.3 * np.sqrt(2) < pixels < 1.5  # corner noise and the robot's own
