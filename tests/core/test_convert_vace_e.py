@@ -13,7 +13,7 @@ from episode_kit import opening_at, rig, write_episode
 
 from tacit import cli
 from tacit.camera import PinholeCamera
-from tacit.convert import vace_e
+from tacit.convert import vace_e, video
 from tacit.convert.gripper_mask import Body, GripperShape, draw_masks, gripper_bodies
 from tacit.convert.vace_e import end_effector_image, sides_of
 from tacit.convert.vace_e_files import EpisodeFiles, TaskAttributes, write_metadata
@@ -311,6 +311,20 @@ def test_videos_that_cannot_be_written_say_why(tmp_path: Path) -> None:
         write_video(tmp_path / "v.mp4", [*ramp(1), ramp(1, 16)[0]], 15.0)
     with pytest.raises(EpisodeError, match="does the folder exist"):
         write_video(tmp_path / "none" / "v.mp4", ramp(1), 15.0)
+
+
+@pytest.mark.parametrize(("claimed", "found"), [(8, 8), (9, 8), (10, 8), (13, None)])
+def test_a_frame_or_two_too_many_in_the_header_are_counted_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claimed: int, found: int | None
+) -> None:
+    path = tmp_path / "v.mp4"
+    write_video(path, ramp(8), 15.0)
+    monkeypatch.setattr(video, "_info", lambda _: video.VideoInfo(claimed, 32, 48, 15.0))
+    if found is None:
+        with pytest.raises(EpisodeError, match="says 13 frames, but only 8 can be decoded"):
+            probe_video(path)
+    else:
+        assert probe_video(path).frames == found
 
 
 def test_videos_that_cannot_be_read_say_why(tmp_path: Path) -> None:

@@ -131,8 +131,8 @@ def test_rows_that_are_not_finite_are_zero_and_masked_for_that_hand_alone(path: 
     assert np.isfinite(motion.values).all()
 
 
-def test_motion_without_a_finite_value_is_missing(path: Path) -> None:
-    write(path, "right")
+def test_motion_without_a_known_wrist_is_missing(path: Path) -> None:
+    write(path, "right", right_hand_states=np.ones(T, int))
     with h5py.File(path, "r+") as file:
         file["right_wrist/positions"][:] = np.nan
     assert load_motion(path) is None

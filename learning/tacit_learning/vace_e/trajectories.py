@@ -66,7 +66,7 @@ class _Hand:
 
 
 def load_motion(path: Path, open_values: Sequence[int] | None = None) -> Motion | None:
-    """Read the hand trajectories; None when no value in it is valid.
+    """Read the hand trajectories; None when no wrist is ever known.
 
     Accepted: groups `{left,right}_wrist` with `positions` and `rotations_6d`, and
     `{left,right}_hand_states`; one of the sides alone; and arrays (T, 10) = [wrist 9, gripper].
@@ -83,7 +83,7 @@ def load_motion(path: Path, open_values: Sequence[int] | None = None) -> Motion 
             f"an array (T, {LEGACY_WIDTH})"
         )
     motion = _assemble(hands, path, open_values)
-    return motion if motion.valid.any() else None
+    return motion if motion.mask.any() else None
 
 
 def motion_from_array(array: np.ndarray, side: str = "right") -> Motion:

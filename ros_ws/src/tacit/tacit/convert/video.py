@@ -19,6 +19,10 @@ FOURCC = "mp4v"
 """MPEG-4 part 2: the wheel of OpenCV encodes it everywhere; H.264 is not in it."""
 
 
+MISCOUNT = 2
+"""Frames by which a sound file may overstate its length."""
+
+
 class VideoInfo(NamedTuple):
     """What a file holds: frame count, size [px] and rate [Hz]."""
 
@@ -60,6 +64,8 @@ def write_video(path: str | Path, frames: Iterable[Image], fps: float) -> int:
 def probe_video(path: str | Path) -> VideoInfo:
     """Open a video, decode its first and last frame, and return what it holds.
 
+    Some writers count a frame or two more than there are; then all frames are counted.
+
     Raises:
         EpisodeError: Missing, no video, without frames, or cut off before its last frame.
     """
@@ -68,15 +74,24 @@ def probe_video(path: str | Path) -> VideoInfo:
         info = _info(capture)
         if info.frames < 1 or not capture.read()[0]:
             raise EpisodeError(f"{path}: no frame can be decoded")
-        if info.frames > 1:
-            capture.set(cv2.CAP_PROP_POS_FRAMES, info.frames - 1)
-            if not capture.read()[0]:
-                raise EpisodeError(
-                    f"{path}: says {info.frames} frames, but its last one cannot be decoded; cut off?"
-                )
+        capture.set(cv2.CAP_PROP_POS_FRAMES, info.frames - 1)
+        ends = capture.read()[0]
     finally:
         capture.release()
-    return info
+    return info if ends else _counted(path, info)
+
+
+def _counted(path: str | Path, info: VideoInfo) -> VideoInfo:
+    """Return what a video holds by decoding all of it."""
+    capture, count = _open(path), 0
+    try:
+        while capture.grab():
+            count += 1
+    finally:
+        capture.release()
+    if count < info.frames - MISCOUNT:
+        raise EpisodeError(f"{path}: says {info.frames} frames, but only {count} can be decoded; cut off?")
+    return info._replace(frames=count)
 
 
 def read_frames(path: str | Path, frames: Sequence[int] | np.ndarray) -> np.ndarray:
