@@ -23,7 +23,7 @@ from tacit_learning.vace_e.frozen import TINY, Frozen, make_frozen
 from tacit_learning.vace_e.inputs import Inputs
 from tacit_learning.vace_e.loading import backbone_of, load_base
 from tacit_learning.vace_e.lora import apply_lora
-from tacit_learning.vace_e.model import VaceE, build_model
+from tacit_learning.vace_e.model import VaceE, build_model, train_in_float32
 from tacit_learning.vace_e.schedule import Schedule, make_sampler
 
 WHITE_WINDOWS = 8  # whose masks are looked at when a run starts
@@ -159,6 +159,8 @@ def make_model(config: VaceEConfig) -> VaceE:
         model = VaceE(sizes, transformer, config.enable_vace_e)
     for base in config.lora_base_model:
         apply_lora(model.transformer, base, config.lora_rank, config.lora_target_modules)
+    stages = config.training_stages.values()
+    train_in_float32(model, {group for stage in stages for group in stage.trainable_models})
     if config.use_gradient_checkpointing:
         model.transformer.enable_gradient_checkpointing()
     model.transformer.offload_activations = config.use_gradient_checkpointing_offload

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -87,16 +89,26 @@ class VaceE(nn.Module):
             condition: From `conditioning`; None: base VACE.
 
         Returns:
-            (B, 16, T, H, W).
+            (B, 16, T, H, W), in the number type of the latents.
         """
-        return self.transformer(
-            hidden_states=noisy_latents,
-            timestep=timestep,
-            encoder_hidden_states=text_embeds,
-            control_hidden_states=control_latents,
-            condition=condition,
-            return_dict=False,
-        )[0]
+        with self._precision(noisy_latents.device.type):
+            velocity = self.transformer(
+                hidden_states=noisy_latents,
+                timestep=timestep,
+                encoder_hidden_states=text_embeds,
+                control_hidden_states=control_latents,
+                condition=condition,
+                return_dict=False,
+            )[0]
+        return velocity.to(noisy_latents.dtype)
+
+    def _precision(self, device: str) -> contextlib.AbstractContextManager[object]:
+        """Return autocast where weights of several number types would meet outside of it."""
+        embeddings = (self.transformer.patch_embedding, self.transformer.vace_patch_embedding)
+        half = [layer.weight.dtype for layer in embeddings if layer.weight.dtype != torch.float32]
+        if not half or torch.is_autocast_enabled(device):
+            return contextlib.nullcontext()
+        return torch.autocast(device, half[0])
 
     def _dropped(self, signals: Signals, generator: torch.Generator | None) -> Signals:
         probability = self.config.modality_dropout
@@ -106,6 +118,13 @@ class VaceE(nn.Module):
 def build_model(config: ModelConfig, with_streams: bool = True) -> VaceE:
     """Build a model with random weights (of the global generator, on the default device)."""
     return VaceE(config, VaceETransformer(**config.backbone.arguments()), with_streams)
+
+
+def train_in_float32(model: VaceE, groups: Collection[str]) -> None:
+    """Turn the weights of groups that will train to float32: in bf16 most steps of AdamW round to none."""
+    for name, members in parameter_groups(model).items():
+        for parameter in members if name in groups else ():
+            parameter.data = parameter.data.float()
 
 
 def parameter_groups(model: VaceE) -> dict[str, list[nn.Parameter]]:
