@@ -71,7 +71,7 @@ class LoggingConfig(Config):
 
     wandb_project: str = "vace_e_training"
     experiment_name: str = "my_experiment"
-    log_frequency: int = Field(100, ge=1)
+    log_frequency: int = Field(default=100, ge=1)
     save_model_artifacts: bool = True
     tensorboard: bool = True
     wandb: Literal["disabled", "offline", "online"] = "disabled"
@@ -86,14 +86,14 @@ class ValidationConfig(Config):
     """
 
     enabled: bool = True
-    frequency: int = Field(5, ge=1)
-    num_samples: int = Field(10, ge=1)
+    frequency: int = Field(default=5, ge=1)
+    num_samples: int = Field(default=10, ge=1)
     save_videos: bool = True
     metrics: tuple[Metric, ...] = ("video_quality", "task_alignment", "motion_accuracy")
     data: str | None = None
-    held_out: float = Field(0.1, ge=0, lt=1)
-    sigmas: int = Field(5, ge=1)
-    num_videos: int = Field(2, ge=0)
+    held_out: float = Field(default=0.1, ge=0, lt=1)
+    sigmas: int = Field(default=5, ge=1)
+    num_videos: int = Field(default=2, ge=0)
     weights: str | None = None
 
     @field_validator("metrics", mode="before")
@@ -112,15 +112,15 @@ class DataOptions(Config):
     task_metadata_path: str | None = None
     robot_data_path: str | None = None
     cache_path: str | None = None
-    dataset_repeat: int = Field(1, ge=1)
-    height: int = Field(480, ge=16, multiple_of=16)
-    width: int = Field(832, ge=16, multiple_of=16)
-    num_frames: int = Field(81, ge=5)
+    dataset_repeat: int = Field(default=1, ge=1)
+    height: int = Field(default=480, ge=16, multiple_of=16)
+    width: int = Field(default=832, ge=16, multiple_of=16)
+    num_frames: int = Field(default=81, ge=5)
     other_sizes: tuple[tuple[int, int], ...] = ()
     window: Literal["first", "uniform", "random"] = "first"
-    max_hand_motion_length: int = Field(512, ge=1)
-    max_object_trajectory_length: int = Field(512, ge=1)
-    max_objects: int = Field(10, ge=1)
+    max_hand_motion_length: int = Field(default=512, ge=1)
+    max_object_trajectory_length: int = Field(default=512, ge=1)
+    max_objects: int = Field(default=10, ge=1)
     fallback_to_video_only: bool = True
     control_from_mask: bool = False
     gripper_open_values: tuple[int, ...] | None = None
@@ -156,9 +156,9 @@ class ModelOptions(Config):
     vace_e_injection: Literal["adapter", "context"] = "adapter"
     vace_e_scale: float = 1.0
     vace_e_checkpoint: str | None = None
-    modality_dropout: float = Field(0.1, ge=0, lt=1)
+    modality_dropout: float = Field(default=0.1, ge=0, lt=1)
     lora_base_model: tuple[Literal["dit", "vace"], ...] = ()
-    lora_rank: int = Field(32, ge=1)
+    lora_rank: int = Field(default=32, ge=1)
     lora_target_modules: tuple[str, ...] = ("q", "k", "v", "o", "ffn.0", "ffn.2")
 
     @field_validator("vace_e_layers", "lora_target_modules", "lora_base_model", mode="before")
@@ -191,27 +191,27 @@ class ObjectiveOptions(Config):
     """
 
     enable_contrastive_loss: bool = True
-    contrastive_temperature: float = Field(0.07, gt=0)
-    task_contrastive_lambda: float = Field(1.0, ge=0)
-    embodiment_contrastive_lambda: float = Field(1.0, ge=0)
+    contrastive_temperature: float = Field(default=0.07, gt=0)
+    task_contrastive_lambda: float = Field(default=1.0, ge=0)
+    embodiment_contrastive_lambda: float = Field(default=1.0, ge=0)
     enable_club_loss: bool = True
-    club_lambda: float = Field(1.0, ge=0)
-    club_lr: float = Field(1e-3, gt=0)
-    club_training_steps: int = Field(5, ge=1)
-    club_update_freq: int = Field(1, ge=1)
+    club_lambda: float = Field(default=1.0, ge=0)
+    club_lr: float = Field(default=1e-3, gt=0)
+    club_training_steps: int = Field(default=5, ge=1)
+    club_update_freq: int = Field(default=1, ge=1)
     club_variant: Literal["gaussian", "mean", "sample", "categorical"] = "gaussian"
     club_logvar: Literal["tanh", "soft_clamp"] = "tanh"
     club_clamp_zero: bool = False
-    club_hidden: int = Field(256, ge=2)
-    club_warmup: float = Field(0.1, ge=0, le=1)
-    xcov_lambda: float = Field(0.0, ge=0)
+    club_hidden: int = Field(default=256, ge=2)
+    club_warmup: float = Field(default=0.1, ge=0, le=1)
+    xcov_lambda: float = Field(default=0.0, ge=0)
     extra_losses: dict[str, float] = {}
     extra_loss_modules: tuple[str, ...] = ()
-    feature_batch: int = Field(256, ge=0)
-    feature_views: int = Field(2, ge=1)
-    flow_shift: float | None = Field(None, gt=0)
+    feature_batch: int = Field(default=256, ge=0)
+    feature_views: int = Field(default=2, ge=1)
+    flow_shift: float | None = Field(default=None, gt=0)
     flow_weighting: Literal["none", "bell", "logit_normal"] = "none"
-    mask_weight: float = Field(1.0, gt=0)
+    mask_weight: float = Field(default=1.0, gt=0)
     ref_loss: bool = False
 
 
@@ -220,13 +220,13 @@ class EngineOptions(Config):
 
     output_path: str
     training_stages: dict[str, StageConfig] = {"vace_e": StageConfig()}
-    learning_rate: float = Field(1e-4, gt=0)
-    batch_size: int = Field(1, ge=1)
-    gradient_accumulation_steps: int = Field(1, ge=1)
-    num_epochs: int = Field(1, ge=1)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup_steps: int = Field(0, ge=0)
-    clip_norm: float = Field(1.0, ge=0)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    batch_size: int = Field(default=1, ge=1)
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    num_epochs: int = Field(default=1, ge=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    clip_norm: float = Field(default=1.0, ge=0)
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
     distributed: Literal["ddp", "fsdp2"] = "ddp"
     use_gradient_checkpointing: bool = True
@@ -238,18 +238,18 @@ class EngineOptions(Config):
     debug: bool = False
     verbose_logging: bool = False
     save_intermediate_outputs: bool = False
-    save_every: int | None = Field(None, ge=1)
-    max_steps: int | None = Field(None, ge=1)
-    num_workers: int = Field(0, ge=0)
+    save_every: int | None = Field(default=None, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    num_workers: int = Field(default=0, ge=0)
     threads: int | None = None
     seed: int = 0
     device: Literal["auto", "cpu"] = "auto"
     resume_from: str | None = None
     cache_only: bool = False
     use_cache: bool = True
-    sample_steps: int = Field(30, ge=1)
+    sample_steps: int = Field(default=30, ge=1)
     guidance_scale: float = 5.0
-    sample_shift: float | None = Field(None, gt=0)
+    sample_shift: float | None = Field(default=None, gt=0)
     sampler: Literal["euler", "unipc"] = "unipc"
 
     @field_validator("training_stages")

@@ -86,8 +86,9 @@ def motion_accuracy(predicted: np.ndarray, target: np.ndarray, mask: np.ndarray)
 def optical_flow(video: np.ndarray) -> np.ndarray:
     """Return the dense flow of every frame to the next (F-1, H, W, 2) [px], by DIS (arXiv:1603.03590)."""
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video]
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return np.stack([method.calc(a, b, None) for a, b in zip(grey, grey[1:], strict=False)])
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    empty = np.zeros((*grey[0].shape, 2), np.float32)
+    return np.stack([method.calc(a, b, empty.copy()) for a, b in zip(grey, grey[1:], strict=False)])
 
 
 def follow(flow: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import importlib.util
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
@@ -67,21 +66,8 @@ def full_weights(accelerator: Accelerator, module: nn.Module) -> dict[str, Tenso
 
 def keep_moments_on_cpu(optimizer: torch.optim.Optimizer) -> None:
     """Move the moments of an optimiser to the device for each step, and back: memory for time."""
-
-    def fetch(running: torch.optim.Optimizer, *_: Any) -> None:
-        for parameter, values in _moments(running):
-            for name, value in values.items():
-                if torch.is_tensor(value) and value.ndim:
-                    values[name] = value.to(parameter.device, non_blocking=True)
-
-    def put_away(running: torch.optim.Optimizer, *_: Any) -> None:
-        for _, values in _moments(running):
-            for name, value in values.items():
-                if torch.is_tensor(value) and value.ndim:
-                    values[name] = value.to("cpu")
-
-    optimizer.register_step_pre_hook(fetch)
-    optimizer.register_step_post_hook(put_away)
+    optimizer.register_step_pre_hook(lambda *_: _move_moments(optimizer, None))
+    optimizer.register_step_post_hook(lambda *_: _move_moments(optimizer, torch.device("cpu")))
 
 
 def check_processes(config: VaceEConfig, accelerator: Accelerator) -> None:
@@ -101,8 +87,12 @@ def check_processes(config: VaceEConfig, accelerator: Accelerator) -> None:
         )
 
 
-def _moments(optimizer: torch.optim.Optimizer) -> Iterator[tuple[Tensor, dict[str, Any]]]:
-    yield from optimizer.state.items()
+def _move_moments(optimizer: torch.optim.Optimizer, device: torch.device | None) -> None:
+    """Move what has axes to `device`, None: to that of its parameter; step counts stay."""
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if torch.is_tensor(value) and value.ndim:
+                values[name] = value.to(parameter.device if device is None else device)
 
 
 def _lacks_bf16(config: VaceEConfig) -> bool:
@@ -122,11 +112,9 @@ def _fsdp(config: VaceEConfig) -> FullyShardedDataParallelPlugin:
 
 
 def _start_wandb(accelerator: Accelerator, config: VaceEConfig) -> None:
-    try:
-        import wandb  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("wandb") is None:
         raise MissingDependencyError(
             "logging.wandb: wandb is not installed; pip install wandb, or set logging.wandb=disabled"
-        ) from None
+        )
     options = {"name": config.logging.experiment_name, "mode": config.logging.wandb}
     accelerator.init_trackers(config.logging.wandb_project, init_kwargs={"wandb": options})

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
+from tacit.images import decode_image
 from tacit.view.draw import film_strip
 from tacit.view.page import Page
 from tacit.view.plot import Band, Line, Series, line_plot
@@ -140,8 +140,7 @@ def _samples(page: Page, folder: Path) -> None:
     if sheets:
         page.section("Samples", "Rows: control (what the model sees), sample, recording.")
     for sheet in sheets:
-        picture = cv2.cvtColor(cv2.imread(str(sheet)), cv2.COLOR_BGR2RGB)
-        page.figure(picture, sheet.stem, width=STRIP_WIDTH)
+        page.figure(decode_image(sheet.read_bytes()), sheet.stem, width=STRIP_WIDTH)
 
 
 def _labels(page: Page, folder: Path) -> None:

@@ -25,9 +25,9 @@ class StageConfig(Config):
     """
 
     description: str = ""
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     trainable_models: tuple[str, ...] = ("vace_e",)
-    learning_rate: float | None = Field(None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
 
     @field_validator("trainable_models", mode="before")
     @classmethod

@@ -126,7 +126,7 @@ def find_snapshot(path: Path) -> Path:
 
 def flat_optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> Flat:
     """Return the state of an optimiser by the names of parameters, whole on every process."""
-    state = get_optimizer_state_dict(module, optimizer, options=ON_CPU)
+    state: Any = get_optimizer_state_dict(module, optimizer, options=ON_CPU)
     flat: Flat = {
         f"state.{name}/{key}": value
         for name, values in state["state"].items()
