@@ -30,13 +30,14 @@ def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 @full_precision
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Compute |x_i - y_j|^2 (..., N, M) of frames x (..., N, D) and y (..., M, D), never below 0."""
+    """Compute |x_i - y_j|^2 ([B,] N, M) of frames x ([B,] N, D) and y ([B,] M, D), never below 0."""
     norms = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
-    return (norms - 2 * x @ y.transpose(-1, -2)).clamp(min=0)
+    add_product = torch.addmm if x.ndim == 2 else torch.baddbmm
+    return add_product(norms, x, y.transpose(-1, -2), alpha=-2).clamp(min=0)
 
 
 def euclidean_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Compute |x_i - y_j| (..., N, M); the gradient of coinciding frames is finite."""
+    """Compute |x_i - y_j| ([B,] N, M); the gradient of coinciding frames is finite."""
     return (squared_distances(x, y) + ROOT_EPS).sqrt()
 
 

@@ -57,9 +57,10 @@ def intra_contrastive(
     gap = (positions.unsqueeze(0) - positions.unsqueeze(1)).abs()
     near = gap <= window
     scaled = gap / unit
-    weight = torch.where(near, _weight(scaled, near_weight), _weight(scaled, far_weight))
-    distances = squared_distances(x, x)
-    total = (weight * torch.where(near, distances, (margin - distances).relu())).sum()
+    # w_near d, or w_far margin - w_far d: one product and sum, cut at 0, where only far frames come.
+    slope = torch.where(near, _weight(scaled, near_weight), -_weight(scaled, far_weight))
+    start = torch.where(near, 0.0, -margin * slope)
+    total = torch.addcmul(start, squared_distances(x, x), slope).relu().sum()
     return total / len(x) ** 2 if reduction == "mean" else total
 
 
