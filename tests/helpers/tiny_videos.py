@@ -49,7 +49,7 @@ def tiny_alignment(output: Path, **changes: object) -> AlignmentConfig:
     data: dict = {
         "data": {"folder": "unused"},
         "encoder": {"dim": 8, "width": 12, "head_widths": [8], "dilations": [1, 2]},
-        "head": {"width": 8, "hidden": 8, "dropout": 0.0, "class_dim": 4, "dilations": [1]},
+        "head": {"width": 16, "hidden": 16, "dropout": 0.0, "class_dim": 4, "dilations": [1]},
         "losses": {"frames": 10, "gtcc": {"n_components": 2}},
         "progress": {"protas": {"stages": 2, "layers": 2, "maps": 8, "dropout": 0.1}},
         "train": {"output": str(output), "steps": 4, "batch_size": 3, "lr": 3e-3, "device": "cpu"}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tacit_learning.losses.progress import Spans, train_normalised
+from tacit_learning.losses.progress import Spans, share_of_total, train_normalised
 
 OUTLIER = 10.0  # standard deviations; a value beyond is no measurement
 LEAST_STD = 0.05  # of the mean deviation; a nearly constant feature must not be blown up
@@ -77,9 +77,8 @@ class Distances(nn.Module):
 
     def of_video(self, distance: Tensor, task: Tensor) -> Tensor:
         """Return distance (B, T) since the first frame over the mean of its task (B,); not clipped."""
-        start = Spans(torch.zeros_like(distance, dtype=torch.long), torch.empty(0), torch.empty(0))
         total, step = self._rows("video")
-        return train_normalised(distance, start, total[task].unsqueeze(1), step[task].unsqueeze(1))
+        return share_of_total(distance, total[task].unsqueeze(1), step[task].unsqueeze(1))
 
     def of_action(self, distance: Tensor, label: Tensor, start: Tensor | None = None) -> Tensor:
         """Return distance (B, T) since the `start` (B, T) of its action over the mean of its class (B, T)."""

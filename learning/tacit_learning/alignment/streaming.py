@@ -62,7 +62,7 @@ class FrameGraph(nn.Module):
 
     def __init__(self, graph: FeatureGraph, encoder: FrameEncoder, num_cameras: int) -> None:
         super().__init__()
-        self.graph, self.encoder, self.num_cameras = graph, encoder, num_cameras
+        self.of_features, self.encoder, self.num_cameras = graph, encoder, num_cameras
 
     def forward(self, state: Tensor, hidden: Tensor, elapsed: Tensor, *images: Tensor) -> tuple[Tensor, ...]:
         """Take state (1, A) and images (1, H, W, 3) u1, cameras then touch; see `FeatureGraph`."""
@@ -70,7 +70,7 @@ class FrameGraph(nn.Module):
         touch = list(images[self.num_cameras :])
         blank = torch.zeros(len(state), 0, 1, 1, 3, dtype=torch.uint8)
         features = self.encoder(cameras, torch.stack(touch, 1) if touch else blank)
-        return self.graph(frame_features(features, state), hidden, elapsed)
+        return self.of_features(frame_features(features, state), hidden, elapsed)
 
 
 def check_streams(model: AlignmentModel, level: str, source: str) -> None:

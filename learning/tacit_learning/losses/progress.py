@@ -217,7 +217,11 @@ def train_normalised(distance: Tensor, spans: Spans, total: Tensor, step: Tensor
     Returns:
         Progress (B, T), not clipped: clip it to 0..1 where it is shown.
     """
-    travelled = distance - distance.gather(-1, spans.start)
+    return share_of_total(distance - distance.gather(-1, spans.start), total, step)
+
+
+def share_of_total(travelled: Tensor, total: Tensor, step: Tensor) -> Tensor:
+    """Compute (travelled + step) / (total + step); see `train_normalised`."""
     return (travelled + step) / (total + step).clamp(min=EPS)
 
 
