@@ -226,6 +226,8 @@ def test_the_gpu_gives_the_values_of_the_cpu() -> None:
         there, gradient_there = value_and_gradient(cost.cuda(), 0.1, bandwidth=bandwidth, **lengths)
         torch.testing.assert_close(there.cpu(), value)
         torch.testing.assert_close(gradient_there.cpu(), gradient)
+    with pytest.raises(ValueError, match="'numba' on cuda"):
+        soft_dtw(cost.cuda(), 0.1, implementation="numba")
 
 
 @pytest.mark.parametrize(
@@ -235,6 +237,7 @@ def test_the_gpu_gives_the_values_of_the_cpu() -> None:
         (torch.rand(1, 0, 5), 0.1, {}, "at least one frame"),
         (torch.rand(1, 4, 5), 0.0, {}, "gamma 0.0, expected > 0"),
         (torch.rand(1, 4, 5), 0.1, {"bandwidth": -1}, "bandwidth -1"),
+        (torch.rand(1, 4, 5), 0.1, {"implementation": "cuda"}, "implementation 'cuda', expected"),
         (
             torch.rand(1, 4, 5),
             0.1,

@@ -49,7 +49,7 @@ def soft_dtw(
     Returns:
         Values (B,) in the type of the cost.
     """
-    _check(cost, gamma, bandwidth)
+    _check(cost, gamma, bandwidth, implementation)
     sizes = _sizes(cost, x_lengths, y_lengths)
     use_numba = implementation == "numba" or (
         implementation == "auto" and cost.device.type == "cpu" and numba_is_installed()
@@ -131,8 +131,9 @@ class _Compiled(torch.autograd.Function):
         costs = cost.detach().contiguous().numpy()
         values, weights, bands = np.empty(len(costs)), [], [band(n, m, bandwidth) for n, m in sizes]
         for b, (n, _) in enumerate(sizes):
+            starts, stops = bands[b]
             weights.append(np.empty((3, bands[b].num_cells), dtype=costs.dtype))
-            values[b] = forward(costs[b], n, gamma, *bands[b], bands[b].offsets, weights[b])
+            values[b] = forward(costs[b], n, gamma, starts, stops, bands[b].offsets, weights[b])
         ctx.save_for_backward(*(torch.from_numpy(w) for w in weights))
         ctx.values, ctx.sizes, ctx.bands, ctx.shape = values, sizes, bands, cost.shape  # type: ignore[attr-defined]
         return cost.new_tensor(values)
@@ -145,8 +146,9 @@ class _Compiled(torch.autograd.Function):
         gradient = grad.new_zeros(ctx.shape)  # type: ignore[attr-defined]
         saved = zip(ctx.sizes, ctx.bands, ctx.saved_tensors, strict=True)  # type: ignore[attr-defined]
         scales = _scales(grad, torch.from_numpy(ctx.values)).tolist()  # type: ignore[attr-defined]
-        for b, ((n, _), cells, weights) in enumerate(saved):
-            backward(n, *cells, cells.offsets, weights.numpy(), scales[b], gradient.numpy()[b])
+        for b, ((n, _), (starts, stops), weights) in enumerate(saved):
+            offsets = Band(starts, stops).offsets
+            backward(n, starts, stops, offsets, weights.numpy(), scales[b], gradient.numpy()[b])
         return gradient, None, None, None
 
 
@@ -253,7 +255,11 @@ def _sizes(cost: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> 
     return list(zip(rows, lengths(y_lengths, cost.shape[2], "y_lengths"), strict=True))
 
 
-def _check(cost: Tensor, gamma: float, bandwidth: float | None) -> None:
+def _check(cost: Tensor, gamma: float, bandwidth: float | None, implementation: str) -> None:
+    if implementation not in ("auto", "numba", "torch"):
+        raise ValueError(f"soft_dtw: implementation {implementation!r}, expected 'auto', 'numba' or 'torch'")
+    if implementation == "numba" and cost.device.type != "cpu":
+        raise ValueError(f"soft_dtw: implementation 'numba' on {cost.device}; leave it at 'auto' there")
     if cost.ndim != 3 or 0 in cost.shape:
         raise ValueError(f"soft_dtw: cost {tuple(cost.shape)}, expected (B, N, M) with at least one frame")
     if not gamma > 0:
