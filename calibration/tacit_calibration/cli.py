@@ -15,6 +15,7 @@ from tacit_calibration.commands.intrinsics import IntrinsicsArgs
 from tacit_calibration.commands.sensor import SensorArgs
 from tacit_calibration.commands.session import SessionArgs
 from tacit_calibration.commands.verify import VerifyArgs
+from tacit_calibration.commands.world import WorldArgs
 
 
 class Command(Protocol):
@@ -30,6 +31,7 @@ Commands = Union[  # noqa: UP007  Annotated members of X | Y need Python 3.11
     Annotated[CaptureArgs, tyro.conf.subcommand("capture")],
     Annotated[IntrinsicsArgs, tyro.conf.subcommand("intrinsics")],
     Annotated[HandEyeArgs, tyro.conf.subcommand("handeye")],
+    Annotated[WorldArgs, tyro.conf.subcommand("world")],
     Annotated[SensorArgs, tyro.conf.subcommand("sensor")],
     Annotated[GripperArgs, tyro.conf.subcommand("gripper")],
     Annotated[VerifyArgs, tyro.conf.subcommand("verify")],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ class RobotViews:
 
     Attributes:
         joints: Joints (n, j) of the views in the order of the rig [rad].
+        reasons: {picture: why it was turned away} of those without board.
     """
 
     arm: str
@@ -37,6 +39,7 @@ class RobotViews:
     width: int
     height: int
     joints: FloatArray
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_samples(folder: Path, rig: Rig, board: Board) -> RobotViews:
@@ -52,7 +55,8 @@ def read_samples(folder: Path, rig: Rig, board: Board) -> RobotViews:
     found = detect_images([(sample.image, picture(folder, sample)) for sample in listed.samples], board)
     q = np.array([joints[view.name] for view in found.views]).reshape(-1, robot.num_joints)
     poses = robot.forward_batch(q)
-    return RobotViews(listed.arm, poses, found.views, found.without_board, found.width, found.height, q)
+    size = found.width, found.height
+    return RobotViews(listed.arm, poses, found.views, found.without_board, *size, q, found.reasons)
 
 
 def joints_in_order(listed: SampleFile, rig: Rig, folder: Path) -> FloatArray:

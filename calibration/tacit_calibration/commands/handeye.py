@@ -11,8 +11,10 @@ import tyro
 
 from tacit.errors import CalibrationError, did_you_mean
 from tacit.rig import Rig
+from tacit.robot import Robot
 from tacit.transforms import FloatArray
 from tacit_calibration.commands.place import Flat, Where, Workplace, board_text, say, say_pose
+from tacit_calibration.diagnosis import explain_joints
 from tacit_calibration.hand_eye import HandEyeResult, Mounting, solve_hand_eye
 from tacit_calibration.residual_pictures import hand_eye_picture
 from tacit_calibration.rig_update import record_of, with_camera_pose
@@ -92,7 +94,14 @@ def camera_pose(rig: Rig, name: str, views: RobotViews) -> tuple[HandEyeResult, 
             f"pictures are {views.width}x{views.height}, cameras.{name} stores {camera.width}x{camera.height}"
         )
     mounting: Mounting = "eye_to_hand" if parent == "world" else "eye_in_hand"
-    return solve_hand_eye(views.flange_poses, views.views, camera, mounting), views
+    try:
+        return solve_hand_eye(views.flange_poses, views.views, camera, mounting), views
+    except CalibrationError as problem:
+        robot = Robot.from_rig(rig, views.arm)
+        mistake = explain_joints(robot, views.joints, views.views, camera, mounting) if views.views else None
+        if mistake is None:
+            raise
+        raise CalibrationError(f"{problem}\n{mistake}") from None
 
 
 def rig_pose(rig: Rig, name: str, arm: str, solved: HandEyeResult) -> FloatArray:
@@ -105,7 +114,7 @@ def rig_pose(rig: Rig, name: str, arm: str, solved: HandEyeResult) -> FloatArray
 def report(solved: HandEyeResult, views: RobotViews) -> None:
     """Say how good a camera pose is."""
     for name in views.without_board:
-        say(f"skipped {name}: fewer than 8 corners found")
+        say(f"skipped {name}: {views.reasons.get(name, 'no board found')}")
     for view, error, used in zip(views.views, solved.view_rms_px, solved.used, strict=True):
         say(f"  {view.name}: {error:.2f} px" + ("" if used else "  left out: contradicts the others"))
     noise = solved.noise

@@ -43,7 +43,7 @@ class IntrinsicsArgs:
         board = self.where.board if place is None else place.board
         detections = detect_folder(folder, board)
         result = calibrate_intrinsics(detections, self.model)
-        report(result, detections.without_board)
+        report(result, detections)
         out = self.out or self._default_out(place)
         out.write_text(yaml.safe_dump(camera_to_yaml_dict(result.camera, self.camera), sort_keys=False))
         say(f"\nwrote {out} (ROS camera_info); for the rig, under cameras.{self.camera}:\n")
@@ -97,16 +97,18 @@ def rig_snippet(camera: Camera) -> str:
     return f"{size}    model: {model}\n    K:\n{rows}\n    D: [{D}]\n"
 
 
-def report(result: IntrinsicsResult, without_board: tuple[str, ...]) -> None:
+def report(result: IntrinsicsResult, detections: Detections) -> None:
     """Say how good a lens is."""
     camera = result.camera
     for name, error in sorted(result.dropped.items()):
         say(f"dropped {name}: {error:.2f} px, does not fit the other views")
-    for name in without_board:
-        say(f"skipped {name}: fewer than 8 corners found")
+    for name in detections.without_board:
+        say(f"skipped {name}: {detections.reasons.get(name, 'no board found')}")
     say(f"{len(result.views)} views used, tilt up to {result.tilt_deg:.0f} deg")
     more = " (aim at 70 % and more)" if result.coverage < 0.7 else ""
     say(f"image covered by corners: {result.coverage:.0%}{more}")
     say(f"RMS {result.rms_px:.3f} px, held out {result.held_out_rms_px:.3f} px")
     sigma = result.focal_sigma_px
+    for warning in result.warnings:
+        say(f"WARNING {warning}")
     say(f"fx {camera.K[0, 0]:.2f} +- {sigma[0]:.2f} px, fy {camera.K[1, 1]:.2f} +- {sigma[1]:.2f} px")

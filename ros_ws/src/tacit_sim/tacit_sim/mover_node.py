@@ -24,10 +24,12 @@ from tacit_ros.qos import latched, profile
 from tacit_sim.as_built import as_built
 from tacit_sim.cell import HOME, Cell
 from tacit_sim.motion import Tour
-from tacit_sim.poses import ViewPlanner, openings
+from tacit_sim.poses import ViewPlanner, openings, single_moves
 
 WIDE_OPEN = 0.95
 """Part of the opening range at which views are taken: the fingers hide least of the board."""
+
+SINGLE_MOVE_DEG = 6.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,11 @@ class MoverParameters:
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml; the simulator's.")
     hidden_seed: int = parameter(0, "The simulator's: how the cell differs from the rig.")
     board: str = parameter("table", "The simulator's.", choices=("", "table", "gripper"))
-    plan: str = parameter("views", "Look at the board, or open the gripper.", choices=("views", "openings"))
+    plan: str = parameter(
+        "views",
+        "Look at the board, open the gripper, or move one joint after the other.",
+        choices=("views", "openings", "joints"),
+    )
     camera: str = parameter("wrist", "Camera that is to see the board.")
     views: int = parameter(20, "Number of poses or openings.")
     seed: int = parameter(0, "Decides the poses.")
@@ -94,6 +100,8 @@ def plan(rig: Rig, settings: MoverParameters) -> FloatArray:
     widest = rig.limits("upper")[-1]
     if settings.plan == "openings":
         return openings(0.05 * widest, widest, settings.views)
+    if settings.plan == "joints":
+        return single_moves(SINGLE_MOVE_DEG, WIDE_OPEN * widest)
     cell = Cell(rig, board_at=settings.board)  # type: ignore[arg-type]
     planner = ViewPlanner(cell, settings.camera, settings.seed)
     views = planner.views(settings.views, WIDE_OPEN * widest)

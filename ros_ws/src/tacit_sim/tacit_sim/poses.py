@@ -142,6 +142,17 @@ def openings(lowest_m: float, highest_m: float, count: int) -> FloatArray:
     return np.array([np.append(HOME, opening) for opening in np.linspace(lowest_m, highest_m, count)])
 
 
+def single_moves(degrees: float, opening_m: float) -> FloatArray:
+    """Return states (2 n + 1, S): the start pose, and it again after each joint was moved on its own."""
+    home = np.append(HOME, opening_m)
+    states = [home]
+    for joint in range(len(HOME)):
+        moved = home.copy()
+        moved[joint] += np.deg2rad(degrees)
+        states += [moved, home]
+    return np.array(states)
+
+
 def _corners() -> FloatArray:
     """Return the inner corners of the board (M, 3) [m]."""
     x, y = np.meshgrid(np.arange(1, board.COLUMNS), np.arange(1, board.ROWS))

@@ -1,0 +1,161 @@
+"""Joints of a real arm against the rig: signs, units and order by small moves, zeros by many poses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from arm_scenes import changed, look_at_states, robot_views
+
+from tacit.errors import CalibrationError
+from tacit.kinematics import DH_MODELS, chain_from_dh
+from tacit.rig import load_rig
+from tacit.rotations import rotation_from_vector
+from tacit.transforms import from_rotation
+from tacit.urdf import chain_from_urdf
+from tacit_calibration.drift import compare_rigs
+from tacit_calibration.joint_check import joint_moves, zero_offsets
+from tacit_calibration.kinematic_check import compare_chains
+
+RIG = load_rig("nova2_sim_vga")
+TABLE = from_rotation(np.diag([1.0, -1.0, -1.0]), (-0.45, 0.09, 0.0))
+HOME = np.array([-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284])
+NAMES = [f"joint{i}" for i in range(1, 7)]
+
+
+def moved_one_by_one(degrees: float = 6.0) -> np.ndarray:
+    return np.vstack([HOME, HOME + np.deg2rad(degrees) * np.eye(6)])
+
+
+def problems(measured: np.ndarray, believed=RIG) -> list[str]:
+    """What is said of drivers that report `measured` while the arm makes single moves."""
+    views = robot_views(RIG, "wrist", TABLE, moved_one_by_one(), measured=measured, noise_px=0.2)
+    return [move.problem for move in joint_moves(believed, "wrist", views)]
+
+
+def test_right_joints_are_found_right_with_a_camera_whose_place_is_known_to_ten_degrees():
+    turned = RIG.cameras["wrist"].T_parent_camera @ from_rotation(rotation_from_vector([0.1, 0.1, 0.1]))
+    believed = changed(RIG, "cameras.wrist", T_parent_camera=turned.tolist())
+    assert problems(moved_one_by_one(), believed) == [""] * 6
+
+
+@pytest.mark.parametrize("joint", [0, 2, 4])
+def test_a_joint_that_turns_the_other_way_is_named(joint):
+    measured = moved_one_by_one()
+    measured[1 + joint, joint] = 2 * HOME[joint] - measured[1 + joint, joint]
+    found = problems(measured)
+    assert "sign to -1" in found[joint]
+    assert [bool(text) for text in found] == [i == joint for i in range(6)]
+
+
+def test_degrees_for_radians_are_named():
+    measured = HOME + np.rad2deg(moved_one_by_one() - HOME)  # moves of 6, read as 6 rad
+    assert all("degrees" in text for text in problems(measured))
+
+
+def test_joints_in_another_order_turn_about_other_axes():
+    order = [2, 1, 0, 3, 4, 5]
+    measured = HOME + (moved_one_by_one() - HOME)[:, order]
+    found = problems(measured)
+    assert "axis" in found[0] and "axis" in found[2] and found[3] == ""
+
+
+def test_samples_without_single_moves_are_refused():
+    rng = np.random.default_rng(0)
+    views = robot_views(RIG, "wrist", TABLE, HOME + rng.uniform(-0.1, 0.1, (6, 6)))
+    with pytest.raises(CalibrationError, match="one joint alone"):
+        joint_moves(RIG, "wrist", views)
+
+
+@pytest.mark.parametrize("camera", ["wrist", "top"])
+def test_zero_offsets_of_inner_joints_are_found_within_their_uncertainty(camera):
+    anchor = TABLE if camera == "wrist" else from_rotation(np.diag([1.0, -1.0, -1.0]), (-0.135, 0.09, 0.25))
+    true = look_at_states(RIG, camera, anchor, 25)
+    offsets = np.deg2rad([0.4, -0.3, 0.5, 0.0, 0.35, -0.6])
+    views = robot_views(RIG, camera, anchor, true, measured=true - offsets, noise_px=0.15)
+    found = zero_offsets(RIG, camera, views)
+    assert [zero.name for zero in found] == NAMES[1:-1]
+    for zero, expected in zip(found, offsets[1:-1], strict=True):
+        assert abs(zero.offset - expected) < max(4 * zero.sigma, np.deg2rad(0.03))
+        assert zero.is_significant == (expected != 0)
+
+
+def test_dh_of_the_nova2_equals_its_urdf_within_the_roundings_of_the_file():
+    found = compare_chains(chain_from_dh(DH_MODELS["nova2"], NAMES), nova2_urdf())
+    assert found.agree and found.differences(NAMES) == []
+    assert found.max_m < 2e-5 and found.max_deg < 1e-4
+
+
+def test_a_urdf_with_axes_turned_round_is_explained():
+    found = compare_chains(chain_from_dh(DH_MODELS["nova2"], NAMES), nova2_urdf(flipped=(1, 4, 5)))
+    assert not found.agree and found.max_m > 0.3
+    named = " ".join(found.differences(NAMES))
+    for joint in (1, 4, 5):
+        assert f"joint{joint} turns the other way" in named
+    assert "joint2 turns" not in named and found.left_m < 5e-5
+
+
+def test_an_offset_and_another_tool_frame_are_explained():
+    rows = list(DH_MODELS["nova2"])
+    rows[2] = rows[2]._replace(offset=np.deg2rad(5.0))
+    rows[5] = rows[5]._replace(d=0.188)
+    found = compare_chains(chain_from_dh(DH_MODELS["nova2"], NAMES), chain_from_dh(rows, NAMES))
+    named = " ".join(found.differences(NAMES))
+    assert "joint3 has its zero -5.00 deg elsewhere" in named
+    assert "tool frames are 100.0 mm" in named
+    assert found.left_m < 1e-6
+
+
+def test_chains_of_other_arms_stay_apart():
+    found = compare_chains(chain_from_dh(DH_MODELS["nova2"], NAMES), chain_from_dh(DH_MODELS["nova5"], NAMES))
+    assert found.left_m > 0.02
+
+
+def nova2_urdf(flipped: tuple[int, ...] = ()):
+    """The chain of the vendor's URDF: origins as printed there, axes +z, some turned round."""
+    origins = [
+        ("0 0 0.2234", "0 0 0"),
+        ("0 0 0", "1.5708 1.5708 0"),
+        ("-0.28 0 0", "0 0 0"),
+        ("-0.22501 0 0.1175", "0 0 -1.5708"),
+        ("0 -0.12 0", "1.5708 0 0"),
+        ("0 0.088004 0", "-1.5708 0 0"),
+    ]
+    joints = "".join(
+        f'<joint name="joint{i}" type="revolute"><parent link="l{i - 1}"/><child link="l{i}"/>'
+        f'<origin xyz="{xyz}" rpy="{rpy}"/><axis xyz="0 0 {-1 if i in flipped else 1}"/></joint>'
+        for i, (xyz, rpy) in enumerate(origins, start=1)
+    )
+    links = "".join(f'<link name="l{i}"/>' for i in range(7))
+    return chain_from_urdf(f'<robot name="nova2">{links}{joints}</robot>', "l0", "l6", NAMES)
+
+
+def test_drift_is_what_was_moved_and_what_boxes_felt():
+    T = RIG.cameras["wrist"].T_parent_camera @ from_rotation(
+        rotation_from_vector([0, 0.01, 0]), (0.002, 0, 0)
+    )
+    drift = compare_rigs(RIG, changed(RIG, "cameras.wrist", T_parent_camera=T.tolist()))
+    by_path = {moved.path: moved for moved in drift.moved}
+    assert by_path["cameras.wrist.pose"].millimetres == pytest.approx(2.0)
+    assert by_path["cameras.wrist.pose"].degrees == pytest.approx(np.rad2deg(0.01))
+    assert by_path["cameras.top.pose"].millimetres == 0 and by_path["cameras.top.pose"].is_significant is None
+    assert drift.boxes_px["wrist", "left"][0] > 3 and drift.boxes_px["top", "left"] == (0.0, 0.0)
+    assert drift.worst_px() == max(median for median, _ in drift.boxes_px.values())
+
+
+def test_drift_knows_its_uncertainty_where_both_dates_do():
+    records = [
+        {"date": f"2026-0{month}-01", "method": "m", "sigma_mm": 0.3, "sigma_deg": 0.05} for month in (1, 6)
+    ]
+    rigs = []
+    for record, shift in zip(records, (0.0, 0.004), strict=True):
+        T = RIG.cameras["wrist"].T_parent_camera @ from_rotation(np.eye(3), (shift, 0, 0))
+        moved = changed(RIG, "cameras.wrist", T_parent_camera=T.tolist())
+        rigs.append(changed(moved, "calibrations", **{"cameras.wrist.pose": record}))
+    found = next(m for m in compare_rigs(*rigs).moved if m.path == "cameras.wrist.pose")
+    assert found.sigma_mm == pytest.approx(0.3 * np.sqrt(2)) and found.is_significant
+    assert found.dates == ("2026-01-01", "2026-06-01")
+
+
+def test_rigs_of_other_cells_cannot_be_compared():
+    with pytest.raises(CalibrationError, match="no camera 'wrist'"):
+        compare_rigs(RIG, load_rig("xtrainer"))
