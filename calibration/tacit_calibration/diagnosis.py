@@ -38,8 +38,8 @@ MAX_PERMUTED_JOINTS = 6
 
 def check_agreement(
     flange_poses: FloatArray, boards: FloatArray, views: Sequence[View], camera: Camera, mounting: Mounting
-) -> None:
-    """Refuse data in which robot and pictures contradict each other, and name the likely mistake.
+) -> ClosedForm:
+    """Return the closed form; refuse data that contradict each other, and name the likely mistake.
 
     Args:
         flange_poses: T_base_flange (n, 4, 4).
@@ -65,6 +65,7 @@ def check_agreement(
             f"robot and pictures contradict each other by {1e3 * given.typical:.0f} mm; do both belong to "
             "the same arm and moment, are joints in order, did the board stay?"
         )
+    return given
 
 
 def check_side(boards: FloatArray) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tacit.camera import Camera
 from tacit.errors import CalibrationError
-from tacit.transforms import invert, pose_error
+from tacit.transforms import invert
 from tacit_calibration.board_pose import (
     Corners,
     board_poses,
@@ -24,7 +24,7 @@ from tacit_calibration.board_pose import (
     residuals,
     view_rms,
 )
-from tacit_calibration.closed_form import solve_closed_form
+from tacit_calibration.closed_form import ClosedForm
 from tacit_calibration.degeneracy import (
     MIN_VIEWS,
     Mounting,
@@ -44,7 +44,7 @@ from tacit_calibration.increments import (
 )
 from tacit_calibration.noise import LinearViews, NoiseScale, Posterior, infer, surprise
 
-__all__ = ["HandEyeResult", "LeftOut", "Mounting", "NoiseScale", "leave_one_out", "solve_hand_eye"]
+__all__ = ["HandEyeResult", "Mounting", "NoiseScale", "solve_hand_eye"]
 
 FLOOR_PX = 0.05
 """No detector is better; exact synthetic corners would otherwise divide by zero."""
@@ -128,23 +128,6 @@ class HandEyeResult:
         return {name: float(error) for name, error, used in rows if not used}
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """What one view says of a calibration made without it.
-
-    Attributes:
-        name: The view.
-        rms_px: Its error under the calibration of the others [px].
-        shift_m: How far its absence moves the camera [m].
-        turn_rad: How far it turns it [rad].
-    """
-
-    name: str
-    rms_px: float
-    shift_m: float
-    turn_rad: float
-
-
 def solve_hand_eye(
     flange_poses: FloatArray,
     views: Sequence[View],
@@ -173,40 +156,12 @@ def solve_hand_eye(
     check_views(views, len(G))
     warnings = motion_warnings(G)
     boards = board_poses(views, camera)
-    check_agreement(G, boards, views, camera, mounting)
-    problem = _Problem.start(G, boards, views, camera, mounting)
+    first = check_agreement(G, boards, views, camera, mounting)
+    problem = _Problem.start(G, first, views, camera, mounting)
     if arm_errors is not None:
         problem = replace(problem, modes=np.asarray(arm_errors, np.float64))
     problem, posterior = problem.settled(fixed_noise)
     return _result(problem, posterior, views, warnings + _noise_warnings(posterior.noise))
-
-
-def leave_one_out(
-    flange_poses: FloatArray, views: Sequence[View], camera: Camera, mounting: Mounting
-) -> list[LeftOut]:
-    """Calibrate without each view in turn, and ask the view that was left out.
-
-    Args:
-        flange_poses: As for `solve_hand_eye`; at least one view more than it needs.
-        views: The n views.
-        camera: The lens.
-        mounting: Where the camera sits.
-    """
-    full = solve_hand_eye(flange_poses, views, camera, mounting)
-    if np.count_nonzero(full.used) <= MIN_VIEWS:
-        raise CalibrationError(
-            f"leave one out: {np.count_nonzero(full.used)} views agree, expected more than {MIN_VIEWS}"
-        )
-    start = _Problem.resumed(full, np.asarray(flange_poses, np.float64), views, camera, mounting)
-    answers = []
-    for i, view in enumerate(views):
-        used = start.used.copy()
-        used[i] = False
-        problem, _ = replace(start, used=used).solved(full.noise)
-        error = pose_error(problem.X, full.T_parent_camera)
-        rms = view_rms(start.corners, problem.uncorrected())[i]
-        answers.append(LeftOut(view.name, float(rms), float(error.translation), float(error.rotation)))
-    return answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,10 +180,9 @@ class _Problem:
 
     @classmethod
     def start(
-        cls, G: FloatArray, boards: FloatArray, views: Sequence[View], camera: Camera, mounting: Mounting
+        cls, G: FloatArray, first: ClosedForm, views: Sequence[View], camera: Camera, mounting: Mounting
     ) -> _Problem:
         """Start at the closed form; each correction is what makes its own picture fit."""
-        first = solve_closed_form(carrier_poses(G, mounting), boards)
         corners = Corners.of(views)
         n = len(G)
         rest = np.zeros((n, 6)), np.zeros((n, 6, 0)), np.ones(n, dtype=bool)
@@ -237,15 +191,6 @@ class _Problem:
         error = view_rms(corners, problem.uncorrected())
         used = error <= START_FACTOR * np.median(error) + FLOOR_PX
         return replace(problem, corrections=problem.corrections_to(boards), used=used)
-
-    @classmethod
-    def resumed(
-        cls, result: HandEyeResult, G: FloatArray, views: Sequence[View], camera: Camera, mounting: Mounting
-    ) -> _Problem:
-        """Start where a result ended."""
-        X, B, corners = result.T_parent_camera, result.T_anchor_board, Corners.of(views)
-        rest = np.zeros((len(G), 6)), np.zeros((len(G), 6, 0)), result.used
-        return cls(G, X, B, *rest, corners, camera, mounting)
 
     def poses(self) -> FloatArray:
         """Return T_camera_board (n, 4, 4) as estimated."""

@@ -12,7 +12,8 @@ from tacit.errors import CalibrationError
 from tacit.transforms import from_rotation, invert, pose_error, rotation_from_vector
 from tacit_calibration.arm_errors import TYPICAL_LENGTH_M, geometry_errors
 from tacit_calibration.closed_form import park
-from tacit_calibration.hand_eye import leave_one_out, solve_hand_eye
+from tacit_calibration.hand_eye import solve_hand_eye
+from tacit_calibration.held_out import held_out_px, leave_one_out
 from tacit_calibration.increments import increment_of, small_pose
 from tacit_calibration.noise import NoiseScale
 
@@ -124,7 +125,7 @@ def test_a_view_that_was_left_out_is_judged_without_being_used():
     answers = {answer.name: answer for answer in leave_one_out(poses, views, CAMERA, "eye_in_hand")}
     assert max(answers.values(), key=lambda answer: answer.rms_px).name == "5"
     assert answers["5"].shift_m < 1e-5  # it had no say before either
-    with pytest.raises(CalibrationError, match="expected more than 8"):
+    with pytest.raises(CalibrationError, match="8 would be left to calibrate with, expected 9"):
         leave_one_out(poses[:8], views[:8], CAMERA, "eye_in_hand")
 
 
@@ -158,6 +159,20 @@ def test_a_wrong_arm_is_learnt_with_the_camera():
     true_boards = invert(arm.robot.forward_batch(arm.joints) @ X) @ B_ON_TABLE
     assert pose_error(corrected, true_boards).translation.max() < 3e-4
     assert pose_error(plain.board_in_camera(reported), true_boards).translation.max() > 6e-4
+
+
+def test_held_out_views_decide_whether_the_arm_is_worth_correcting():
+    arm = joint_scene(seed=2, num=15, px=0.2)
+    columns = geometry_errors(arm.robot.chain, arm.joints)
+    poses, rng = arm.robot.forward_batch(arm.joints), np.random.default_rng(0)
+    wrong = poses @ small_pose(columns @ rng.normal(0, np.deg2rad(0.05), columns.shape[-1]))
+    plain, learnt = (held_out_px(wrong, arm.views, CAMERA, "eye_in_hand", c) for c in (None, columns))
+    assert learnt < 0.6 * plain
+    noisy = poses @ small_pose(rng.normal(0, 1, (15, 6)) * ([5e-4] * 3 + [2e-4] * 3))
+    plain, learnt = (held_out_px(noisy, arm.views, CAMERA, "eye_in_hand", c) for c in (None, columns))
+    assert learnt > 0.9 * plain  # there was nothing to learn
+    with pytest.raises(CalibrationError, match="7 would be left"):
+        held_out_px(noisy[:9], arm.views[:9], CAMERA, "eye_in_hand")
 
 
 def test_motion_that_cannot_tell_the_pose_is_refused():

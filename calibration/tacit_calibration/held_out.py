@@ -1,0 +1,122 @@
+"""What views say of a hand-eye calibration that was made without them: the judge that noise cannot bribe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.camera import Camera
+from tacit.errors import CalibrationError
+from tacit.transforms import pose_error
+from tacit_calibration.board_pose import Corners, residuals, view_rms
+from tacit_calibration.degeneracy import MIN_VIEWS, Mounting
+from tacit_calibration.detection import View
+from tacit_calibration.hand_eye import HandEyeResult, solve_hand_eye
+from tacit_calibration.increments import FloatArray
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What one view says of a calibration made without it.
+
+    Attributes:
+        name: The view.
+        rms_px: Its error under the calibration of the others [px].
+        shift_m: How far its absence moves the camera [m].
+        turn_rad: How far it turns it [rad].
+    """
+
+    name: str
+    rms_px: float
+    shift_m: float
+    turn_rad: float
+
+
+def leave_one_out(
+    flange_poses: FloatArray,
+    views: Sequence[View],
+    camera: Camera,
+    mounting: Mounting,
+    full: HandEyeResult | None = None,
+) -> list[LeftOut]:
+    """Calibrate without each view in turn, and ask the view that was left out.
+
+    Args:
+        flange_poses: As for `solve_hand_eye`; at least one view more than it needs.
+        views: The n views.
+        camera: The lens.
+        mounting: Where the camera sits.
+        full: The calibration from all of them, where it is at hand.
+
+    Raises:
+        CalibrationError: Too few views to spare one.
+    """
+    G = np.asarray(flange_poses, dtype=np.float64)
+    _check_count(len(views), MIN_VIEWS + 1)
+    full = full or solve_hand_eye(G, views, camera, mounting)
+    answers = []
+    for i, view in enumerate(views):
+        kept = np.arange(len(views)) != i
+        without = solve_hand_eye(G[kept], _chosen(views, kept), camera, mounting)
+        error = pose_error(without.T_parent_camera, full.T_parent_camera)
+        rms = _view_errors(without, G[[i]], [view], camera)[0]
+        answers.append(LeftOut(view.name, float(rms), float(error.translation), float(error.rotation)))
+    return answers
+
+
+def held_out_px(
+    flange_poses: FloatArray,
+    views: Sequence[View],
+    camera: Camera,
+    mounting: Mounting,
+    arm_errors: FloatArray | None = None,
+) -> float:
+    """Return the median error [px] of views that were left out by fifths.
+
+    Called with and without `arm_errors` it decides whether the arm's geometry is worth correcting.
+
+    Args:
+        flange_poses: As for `solve_hand_eye`.
+        views: The n views.
+        camera: The lens.
+        mounting: Where the camera sits.
+        arm_errors: (n, 6, m) to learn the arm's geometry too and to correct the left-out poses by it.
+
+    Raises:
+        CalibrationError: Too few views to spare a fifth.
+    """
+    G, n = np.asarray(flange_poses, dtype=np.float64), len(views)
+    _check_count(n - -(-n // FOLDS), MIN_VIEWS)
+    errors = []
+    for fold in range(FOLDS):
+        held = np.arange(n) % FOLDS == fold
+        learnt = None if arm_errors is None else arm_errors[~held]
+        without = solve_hand_eye(G[~held], _chosen(views, ~held), camera, mounting, arm_errors=learnt)
+        applied = None if arm_errors is None else arm_errors[held]
+        errors.append(_view_errors(without, G[held], _chosen(views, held), camera, applied))
+    return float(np.median(np.concatenate(errors)))
+
+
+def _view_errors(
+    result: HandEyeResult,
+    G: FloatArray,
+    views: Sequence[View],
+    camera: Camera,
+    arm_errors: FloatArray | None = None,
+) -> FloatArray:
+    corners = Corners.of(views)
+    return view_rms(corners, residuals(corners, camera, result.board_in_camera(G, arm_errors)))
+
+
+def _chosen(views: Sequence[View], mask: NDArray[np.bool_]) -> list[View]:
+    return [view for view, chosen in zip(views, mask, strict=True) if chosen]
+
+
+def _check_count(count: int, minimum: int) -> None:
+    if count < minimum:
+        raise CalibrationError(f"held-out views: {count} would be left to calibrate with, expected {minimum}")
