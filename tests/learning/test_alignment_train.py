@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_videos import FEATURES, tiny_alignment, tiny_annotated
 
+from tacit.config import load
 from tacit.errors import AnnotationError, ConfigError
 from tacit_learning.alignment import batches as keys
 from tacit_learning.alignment.checkpoints import find_checkpoint, load_alignment
@@ -250,3 +251,13 @@ def test_two_processes_agree_on_their_weights(tmp_path: Path) -> None:
     assert [process.wait(240) for process in processes] == [0, 0]
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert any(json.loads(row)["kind"] == "val" for row in rows)
+
+
+CONFIGS = sorted((Path(__file__).parents[2] / "learning" / "configs").glob("alignment_*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_configuration_is_valid_and_names_its_command(path: Path) -> None:
+    config = load(AlignmentConfig, path)
+    assert path.read_text().startswith(f"# tacit train alignment --config learning/configs/{path.name} ")
+    assert config.train.output.startswith("runs/")

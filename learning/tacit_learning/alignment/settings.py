@@ -63,10 +63,10 @@ class WarpConfig(Config):
     offset: float = 0.3
     slowest: float = 0.7
     fastest: float = 1.4
-    pause: float = 0.3
-    pause_s: float = 6.0
-    rewind: float = 0.3
-    rewind_s: float = 6.0
+    pause: float = 0.4
+    pause_s: float = 8.0
+    rewind: float = 0.5
+    rewind_s: float = 10.0
     truncate: float = 0.2
     noise: float = 0.1
     shift: float = 0.1
@@ -176,7 +176,7 @@ class DenseConfig(Config):
 
     action: float = 2.0
     video: float = 1.0
-    segments: float = 1.0
+    segments: float = 2.0
     classes: float = 0.5
     remaining: float = 0.1
     done: float = 0.1
