@@ -68,7 +68,7 @@ def backbone_of(place: str | Path, text_length: int = 512) -> BackboneConfig:
         ConfigError: It is no VACE model, or has parts that VACE does not have.
     """
     path = locate(place, "transformer") / "config.json"
-    values = _json(path)
+    values = read_json(path)
     if values.get("_class_name") != VACE_CLASS:
         raise ConfigError(
             f"{path}: a {values.get('_class_name', 'model without a class')}, expected {VACE_CLASS}; "
@@ -222,13 +222,12 @@ def _download(place: str, part: str) -> Path:
 def _wrong_layout(folder: Path, part: str) -> str:
     if any((folder / name).exists() for name in ORIGINAL_FILES):
         return (
-            f"the original layout of Wan (found {_listing(folder)}); expected that of diffusers, with a "
-            f"folder {part!r}, for example {VACE_1_3B}"
+            f"the original layout of Wan (found {_listing(folder)}); rewrite it once with: "
+            f"tacit convert wan {folder} --out <folder>; or take {VACE_1_3B}"
         )
     if (folder / "config.json").exists() and weight_files(folder):
-        return (
-            f"one part alone ({_json(folder / 'config.json').get('_class_name')}); give the folder above it"
-        )
+        name = read_json(folder / "config.json").get("_class_name")
+        return f"one part alone ({name}); give the folder above it"
     return f"no folder {part!r} in it, found {_listing(folder)}; expected the layout of diffusers"
 
 
@@ -242,7 +241,12 @@ def _listing(folder: Path) -> str:
     return ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ConfigError: Missing, not JSON, or no object.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

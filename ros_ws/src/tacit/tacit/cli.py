@@ -45,6 +45,11 @@ VERBS: dict[str, Verb] = {
     "recompute-boxes": Verb(
         "tacit.episode.recompute_cli:main", "bring recorded episodes to a new calibration", "Collect"
     ),
+    "convert wan": Verb(
+        "tacit_learning.vace_e.original:main",
+        "Wan 2.1 weights as published to the layout of diffusers",
+        "Learn",
+    ),
     "convert vace_e": Verb("tacit.convert.vace_e:main", "episodes to videos, masks, trajectories", "Learn"),
     "check": Verb("tacit.episode.audit_cli:main", "audit episodes: structure, time, images, boxes", "Look"),
     "check vace_e": Verb("tacit_learning.vace_e.data_check:main", "audit a video data set", "Look"),
