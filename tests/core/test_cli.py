@@ -41,7 +41,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_misspelt_verb_is_answered_with_the_close_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["evalute", "--task", "place_cube"]) == 2
-    assert "did you mean 'evaluate'?" in capsys.readouterr().err
+    assert "did you mean 'evaluate'" in capsys.readouterr().err
 
 
 def test_the_verb_gets_the_remaining_words_and_gives_the_exit_code(plant: Callable) -> None:
