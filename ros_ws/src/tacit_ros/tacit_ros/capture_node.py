@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
-from tacit.errors import ConfigError
+from tacit.errors import CalibrationError
 from tacit.rig import Rig, load_rig
 from tacit_ros.capture import MEANING, Capture, Verdict
 from tacit_ros.observations import RigSubscriptions, Value, as_rgb
@@ -38,13 +39,16 @@ class CaptureParameters:
 class CaptureNode(Node):
     """The shell around one `Capture`."""
 
-    def __init__(self) -> None:
+    def __init__(self, parameter_overrides: list[Parameter] | None = None) -> None:
         """Subscribe to one camera and to the state of one arm.
+
+        Args:
+            parameter_overrides: Values as from the command line.
 
         Raises:
             TacitError: The rig or a parameter is wrong, or the folder holds something else.
         """
-        super().__init__("capture")
+        super().__init__("capture", parameter_overrides=parameter_overrides)
         settings = declare(self, CaptureParameters)
         rig = load_rig(settings.rig)
         arm = settings.arm or arm_of(rig, settings.camera)
@@ -102,13 +106,15 @@ def arm_of(rig: Rig, camera: str) -> str:
     """Return the arm that a camera rides on, or the only arm of the rig.
 
     Raises:
-        ConfigError: A fixed camera on a rig with several arms: which one shows it the board?
+        CalibrationError: A fixed camera on a rig with several arms: which one shows it the board?
     """
     spec = rig.cameras.get(camera)
     if spec is not None and spec.parent != "world":
         return spec.parent.rpartition(".")[0]
     if len(rig.arms) != 1:
-        raise ConfigError(f"arm: camera {camera!r} is fixed and there are {', '.join(rig.arms)}; name one")
+        raise CalibrationError(
+            f"arm: camera {camera!r} is fixed and there are {', '.join(rig.arms)}; name one"
+        )
     return next(iter(rig.arms))
 
 
