@@ -134,12 +134,15 @@ def measure(name: str, case: Case, scenes: Sequence[Scene], answers: Mapping[str
     adjusted = [bundle_adjustment(scene.taken) for scene in scenes]
     others = {BUNDLE: _score(scenes, [X for X, _ in adjusted], [B for _, B in adjusted], case.kinematic)}
     for method, Xs in answers.items():
-        Bs = [board_anchor(s.taken, X) for s, X in zip(scenes, Xs, strict=True)] if case.kinematic else []
-        others[method] = _score(scenes, Xs, Bs, case.kinematic)
+        anchors = (
+            [board_anchor(s.taken, X) for s, X in zip(scenes, Xs, strict=True)] if case.kinematic else []
+        )
+        others[method] = _score(scenes, list(Xs), anchors, case.kinematic)
     if case.kinematic:
         others[ARM_TOO] = _score_with_arm(scenes)
-    Xs, Bs = [r.T_parent_camera for r in found], [r.T_anchor_board for r in found]
-    ours = _score(scenes, Xs, Bs, case.kinematic)._replace(sigma_ratio=_sigma_ratio(scenes, found))
+    cameras, boards = [r.T_parent_camera for r in found], [r.T_anchor_board for r in found]
+    ours = _score(scenes, cameras, boards, case.kinematic)
+    ours = ours._replace(sigma_ratio=_sigma_ratio(scenes, found))
     dropped = sum(len(result.dropped) for result in found)
     return Outcome(name, ours, dropped, others, case.bar_mm)
 

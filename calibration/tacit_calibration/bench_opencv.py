@@ -45,14 +45,16 @@ def board_pose(points: np.ndarray, pixels: np.ndarray, K: np.ndarray, D: np.ndar
 def solve(name: str, G: np.ndarray, C: np.ndarray) -> np.ndarray:
     """Return T_flange_camera (4, 4) by one method, NaN where OpenCV gives up."""
     T = np.full((4, 4), np.nan)
+    # By name: the type stubs of OpenCV 5 do not know them.
+    hand_eye, robot_world = (getattr(cv2, f"calibrate{kind}") for kind in ("HandEye", "RobotWorldHandEye"))
     try:
         if name in HAND_EYE:
             method = getattr(cv2, f"CALIB_HAND_EYE_{name}")
-            R, t = cv2.calibrateHandEye(G[:, :3, :3], G[:, :3, 3], C[:, :3, :3], C[:, :3, 3], method=method)
+            R, t = hand_eye(G[:, :3, :3], G[:, :3, 3], C[:, :3, :3], C[:, :3, 3], method=method)
         else:
             method = getattr(cv2, f"CALIB_ROBOT_WORLD_HAND_EYE_{name}")
             inverse = np.linalg.inv(G)
-            _, _, R, t = cv2.calibrateRobotWorldHandEye(
+            _, _, R, t = robot_world(
                 C[:, :3, :3], C[:, :3, 3], inverse[:, :3, :3], inverse[:, :3, 3], method=method
             )
             R, t = R.T, -R.T @ t  # OpenCV returns T_camera_gripper

@@ -98,7 +98,9 @@ def make_scene(case: Case, seed: int) -> Scene:
     rng = np.random.default_rng(seed)
     arm = _draw_arm(rng) if case.kinematic else None
     board = B if arm is None else B_ON_TABLE
-    joints, poses, views = [], [], []
+    joints: list[FloatArray] = []
+    poses: list[FloatArray] = []
+    views: list[View] = []
     while len(views) < case.num + NUM_HELD_OUT:
         T_camera_board = invert(_look_at(rng, case.spread_deg))
         pixels = CAMERA.project(POINTS @ T_camera_board[:3, :3].T + T_camera_board[:3, 3])

@@ -61,10 +61,19 @@ class Quadratic(NamedTuple):
     squares: FloatArray
 
     @property
+    def covariance(self) -> FloatArray:
+        """Inverse of the information (n, 6, 6): the covariance of the increment at unit corner noise."""
+        return np.asarray(np.linalg.inv(self.information), dtype=np.float64)
+
+    @property
+    def minimum(self) -> FloatArray:
+        """Increment (n, 6) where the error is least."""
+        return -(self.covariance @ self.gradient[..., None])[..., 0]
+
+    @property
     def remaining(self) -> FloatArray:
         """Squared error (n,) that no pose of the board removes [px^2]."""
-        best = np.linalg.solve(self.information, self.gradient[..., None])[..., 0]
-        return self.squares - np.sum(self.gradient * best, axis=-1)
+        return self.squares + np.sum(self.gradient * self.minimum, axis=-1)
 
 
 def board_poses(views: Sequence[View], camera: Camera, near: FloatArray | None = None) -> FloatArray:
@@ -86,8 +95,7 @@ def refined(corners: Corners, camera: Camera, poses: FloatArray, rounds: int = 3
     """Return the poses (n, 4, 4) with the least pixel error; `board_poses` minimises it on rays."""
     for _ in range(rounds):
         found = linearise(corners, camera, poses)
-        step = np.linalg.solve(found.information, found.gradient[..., None])[..., 0]
-        poses = poses @ small_pose(-step)
+        poses = poses @ small_pose(found.minimum)
     return poses
 
 
@@ -97,10 +105,8 @@ def _solve_pnp(view: View, ideal: FloatArray, guess: FloatArray | None) -> Float
     if guess is not None:
         rotation = rotation_to_vector(guess[:3, :3])
         start = {"rvec": rotation, "tvec": guess[:3, 3].copy(), "useExtrinsicGuess": True}
-    _, rotation, translation = cv2.solvePnP(
-        view.points_m[known], ideal[known], np.eye(3), np.zeros(5), **start
-    )
-    return from_rotation(rotation_from_vector(np.ravel(rotation)), np.ravel(translation))
+    _, turn, translation = cv2.solvePnP(view.points_m[known], ideal[known], np.eye(3), np.zeros(5), **start)
+    return from_rotation(rotation_from_vector(np.ravel(turn)), np.ravel(translation))
 
 
 def residuals(corners: Corners, camera: Camera, poses: FloatArray) -> FloatArray:

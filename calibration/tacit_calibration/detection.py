@@ -107,7 +107,7 @@ def detect(name: str, image_rgb: Image, board: Board) -> View | None:
     if extent[1] < MIN_WIDTH * extent[0]:
         return None
     pixels = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
-    return View(name, pixels, points, blur(gray, pixels, points, board.square_mm / 1e3))
+    return View(name, pixels, points, blur(np.asarray(gray, np.uint8), pixels, points, board.square_mm / 1e3))
 
 
 def blur(
@@ -122,7 +122,7 @@ def blur(
     Edges of both directions of the board are measured, and the worse one counts: an arm that moves
     smears only the edges across its path. Includes .7 px of the gradient filter.
     """
-    H, _ = cv2.findHomography(points_m[:, :2], corners_px)
+    H = np.asarray(cv2.findHomography(points_m[:, :2], corners_px)[0], dtype=np.float64)
     gx, gy = (cv2.Sobel(gray, cv2.CV_64F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
     widths = []
     for corner, point in zip(corners_px, points_m, strict=True):

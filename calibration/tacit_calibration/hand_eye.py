@@ -214,13 +214,11 @@ class _Problem:
         used = self.used
         freedom = np.sum(2 * self.corners.counts[used] - 6)
         pixel = max(float(np.sqrt(found.remaining[used].sum() / freedom)), FLOOR_PX)
-        inverse = np.linalg.inv(found.information)
         lever = self._lever()
-        seen = -(inverse @ found.gradient[..., None])[..., 0]
-        y = seen + (lever @ self.corrections[..., None])[..., 0]
+        y = found.minimum + (lever @ self.corrections[..., None])[..., 0]
         by_board = np.broadcast_to(np.eye(6), lever.shape)
         design = np.concatenate([-adjoint(invert(poses)), by_board, lever @ self.modes], axis=-1)
-        return LinearViews(y, pixel**2 * inverse, design, lever, self.modes.shape[-1]), pixel
+        return LinearViews(y, pixel**2 * found.covariance, design, lever, self.modes.shape[-1]), pixel
 
     def solved(self, fixed_noise: NoiseScale | None) -> tuple[_Problem, Posterior]:
         """Return the optimum over the views in use."""

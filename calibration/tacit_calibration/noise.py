@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tacit_calibration.increments import FloatArray
 
@@ -54,10 +55,15 @@ class LinearViews(NamedTuple):
     lever: FloatArray
     num_shared: int = 0
 
-    def of(self, chosen: FloatArray) -> LinearViews:
-        """Return the views that a mask or an index (k,) chooses."""
-        parts = (part[chosen] for part in (self.y, self.pixel_covariance, self.design, self.lever))
-        return LinearViews(*parts, num_shared=self.num_shared)
+    def of(self, chosen: NDArray[np.bool_]) -> LinearViews:
+        """Return the views that a mask (n,) chooses."""
+        return LinearViews(
+            self.y[chosen],
+            self.pixel_covariance[chosen],
+            self.design[chosen],
+            self.lever[chosen],
+            self.num_shared,
+        )
 
     def covariance(self, noise: NoiseScale) -> FloatArray:
         """Return the covariance (n, 6, 6) of y at one size of the robot's error."""
@@ -118,7 +124,7 @@ def infer(linear: LinearViews, pixel: float, fixed: NoiseScale | None = None) ->
     return Posterior(mean, covariance, noise, _corrections(linear, mean, noise))
 
 
-def surprise(linear: LinearViews, posterior: Posterior, used: FloatArray) -> FloatArray:
+def surprise(linear: LinearViews, posterior: Posterior, used: NDArray[np.bool_]) -> FloatArray:
     """Return how far each view (n,) lies from what the others say: chi-square with 6 degrees.
 
     Args:

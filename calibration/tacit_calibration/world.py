@@ -73,14 +73,12 @@ def locate_board(
         on_flange = invert(G @ small_pose(corrections)) @ B
         poses = invert(X) @ on_flange
         found = linearise(corners, camera, poses)
-        inverse = np.linalg.inv(found.information)
         freedom = np.sum(2 * corners.counts - 6)
         pixel = max(float(np.sqrt(found.remaining.sum() / freedom)), FLOOR_PX)
         lever = -adjoint(invert(on_flange))
-        seen = -(inverse @ found.gradient[..., None])[..., 0]
-        y = seen + (lever @ corrections[..., None])[..., 0]
+        y = found.minimum + (lever @ corrections[..., None])[..., 0]
         by_board = np.broadcast_to(np.eye(6), lever.shape).copy()
-        linear = LinearViews(y, pixel**2 * inverse, by_board, lever)
+        linear = LinearViews(y, pixel**2 * found.covariance, by_board, lever)
         posterior = infer(linear, pixel)
         B, corrections = B @ small_pose(posterior.mean), posterior.corrections
         if np.abs(posterior.mean).max() < SETTLED:
