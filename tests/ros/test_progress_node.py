@@ -132,3 +132,10 @@ def test_slow_cameras_are_refused(bench, tmp_path: Path) -> None:
 def test_bundle_is_needed(ros) -> None:
     with pytest.raises(BundleError, match="bundle is empty"):
         ProgressNode()
+
+
+def test_what_counts_as_gain_and_as_a_fall_is_set_by_parameters(scene) -> None:
+    one = scene(stall_gain=0.5, stall_after_s=0.2, regression_drop=0.3)
+    assert (one.node.watch._detector.config.regression_recovery) == pytest.approx(0.15)
+    one.frame(8)  # progress rises by .1 a frame: less than the gain that is asked for
+    one.bench.until(lambda: "stalled" in one.states, "stalled")

@@ -42,6 +42,8 @@ class ProgressParameters:
     done_below: float = parameter(0.85, "Smoothed value below which the count starts anew.")
     dwell_s: float = parameter(0.5, "Time above before `done` [s].")
     stall_after_s: float = parameter(5.0, "Time without gain before `stalled` [s].")
+    stall_gain: float = parameter(0.01, "Rise of the smoothed value that counts as gain.")
+    regression_drop: float = parameter(0.2, "Fall below the highest value that counts as `regressed`.")
     num_threads: int = parameter(1, "Threads of one inference.")
 
 
@@ -67,6 +69,9 @@ class ProgressNode(Node):
             done_below=settings.done_below,
             dwell_s=settings.dwell_s,
             stall_after_s=settings.stall_after_s,
+            stall_gain=settings.stall_gain,
+            regression_drop=settings.regression_drop,
+            regression_recovery=settings.regression_drop / 2,
         )
         self.watch = ProgressWatch(self.model, rig, detector, settings.signal)
         self.inputs = AlignedInputs(rig, self.model.manifest, lambda: self.get_clock().now().nanoseconds)
