@@ -79,7 +79,26 @@ VACE_E = Flags(
     },
     flat=True,
 )
-TABLES: dict[str, Flags] = {"act_hsa": ACT_HSA, "vace_e": VACE_E}
+ALIGNMENT = Flags(
+    aliases={
+        "version": "train.output",
+        "dataset": "data.folder",
+        "loss_type": "losses.loss_type",
+        "progress_loss": "progress.method",
+        "progress_lambda": "progress.lambda_fixed",
+        "use_gru": "progress.learnable.use_gru",
+        "batch_size": "train.batch_size",
+        "num_steps": "train.steps",
+        "lr": "train.lr",
+        "seed": "train.seed",
+        "resume_ckpt_path": "train.resume",
+    },
+    no_effect={
+        "use_position_encoding": "positions in a prefix are recipe v3; set progress.recipe=v3",
+        "checkpoint_type": "a run keeps both; choose one in `tacit evaluate alignment --checkpoint`",
+    },
+)
+TABLES: dict[str, Flags] = {"act_hsa": ACT_HSA, "alignment": ALIGNMENT, "vace_e": VACE_E}
 
 
 def overrides(words: Sequence[str], flags: Flags = ACT_HSA) -> list[str]:

@@ -26,6 +26,7 @@ from tacit_learning.alignment.videos import Annotated, make_videos, split_videos
 from tacit_learning.data.annotations import Annotation, AnnotationSet
 from tacit_learning.engine.loop import Result
 from tacit_learning.engine.tracking import SilentReporter
+from tacit_learning.options import TABLES, overrides
 
 MODES: dict[str, dict[str, object]] = {
     "none": {"enabled": False},
@@ -251,6 +252,16 @@ def test_two_processes_agree_on_their_weights(tmp_path: Path) -> None:
     assert [process.wait(240) for process in processes] == [0, 0]
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert any(json.loads(row)["kind"] == "val" for row in rows)
+
+
+def test_flags_of_the_original_command_line_mean_what_they_meant() -> None:
+    words = "--loss_type GTCC --progress_loss learnable --progress_lambda 0.5 --dataset d --version runs/v4"
+    config = load(AlignmentConfig, CONFIGS[0], overrides(words.split(), TABLES["alignment"]))
+    assert config.losses.coefficients() == {"gtcc": 1.0}
+    assert (config.progress.method, config.progress.lambda_fixed) == ("learnable", 0.5)
+    assert (config.data.folder, config.train.output) == ("d", "runs/v4")
+    with pytest.raises(ConfigError, match="recipe v3"):
+        overrides(["--use_position_encoding", "true"], TABLES["alignment"])
 
 
 CONFIGS = sorted((Path(__file__).parents[2] / "learning" / "configs").glob("alignment_*.yaml"))

@@ -121,7 +121,8 @@ class VavaConfig(Config):
 class AlignmentLossConfig(Config):
     """Coefficients and options of the alignment losses; several may be on at once.
 
-    `loss_type`: name -> coefficient; true is 1, names in any case (the original LOSS_TYPE).
+    `loss_type`: name -> coefficient; true is 1, names in any case (the original LOSS_TYPE). A name, or
+    a list of names, is as good.
     `frames`: frames drawn per video, evenly strewn; None: all.
     """
 
@@ -135,6 +136,8 @@ class AlignmentLossConfig(Config):
     @field_validator("loss_type", mode="before")
     @classmethod
     def _known(cls, value: Any) -> Any:
+        value = [value] if isinstance(value, str) else value
+        value = dict.fromkeys(value, 1.0) if isinstance(value, list) else value
         if not isinstance(value, Mapping):
             return value
         for name in value:
