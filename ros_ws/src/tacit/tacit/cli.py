@@ -82,6 +82,9 @@ VERBS: dict[str, Verb] = {
     "evaluate vace_e": Verb(
         "tacit_learning.vace_e.commands:evaluate", "loss, videos and probes of a trained video model", "Learn"
     ),
+    "export signals": Verb(
+        "tacit_learning.alignment.export_signals:main", "progress as rewards and weights, in parquet", "Learn"
+    ),
     "export": Verb("tacit_learning.cli:export", "pack a checkpoint into one self-describing ONNX", "Learn"),
     "evaluate": Verb("tacit_sim.evaluate:main", "success of a bundle in the simulated cell", "Act"),
     "run": Verb("tacit_ros.up:run", "run a policy bundle on the robot", "Act"),
