@@ -61,10 +61,11 @@ def spearman(pred: Values, target: Values) -> float:
 
 
 def r_squared(pred: Values, target: Values) -> float:
-    """Compute 1 - residual / variance of the target; nan where the target is constant."""
+    """Compute 1 - residual / variance of the target; nan where the target is constant or empty."""
     estimate, true = as_array(pred), as_array(target)
-    total = ((true - true.mean()) ** 2).sum()
-    return float(1 - ((estimate - true) ** 2).sum() / total) if total > 0 else float("nan")
+    if not true.size or np.ptp(true) == 0:
+        return float("nan")
+    return float(1 - ((estimate - true) ** 2).sum() / ((true - true.mean()) ** 2).sum())
 
 
 def monotonicity(pred: Values) -> float:
