@@ -24,7 +24,7 @@ BAR_HEIGHT, BAR_GAP = 14, 6
 MIN_WIDTH = 320
 """Smaller images are enlarged by a whole factor: text needs room."""
 STATE_COLORS: dict[TaskState, Color] = {
-    "running": (200, 200, 200),
+    "running": COLORS[1],
     "done": COLORS[2],
     "stalled": COLORS[0],
     "regressed": COLORS[3],
@@ -75,8 +75,8 @@ def _strip(width: int, bar: Bar, color: Color) -> Image:
         cv2.line(strip, (x, BAR_GAP - 3), (x, BAR_GAP + BAR_HEIGHT - 1), (255, 255, 255), 2)
     label = f"{bar.name} {100 * bar.value:.0f} %" if known else f"{bar.name} unknown"
     origin = (left + 4, BAR_GAP + BAR_HEIGHT - 4)
-    cv2.putText(strip, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 2, cv2.LINE_AA)
-    cv2.putText(strip, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.36, (255, 255, 255), 1, cv2.LINE_AA)
+    cv2.putText(strip, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(strip, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
     return strip
 
 
