@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import vace_e_runs
 from vace_e_runs import losses, run, small_config, write_small_dataset
 
 from tacit.config import save
@@ -16,6 +17,8 @@ from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.state import load_snapshot
 
 pytestmark = pytest.mark.slow
+TRAIN = ("-m", "tacit.cli", "train", "vace_e", "--config")
+TRAIN_SHARDED = (str(Path(vace_e_runs.__file__).with_name("vace_e_fsdp_on_cpu.py")),)
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +26,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_dataset(tmp_path_factory.mktemp("vace_e") / "data")
 
 
-def run_two(config: VaceEConfig, folder: Path) -> None:
+def run_two(config: VaceEConfig, folder: Path, program: tuple[str, ...] = TRAIN) -> None:
     """Train with two processes by torchrun."""
     path = folder / "two.yaml"
     save(config, path)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*torchrun, "-m", "tacit.cli", "train", "vace_e", "--config", str(path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, check=False)
+    done = subprocess.run(
+        [*torchrun, *program, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env=environment,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
 
 
@@ -50,3 +59,19 @@ def test_two_processes_give_the_losses_and_labels_of_one(
     # Adam turns a gradient that is 0 but for rounding into a whole step, so single weights may differ
     differences = [float((found.weights[k] - v).abs().mean()) for k, v in expected.weights.items()]
     assert max(differences) < 1e-4 and sorted(differences)[len(differences) // 2] < 1e-6
+
+
+def test_a_sharded_run_and_its_resume_equal_one_process(data: Path, tmp_path: Path) -> None:
+    one = small_config(data, tmp_path / "one", batch_size=4)
+    expected = run(one)
+    first = small_config(data, tmp_path / "first", batch_size=2, distributed="fsdp2", max_steps=5)
+    run_two(first, tmp_path, TRAIN_SHARDED)
+    second = small_config(
+        data, tmp_path / "second", batch_size=2, distributed="fsdp2", resume_from=first.output_path
+    )
+    run_two(second, tmp_path, TRAIN_SHARDED)
+    for row, reference in zip(losses(first) + losses(second), losses(one), strict=True):
+        balances = [key for key in reference if key.startswith("w_task")]
+        reference = {key: value for key, value in reference.items() if key not in balances}
+        assert row == pytest.approx(reference, rel=1e-5, abs=1e-5)
+    assert set(load_snapshot(second.output_path).weights) == set(expected.weights)

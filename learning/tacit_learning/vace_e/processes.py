@@ -7,7 +7,7 @@ import importlib.util
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import DDPCommunicationHookType
+from accelerate.utils import DDPCommunicationHookType, DistributedType
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
@@ -54,7 +54,14 @@ def make_accelerator(config: VaceEConfig, reporter: Reporter) -> Accelerator:
 
 def is_sharded(accelerator: Accelerator) -> bool:
     """Whether parameters are split over processes, so that each forward needs all of them."""
-    return accelerator.distributed_type == "FSDP"
+    return accelerator.distributed_type == DistributedType.FSDP
+
+
+def choose_wrapped(accelerator: Accelerator, module: nn.Module) -> None:
+    """Tell FSDP2 which blocks to shard one by one: those of our classes that the module has."""
+    present = {type(each).__name__ for each in module.modules()}
+    names = [name for name in VaceETransformer._no_split_modules if name in present]
+    accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = names
 
 
 def full_weights(accelerator: Accelerator, module: nn.Module) -> dict[str, Tensor]:
@@ -105,7 +112,6 @@ def _fsdp(config: VaceEConfig) -> FullyShardedDataParallelPlugin:
     return FullyShardedDataParallelPlugin(
         fsdp_version=2,
         auto_wrap_policy="transformer_based_wrap",
-        transformer_cls_names_to_wrap=list(VaceETransformer._no_split_modules),
         cpu_offload=config.vram_optimization.offloads_models,
         reshard_after_forward=True,
     )

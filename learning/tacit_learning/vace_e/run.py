@@ -31,6 +31,7 @@ from tacit_learning.vace_e.model import group_of, parameter_groups
 from tacit_learning.vace_e.objective import Objective, combine
 from tacit_learning.vace_e.processes import (
     check_processes,
+    choose_wrapped,
     full_weights,
     is_sharded,
     keep_moments_on_cpu,
@@ -180,6 +181,8 @@ class TrainingRun:
         if not sharded:  # a new shell, for accelerate wraps what it is given
             self.accelerator.free_memory()
             self.objective = Objective(self.model, self.config)
+        else:
+            choose_wrapped(self.accelerator, self.objective)
         if self.config.compile_model and self.prepared is None:
             for block in (*self.model.transformer.blocks, *self.model.transformer.vace_blocks):
                 block.compile()

@@ -125,8 +125,10 @@ def find_snapshot(path: Path) -> Path:
 
 
 def flat_optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> Flat:
-    """Return the state of an optimiser by the names of parameters, whole on every process."""
+    """Return the state of an optimiser by the names of parameters; whole on the main process."""
     state: Any = get_optimizer_state_dict(module, optimizer, options=ON_CPU)
+    if not state:  # sharded, and not the main process
+        return {}
     flat: Flat = {
         f"state.{name}/{key}": value
         for name, values in state["state"].items()

@@ -32,7 +32,7 @@ def train(config: VaceEConfig, reporter: Reporter) -> Result | None:
     """Train as `config` says, or only fill the caches (`cache_only`).
 
     Returns:
-        How the run ended; None when it only filled caches.
+        How the run ended, on the main process; None when it only filled caches.
 
     Raises:
         ConfigError: Options that contradict the data, the weights or the checkpoint.
@@ -48,7 +48,8 @@ def train(config: VaceEConfig, reporter: Reporter) -> Result | None:
     materials = gather_materials(config, accelerator, told)
     if config.cache_only:
         return None
-    return TrainingRun(config, accelerator, materials, told).train()
+    result = TrainingRun(config, accelerator, materials, told).train()
+    return result if accelerator.is_main_process else None
 
 
 def gather_materials(config: VaceEConfig, accelerator: Accelerator, reporter: Reporter) -> Materials:
