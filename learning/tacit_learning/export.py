@@ -31,7 +31,6 @@ from tacit_learning.alignment.checkpoints import TrainedAlignment, alignment_fro
 from tacit_learning.alignment.episode_videos import load_source
 from tacit_learning.alignment.progress_head import ProgressModel
 from tacit_learning.alignment.streaming import (
-    OUTPUTS,
     STREAM_KEY,
     FeatureGraph,
     FeatureStream,
@@ -150,7 +149,7 @@ def export_alignment(trained: TrainedAlignment, out: str | Path, task: str | Non
         source.spec, known.fps, provenance, kind="progress", hidden_size=model.state_size
     )
     names = ["state", "hidden", "elapsed", *_image_names(source.spec)]
-    return _export(images, manifest, names, list(OUTPUTS), Path(out))
+    return _export(images, manifest, names, graph.names, Path(out))
 
 
 def make_manifest(
@@ -267,7 +266,7 @@ def _export_features(
         task=str(provenance["task"]),
         train=provenance,
     )
-    data = with_metadata(to_onnx(graph, sample, names, OUTPUTS), {STREAM_KEY: info.model_dump_json()})
+    data = with_metadata(to_onnx(graph, sample, names, graph.names), {STREAM_KEY: info.model_dump_json()})
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(data)
     difference = _stream_parity(graph, out)

@@ -237,7 +237,10 @@ def test_a_model_of_images_is_a_progress_bundle_whose_stream_equals_the_batch(
     assert bundle.manifest.kind == "progress" and verify(bundle) == 0.0
     observations = [observation(bundle.manifest, t) for t in range(20)]
     runtime = OnnxProgress(bundle, load_rig("nova2_sim"))
-    streamed = [runtime.step(each).progress for each in observations]
+    estimates = [runtime.step(each) for each in observations]
+    streamed = [estimate.progress for estimate in estimates]
+    assert {estimate.step for estimate in estimates} <= {"", "reach", "lift"}
+    assert all(estimate.remaining_s is not None and 0 < estimate.step_share <= 1 for estimate in estimates)
 
     model = load_alignment(run, "last")
     weights = weights_of(model.checkpoint, "frames.")

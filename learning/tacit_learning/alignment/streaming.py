@@ -21,18 +21,19 @@ from tacit.errors import BundleError
 from tacit.inference import make_session, run_session
 from tacit.onnx_file import read_metadata
 from tacit_learning.alignment.episode_videos import frame_features
-from tacit_learning.alignment.heads import HeadOutputs
 from tacit_learning.alignment.model import AlignmentModel
 from tacit_learning.alignment.progress_head import FrameEncoder
 from tacit_learning.alignment.recipes import RecipeHead
 
 STREAM_KEY = "tacit.alignment"
 """Key of the metadata of a model of features."""
-OUTPUTS = ("progress", "done", "hidden_out", "action_progress", "classes", "remaining")
+OUTPUTS = ("progress", "done", "hidden_out")
+"""What every graph gives; then, where its head says so, what `DETAILS` names."""
+DETAILS = {"action": "action_progress", "classes": "classes", "remaining": "remaining"}
 
 
 class FeatureGraph(nn.Module):
-    """The interface of a model of features: (features, hidden, elapsed) -> `OUTPUTS`.
+    """The interface of a model of features: (features, hidden, elapsed) -> the outputs that `names` lists.
 
     Args:
         model: Trained.
@@ -43,16 +44,29 @@ class FeatureGraph(nn.Module):
     def __init__(self, model: AlignmentModel, level: str, task: int = 0) -> None:
         super().__init__()
         self.model, self.by_action, self.task = model, level == "action", task
+        gives = model.head.gives if model.head is not None else frozenset()
+        self.details = tuple(name for name in DETAILS if name in gives)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the outputs, in order."""
+        return [*OUTPUTS, *(DETAILS[name] for name in self.details)]
 
     def forward(self, features: Tensor, hidden: Tensor, elapsed: Tensor) -> tuple[Tensor, ...]:
-        """Map (1, F), (1, S), (1, 1) [s] to progress and done (1, 1), the new memory (1, S), progress of
-        the action (1, 1), class probabilities (1, C) and remaining time (1, 1) [s]."""
+        """Map (1, F), (1, S), (1, 1) [s] to progress and done (1, 1), the new memory (1, S), and what the
+        head knows of: progress of the action, class probabilities (1, C), remaining time [s]."""
         outputs, hidden = self.model.step(features, elapsed, hidden, self.task)
-        return _named(outputs, hidden, self.by_action)
+        details = {
+            "action": outputs.action,
+            "classes": outputs.classes.squeeze(1).softmax(-1),
+            "remaining": outputs.remaining,
+        }
+        progress = outputs.action if self.by_action else outputs.video
+        return progress, outputs.done.sigmoid(), hidden, *(details[name] for name in self.details)
 
 
 class FrameGraph(nn.Module):
-    """The interface of a model of images: (state, hidden, elapsed, images...) -> `OUTPUTS`.
+    """The interface of a model of images: (state, hidden, elapsed, images...) -> those of its features.
 
     Args:
         graph: Of the features.
@@ -110,15 +124,15 @@ class StreamInfo(Config):
 
 @dataclass(frozen=True)
 class StreamEstimate:
-    """One frame: progress and done in 0..1, progress of the action, class probabilities (C,) with the
-    background first, remaining time [s], seconds since the first frame."""
+    """One frame: progress and done in 0..1, seconds since the first frame; and where the head knows of
+    them progress of the action, class probabilities (C,) with the background first, remaining time."""
 
     progress: float
     done: float
-    action_progress: float
-    classes: NDArray[np.float32]
-    remaining_s: float
     elapsed_s: float
+    action_progress: float | None
+    classes: NDArray[np.float32] | None
+    remaining_s: float | None
 
 
 class FeatureStream:
@@ -164,20 +178,12 @@ class FeatureStream:
         }
         outputs = run_session(self._session, inputs)
         self._hidden = outputs["hidden_out"]
-        values = {
-            name: float(outputs[name].flat[0]) for name in OUTPUTS if name not in ("classes", "hidden_out")
-        }
+        numbers = {name: float(value[0, 0]) for name, value in outputs.items() if value.shape == (1, 1)}
         return StreamEstimate(
-            values["progress"],
-            values["done"],
-            values["action_progress"],
-            outputs["classes"][0],
-            values["remaining"],
+            numbers["progress"],
+            numbers["done"],
             elapsed,
+            numbers.get("action_progress"),
+            outputs["classes"][0] if "classes" in outputs else None,
+            numbers.get("remaining"),
         )
-
-
-def _named(outputs: HeadOutputs, hidden: Tensor, by_action: bool) -> tuple[Tensor, ...]:
-    progress = outputs.action if by_action else outputs.video
-    classes = outputs.classes.squeeze(1).softmax(-1)
-    return progress, outputs.done.sigmoid(), hidden, outputs.action, classes, outputs.remaining

@@ -56,12 +56,19 @@ class Observation:
 
 @dataclass(frozen=True)
 class ProgressEstimate:
-    """How far the task is: both values in 0..1; `restarted` marks the first frame after a reset."""
+    """How far the task is: both values in 0..1; `restarted` marks the first frame after a reset.
+
+    step: the most likely step of the task ("" between steps), its probability `step_share`, and the time
+    that is left; None where the bundle does not tell.
+    """
 
     progress: float
     done: float
     elapsed_s: float
     restarted: bool
+    step: str | None = None
+    step_share: float | None = None
+    remaining_s: float | None = None
 
 
 class OnnxGraph:
@@ -202,7 +209,17 @@ class OnnxProgress:
         restarted = self._started_ns is None
         self._hidden, self._started_ns, self._last_ns = outputs["hidden_out"], started_ns, stamp_ns
         progress, done = float(outputs["progress"][0, 0]), float(outputs["done"][0, 0])
-        return ProgressEstimate(progress, done, elapsed_s, restarted)
+        return ProgressEstimate(progress, done, elapsed_s, restarted, *self._details(outputs))
+
+    def _details(self, outputs: Mapping[str, NDArray[Any]]) -> tuple[str | None, float | None, float | None]:
+        """Read step, its share and the remaining time where the graph gives them."""
+        remaining = float(outputs["remaining"][0, 0]) if "remaining" in outputs else None
+        names = ("", *self.manifest.train.get("labels", ()))
+        shares = outputs["classes"][0] if "classes" in outputs else np.zeros(0)
+        if len(names) != len(shares) or not np.isfinite(shares).all():
+            return None, None, remaining
+        best = int(shares.argmax())
+        return names[best], float(shares[best]), remaining
 
     def _is_broken(self, stamp_ns: int) -> bool:
         gap_ns = stamp_ns - self._last_ns

@@ -1,6 +1,7 @@
 """The progress node `progress`: how far the task is, and whether it is done, stalled or falling back.
 
-`/progress` Float32 0..1, `/progress/state` String, `/progress/done` Bool (latched), `~/reset`.
+`/progress` Float32 0..1, `/progress/state` String, `/progress/done` Bool (latched), `~/reset`; and
+`/progress/step` String (latched), where the bundle knows the steps of its task.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class ProgressNode(Node):
         self._progress = self.create_publisher(Float32, "/progress", 10)
         self._state = self.create_publisher(String, "/progress/state", qos.latched())
         self._done = self.create_publisher(Bool, "/progress/done", qos.latched())
+        self._step = self.create_publisher(String, "/progress/step", qos.latched())
         self.create_service(Trigger, "~/reset", self._reset)
         self.rig_subscriptions = RigSubscriptions(
             self, rig, self.inputs.store, names=self.inputs.names, live_images=True
@@ -110,6 +112,8 @@ class ProgressNode(Node):
             self._progress.publish(messages.float32(judgement.progress))
         if judgement.state != self._last.state:
             self._state.publish(messages.string(judgement.state))
+        if judgement.step is not None and judgement.step != self._last.step:
+            self._step.publish(messages.string(judgement.step))
         if judgement.done != self._last.done:
             self._publish_done(judgement.done)
         if judgement.fault is not None:

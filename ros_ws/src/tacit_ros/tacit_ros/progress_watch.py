@@ -20,12 +20,14 @@ SLOWEST_RATE = 0.9
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one frame says: progress (None where invalid), task state, whether done, and any fault."""
+    """What one frame says: progress (None where invalid), task state, whether done, any fault, and the
+    step that runs ("" between steps; None where the bundle tells none)."""
 
     progress: float | None
     state: TaskState
     done: bool
     fault: Fault | None = None
+    step: str | None = None
 
 
 class ProgressWatch:
@@ -78,7 +80,7 @@ class ProgressWatch:
             if state == "invalid" or not math.isfinite(estimate.progress):
                 return self._invalid(Fault("not_finite", "the model's answer is not finite"))
             progress = min(1.0, max(0.0, estimate.progress))
-            return Judgement(progress, state, self._detector.is_done)
+            return Judgement(progress, state, self._detector.is_done, step=estimate.step)
 
     def _invalid(self, fault: Fault) -> Judgement:
         return Judgement(None, "invalid", self._detector.is_done, fault)
