@@ -16,11 +16,12 @@ from tacit import cli
 from tacit.convert.vace_e_files import TaskAttributes
 from tacit.convert.video import read_frames, write_video
 from tacit.errors import ConfigError, EpisodeError
-from tacit_learning.vace_e import discovery
+from tacit_learning.vace_e import episode_check
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.dataset import VaceEDataset
-from tacit_learning.vace_e.discovery import DiscoveryReport, EpisodeRecord, discover
+from tacit_learning.vace_e.discovery import discover
 from tacit_learning.vace_e.items import collate
+from tacit_learning.vace_e.records import DiscoveryReport, EpisodeRecord
 from tacit_learning.vace_e.synthetic import SyntheticConfig, SyntheticTask, write_dataset
 
 TASK = "12 grasp it_2024_05_18-18_49"
@@ -272,8 +273,8 @@ def test_the_index_spares_a_second_look_until_a_file_changes(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index, opened = tmp_path / "cache" / "index.json", []
-    probe = discovery.probe_video
-    monkeypatch.setattr(discovery, "probe_video", lambda path: opened.append(path) or probe(path))
+    probe = episode_check.probe_video
+    monkeypatch.setattr(episode_check, "probe_video", lambda path: opened.append(path) or probe(path))
     first = discover(options(root), index=index)
     assert len(opened) == 6
     assert discover(options(root), index=index) == first and len(opened) == 6

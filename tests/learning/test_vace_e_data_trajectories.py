@@ -118,6 +118,13 @@ def test_absent_grippers_are_zero_and_not_valid(path: Path) -> None:
     assert not motion.values[:, 18:].any() and not motion.valid[:, 18:].any()
 
 
+def test_a_gripper_that_is_not_known_is_not_valid_though_its_wrist_is(path: Path) -> None:
+    write(path, "right", right_hand_states=np.where(np.arange(T) == 4, np.nan, 1.0))
+    motion = loaded(path)
+    assert np.flatnonzero(~motion.valid[:, 19]).tolist() == [4] and motion.values[4, 19] == 1
+    assert motion.mask[:, 1].all()
+
+
 def test_rows_that_are_not_finite_are_zero_and_masked_for_that_hand_alone(path: Path) -> None:
     wrists = write(path)
     with h5py.File(path, "r+") as file:

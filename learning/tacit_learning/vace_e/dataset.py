@@ -17,9 +17,11 @@ from tacit.convert.video import read_frames
 from tacit.images import Image, decode_image
 from tacit_learning.data.labels import UNKNOWN, Dependence, LabelMaps, embodiment_of, mutual_information
 from tacit_learning.vace_e.config import DataOptions
-from tacit_learning.vace_e.discovery import DiscoveryReport, EpisodeRecord, Finding, discover, episode_files
+from tacit_learning.vace_e.discovery import discover
+from tacit_learning.vace_e.folders import episode_files
 from tacit_learning.vace_e.items import VaceEItem
 from tacit_learning.vace_e.prompts import Metadata, load_metadata, make_prompt, task_type
+from tacit_learning.vace_e.records import DiscoveryReport, EpisodeRecord, Finding
 from tacit_learning.vace_e.trajectories import Motion, Objects, load_motion, load_objects
 from tacit_learning.vace_e.windows import (
     check_size,
