@@ -31,6 +31,7 @@ from tacit_calibration.increments import FloatArray
 LOW, HIGH = 0.7, 1.3
 """RMS error over RMS reported sigma: outside, the covariance is not honest."""
 BUNDLE, ARM_TOO = "plain bundle adjustment", "ours with arm geometry"
+TABLE_WIDTH = 110
 OURS = BUNDLE, ARM_TOO
 """Everything else in a table is a method of OpenCV."""
 
@@ -213,6 +214,7 @@ def _as_dict(outcome: Outcome) -> dict[str, object]:
 
 def _print(outcomes: Sequence[Outcome], seeds: int, version: str) -> None:
     console = Console(highlight=False)
+    console.width = max(console.width, TABLE_WIDTH)
     title = f"Camera position error, mean / 95 % in mm, {seeds} seeds; OpenCV {version or 'not run'}"
     columns = ("case", "ours", "bar", "best of OpenCV", "bundle adj.", "deg", "error/sigma", "misses")
     table = Table(*columns, title=title, title_justify="left", box=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -13,6 +13,7 @@ from tacit.errors import CalibrationError, did_you_mean
 from tacit.rig import Rig
 from tacit.robot import Robot
 from tacit.transforms import FloatArray
+from tacit_calibration.commands.judge import judge
 from tacit_calibration.commands.place import Flat, Where, Workplace, board_text, say, say_pose
 from tacit_calibration.diagnosis import explain_joints
 from tacit_calibration.hand_eye import HandEyeResult, Mounting, solve_hand_eye
@@ -29,6 +30,7 @@ class HandEyeArgs:
     samples: Annotated[
         Path | None, tyro.conf.arg(help="Folder with samples.yaml; the session's if left out.")
     ] = None
+    held_out: Annotated[bool, tyro.conf.arg(help="Judge by views left out of the fit; some seconds.")] = True
     where: Annotated[Where, Flat] = field(default_factory=Where)
 
     def run(self) -> int:
@@ -41,14 +43,21 @@ class HandEyeArgs:
         folder = place.samples(self.samples, self.camera)
         solved, views = camera_pose(place.rig, self.camera, read_samples(folder, place.rig, place.board))
         report(solved, views)
+        judged = judge(place.rig, self.camera, views, solved) if self.held_out else {}
         T = rig_pose(place.rig, self.camera, views.arm, solved)
         say(f"\nfor the rig, under cameras.{self.camera}:\n")
         say_pose("T_parent_camera", T)
-        self._finish(place, solved, views, T, folder)
+        self._finish(place, solved, views, T, folder, judged)
         return 0
 
     def _finish(
-        self, place: Workplace, solved: HandEyeResult, views: RobotViews, T: FloatArray, folder: Path
+        self,
+        place: Workplace,
+        solved: HandEyeResult,
+        views: RobotViews,
+        T: FloatArray,
+        folder: Path,
+        judged: dict[str, Any],
     ) -> None:
         record = record_of(
             place.rig,
@@ -57,6 +66,7 @@ class HandEyeArgs:
             child=f"{self.camera} optical frame",
             num_views=int(np.count_nonzero(solved.used)),
             rms_px=solved.rms_px,
+            held_out_px=judged.get("held_out_px"),
             sigma_mm=1e3 * float(np.linalg.norm(solved.sigma_translation)),
             sigma_deg=float(np.rad2deg(np.linalg.norm(solved.sigma_rotation))),
             board=board_text(place.board),
@@ -74,6 +84,7 @@ class HandEyeArgs:
             "views_px": dict(zip(solved.names, solved.view_rms_px.tolist(), strict=True)),
             "dropped_px": solved.dropped,
             "warnings": list(solved.warnings),
+            **judged,
         }
         rig = with_camera_pose(place.rig, self.camera, T, record)
         picture = hand_eye_picture(solved, views.views, views.width, views.height)

@@ -1,0 +1,58 @@
+"""Views left out judge a calibration, and tell a wrong arm from a noisy one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hand_eye_scenes import CAMERA, joint_scene
+
+from tacit.rig import Rig, load_rig, parse_rig
+from tacit.robot import Robot
+from tacit_calibration.arm_errors import geometry_errors
+from tacit_calibration.commands.judge import judge
+from tacit_calibration.hand_eye import solve_hand_eye
+from tacit_calibration.increments import small_pose
+from tacit_calibration.samples import RobotViews
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    """A Nova 5 with the camera of the synthetic scenes."""
+    data = load_rig("nova5").model_dump(mode="json")
+    data["cameras"]["wrist"] |= {"K": CAMERA.K.tolist(), "D": list(CAMERA.D), "width": 640, "height": 480}
+    return parse_rig(data, "test")
+
+
+def views_of(rig: Rig, num: int, wrong_deg: float) -> RobotViews:
+    """Views of an arm whose joint frames are turned by so much."""
+    scene, arm = joint_scene(seed=3, num=num), next(iter(rig.arms))
+    robot = Robot.from_rig(rig, arm)
+    columns = geometry_errors(robot.chain, scene.joints)
+    wrong = np.random.default_rng(1).normal(0, np.deg2rad(wrong_deg), columns.shape[-1])
+    poses = robot.forward_batch(scene.joints) @ small_pose(columns @ wrong)
+    return RobotViews(arm, poses, tuple(scene.views), (), 640, 480, scene.joints)
+
+
+def judged(rig: Rig, views: RobotViews) -> dict:
+    solved = solve_hand_eye(views.flange_poses, views.views, CAMERA, "eye_in_hand")
+    return judge(rig, "wrist", views, solved)
+
+
+def test_a_good_arm_is_judged_without_a_warning(rig, capsys):
+    answer = judged(rig, views_of(rig, 14, 0.0))
+    assert len(answer["left_out_px"]) == 14
+    assert 0.2 < answer["held_out_px"] < 0.6
+    printed = capsys.readouterr().out
+    assert "the camera moves most" in printed
+    assert "WARNING" not in printed
+
+
+def test_a_wrong_arm_is_called_wrong(rig, capsys):
+    answer = judged(rig, views_of(rig, 16, 0.08))
+    assert answer["held_out_learnt_arm_px"] < 0.7 * answer["held_out_px"]
+    assert "WARNING the arm's model is off" in capsys.readouterr().out
+
+
+def test_too_few_views_are_not_judged(rig, capsys):
+    assert judged(rig, views_of(rig, 8, 0.0)) == {}
+    assert "not judged by views left out" in capsys.readouterr().out
