@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from tacit.view.plot import Band, Line, Series, line_plot
 from tacit_learning.alignment.arrays import Frames
@@ -15,9 +15,7 @@ from tacit_learning.data.annotations import Annotation, Event
 TRUTH = "var(--fg)"
 
 
-def progress_plot(
-    annotation: Annotation, truth: NDArray[np.float64] | None, estimates: Mapping[str, NDArray[np.float64]]
-) -> str:
+def progress_plot(annotation: Annotation, truth: ArrayLike | None, estimates: Mapping[str, ArrayLike]) -> str:
     """Plot progress over time: the truth dashed, estimates as lines, steps as bands.
 
     Args:
