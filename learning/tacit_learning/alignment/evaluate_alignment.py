@@ -7,6 +7,7 @@ model tells them, steps and events. `--json` writes all numbers to a file.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,10 +39,12 @@ from tacit_learning.alignment.videos import Annotated, VideoSet, load_annotated,
 Scores = dict[str, float]
 MODE_NAMES = {
     "online": "ours, online",
-    "class": "ours, online, class told",
+    "class": "ours, class told",
     "start": "ours, start told",
-    "start+class": "ours, start and class told",
+    "start+class": "ours, both told",
 }
+TABLE_WIDTH = 130
+"""Where the output is no terminal, whose width is known."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Report:
 def main(argv: Sequence[str]) -> int:
     """Run `tacit evaluate alignment`; returns the exit code."""
     arguments = tyro.cli(Arguments, args=list(argv), prog="tacit evaluate alignment")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
     trained = load_alignment(arguments.run, arguments.checkpoint)
     folder = arguments.data or trained.config.data.folder
     if folder is None:

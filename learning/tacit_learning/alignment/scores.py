@@ -136,7 +136,7 @@ def score_table(title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
     """Lay out rows of scores; columns are the names that occur, in order."""
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     table = Table(title=title, title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(column.replace("_", " "), justify="right")
     for name, row in rows.items():
