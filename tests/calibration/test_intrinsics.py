@@ -13,8 +13,10 @@ from board_scenes import CAMERA, exact_views, look_at_poses, render
 from tacit.camera import FisheyeCamera, PinholeCamera
 from tacit.errors import CalibrationError
 from tacit.images import encode_png
+from tacit.rig import load_rig
 from tacit.transforms import rotation_from_vector
 from tacit_calibration.board import Board
+from tacit_calibration.cli import main
 from tacit_calibration.detection import Detections, View, detect, detect_folder, detect_images
 from tacit_calibration.intrinsics import (
     calibrate_intrinsics,
@@ -183,6 +185,16 @@ def test_a_camera_info_file_gives_the_lens_back(camera, tmp_path):
     np.testing.assert_allclose(parameters(again), parameters(camera))
     written = yaml.safe_load((tmp_path / "wrist.yaml").read_text())
     assert written["distortion_model"] == ("equidistant" if camera is FISHEYE else "plumb_bob")
+
+
+def test_a_lens_of_another_tool_is_put_into_a_rig(tmp_path, capsys):
+    write_camera_info(tmp_path / "ost.yaml", FISHEYE, "anything")
+    words = ["intrinsics", "--camera", "wrist", "--camera-info", str(tmp_path / "ost.yaml")]
+    assert main([*words, "--rig", "nova2", "--rig-out", str(tmp_path / "rig.yaml")]) == 0
+    rig = load_rig(tmp_path / "rig.yaml")
+    assert rig.cameras["wrist"].model == "fisheye"
+    np.testing.assert_allclose(rig.cameras["wrist"].K, FISHEYE.K)
+    assert "model: fisheye" in capsys.readouterr().out
 
 
 def test_a_file_that_is_no_camera_info_is_refused(tmp_path):

@@ -6,15 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
-import yaml
 
 from tacit.camera import Camera, FisheyeCamera
 from tacit.camera_info import camera_to_yaml_dict
 from tacit.errors import CalibrationError
 from tacit_calibration.commands.place import Flat, Where, Workplace, board_text, say
 from tacit_calibration.detection import Detections, detect_folder
-from tacit_calibration.intrinsics import IntrinsicsResult, LensModel, calibrate_intrinsics
+from tacit_calibration.intrinsics import (
+    IntrinsicsResult,
+    LensModel,
+    calibrate_intrinsics,
+    read_camera_info,
+    write_camera_info,
+)
 from tacit_calibration.residual_pictures import coverage_picture
 from tacit_calibration.rig_update import record_of, with_intrinsics
 
@@ -31,11 +37,16 @@ class IntrinsicsArgs:
         LensModel, tyro.conf.arg(help="rational: 8 coefficients, wide; fisheye: beyond 100 degrees.")
     ] = "plumb_bob"
     out: Annotated[Path | None, tyro.conf.arg(help="camera_info file; default <camera>.yaml.")] = None
+    camera_info: Annotated[
+        Path | None, tyro.conf.arg(help="Take the lens from this ROS camera_info file instead of pictures.")
+    ] = None
     where: Annotated[Where, Flat] = field(default_factory=Where)
 
     def run(self) -> int:
         """Calibrate, write the camera_info file, and print or write the part of the rig."""
         place = self._place()
+        if self.camera_info is not None:
+            return self._take(read_camera_info(self.camera_info), place)
         if self.images is None and place is None:
             raise CalibrationError("--images: which folder? (or give --session)")
         folder = self.images if place is None else place.samples(self.images, self.camera)
@@ -45,11 +56,22 @@ class IntrinsicsArgs:
         result = calibrate_intrinsics(detections, self.model)
         report(result, detections)
         out = self.out or self._default_out(place)
-        out.write_text(yaml.safe_dump(camera_to_yaml_dict(result.camera, self.camera), sort_keys=False))
+        write_camera_info(out, result.camera, self.camera)
         say(f"\nwrote {out} (ROS camera_info); for the rig, under cameras.{self.camera}:\n")
         say(rig_snippet(result.camera))
         if place is not None:
             self._finish(place, result, detections)
+        return 0
+
+    def _take(self, camera: Camera, place: Workplace | None) -> int:
+        """Put a lens that another tool calibrated into the rig."""
+        say(f"lens of {self.camera_info}; for the rig, under cameras.{self.camera}:\n")
+        say(rig_snippet(camera))
+        if place is not None:
+            record = record_of(place.rig, f"intrinsics --camera-info {Path(str(self.camera_info)).name}")
+            data = record.model_dump() | {"camera": camera_to_yaml_dict(camera, self.camera)}
+            rig = with_intrinsics(place.rig, self.camera, camera, record)
+            place.finish(rig, f"intrinsics-{self.camera}", data)
         return 0
 
     def _place(self) -> Workplace | None:
@@ -81,6 +103,7 @@ class IntrinsicsArgs:
             "camera": camera_to_yaml_dict(result.camera, self.camera),
             "focal_sigma_px": [float(sigma) for sigma in result.focal_sigma_px],
             "coverage": result.coverage,
+            "uncertainty_px": np.round(result.uncertainty_px, 4).tolist(),
             "views_px": result.views,
             "dropped_px": result.dropped,
         }
@@ -108,7 +131,8 @@ def report(result: IntrinsicsResult, detections: Detections) -> None:
     more = " (aim at 70 % and more)" if result.coverage < 0.7 else ""
     say(f"image covered by corners: {result.coverage:.0%}{more}")
     say(f"RMS {result.rms_px:.3f} px, held out {result.held_out_rms_px:.3f} px")
-    sigma = result.focal_sigma_px
+    sigma, unsure = result.focal_sigma_px, result.uncertainty_px
+    say(f"where it puts a ray, one sigma: {np.nanmedian(unsure):.2f} px, {np.nanmax(unsure):.2f} at worst")
     for warning in result.warnings:
         say(f"WARNING {warning}")
     say(f"fx {camera.K[0, 0]:.2f} +- {sigma[0]:.2f} px, fy {camera.K[1, 1]:.2f} +- {sigma[1]:.2f} px")
