@@ -254,3 +254,23 @@ def test_drop_scores_are_those_of_scikit_learn() -> None:
 def test_dropped_are_frames_whose_action_the_other_video_lacks() -> None:
     found = metrics_segments.dropped_frames([Segment("a", 1, 2), Segment("b", 3, 4)], [Segment("b", 0, 9)], 6)
     assert found.tolist() == [True, True, True, False, False, True]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=12))
+def test_the_drop_threshold_is_the_best_of_all(pairs: list[tuple[int, bool]]) -> None:
+    distance, true = (np.array(column) for column in zip(*pairs, strict=True))
+
+    def f1(threshold: float) -> float:
+        return metrics_segments.drop_counts(distance > threshold, true).scores().f1
+
+    chosen = metrics_segments.best_threshold(distance.astype(float), true)
+    assert f1(chosen) == pytest.approx(max(f1(t) for t in (-1, *np.unique(distance))))
+
+
+def test_one_video_may_be_given_as_it_is() -> None:
+    train, y = blobs(2)
+    listed = metrics.phase_classification([train[0]], [y[0]], [train[1]], [y[1]])
+    assert metrics.phase_classification(train[0], y[0], train[1], y[1]) == listed
+    assert (
+        metrics.phase_classification(train[0].tolist(), y[0].tolist(), train[1], torch.tensor(y[1])) == listed
+    )

@@ -137,6 +137,12 @@ def test_features_that_tell_everything_score_best() -> None:
     assert pair_scores(TEST[:1], ("a", "b")) == {}
 
 
+def test_a_step_that_the_other_video_lacks_is_found_by_its_distance() -> None:
+    both, alone = video("both", 8, 8), video("alone", 8)
+    found = phase_scores((both, alone), (both, alone), ("a", "b"))
+    assert found["drop_precision"] == found["drop_recall"] == found["drop_f1"] == 1
+
+
 def test_a_perfect_estimate_scores_so_at_both_levels() -> None:
     for level in ("action", "video"):
         perfect = [

@@ -221,11 +221,10 @@ def _found_and_true(
     return frames, found, distance.argmin(axis=1) if len(frames) else found
 
 
-def _videos(values: object, axes: int = 2) -> list[np.ndarray]:
-    """Return a list of arrays with `axes` axes; a single array becomes a list of one."""
-    if hasattr(values, "ndim") and values.ndim == axes:
-        return [as_array(values)]
-    return [as_array(value) for value in values]  # type: ignore[attr-defined]
+def _videos(values: Sequence[object] | Frames, axes: int = 2) -> list[np.ndarray]:
+    """Return a list of arrays with `axes` axes; a single video (its frames) becomes a list of one."""
+    is_single = len(values) > 0 and np.ndim(values[0]) == axes - 1
+    return [as_array(part) for part in ([values] if is_single else values)]
 
 
 def _columns(targets: object) -> list[np.ndarray]:

@@ -99,6 +99,23 @@ def dropped_frames(
     return dropped
 
 
+def best_threshold(distance: NDArray[np.float64], true: NDArray[np.bool_]) -> float:
+    """Return the distance above which calling a frame dropped has the highest F1.
+
+    Args:
+        distance: To the nearest frame of the other video (N,).
+        true: Whether the frame has no counterpart there (N,).
+    """
+    order = np.argsort(-np.asarray(distance, np.float64), kind="stable")
+    ranked, is_so = np.asarray(distance, np.float64)[order], np.asarray(true, bool)[order]
+    hits = np.cumsum(is_so)
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + max(int(is_so.sum()), 1))
+    last_of_ties = np.append(ranked[1:] < ranked[:-1], True)
+    best = int(np.argmax(np.where(last_of_ties, f1, -1)))
+    below = ranked[best + 1] if best + 1 < len(ranked) else -np.inf
+    return float((ranked[best] + below) / 2) if np.isfinite(below) else -np.inf
+
+
 def _segments(labels: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     return [run for run in runs(np.asarray(labels, np.int64)) if run[0] != NO_STEP]
 

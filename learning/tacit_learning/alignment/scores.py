@@ -9,6 +9,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
+from scipy.spatial.distance import cdist
 
 from tacit_learning.alignment.arrays import Frames, as_array
 from tacit_learning.alignment.baselines import HALF, Labelled, fit_baselines, spans
@@ -32,9 +33,12 @@ from tacit_learning.alignment.metrics_progress import (
     r_squared,
     spearman,
 )
+from tacit_learning.alignment.metrics_segments import Counts, best_threshold, drop_counts, dropped_frames
 from tacit_learning.losses.progress import Level, action_progress, video_progress
 
 SHARES = (0.1, 0.5, 1.0)
+MAX_PAIRS, MAX_FITTED_PAIRS = 2000, 100
+"""More ordered pairs than this are sampled, always the same ones: 45 videos have 1980."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def pair_scores(videos: Sequence[Labelled], labels: Sequence[str]) -> dict[str, 
         than two videos.
     """
     rows = []
-    for one, other in permutations(videos, 2):
+    for one, other in _pairs(videos, MAX_PAIRS):
         a, b = one.annotation, other.annotation
         x, y = one.features, other.features
         matches = true_matches(a.action_segments(), b.action_segments(), (a.num_frames, b.num_frames))
@@ -75,7 +79,11 @@ def pair_scores(videos: Sequence[Labelled], labels: Sequence[str]) -> dict[str, 
 def phase_scores(
     train: Sequence[Labelled], test: Sequence[Labelled], labels: Sequence[str], seed: int = 0
 ) -> dict[str, float]:
-    """Compute what can be read from frames: phase_classification_10, _50, _100 and phase_progression."""
+    """Compute what can be read from frames once something is fitted to the training videos.
+
+    Returns:
+        phase_classification_10, _50, _100, phase_progression, and drop_precision, _recall, _f1.
+    """
     x, y = [v.features for v in train], [v.annotation.labels_per_frame(labels) for v in train]
     asked, wanted = [v.features for v in test], [v.annotation.labels_per_frame(labels) for v in test]
     scores = {
@@ -85,7 +93,27 @@ def phase_scores(
         for share in SHARES
     }
     targets = [[boundary_targets(v.annotation, labels) for v in part] for part in (train, test)]
-    return {**scores, "phase_progression": phase_progression(x, targets[0], asked, targets[1])}
+    progression = phase_progression(x, targets[0], asked, targets[1])
+    return {**scores, "phase_progression": progression, **drop_scores(train, test)}
+
+
+def drop_scores(train: Sequence[Labelled], test: Sequence[Labelled]) -> dict[str, float]:
+    """Compute how well frames without a counterpart in the other video are told by their distance to it.
+
+    The threshold is that of the best F1 on pairs of training videos.
+
+    Returns:
+        drop_precision, drop_recall, drop_f1 over all ordered pairs of test videos; {} below two videos.
+    """
+    known, asked = _pairs(train, MAX_FITTED_PAIRS), _pairs(test, MAX_PAIRS)
+    if not known or not asked:
+        return {}
+    fitted = [_distance_and_truth(pair) for pair in known]
+    distances, truths = (np.concatenate(part) for part in zip(*fitted, strict=True))
+    threshold = best_threshold(distances, truths)
+    counts = [drop_counts(distance > threshold, true) for distance, true in map(_distance_and_truth, asked)]
+    total = Counts(*(sum(column) for column in zip(*counts, strict=True))).scores()
+    return {f"drop_{name}": value for name, value in total._asdict().items()}
 
 
 def progress_scores(estimates: Sequence[Estimate], level: Level) -> dict[str, float]:
@@ -161,6 +189,21 @@ def _video_scores(estimate: Estimate, level: Level) -> dict[str, float]:
     }
 
 
+def _pairs(videos: Sequence[Labelled], most: int) -> list[tuple[Labelled, Labelled]]:
+    """Return all ordered pairs of different videos, or `most` of them."""
+    pairs = list(permutations(videos, 2))
+    if len(pairs) <= most:
+        return pairs
+    return [pairs[i] for i in np.random.default_rng(0).choice(len(pairs), most, replace=False)]
+
+
+def _distance_and_truth(pair: tuple[Labelled, Labelled]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the distance of each frame to the nearest of the other video, and whether it lacks there."""
+    a, b = pair[0].annotation, pair[1].annotation
+    dropped = dropped_frames(a.action_segments(), b.action_segments(), a.num_frames)
+    return cdist(as_array(pair[0].features), as_array(pair[1].features)).min(axis=1), dropped
+
+
 def _mean(values: Sequence[float]) -> float:
     """Return the mean of what is defined; nan where nothing is."""
     known = [value for value in values if np.isfinite(value)]
@@ -177,6 +220,7 @@ __all__ = [
     "Estimate",
     "Labelled",
     "baseline_scores",
+    "drop_scores",
     "estimate_of",
     "length_scores",
     "pair_scores",
