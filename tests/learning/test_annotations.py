@@ -308,3 +308,11 @@ def test_features_that_are_not_there_are_asked_for(tmp_path: Path) -> None:
         load_features(tmp_path, two_videos().videos[0])
     with pytest.raises(AnnotationError, match="names no features"):
         load_features(tmp_path, two_videos().videos[1])
+
+
+def test_the_example_of_the_readme_is_valid(root: Path, tmp_path: Path) -> None:
+    text = (root / "learning" / "README.md").read_text()
+    example = next(block for block in text.split("```json\n")[1:] if "tacit-annotations" in block)
+    (tmp_path / "annotations.json").write_text(example.partition("```")[0])
+    found = load_annotation_set(tmp_path)
+    assert found.splits == ("train", "test") and found.split("test")[0].events == (Event("stall", 20, 40),)
