@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 from scipy.stats import kendalltau
 from sklearn.linear_model import LinearRegression
@@ -18,6 +18,7 @@ from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from torch import Tensor
 
 from tacit_learning.alignment.arrays import Frames, Values, as_array
 from tacit_learning.alignment.metrics_progress import overall_progress_error
@@ -221,9 +222,9 @@ def _found_and_true(
     return frames, found, distance.argmin(axis=1) if len(frames) else found
 
 
-def _videos(values: Sequence[object] | Frames, axes: int = 2) -> list[np.ndarray]:
+def _videos(values: Sequence[ArrayLike] | np.ndarray | Tensor, axes: int = 2) -> list[np.ndarray]:
     """Return a list of arrays with `axes` axes; a single video (its frames) becomes a list of one."""
-    is_single = len(values) > 0 and np.ndim(values[0]) == axes - 1
+    is_single = len(values) > 0 and as_array(values[0]).ndim == axes - 1
     return [as_array(part) for part in ([values] if is_single else values)]
 
 
