@@ -17,6 +17,7 @@ from tacit_learning.vace_e.config_model import BackboneConfig, ModelConfig, pres
 from tacit_learning.vace_e.fusion import Adapter, Condition, Scene
 from tacit_learning.vace_e.model import build_model, parameter_groups
 from tacit_learning.vace_e.plan import (
+    ADAPTER_WIDTHS,
     CARDS_GB,
     CONTEXT_GB,
     FROZEN_HIDDEN,
@@ -155,14 +156,14 @@ def test_published_sizes_give_the_petaflops_of_a_training_sample(parameters: dic
     assert stages[EVERYTHING].seconds_on_h200 == pytest.approx(4.6, rel=0.03)
 
 
-def kept_bytes_per_token(trained: bool, d: int, f: int, tokens: int) -> float:
-    """Bytes that a real DiT block keeps for its backward, under bf16 autocast."""
-    config = ModelConfig.model_validate(
-        preset("tiny").model_dump()
-        | {"backbone": {"heads": 2, "head_dim": d // 2, "ffn_dim": f, "layers": 3, "vace_layers": (0, 2)}}
-    )
-    block = build_model(config).transformer.blocks[0].requires_grad_(trained)
-    weights = {parameter.data_ptr() for parameter in block.parameters()}
+def wide(d: int, f: int) -> ModelConfig:
+    backbone = {"heads": 2, "head_dim": d // 2, "ffn_dim": f, "layers": 3, "vace_layers": (0, 2)}
+    return ModelConfig.model_validate(preset("tiny").model_dump() | {"backbone": backbone})
+
+
+def kept_bytes_per_token(module: torch.nn.Module, d: int, tokens: int, *inputs: object) -> float:
+    """Bytes per token that a module keeps for its backward, under bf16 autocast."""
+    weights = {parameter.data_ptr() for parameter in module.parameters()}
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -173,9 +174,8 @@ def kept_bytes_per_token(trained: bool, d: int, f: int, tokens: int) -> float:
         return tensor
 
     x = torch.randn(1, tokens, d, dtype=torch.bfloat16, requires_grad=True)
-    rotary = (torch.ones(1, tokens, 1, d // 2), torch.ones(1, tokens, 1, d // 2))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), torch.autocast("cpu", torch.bfloat16):
-        block(x, torch.randn(1, 2, d), torch.randn(1, 6, d), rotary)
+        module(x, *inputs)
     return sum(kept.values()) / tokens
 
 
@@ -184,8 +184,22 @@ def kept_bytes_per_token(trained: bool, d: int, f: int, tokens: int) -> float:
     [(True, TRAINED_WIDTHS, TRAINED_HIDDEN), (False, FROZEN_WIDTHS, FROZEN_HIDDEN)],
 )
 def test_a_block_keeps_the_bytes_of_the_formula(trained: bool, widths: int, hidden: int) -> None:
-    found = kept_bytes_per_token(trained, 96, 384, tokens=509)
-    assert found == pytest.approx(widths * 96 + hidden * 384, rel=0.02)
+    d, f, tokens = 96, 384, 509
+    block = build_model(wide(d, f)).transformer.blocks[0].requires_grad_(trained)
+    rotary = (torch.ones(1, tokens, 1, d // 2), torch.ones(1, tokens, 1, d // 2))
+    found = kept_bytes_per_token(block, d, tokens, torch.randn(1, 2, d), torch.randn(1, 6, d), rotary)
+    assert found == pytest.approx(widths * d + hidden * f, rel=0.02)
+
+
+def test_an_adapter_keeps_the_bytes_of_the_formula() -> None:
+    d, tokens = 96, 509
+    config = wide(d, 384)
+    model = build_model(config)
+    signals = random_signals(1, config.encoders, config.backbone.text_dim, 2)
+    scene = Scene((tokens, 1, 1), torch.randn(1, d), torch.zeros(1), (torch.zeros(1), torch.zeros(1)))
+    adapter = model.transformer.fusion.layers["0"]
+    found = kept_bytes_per_token(adapter, d, tokens, model.conditioning(signals), scene)
+    assert found == pytest.approx(ADAPTER_WIDTHS * d, rel=0.02)
 
 
 def test_what_fits_is_the_largest_power_of_two_below_the_room(parameters: dict[str, int]) -> None:

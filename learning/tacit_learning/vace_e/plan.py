@@ -32,7 +32,7 @@ COPY_BYTES = 2  # autocast keeps a bf16 copy of a float32 weight until the end o
 # Bytes that a block keeps per token, times d and times f, under bf16 autocast; counted in the tests.
 TRAINED_WIDTHS, TRAINED_HIDDEN = 68, 4
 FROZEN_WIDTHS, FROZEN_HIDDEN = 36, 2  # no inputs of frozen weights
-ADAPTER_WIDTHS = 20
+ADAPTER_WIDTHS = 28
 LARGEST_BATCH = 256
 FROZEN_GB = {"UMT5-xxl, bf16": 11.4, "CLIP ViT-H/14, float32": 2.5, "VAE, float32": 0.51}
 
