@@ -1,0 +1,63 @@
+"""HSA over two gloo processes: loss and gradients are those of one process with all rows."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
+from tiny_world import tiny_config, tiny_table
+from torch.nn.parallel import DistributedDataParallel
+
+from tacit_learning.act_hsa.policy import ActHsaPolicy
+from tacit_learning.act_hsa.train import make_spec
+from tacit_learning.data.windows import Batch, ChunkWindows
+
+WORLD, ROWS = 2, [0, 11, 35, 47, 62, 88]
+
+
+def policy_of(folder: Path) -> ActHsaPolicy:
+    torch.manual_seed(0)
+    config = tiny_config(folder, hsa__negatives=["batch"], model__latent_dim=0, model__dropout=0.0)
+    return ActHsaPolicy(config, make_spec(tiny_table()))
+
+
+def rows(chosen: list[int]) -> Batch:
+    return ChunkWindows(tiny_table(), 5).__getitems__(chosen)
+
+
+def process(number: int, folder: str, port: int) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=number, world_size=WORLD)
+    try:
+        model = DistributedDataParallel(policy_of(Path(folder)), find_unused_parameters=True)
+        half = len(ROWS) // WORLD
+        loss, metrics = model(rows(ROWS[number * half : (number + 1) * half]))
+        loss.backward()
+        gradients = {name: p.grad for name, p in model.module.named_parameters() if p.grad is not None}
+        torch.save({"metrics": metrics, "gradients": gradients}, Path(folder) / f"{number}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_align_touch_as_one_with_all_rows(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    multiprocessing.spawn(process, (str(tmp_path), port), nprocs=WORLD)
+    whole = policy_of(tmp_path)
+    loss, metrics = whole(rows(ROWS))
+    loss.backward()
+    expected = {name: p.grad for name, p in whole.named_parameters() if p.grad is not None}
+    for number in range(WORLD):
+        answer = torch.load(tmp_path / f"{number}.pt", weights_only=True)
+        for name in ("hsa_w", "hsa_tp", "hsa_chance"):
+            torch.testing.assert_close(answer["metrics"][name], metrics[name], rtol=1e-5, atol=1e-6)
+        heads = [name for name in expected if name.startswith("alignment.")]
+        assert heads and all(expected[name].abs().max() > 0 for name in heads)
+        for name in heads:
+            torch.testing.assert_close(answer["gradients"][name], expected[name], rtol=1e-4, atol=1e-6)
