@@ -2,7 +2,8 @@
 
 Rows are (sample, sensor) pairs, in training those of all processes. A wrist camera sees the sensors of
 its own arm; a camera in the world is a third person, weighted by visibility. Touch and vision have heads
-of their own. Legend: B batch, N cameras, S sensors, R = B*S rows, T tokens per image, D width, F feature, k negatives.
+of their own. Legend: B batch, N cameras, S sensors, R = B*S rows, T tokens per image, D width, F feature,
+k negatives.
 """
 
 from __future__ import annotations
