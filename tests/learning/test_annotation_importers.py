@@ -81,11 +81,29 @@ def test_gtcc_a_step_beyond_the_features_is_an_error_or_dropped(tmp_path: Path) 
         ({"hdl_start_times": [[0, 6, 2], [0, 3]], "hdl_end_times": [[2, 8, 6], [3, 5]]}, "starts before"),
         ({"hdl_start_times": [[0, 1, 6], [0, 3]]}, "overlaps"),
         ({"hdl_start_times": [[0, 6, 6], [0, 3]]}, "expected 0 <= start <= end"),
+        ({"hdl_start_times": [[0, 2.5, 6], [0, 3]]}, "v1: start: frames must be whole numbers"),
     ],
 )
 def test_gtcc_contradictions_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(AnnotationError, match=message):
         read("gtcc-json", gtcc(tmp_path, **changes), ONE_FPS)
+
+
+def test_gtcc_tasks_whose_lists_match_no_video_can_be_left_out(tmp_path: Path) -> None:
+    path = gtcc(tmp_path)
+    entry = json.loads(path.read_text())["salad"]
+    path.write_text(json.dumps({"salad": entry, "brownie": {**entry, "handles": ["w1"]}}))
+    with pytest.raises(AnnotationError, match="brownie: lists of different lengths: handles 1"):
+        read("gtcc-json", path, ONE_FPS)
+    chosen = read("gtcc-json", path, ONE_FPS.model_copy(update={"tasks": ("salad",)}))
+    assert len(chosen.annotations.videos) == 2
+    with pytest.raises(AnnotationError, match="no task 'salat'; did you mean 'salad'"):
+        read("gtcc-json", path, ONE_FPS.model_copy(update={"tasks": ("salat",)}))
+
+
+def test_gtcc_times_are_frames_at_any_rate(tmp_path: Path) -> None:
+    slow, fast = (read("gtcc-json", gtcc(tmp_path), ImportOptions(fps=fps)) for fps in (1.0, 30.0))
+    assert slow.annotations.videos[0].segments() == fast.annotations.videos[0].segments()
 
 
 def test_gtcc_needs_a_rate_and_its_keys(tmp_path: Path) -> None:
@@ -140,6 +158,13 @@ def test_egoprocel_a_broken_row_is_named(tmp_path: Path) -> None:
     (folder / "tent" / "b.csv").write_text("1,4,7\n5,x,7\n")
     with pytest.raises(AnnotationError, match="b.csv:2"):
         read("egoprocel-csv", folder, ImportOptions(fps=4.0))
+
+
+@pytest.mark.parametrize("text", ["7", "7.", "7 peg down", "7. Peg it down"])
+def test_egoprocel_the_id_counts_and_not_the_text_beside_it(tmp_path: Path, text: str) -> None:
+    folder = egoprocel(tmp_path)
+    (folder / "tent" / "b.csv").write_text(f"1,4,{text}\n")
+    assert read("egoprocel-csv", folder, ImportOptions(fps=4.0)).annotations.labels == ("1", "7")
 
 
 def test_tenths_of_seconds_fall_on_their_frames() -> None:

@@ -45,6 +45,8 @@ class ConvertArguments:
     """Labels and features of different lengths (ms-tcn): cut to the shorter."""
     ends: Literal["auto", "inclusive", "exclusive"] = "auto"
     """Whether an end frame belongs to its step (lerobot)."""
+    tasks: tuple[str, ...] = ()
+    """Which tasks to read (gtcc-json); all if left out."""
     prefix: Literal["dense", "sparse"] = "dense"
     """Which subtask columns to read (lerobot)."""
     split: int = 1

@@ -42,13 +42,13 @@ class Repairs:
 
     def __str__(self) -> str:
         counts = (
-            f"{len(self.sorted)} videos sorted",
-            f"{len(self.trimmed)} steps trimmed",
-            f"{len(self.dropped)} steps beyond the end or without a frame dropped",
-            f"{len(self.missing)} videos without annotation or features left out",
-            f"{len(self.cut)} videos cut at the end",
+            (len(self.sorted), "videos sorted"),
+            (len(self.trimmed), "steps trimmed"),
+            (len(self.dropped), "steps beyond the end or without a frame dropped"),
+            (len(self.missing), "videos without annotation or features left out"),
+            (len(self.cut), "videos cut at the end"),
         )
-        return ", ".join(counts)
+        return ", ".join(f"{count} {what}" for count, what in counts if count) or "none"
 
 
 def clean_segments(

@@ -31,8 +31,9 @@ class ImportOptions(Config):
     are no step. names: file of `id name` lines for formats that write ids. missing: what to do with a
     video that lacks its annotation or features. length: `cut` shortens labels or features to the
     shorter of the two (MS-TCN files often differ by a few frames). ends: whether end frames of a
-    LeRobot set belong to the step. prefix: dense or sparse columns there. split, train_share: number
-    of the MS-TCN split; share of training videos where a format names no split, drawn by seed.
+    LeRobot set belong to the step. tasks: which tasks of a GTCC file to read; all if empty. prefix:
+    dense or sparse columns there. split, train_share: number of the MS-TCN split; share of training
+    videos where a format names no split, drawn by seed.
     """
 
     fps: float | None = None
@@ -42,6 +43,7 @@ class ImportOptions(Config):
     missing: Literal["error", "drop"] = "error"
     length: Literal["error", "cut"] = "error"
     ends: Literal["auto", "inclusive", "exclusive"] = "auto"
+    tasks: tuple[str, ...] = ()
     prefix: Literal["dense", "sparse", ""] = "dense"
     split: int = 1
     train_share: float = 0.75

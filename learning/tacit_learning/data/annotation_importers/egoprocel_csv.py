@@ -1,6 +1,7 @@
 """EgoProceL (Bansal et al. 2022): one CSV per video: start_sec, end_sec, step_id, header or not.
 
-Videos without a CSV, and CSVs without features, exist: see `missing` of the options.
+The step may carry its text after the id; texts of one id differ, so the id is the name unless a file of
+names is given. Videos without a CSV, and CSVs without features, exist: see `missing` of the options.
 """
 
 from __future__ import annotations
@@ -74,12 +75,18 @@ def _segments(file: Path, names: dict[str, str], fps: float) -> list[Segment]:
                 continue
             if len(values) < 3 or not (_is_number(values[0]) and _is_number(values[1])):
                 raise AnnotationError(f"{file}:{number}: {row}, expected start_sec, end_sec, step_id")
-            step = values[2]
+            step = step_id(values[2])
             if names and step not in names:
                 raise AnnotationError(f"{file}:{number}: step {step!r} is not in the file of names")
             first, last = seconds_to_frames(float(values[0]), float(values[1]), fps)
             segments.append(Segment(names.get(step, step), first, last))
     return segments
+
+
+def step_id(text: str) -> str:
+    """Return the id of a step written as `3`, `3.`, `3 pour oil` or `3. Pour oil`; other text as it is."""
+    first = text.split()[0].rstrip(".") if text.split() else ""
+    return first if first.isdigit() else text
 
 
 def _is_number(text: str) -> bool:

@@ -1,15 +1,17 @@
 """The JSON of GTCC (Donahue and Elhamifar 2024).
 
-{task: {handles, hdl_actions, hdl_start_times, hdl_end_times}}, one list per video in the last three.
-The end of a step is the start of the next one, so ends are taken as exclusive. Times are frames of the
-features divided by fps (1 there). Background is "0" or "SIL".
+{task: {handles, hdl_actions, hdl_start_times, hdl_end_times}}, one list per video in the last three. Times
+are frames of the features. The end of a step is the start of the next one, so ends are taken as
+exclusive. Background is "0" or "SIL". In the file published for EgoProceL the CMU tasks have more lists
+than handles, so which list belongs to which video is unknown: choose the other ones by `tasks`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from tacit.errors import AnnotationError
+from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.data.annotation_files import read_json
 from tacit_learning.data.annotation_importers.common import (
     Imported,
@@ -18,10 +20,9 @@ from tacit_learning.data.annotation_importers.common import (
     feature_length,
     make_annotation,
     required_fps,
-    seconds_to_frames,
 )
 from tacit_learning.data.annotation_policies import Repairs
-from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment
+from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment, whole_numbers
 
 KEYS = ("handles", "hdl_actions", "hdl_start_times", "hdl_end_times")
 
@@ -36,12 +37,13 @@ def read(path: Path, options: ImportOptions) -> Imported:
     repairs = Repairs()
     features: dict[str, Path] = {}
     videos: list[Annotation] = []
-    for task, entry in data.items():
+    required_fps(options)
+    for task, entry in _chosen(path, data, options.tasks).items():
         lists = _lists(path, task, entry)
         splits = draw_splits(lists[0], options)
         for handle, actions, starts, ends in zip(*lists, strict=True):
             where = f"{path}: {task}.{handle}"
-            segments = _segments(where, actions, starts, ends, required_fps(options))
+            segments = _segments(where, actions, starts, ends)
             file = options.features / f"{handle}.npy" if options.features else None
             if file is not None and not file.is_file() and options.missing == "drop":
                 repairs.missing.append(str(handle))
@@ -61,13 +63,23 @@ def _lists(path: Path, task: str, entry: object) -> list[list]:
     lists = [entry[key] for key in KEYS]
     if len({len(values) for values in lists}) != 1:
         counts = ", ".join(f"{key} {len(values)}" for key, values in zip(KEYS, lists, strict=True))
-        raise AnnotationError(f"{path}: {task}: lists of different lengths: {counts}")
+        raise AnnotationError(
+            f"{path}: {task}: lists of different lengths: {counts}; which list belongs to which video is "
+            "unknown, so name the tasks to read without this one (tasks)"
+        )
     return lists
 
 
-def _segments(where: str, actions: list, starts: list, ends: list, fps: float) -> list[Segment]:
-    """Return the steps of one video; spans without a frame are left to the policy to refuse."""
+def _segments(where: str, actions: list, starts: list, ends: list) -> list[Segment]:
+    """Return the steps of one video; spans without a frame are left to the policy."""
     if not len(actions) == len(starts) == len(ends):
         raise AnnotationError(f"{where}: {len(actions)} actions, {len(starts)} starts, {len(ends)} ends")
-    spans = [seconds_to_frames(float(s), float(e), fps) for s, e in zip(starts, ends, strict=True)]
-    return [Segment(str(name), first, last) for name, (first, last) in zip(actions, spans, strict=True)]
+    first, after = whole_numbers(starts, f"{where}: start"), whole_numbers(ends, f"{where}: end")
+    return [Segment(str(name), s, e - 1) for name, s, e in zip(actions, first, after, strict=True)]
+
+
+def _chosen(path: Path, data: Mapping[str, object], tasks: tuple[str, ...]) -> dict[str, object]:
+    for task in tasks:
+        if task not in data:
+            raise AnnotationError(f"{path}: no task {task!r}; {did_you_mean(task, data)}")
+    return {task: entry for task, entry in data.items() if not tasks or task in tasks}
