@@ -323,11 +323,11 @@ def test_the_order_of_a_motion_alone_can_steer_the_video(inputs: Inputs) -> None
         velocity = model(batch.latents, batch.timestep, batch.control, batch.text, condition)
         return flow_loss(velocity, torch.zeros_like(target), target)
 
-    for _ in range(200):
+    for _ in range(100):
         optimizer.zero_grad()
         loss(pair).backward()
         optimizer.step()
-    assert loss(pair).item() < 0.3 * loss(swapped).item()
+    assert loss(pair).item() < 0.5 * loss(swapped).item()  # equal if order did not matter
 
 
 def joined(first: Signals, second: Signals) -> Signals:
