@@ -99,8 +99,9 @@ def _moved(path: str, before: FloatArray, after: FloatArray, old: Rig, new: Rig)
     dates = tuple(record.date if record else "" for record in records)
     sigmas = []
     for kind in ("sigma_mm", "sigma_deg"):
-        values = [getattr(record, kind) if record else None for record in records]
-        sigmas.append(None if None in values else float(np.hypot(*values)))  # type: ignore[call-overload]
+        values = [getattr(record, kind) for record in records if record is not None]
+        is_known = len(values) == len(records) and None not in values
+        sigmas.append(float(np.linalg.norm(values)) if is_known else None)
     degrees = float(np.rad2deg(apart.rotation))
     return Moved(path, 1e3 * float(apart.translation), degrees, sigmas[0], sigmas[1], (dates[0], dates[1]))
 

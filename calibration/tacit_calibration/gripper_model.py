@@ -56,7 +56,7 @@ def fit_gripper(
         raise CalibrationError(f"gripper: {len(raws)} different driver's values, expected two or more")
     slope, offset = np.polyfit(raws, openings, 1)
     residual = openings - (slope * raws + offset)
-    known = float(np.median(sigma_m)) if sigma_m is not None else 0.0
+    known = float(np.median(np.asarray(sigma_m))) if sigma_m is not None else 0.0
     if np.abs(residual).max() <= max(LINEAR_M, LINEAR_SIGMAS * known):
         changes = {"raw": "linear", "scale": float(slope), "offset": float(offset), "table": ()}
         return GripperFit(gripper.model_copy(update=changes), residual)

@@ -94,7 +94,7 @@ def joint_moves(rig: Rig, camera: str, robot_views: RobotViews) -> list[JointMov
     boards = board_poses(robot_views.views, lens)
     carriers = _carriers(rig, camera, robot_views.arm)
     names = [joint.name for joint in rig.arms[robot_views.arm].joints]
-    moves = {}
+    moves: dict[int, JointMove] = {}
     for i, j, joint in _single_moves(robot_views.joints):
         nudged = robot_views.joints[i].copy()
         nudged[joint] += NUDGE_RAD

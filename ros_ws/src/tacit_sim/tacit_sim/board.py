@@ -48,7 +48,7 @@ def picture() -> np.ndarray:
     width, height = (round(side * PIXELS_PER_M) for side in SIZE_M)
     pattern = board.generateImage((width, height), marginSize=0, borderBits=1)
     margin = round(MARGIN_M * PIXELS_PER_M)
-    plate = cv2.copyMakeBorder(pattern, *[margin] * 4, cv2.BORDER_CONSTANT, value=255)
+    plate = cv2.copyMakeBorder(pattern, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=255)
     return np.asarray(cv2.cvtColor(plate, cv2.COLOR_GRAY2RGB))
 
 

@@ -156,7 +156,8 @@ def single_moves(degrees: float, opening_m: float) -> FloatArray:
 def _corners() -> FloatArray:
     """Return the inner corners of the board (M, 3) [m]."""
     x, y = np.meshgrid(np.arange(1, board.COLUMNS), np.arange(1, board.ROWS))
-    return np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=-1) * board.SQUARE_M
+    corners = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=-1)
+    return np.asarray(corners * board.SQUARE_M, dtype=np.float64)
 
 
 def _short_tour(start: FloatArray, states: Sequence[FloatArray]) -> FloatArray:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import tacit
 from tacit.episode import schema
-from tacit.episode.columns import set_attributes
+from tacit.episode.columns import AttributeValue, set_attributes
 from tacit.episode.files import sync_folder
 from tacit.episode.finish import content_sha256, write_joint_rates, write_statistics
 from tacit.episode.layout import calibration_text
@@ -241,13 +241,13 @@ def _write_geometry_inputs(file: h5py.File, rig: Rig) -> None:
             if key in group:
                 del group[key]
             group.create_dataset(key, data=np.asarray(value, dtype=np.float64))
-        attributes = {
+        attributes: dict[str, AttributeValue] = {
             "distortion_model": camera.model,
             "kind": "eye_to_hand" if camera.parent == "world" else "eye_in_hand",
             "parent_frame": camera.parent,
             "calibration_id": rig.calibration_id,
         }
-        set_attributes(group, attributes)  # type: ignore[arg-type]
+        set_attributes(group, attributes)
     for name, sensor in rig.tactile.items():
         attributes = {
             "size_m": np.asarray(sensor.size_m[:2]),
@@ -255,7 +255,7 @@ def _write_geometry_inputs(file: h5py.File, rig: Rig) -> None:
             "T_mount": np.asarray(sensor.T_mount_sensor),
             "mount_frame": sensor.mount,
         }
-        set_attributes(file[f"tactile/{name}"], attributes)  # type: ignore[arg-type]
+        set_attributes(file[f"tactile/{name}"], attributes)
 
 
 def _write_geometry(file: h5py.File, rig: Rig) -> dict[tuple[str, str], float]:
@@ -318,7 +318,7 @@ def _write_identity(file: h5py.File, recorded: Rig, renewed: Rig, converted: Seq
             "software_version": tacit.__version__,
         }
     )
-    attributes = {
+    attributes: dict[str, AttributeValue] = {
         "calibration_id": renewed.calibration_id,
         "calibration_yaml": calibration_text(renewed),
         "rig_id": renewed.rig_id,
@@ -326,4 +326,4 @@ def _write_identity(file: h5py.File, recorded: Rig, renewed: Rig, converted: Seq
         HISTORY: json.dumps(history),
         "content_sha256": content_sha256(file),
     }
-    set_attributes(file, attributes)  # type: ignore[arg-type]
+    set_attributes(file, attributes)
