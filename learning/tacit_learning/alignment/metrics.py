@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import cdist
 from scipy.stats import kendalltau
 from sklearn.linear_model import LinearRegression
-from sklearn.metrics import r2_score
+from sklearn.metrics import pairwise_distances_argmin, r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -40,7 +39,7 @@ __all__ = [
 
 def nearest_frames(a: Frames, b: Frames) -> NDArray[np.int64]:
     """Return the index of the nearest frame (L2) of b for every frame of a (N,)."""
-    return cdist(as_array(a), as_array(b)).argmin(axis=1)
+    return pairwise_distances_argmin(as_array(a), as_array(b)).astype(np.int64)
 
 
 def kendall_tau(a: Frames | Values, b: Frames | Values) -> float:
@@ -217,9 +216,9 @@ def _found_and_true(
     """Return the frames of a with a match, their nearest frames, and the matches closest to those."""
     frames = np.flatnonzero(matches.any(axis=1))
     found = nearest_frames(a, b)[frames]
-    distance = np.abs(np.arange(matches.shape[1]) - found[:, None]).astype(float)
-    distance[~matches[frames]] = np.inf
-    return frames, found, distance.argmin(axis=1) if len(frames) else found
+    options = (np.flatnonzero(matches[frame]) for frame in frames)
+    true = [right[np.abs(right - nearest).argmin()] for right, nearest in zip(options, found, strict=True)]
+    return frames, found, np.array(true, np.int64)
 
 
 def _videos(values: Sequence[ArrayLike] | np.ndarray | Tensor, axes: int = 2) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
-from scipy.spatial.distance import cdist
+from sklearn.metrics import pairwise_distances_argmin_min
 
 from tacit_learning.alignment.arrays import Frames, as_array
 from tacit_learning.alignment.baselines import HALF, Labelled, fit_baselines, spans
@@ -201,7 +201,8 @@ def _distance_and_truth(pair: tuple[Labelled, Labelled]) -> tuple[NDArray[np.flo
     """Return the distance of each frame to the nearest of the other video, and whether it lacks there."""
     a, b = pair[0].annotation, pair[1].annotation
     dropped = dropped_frames(a.action_segments(), b.action_segments(), a.num_frames)
-    return cdist(as_array(pair[0].features), as_array(pair[1].features)).min(axis=1), dropped
+    _, distance = pairwise_distances_argmin_min(as_array(pair[0].features), as_array(pair[1].features))
+    return distance, dropped
 
 
 def _mean(values: Sequence[float]) -> float:
