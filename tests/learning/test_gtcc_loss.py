@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit_learning.losses.gtcc import Cycle, DropRule, gtcc_loss, matches
-from tacit_learning.losses.mixture import Mixture, fit_mixture
+from tacit_learning.losses.mixture import fit_mixture
 
 
 def unit(*shape: int) -> torch.Tensor:
@@ -78,6 +78,7 @@ def test_loss_with_one_component_equals_the_derivation(form: str, variance: str)
         variance=variance,
         form="paper" if drops is None else form,
         max_frames=None,
+        window="centred",
     )
     arrays = [video.numpy() for video in videos]
     drop_arrays = None if drops is None else [drop.numpy() for drop in drops]
@@ -138,13 +139,20 @@ def test_mass_far_from_every_component_pulls_the_nearest_one() -> None:
     assert sorted(round(mean) for mean in mixture.means[0].tolist()) == [5, 190]
 
 
+@pytest.mark.parametrize("fit_gradient", ["shares", "none"])
 @pytest.mark.parametrize("variance", ["paper", "none"])
-def test_gradient_of_the_cycles_equals_finite_differences(variance: str) -> None:
+def test_gradient_of_the_cycles_equals_finite_differences(variance: str, fit_gradient: str) -> None:
     u, v = unit(8, 3).requires_grad_(), unit(6, 3).requires_grad_()
     starts = torch.tensor([0, 3, 7])
-    mixture = fit_mixture(matches(u[starts], v, 0.1), 2)
-    cycle = Cycle(delta=0.6, softmax_temp=0.4, variance=variance, alignment_variance=0.1)
-    assert torch.autograd.gradcheck(lambda a, b: cycle.losses(a, b, starts, mixture), (u, v))
+    mixture = fit_mixture(matches(u[starts], v, 0.4), 2)
+    options = {"variance": variance, "alignment_variance": 0.1, "fit_gradient": fit_gradient}
+    cycle = Cycle(delta=0.6, softmax_temp=0.4, **options)
+    centres = cycle.centres(starts, 8, torch.Generator().manual_seed(0))
+
+    def losses(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return cycle.losses(a, b, starts, centres, matches(a[starts], b, 0.4), mixture)
+
+    assert torch.autograd.gradcheck(losses, (u, v))
 
 
 @pytest.mark.parametrize("form", ["paper", "code"])
@@ -156,24 +164,57 @@ def test_gradient_of_the_drop_rule_equals_finite_differences(form: str) -> None:
     assert torch.autograd.gradcheck(weigh, (losses, u, drop))
 
 
-def test_gradient_of_the_loss_is_that_of_the_cycles_with_the_fit_held() -> None:
+@pytest.mark.parametrize("fit_gradient", ["shares", "none"])
+def test_gradient_of_the_loss_is_that_of_the_cycles_with_the_fit_held(fit_gradient: str) -> None:
     u, v = unit(7, 3).requires_grad_(), unit(6, 3).requires_grad_()
-    loss = gtcc_loss([u, v], None, epoch=0, n_components=3, max_frames=None)
+    loss = gtcc_loss([u, v], None, epoch=0, n_components=3, max_frames=None, fit_gradient=fit_gradient)
     whole = torch.autograd.grad(loss, (u, v))
-    parts = []
+    parts, cycle = [], Cycle(fit_gradient=fit_gradient)
     for a, b in ((u, v), (v, u)):
-        mixture = Mixture(*(part.detach() for part in fit_mixture(matches(a, b, 0.1), 3)))
-        parts.append(Cycle().losses(a, b, torch.arange(len(a)), mixture))
+        starts, alpha = torch.arange(len(a)), matches(a, b, 0.1)
+        mixture = fit_mixture(alpha.detach(), 3)
+        parts.append(cycle.losses(a, b, starts, cycle.centres(starts, len(a), None), alpha, mixture))
     for found, expected in zip(whole, torch.autograd.grad(torch.cat(parts).mean(), (u, v)), strict=True):
         torch.testing.assert_close(found, expected)
 
 
-def test_the_window_always_holds_the_frame_itself() -> None:
+def test_shares_with_gradient_are_those_of_the_fit() -> None:
+    alpha = matches(unit(30, 8), unit(40, 8), 0.1)
+    mixture = fit_mixture(alpha, 3, 400)
+    shares = (alpha.unsqueeze(1) * mixture.responsibilities(40)).sum(-1)
+    torch.testing.assert_close(shares, mixture.shares, rtol=0, atol=1e-2)
+    torch.testing.assert_close(shares.sum(1), torch.ones(30).double())
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_shifted_windows_hold_the_frame_and_lie_on_either_side(seed: int | None) -> None:
+    starts, cycle = torch.arange(100), Cycle(delta=0.1)
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    shifts = cycle.centres(starts, 100, generator) - starts
+    assert shifts.abs().max() <= 5
+    assert shifts.min() < -4 and shifts.max() > 4 and abs(shifts.mean()) < 1
+    assert torch.equal(Cycle(window="centred").centres(starts, 100, generator), starts.double())
+
+
+@pytest.mark.parametrize("window", ["shifted", "centred"])
+def test_the_window_bounds_the_error_and_holds_the_frame_itself(window: str) -> None:
+    options = {"epoch": 0, "variance": "none", "delta": 0.1, "max_frames": None, "window": window}
     u = 10 * torch.eye(20, dtype=torch.float64)
-    loss = gtcc_loss([u, u.flip(0)], None, epoch=0, variance="none", delta=0.1, max_frames=None)
-    assert loss.item() == pytest.approx(0, abs=1e-3)
-    far = gtcc_loss([unit(40, 4), unit(40, 4)], None, epoch=0, variance="none", delta=0.1, max_frames=None)
-    assert far.item() <= (2 / 40) ** 2
+    assert gtcc_loss([u, u.flip(0)], None, **options).item() == pytest.approx(0, abs=1e-3)
+    far = gtcc_loss([unit(40, 4), unit(40, 4)], None, **options)
+    assert far.item() <= (4 / 40) ** 2
+
+
+def test_embeddings_that_are_all_alike_cost_nothing_inside_a_centred_window_alone() -> None:
+    """Away from the ends a uniform beta has its mean at the frame: why the window is shifted."""
+    alike = torch.ones(40, 4).double()
+    starts, alpha = torch.arange(10, 30), torch.full((20, 40), 1 / 40).double()
+    mixture = fit_mixture(alpha, 5)
+    for window in ("centred", "shifted"):
+        cycle = Cycle(alignment_variance=0.0, window=window)
+        losses = cycle.losses(alike, alike, starts, cycle.centres(starts, 40, None), alpha, mixture)
+        assert (losses.mean() < 1e-6) == (window == "centred")
+        assert (losses.mean() > 0.5) == (window == "shifted")
 
 
 def test_matching_videos_cost_less_than_unrelated_ones() -> None:
@@ -253,7 +294,9 @@ def test_one_video_alone_gives_zero_with_zero_gradient() -> None:
             r"dropouts \[\(4,\)\], expected one vector of D \+ 1",
         ),
         ([(4, 3), (5, 3)], {"dropouts": [torch.zeros(3)] * 2}, "expected one vector"),
-        ([(4, 3), (5, 3)], {"variance": "code"}, "variance 'code', expected 'paper' or 'none'"),
+        ([(4, 3), (5, 3)], {"variance": "code"}, r"variance 'code', expected one of \('paper', 'none'\)"),
+        ([(4, 3), (5, 3)], {"window": "none"}, "window 'none', expected one of"),
+        ([(4, 3), (5, 3)], {"fit_gradient": "all"}, "fit_gradient 'all', expected one of"),
         ([(4, 3), (5, 3)], {"form": "none"}, "form 'none', expected 'paper' or 'code'"),
         ([(4, 3), (5, 3)], {"softmax_temp": 0.0}, "softmax_temp 0.0"),
         ([(4, 3), (5, 3)], {"gamma": 1.5}, "expected 0..1"),

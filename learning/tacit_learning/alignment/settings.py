@@ -96,6 +96,8 @@ class GtccConfig(Config):
     form: Literal["paper", "code"] = "paper"
     alignment_variance: float = 0.001
     max_frames: int | None = 20
+    window: Literal["shifted", "centred"] = "shifted"
+    fit_gradient: Literal["shares", "none"] = "shares"
     drop: bool = True
 
 
@@ -173,14 +175,16 @@ class RecipeConfig(Config):
 class DenseConfig(Config):
     """Weights of what the dense head learns on every frame; 0 leaves a term out.
 
-    `segments`: actions as sequences of their own, whose start is told. `done_at`: progress of the
-    video that counts as done. `detach`: no gradient into the encoder.
+    `motion`: whether the task goes on, stands still or goes back. `segments`: actions as sequences of
+    their own, whose start is told. `done_at`: progress of the video that counts as done. `detach`: no
+    gradient into the encoder.
     """
 
     action: float = 2.0
     video: float = 1.0
     segments: float = 2.0
-    classes: float = 0.5
+    classes: float = 1.0
+    motion: float = 0.3
     remaining: float = 0.1
     done: float = 0.1
     monotonic: float = 1.0

@@ -100,7 +100,9 @@ def _gtcc(drawn: Drawn, config: AlignmentLossConfig, moment: Moment, drop: DropN
     sequences = [embeddings for embeddings, _, _ in drawn.videos()]
     dropouts = None if drop is None else [drop(embeddings, moment.task) for embeddings in sequences]
     options = config.gtcc.model_dump(exclude={"drop"})
-    return gtcc_loss(sequences, dropouts, epoch=moment.epoch, **options)
+    # Frames and windows are another draw at every step, and the same again after a resume.
+    draws = torch.Generator().manual_seed(moment.step)
+    return gtcc_loss(sequences, dropouts, epoch=moment.epoch, generator=draws, **options)
 
 
 def _lav(drawn: Drawn, config: AlignmentLossConfig) -> Tensor:

@@ -69,5 +69,5 @@ def _widen(argument: object) -> object:
     if isinstance(argument, Tensor):
         return argument.float() if argument.dtype in (torch.float16, torch.bfloat16) else argument
     if isinstance(argument, (list, tuple)):
-        return type(argument)(_widen(a) for a in argument)
+        return [_widen(a) for a in argument]
     return argument
