@@ -138,3 +138,25 @@ def test_stamps_not_counts_measure_time() -> None:
         for part in range(4):
             fast.update(0.1 * (k % 7), k * 100_000_000 - (3 - part) * 25_000_000)
     assert slow.smoothed == pytest.approx(fast.smoothed, abs=1e-9)
+
+
+def moved(values: np.ndarray, motion: list[float]) -> list[str]:
+    detector = CompletionDetector(DetectorConfig(stall_after_s=2.0, regression_drop=0.1))
+    pairs = zip(values.tolist(), motion, strict=True)
+    return [detector.update(value, k * FRAME_NS, m) for k, (value, m) in enumerate(pairs)]
+
+
+def test_a_task_that_goes_on_is_no_stall_and_no_regression_whatever_the_estimate() -> None:
+    revised = np.concatenate([np.linspace(0, 0.6, 60), np.full(120, 0.6), np.full(60, 0.4)])
+    assert set(moved(revised, [1.0] * len(revised))) == {"running"}
+    blind = CompletionDetector(DetectorConfig(stall_after_s=2.0, regression_drop=0.1))
+    states = [blind.update(float(v), k * FRAME_NS) for k, v in enumerate(revised)]
+    assert {"stalled", "regressed"} <= set(states)
+
+
+def test_a_task_that_stands_or_goes_back_is_still_found() -> None:
+    stands = np.concatenate([np.linspace(0, 0.6, 60), np.full(120, 0.6)])
+    assert moved(stands, [1.0] * 60 + [0.0] * 120)[-1] == "stalled"
+    falls = np.concatenate([np.linspace(0, 0.6, 60), np.linspace(0.6, 0.2, 60)])
+    assert moved(falls, [1.0] * 60 + [-1.0] * 60)[-1] == "regressed"
+    assert moved(falls, [1.0] * 60 + [float("nan")] * 60)[-1] == "regressed"

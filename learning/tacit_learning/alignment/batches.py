@@ -23,10 +23,13 @@ LABELS, ACTION, PROGRESS = "labels", "action", "progress"
 ACTION_MASK, PROGRESS_MASK = "action_mask", "progress_mask"
 SPAN_START, SPAN_END, SPAN_MASK = "span_start", "span_end", "span_mask"
 ELAPSED, REMAINING, CONDITION = "elapsed", "remaining", "condition"
+MOTION = "motion"
+"""Whether the task went back (0), stood still (1) or went on (2) in the last .3 s (B, T) i8."""
 FPS = "fps"
 """Rate of all frames [Hz] (scalar)."""
 DRAW = "draw"
 """Seed of what the losses draw in this batch (scalar i8)."""
+MOTION_S = 0.3
 CLIP = "clip_"
 """Prefix of the same keys for warped clips."""
 
@@ -96,6 +99,7 @@ def gather(videos: Sequence[Video], frames: Sequence[np.ndarray], fps: float) ->
         ACTION_MASK: _pad([video.action_mask[row] for video, row in pairs], repeat=False),
         PROGRESS_MASK: _pad([video.progress_mask[row] for video, row in pairs], repeat=False),
         REMAINING: _pad([_remaining(video, row, fps) for video, row in pairs]),
+        MOTION: _pad([_motion(video, row, fps) for video, row in pairs]),
         TASK: torch.tensor([video.task for video in videos]),
     }
     longest = batch[MASK].shape[1]
@@ -107,6 +111,12 @@ def gather(videos: Sequence[Video], frames: Sequence[np.ndarray], fps: float) ->
 def clip_of(batch: Batch) -> Batch:
     """Return the warped clips of a batch under their plain names."""
     return {key.removeprefix(CLIP): value for key, value in batch.items() if key.startswith(CLIP)}
+
+
+def _motion(video: Video, row: Tensor, fps: float) -> Tensor:
+    window = max(1, round(MOTION_S * fps))
+    before = row[(torch.arange(len(row)) - window).clamp(min=0)]
+    return torch.sign((video.progress[row] - video.progress[before]).round(decimals=6)).long() + 1
 
 
 def _remaining(video: Video, row: Tensor, fps: float) -> Tensor:

@@ -220,8 +220,10 @@ def _events(
     found = {}
     for split in splits:
         videos = videos_of(trained, annotated, (split,))
-        progress = [p.video for p in predict(trained.model, videos) if p.video is not None]
+        predictions = predict(trained.model, videos)
+        progress = [prediction.video for prediction in predictions if prediction.video is not None]
         if progress:
             annotations = [video.annotation for video in videos.videos]
-            found[split] = event_scores(annotations, progress, detector or DetectorConfig())
+            motion = [prediction.motion for prediction in predictions]
+            found[split] = event_scores(annotations, progress, detector or DetectorConfig(), motion)
     return found

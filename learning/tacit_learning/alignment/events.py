@@ -46,14 +46,28 @@ class EventScores:
         return self.alarmed / self.videos
 
 
-def states_of(progress: np.ndarray, fps: float, config: DetectorConfig) -> list[TaskState]:
-    """Return what the detector says at every frame of one video, before it is done."""
+def states_of(
+    progress: np.ndarray, fps: float, config: DetectorConfig, motion: np.ndarray | None = None
+) -> list[TaskState]:
+    """Return what the detector says at every frame of one video.
+
+    Args:
+        progress: Estimates (T,).
+        fps: Rate of the frames [Hz].
+        config: Thresholds.
+        motion: Whether the task goes back, stands or goes on (T,) in -1..1; None: unknown.
+    """
     detector = CompletionDetector(config)
-    return [detector.update(float(p), round(t * 1e9 / fps)) for t, p in enumerate(progress)]
+    moves = [None] * len(progress) if motion is None else motion.tolist()
+    values = zip(progress.tolist(), moves, strict=True)
+    return [detector.update(p, round(t * 1e9 / fps), m) for t, (p, m) in enumerate(values)]
 
 
 def event_scores(
-    annotations: Sequence[Annotation], progress: Sequence[np.ndarray], config: DetectorConfig
+    annotations: Sequence[Annotation],
+    progress: Sequence[np.ndarray],
+    config: DetectorConfig,
+    motion: Sequence[np.ndarray | None] | None = None,
 ) -> EventScores:
     """Compare the detector's states with the annotated events of videos.
 
@@ -61,11 +75,13 @@ def event_scores(
         annotations: Of the videos.
         progress: Estimated progress of each video (T,).
         config: Thresholds.
+        motion: Of each video, where the model tells it (T,).
     """
+    moves = [None] * len(progress) if motion is None else motion
     delays: list[float] = []
     events = alarmed = 0
-    for annotation, values in zip(annotations, progress, strict=True):
-        states = states_of(values, annotation.fps, config)
+    for annotation, values, moved in zip(annotations, progress, moves, strict=True):
+        states = states_of(values, annotation.fps, config, moved)
         known = [event for event in annotation.events if event.kind in STATE_OF]
         events += len(known)
         for event in known:

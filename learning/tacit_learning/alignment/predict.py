@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from tacit_learning.alignment import batches as keys
-from tacit_learning.alignment.heads import HeadOutputs
+from tacit_learning.alignment.heads import HeadOutputs, direction
 from tacit_learning.alignment.model import AlignmentModel, Frames
 from tacit_learning.alignment.objective import frames_of
 from tacit_learning.alignment.recipes import DistanceHead
@@ -30,13 +30,15 @@ CHUNK = 16
 @dataclass(frozen=True)
 class Prediction:
     """One video: embeddings (T, D); progress of the action (T,) by mode; progress of the video (T,);
-    action per frame (T,), -1 background; probability of done (T,). None where the head does not say."""
+    action per frame (T,), -1 background; probability of done (T,); motion in -1..1 (T,). None where the
+    head does not say."""
 
     embeddings: NDArray[np.float32]
     action: dict[str, NDArray[np.float32]]
     video: NDArray[np.float32] | None
     classes: NDArray[np.int64] | None
     done: NDArray[np.float32] | None
+    motion: NDArray[np.float32] | None = None
 
 
 @torch.no_grad()
@@ -62,6 +64,9 @@ def _predict(model: AlignmentModel, videos: Sequence[Video], fps: float) -> list
             plain.video[i, : len(video)].numpy() if plain is not None and "video" in gives else None,
             _classes(plain, i, len(video)) if "classes" in gives else None,
             plain.done[i, : len(video)].sigmoid().numpy() if plain is not None else None,
+            direction(plain.motion[i, : len(video)]).numpy()
+            if "motion" in gives and plain is not None
+            else None,
         )
         for i, video in enumerate(videos)
     ]

@@ -76,12 +76,14 @@ def dense_terms(
         video = dense_loss(outputs.video, batch[keys.PROGRESS], told, **extra)
     late = torch.log1p(outputs.remaining) - torch.log1p(batch[keys.REMAINING])
     classes = F.cross_entropy(outputs.classes.transpose(1, 2), batch[keys.LABELS], reduction="none")
+    moved = F.cross_entropy(outputs.motion.transpose(1, 2), batch[keys.MOTION], reduction="none")
     terms = {
         "action": action,
         "video": video,
         "classes": _mean(classes, batch[keys.MASK]),
         "remaining": _mean(F.huber_loss(late, torch.zeros_like(late), reduction="none"), told),
         "done": _done(outputs, batch, weights, told),
+        "motion": _mean(moved, told),
     }
     total = sum((getattr(weights, name) * value for name, value in terms.items()), action * 0.0)
     return {"progress": total, **terms}

@@ -21,6 +21,7 @@ from tacit.errors import BundleError
 from tacit.inference import make_session, run_session
 from tacit.onnx_file import read_metadata
 from tacit_learning.alignment.episode_videos import frame_features
+from tacit_learning.alignment.heads import direction
 from tacit_learning.alignment.model import AlignmentModel
 from tacit_learning.alignment.progress_head import FrameEncoder
 from tacit_learning.alignment.recipes import RecipeHead
@@ -29,7 +30,7 @@ STREAM_KEY = "tacit.alignment"
 """Key of the metadata of a model of features."""
 OUTPUTS = ("progress", "done", "hidden_out")
 """What every graph gives; then, where its head says so, what `DETAILS` names."""
-DETAILS = {"action": "action_progress", "classes": "classes", "remaining": "remaining"}
+DETAILS = {name: name for name in ("classes", "remaining", "motion")} | {"action": "action_progress"}
 
 
 class FeatureGraph(nn.Module):
@@ -54,12 +55,14 @@ class FeatureGraph(nn.Module):
 
     def forward(self, features: Tensor, hidden: Tensor, elapsed: Tensor) -> tuple[Tensor, ...]:
         """Map (1, F), (1, S), (1, 1) [s] to progress and done (1, 1), the new memory (1, S), and what the
-        head knows of: progress of the action, class probabilities (1, C), remaining time [s]."""
+        head knows of: class probabilities (1, C), remaining time [s], motion in -1..1, progress of the
+        action."""
         outputs, hidden = self.model.step(features, elapsed, hidden, self.task)
         details = {
             "action": outputs.action,
             "classes": outputs.classes.squeeze(1).softmax(-1),
             "remaining": outputs.remaining,
+            "motion": direction(outputs.motion),
         }
         progress = outputs.action if self.by_action else outputs.video
         return progress, outputs.done.sigmoid(), hidden, *(details[name] for name in self.details)
@@ -125,7 +128,8 @@ class StreamInfo(Config):
 @dataclass(frozen=True)
 class StreamEstimate:
     """One frame: progress and done in 0..1, seconds since the first frame; and where the head knows of
-    them progress of the action, class probabilities (C,) with the background first, remaining time."""
+    them progress of the action, class probabilities (C,) with the background first, remaining time,
+    and whether the task goes back (-1), stands still (0) or goes on (1)."""
 
     progress: float
     done: float
@@ -133,6 +137,7 @@ class StreamEstimate:
     action_progress: float | None
     classes: NDArray[np.float32] | None
     remaining_s: float | None
+    motion: float | None
 
 
 class FeatureStream:
@@ -186,4 +191,5 @@ class FeatureStream:
             numbers.get("action_progress"),
             outputs["classes"][0] if "classes" in outputs else None,
             numbers.get("remaining"),
+            numbers.get("motion"),
         )

@@ -130,7 +130,7 @@ def overlay_frames(item: Shown, detector: DetectorConfig | None = None) -> Itera
     numbers = annotation.step_per_frame()
     mode = next((mode for mode in SHOWN_MODES if mode in said.action), None)
     judged = said.video if said.video is not None else np.zeros(len(item.video))
-    states = states_of(judged, annotation.fps, detector or DetectorConfig())
+    states = states_of(judged, annotation.fps, detector or DetectorConfig(), said.motion)
     for t, picture in enumerate(item.pictures):
         bars = []
         if said.video is not None:

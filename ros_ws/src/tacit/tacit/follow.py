@@ -47,7 +47,7 @@ def follow(
             {name: reader.touch(name, tick) for name in manifest.touch if name in reader.tactile},
         )
         estimate = estimator.step(observation)
-        state = judge.update(estimate.progress, stamp_ns)
+        state = judge.update(estimate.progress, stamp_ns, estimate.motion)
         yield Reading(tick, stamp_ns, estimate.progress, estimate.done, state)
 
 

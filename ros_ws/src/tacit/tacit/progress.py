@@ -18,6 +18,9 @@ class DetectorConfig(Config):
     """Thresholds of `CompletionDetector`. Defaults: 0 false and 0 missed of 400 synthetic episodes.
 
     `done_above` counts, `done_below` clears, between them the count is kept. Tune on real episodes.
+    The last three are for models that also tell whether the task goes on (1), stands (0) or goes back
+    (-1): an average over `motion_smoothing_s` above `forward_above` is no stall, and one above
+    `backward_below` no regression, whatever an estimate that is being revised may look like.
     """
 
     smoothing_s: Positive = 0.3
@@ -29,6 +32,9 @@ class DetectorConfig(Config):
     stall_after_s: Positive = 5.0
     regression_drop: Positive = 0.2
     regression_recovery: Positive = 0.1
+    motion_smoothing_s: Positive = 1.0
+    forward_above: float = 0.5
+    backward_below: float = -0.2
 
 
 class CompletionDetector:
@@ -56,6 +62,7 @@ class CompletionDetector:
         self._above_s = 0.0
         self._done = False
         self._regressed = False
+        self._motion: float | None = None
 
     @property
     def smoothed(self) -> float:
@@ -67,12 +74,13 @@ class CompletionDetector:
         """Whether `done` was reached since the last reset."""
         return self._done
 
-    def update(self, progress: float, stamp_ns: int) -> TaskState:
+    def update(self, progress: float, stamp_ns: int, motion: float | None = None) -> TaskState:
         """Take one frame and return the state.
 
         Args:
             progress: Estimate in 0..1, noisy.
             stamp_ns: Stamp of the frame; a stamp that does not advance counts as no time passed.
+            motion: Whether the task goes back, stands or goes on (-1..1); None: unknown.
         """
         if not math.isfinite(progress):
             return "invalid"
@@ -81,6 +89,7 @@ class CompletionDetector:
             self._first_ns, self._average = stamp_ns, progress
         self._last_ns = max(stamp_ns, self._last_ns)
         self._average += (1.0 - math.exp(-step_s / self.config.smoothing_s)) * (progress - self._average)
+        self._follow_motion(motion, step_s)
         self._count_done(step_s)
         self._watch_regression()
         stalled = self._is_stalled()
@@ -89,6 +98,13 @@ class CompletionDetector:
         if self._regressed:
             return "regressed"
         return "stalled" if stalled else "running"
+
+    def _follow_motion(self, motion: float | None, step_s: float) -> None:
+        if motion is None or not math.isfinite(motion):
+            self._motion = None
+            return
+        before = motion if self._motion is None else self._motion
+        self._motion = before + (1.0 - math.exp(-step_s / self.config.motion_smoothing_s)) * (motion - before)
 
     def _count_done(self, step_s: float) -> None:
         if self._average > self.config.done_above:
@@ -102,13 +118,15 @@ class CompletionDetector:
     def _watch_regression(self) -> None:
         self._maximum = max(self._maximum, self._average)
         drop = self._maximum - self._average
-        if drop > self.config.regression_drop:
+        goes_back = self._motion is None or self._motion < self.config.backward_below
+        if drop > self.config.regression_drop and goes_back:
             self._regressed = True
         elif drop < self.config.regression_recovery:
             self._regressed = False
 
     def _is_stalled(self) -> bool:
-        if self._average > self._gain_maximum + self.config.stall_gain:
+        goes_on = self._motion is not None and self._motion > self.config.forward_above
+        if goes_on or self._average > self._gain_maximum + self.config.stall_gain:
             self._gain_maximum, self._gain_ns = self._average, self._last_ns
         return self._last_ns - self._gain_ns >= self.config.stall_after_s * 1e9
 

@@ -58,8 +58,9 @@ class Observation:
 class ProgressEstimate:
     """How far the task is: both values in 0..1; `restarted` marks the first frame after a reset.
 
-    step: the most likely step of the task ("" between steps), its probability `step_share`, and the time
-    that is left; None where the bundle does not tell.
+    step: the most likely step of the task ("" between steps), its probability `step_share`, the time that
+    is left, and whether the task goes back (-1), stands (0) or goes on (1); None where the bundle does not
+    tell.
     """
 
     progress: float
@@ -69,6 +70,7 @@ class ProgressEstimate:
     step: str | None = None
     step_share: float | None = None
     remaining_s: float | None = None
+    motion: float | None = None
 
 
 class OnnxGraph:
@@ -209,21 +211,26 @@ class OnnxProgress:
         restarted = self._started_ns is None
         self._hidden, self._started_ns, self._last_ns = outputs["hidden_out"], started_ns, stamp_ns
         progress, done = float(outputs["progress"][0, 0]), float(outputs["done"][0, 0])
-        return ProgressEstimate(progress, done, elapsed_s, restarted, *self._details(outputs))
+        remaining, motion = (_number(outputs, name) for name in ("remaining", "motion"))
+        step, share = self._likely_step(outputs)
+        return ProgressEstimate(progress, done, elapsed_s, restarted, step, share, remaining, motion)
 
-    def _details(self, outputs: Mapping[str, NDArray[Any]]) -> tuple[str | None, float | None, float | None]:
-        """Read step, its share and the remaining time where the graph gives them."""
-        remaining = float(outputs["remaining"][0, 0]) if "remaining" in outputs else None
+    def _likely_step(self, outputs: Mapping[str, NDArray[Any]]) -> tuple[str | None, float | None]:
+        """Return the name and probability of the step, where the graph gives classes."""
         names = ("", *self.manifest.train.get("labels", ()))
         shares = outputs["classes"][0] if "classes" in outputs else np.zeros(0)
         if len(names) != len(shares) or not np.isfinite(shares).all():
-            return None, None, remaining
+            return None, None
         best = int(shares.argmax())
-        return names[best], float(shares[best]), remaining
+        return names[best], float(shares[best])
 
     def _is_broken(self, stamp_ns: int) -> bool:
         gap_ns = stamp_ns - self._last_ns
         return gap_ns <= 0 or gap_ns > (MAX_GAP_FRAMES + 0.5) * 1e9 / self.manifest.rate_hz
+
+
+def _number(outputs: Mapping[str, NDArray[Any]], name: str) -> float | None:
+    return float(outputs[name][0, 0]) if name in outputs else None
 
 
 def _of_kind(bundle: PolicyBundle | str | Path, kind: str) -> PolicyBundle:

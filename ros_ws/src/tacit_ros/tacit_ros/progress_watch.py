@@ -76,7 +76,7 @@ class ProgressWatch:
             if estimate.restarted:
                 self._detector.reset()
             value = estimate.progress if self._signal == "progress" else estimate.done
-            state = self._detector.update(value, tick.stamp_ns)
+            state = self._detector.update(value, tick.stamp_ns, estimate.motion)
             if state == "invalid" or not math.isfinite(estimate.progress):
                 return self._invalid(Fault("not_finite", "the model's answer is not finite"))
             progress = min(1.0, max(0.0, estimate.progress))
