@@ -246,7 +246,14 @@ def test_an_adapter_reads_as_many_tokens_as_the_plan_says() -> None:
     assert adapter(torch.zeros(1, 5, 24), condition, scene).shape == (1, 5, 24)
 
 
-@pytest.mark.parametrize("name", ["vace_e_full", "vace_e_lora", "vace_e_dev"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vace_e_dev",
+        pytest.param("vace_e_full", marks=pytest.mark.slow),
+        pytest.param("vace_e_lora", marks=pytest.mark.slow),
+    ],
+)
 def test_every_shipped_configuration_has_a_plan_without_network(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,8 +264,12 @@ def test_every_shipped_configuration_has_a_plan_without_network(
     assert all(f"{card} GB" in shown for card in CARDS_GB)
 
 
-def test_a_batch_that_fits_no_card_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--config", str(CONFIGS / "vace_e_full.yaml"), "--batch_size", "64"]) == 1
+def test_a_batch_that_fits_no_card_is_an_answer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["--config", str(CONFIGS / "vace_e_dev.yaml"), "--batch_size", "1000000"]) == 1
+    assert "batch 256" in capsys.readouterr().out
 
 
 def test_an_unknown_key_is_an_error() -> None:
@@ -274,8 +285,15 @@ def test_published_bases_have_known_sizes() -> None:
     assert sizes_of(config).backbone == REAL.backbone
 
 
-def test_the_bench_times_every_way_and_puts_the_baseline_last(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bench_times_every_way_and_puts_the_baseline_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "SIZE", "tiny")
     ways = bench.measure(samples=2, rounds=1)
     assert [way.batch for way in ways] == [2, 2, 2, 1, 1]
     assert [way.checkpointing for way in ways] == [False, False, True, False, True]
     assert all(0 < way.seconds < 60 for way in ways)
+
+
+@pytest.mark.slow
+def test_a_batch_is_twice_as_fast_as_checkpointed_single_steps() -> None:
+    ways = bench.measure(samples=4, rounds=4)
+    assert ways[-1].cpu_seconds / ways[0].cpu_seconds >= bench.BAR

@@ -20,6 +20,7 @@ from tacit_learning.vace_e.config_model import BackboneConfig, preset
 from tacit_learning.vace_e.model import VaceE, build_model
 from tacit_learning.vace_e.signals import random_signals
 
+SIZE = "small"  # preset
 CELLS = (3, 8, 12)  # latent frames, rows, columns of a clip
 SHIFT = 3.0
 BAR = 2.0
@@ -102,7 +103,7 @@ class _Run:
     def __init__(self, plan: Way, samples: int) -> None:
         self.plan = plan
         torch.manual_seed(0)
-        config = preset("small")
+        config = preset(SIZE)
         self.model: VaceE = build_model(config, plan.streams).train()
         if plan.checkpointing:
             self.model.transformer.enable_gradient_checkpointing()
