@@ -48,7 +48,8 @@ __all__ = ["HandEyeResult", "Mounting", "NoiseScale", "solve_hand_eye"]
 
 FLOOR_PX = 0.05
 """No detector is better; exact synthetic corners would otherwise divide by zero."""
-MAX_ROUNDS, SETTLED = 12, 1e-7
+MAX_ROUNDS, SETTLED, NEAR = 12, 1e-6, 1e-4
+"""Steps [m, rad]: below a micrometre it is done; below .1 mm noise sizes no longer change their grid."""
 MAX_SURPRISE = 50.0
 """Chi-square with 6 degrees exceeds 50 once in 2e8: with noise estimated from 15 views, once in 1e4."""
 MAX_DROPPED = 0.4
@@ -66,7 +67,8 @@ class HandEyeResult:
         T_anchor_board: The board in the base (eye in hand) or on the flange (eye to hand), (4, 4).
         covariance: Of the local increments of camera and board (12, 12), [rad, m] each.
         noise: Estimated sizes of pixel and robot noise.
-        rms_px: Error with the measured robot poses, uncorrected [px]: what an overlay will show.
+        rms_px: Error with the measured robot poses [px]: what an overlay will show. Poses are corrected
+            by what was learnt of the arm, where that was asked for, and by nothing else.
         view_rms_px: The same for each view (n,), left out or not.
         used: Mask (n,) of the views that agree with each other.
         names: Names of the n views.
@@ -202,10 +204,10 @@ class _Problem:
             return increment_of(invert(self.G) @ self.B @ invert(self.X @ boards))
         return increment_of(invert(self.G) @ self.X @ boards @ invert(self.B))
 
-    def uncorrected(self) -> FloatArray:
-        """Return residuals (M, 2) [px] with the robot poses as measured."""
-        measured = replace(self, corrections=np.zeros_like(self.corrections))
-        return residuals(self.corners, self.camera, measured.poses())
+    def uncorrected(self, arm_correction: FloatArray | None = None) -> FloatArray:
+        """Return residuals (M, 2) [px] with the robot poses as measured, of an arm that may be learnt."""
+        learnt = np.zeros_like(self.corrections) if arm_correction is None else self.modes @ arm_correction
+        return residuals(self.corners, self.camera, replace(self, corrections=learnt).poses())
 
     def linearised(self) -> tuple[LinearViews, float]:
         """Return the views around the current estimate, and the pixel noise that no pose explains."""
@@ -222,10 +224,10 @@ class _Problem:
 
     def solved(self, fixed_noise: NoiseScale | None) -> tuple[_Problem, Posterior]:
         """Return the optimum over the views in use."""
-        problem = self
+        problem, near = self, None
         for _ in range(MAX_ROUNDS):
             linear, pixel = problem.linearised()
-            posterior = infer(linear.of(problem.used), pixel, fixed_noise)
+            posterior = infer(linear.of(problem.used), pixel, fixed_noise, near)
             step, shared = posterior.mean[:12], posterior.mean[12:]
             corrections = problem.corrections.copy()
             corrections[problem.used] = posterior.corrections + problem.modes[problem.used] @ shared
@@ -233,6 +235,7 @@ class _Problem:
             problem = replace(problem, X=X, B=B, corrections=corrections)
             if np.abs(step).max() < SETTLED:
                 break
+            near = posterior if np.abs(step).max() < NEAR else None
         return problem, posterior
 
     def settled(self, fixed_noise: NoiseScale | None) -> tuple[_Problem, Posterior]:
@@ -262,7 +265,7 @@ class _Problem:
 def _result(
     problem: _Problem, posterior: Posterior, views: Sequence[View], warnings: tuple[str, ...]
 ) -> HandEyeResult:
-    found = problem.uncorrected()
+    found = problem.uncorrected(posterior.mean[12:])
     split = np.split(found, np.cumsum(problem.corners.counts)[:-1])
     kept = found[problem.used[problem.corners.view]]
     return HandEyeResult(

@@ -18,6 +18,8 @@ from tacit_calibration.hand_eye import HandEyeResult, solve_hand_eye
 from tacit_calibration.increments import FloatArray
 
 FOLDS = 5
+WORTH_LEARNING = 0.9
+"""Where the robot's errors are noise, learning changes the held-out error by a few per cent either way."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,62 @@ def leave_one_out(
         rms = _view_errors(without, G[[i]], [view], camera)[0]
         answers.append(LeftOut(view.name, float(rms), float(error.translation), float(error.rotation)))
     return answers
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A calibration, and what made it: the arm as modelled, or its geometry learnt along.
+
+    Attributes:
+        result: The better of both by views left out.
+        modelled_px: Held-out error with the arm as modelled; None with too few views to tell.
+        learnt_px: The same with its geometry learnt and corrected.
+    """
+
+    result: HandEyeResult
+    modelled_px: float | None = None
+    learnt_px: float | None = None
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the arm's geometry was learnt too."""
+        return len(self.result.arm_correction) > 0
+
+
+def solve_by_held_out(
+    flange_poses: FloatArray,
+    views: Sequence[View],
+    camera: Camera,
+    mounting: Mounting,
+    arm_errors: FloatArray,
+    plain: HandEyeResult | None = None,
+) -> Judged:
+    """Calibrate with the arm's geometry learnt where views left out say that it helps.
+
+    A camera that rides on the flange sees what rides on it too without the arm in between, so there the
+    true place is wanted. A fixed camera is wanted where the arm's model, right or wrong, meets it: with
+    `eye_to_hand` both errors are told, and the model stays.
+
+    Args:
+        flange_poses: As for `solve_hand_eye`.
+        views: The n views.
+        camera: The lens.
+        mounting: Where the camera sits.
+        arm_errors: From `arm_errors.geometry_errors` (n, 6, m).
+        plain: The calibration with the arm as modelled, where it is at hand.
+
+    Raises:
+        CalibrationError: As `solve_hand_eye`.
+    """
+    data = flange_poses, views, camera, mounting
+    plain = plain or solve_hand_eye(*data)
+    try:
+        modelled_px, learnt_px = held_out_px(*data), held_out_px(*data, arm_errors=arm_errors)
+    except CalibrationError:  # too few views, or too few without a fifth: nobody to ask
+        return Judged(plain)
+    if mounting == "eye_in_hand" and learnt_px < WORTH_LEARNING * modelled_px:
+        return Judged(solve_hand_eye(*data, arm_errors=arm_errors), modelled_px, learnt_px)
+    return Judged(plain, modelled_px, learnt_px)
 
 
 def held_out_px(

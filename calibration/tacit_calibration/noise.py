@@ -73,12 +73,16 @@ class LinearViews(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """What is known about the unknowns (p,), the noise, and each view's robot error (n, 6)."""
+    """What is known about the unknowns (p,), the noise, and each view's robot error (n, 6).
+
+    `axes` are the noise sizes of the grid that resolved it.
+    """
 
     mean: FloatArray
     covariance: FloatArray
     noise: NoiseScale
     corrections: FloatArray
+    axes: tuple[FloatArray, ...]
 
 
 class _Fits(NamedTuple):
@@ -89,18 +93,23 @@ class _Fits(NamedTuple):
     likelihood: FloatArray
 
 
-def infer(linear: LinearViews, pixel: float, fixed: NoiseScale | None = None) -> Posterior:
+def infer(
+    linear: LinearViews, pixel: float, fixed: NoiseScale | None = None, near: Posterior | None = None
+) -> Posterior:
     """Estimate the unknowns from linearised views.
 
     Args:
         linear: The views.
         pixel: Pixel noise behind `linear.pixel_covariance`, carried into the result.
         fixed: Robot noise to assume instead of integrating it out.
+        near: What nearly the same views gave: its grid will do.
 
     Returns:
         Mean and covariance of the unknowns; noise as its geometric mean over the posterior.
     """
-    if fixed is not None:
+    if near is not None:
+        axes = list(near.axes)
+    elif fixed is not None:
         axes = [np.array([size]) for size in (fixed.rotation, fixed.translation, fixed.joint or 1.0)]
     else:
         coarse = slice(None, None, 2 if linear.num_shared else 1)  # a third axis and 42 unknowns cost time
@@ -121,7 +130,7 @@ def infer(linear: LinearViews, pixel: float, fixed: NoiseScale | None = None) ->
     covariance = np.tensordot(weight, fits.covariance, 1) + np.einsum("k,ka,kb->ab", weight, apart, apart)
     rotation, translation, shared = np.exp(np.log(sizes) @ weight).tolist()
     noise = NoiseScale(pixel, rotation, translation, shared if linear.num_shared else 0.0)
-    return Posterior(mean, covariance, noise, _corrections(linear, mean, noise))
+    return Posterior(mean, covariance, noise, _corrections(linear, mean, noise), tuple(axes))
 
 
 def surprise(linear: LinearViews, posterior: Posterior, used: NDArray[np.bool_]) -> FloatArray:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hand_eye_scenes import CAMERA, joint_scene
+from hand_eye_scenes import CAMERA, X, joint_scene
 
 from tacit.rig import Rig, load_rig, parse_rig
 from tacit.robot import Robot
+from tacit.transforms import pose_error
 from tacit_calibration.arm_errors import geometry_errors
 from tacit_calibration.commands.judge import judge
 from tacit_calibration.hand_eye import solve_hand_eye
@@ -33,13 +34,14 @@ def views_of(rig: Rig, num: int, wrong_deg: float) -> RobotViews:
     return RobotViews(arm, poses, tuple(scene.views), (), 640, 480, scene.joints)
 
 
-def judged(rig: Rig, views: RobotViews) -> dict:
+def judged(rig: Rig, views: RobotViews):
     solved = solve_hand_eye(views.flange_poses, views.views, CAMERA, "eye_in_hand")
     return judge(rig, "wrist", views, solved)
 
 
 def test_a_good_arm_is_judged_without_a_warning(rig, capsys):
-    answer = judged(rig, views_of(rig, 14, 0.0))
+    result, answer = judged(rig, views_of(rig, 14, 0.0))
+    assert len(result.arm_correction) == 0
     assert len(answer["left_out_px"]) == 14
     assert 0.2 < answer["held_out_px"] < 0.6
     printed = capsys.readouterr().out
@@ -48,11 +50,19 @@ def test_a_good_arm_is_judged_without_a_warning(rig, capsys):
 
 
 def test_a_wrong_arm_is_called_wrong(rig, capsys):
-    answer = judged(rig, views_of(rig, 16, 0.08))
-    assert answer["held_out_learnt_arm_px"] < 0.7 * answer["held_out_px"]
+    views = views_of(rig, 16, 0.08)
+    plain = solve_hand_eye(views.flange_poses, views.views, CAMERA, "eye_in_hand")
+    result, answer = judged(rig, views)
+    assert answer["arm_learnt"]
+    assert answer["held_out_px"] == answer["arm_learnt_px"] < 0.7 * answer["arm_modelled_px"]
+    errors = [pose_error(found.T_parent_camera, X).translation for found in (result, plain)]
+    assert errors[0] < 0.5 * errors[1]
+    assert result.rms_px < 0.7 * plain.rms_px
     assert "WARNING the arm's model is off" in capsys.readouterr().out
 
 
 def test_too_few_views_are_not_judged(rig, capsys):
-    assert judged(rig, views_of(rig, 8, 0.0)) == {}
+    result, answer = judged(rig, views_of(rig, 8, 0.0))
+    assert answer == {}
+    assert pose_error(result.T_parent_camera, X).translation < 2e-3
     assert "not judged by views left out" in capsys.readouterr().out

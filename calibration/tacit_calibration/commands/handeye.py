@@ -42,8 +42,10 @@ class HandEyeArgs:
             )
         folder = place.samples(self.samples, self.camera)
         solved, views = camera_pose(place.rig, self.camera, read_samples(folder, place.rig, place.board))
+        judged: dict[str, Any] = {}
+        if self.held_out:
+            solved, judged = judge(place.rig, self.camera, views, solved)
         report(solved, views)
-        judged = judge(place.rig, self.camera, views, solved) if self.held_out else {}
         T = rig_pose(place.rig, self.camera, views.arm, solved)
         say(f"\nfor the rig, under cameras.{self.camera}:\n")
         say_pose("T_parent_camera", T)
