@@ -243,6 +243,23 @@ def test_a_body_that_reaches_behind_the_camera_fills_its_side_of_the_picture() -
     assert mask[:, -1].all() and not mask[:, :50].any()
 
 
+def test_a_rod_that_passes_the_camera_reaches_the_edge_of_the_picture() -> None:
+    """From a metre behind to a metre before: the far end is 2 to 4 px off the centre, the near one not seen."""
+    corners = np.array([[x, y, z] for x in (0.02, 0.04) for y in (-0.01, 0.01) for z in (-1.0, 1.0)])
+    mask = masked(Body("rod", corners[None]))
+    assert mask[39:41, 54:].all() and not mask[:, :51].any()
+
+
+def test_a_finger_reaches_from_the_palm_to_beyond_its_sensor() -> None:
+    geometry, Q = RigGeometry(rig()), np.append(np.zeros(6), 0.06)[None]
+    shape = GripperShape()
+    T_flange_world = np.linalg.inv(geometry.flange_poses(Q)["arm"])
+    for body in gripper_bodies(geometry, Q, shape)[1:]:
+        z = (body.points[0] @ T_flange_world[0, :3, :3].T + T_flange_world[0, :3, 3])[:, 2]
+        assert z.min() == pytest.approx(shape.palm[2])
+        assert z.max() == pytest.approx(0.197 + 0.012 + shape.margin), "sensor at 197 mm, 24 mm high"
+
+
 def test_the_arm_is_masked_when_a_radius_says_how_thick_it_is() -> None:
     geometry = RigGeometry(rig())
     Q = np.append([0.0, -0.3, 1.2, 0.3, -1.57, 0.0], 0.04)[None]

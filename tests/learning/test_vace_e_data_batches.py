@@ -234,6 +234,14 @@ def test_a_class_of_one_episode_has_its_other_view_as_positive() -> None:
     assert sorted(set(alone)) == [0, 1]
 
 
+def test_a_small_batch_holds_fewer_classes_rather_than_lone_items() -> None:
+    sampler = FeatureBatchSampler(range(6), [0] * 6, 8, views=2)
+    assert sampler.classes_per_batch == 2
+    assert sorted(Counter(row.item for row in sampler.batch(0)).values()) == [4, 4]
+    seen = {row.item for step in range(20) for row in sampler.batch(step)}
+    assert seen == set(range(6)), "over the steps every class comes"
+
+
 def test_bodies_take_turns_in_a_class() -> None:
     tasks, bodies = [0] * 20, [0] * 18 + [1] * 2
     rows = FeatureBatchSampler(tasks, bodies, 16, views=1).batch(0)

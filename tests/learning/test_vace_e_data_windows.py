@@ -153,6 +153,13 @@ def test_mask_and_video_are_cut_alike() -> None:
         assert abs(seen[0] - masked[0]) <= 1 and abs(seen[-1] - masked[-1]) <= 1
 
 
+def test_a_mask_grows_by_whole_pixels_and_does_not_blend() -> None:
+    """One light pixel of 200, doubled: four pixels; blended with black it would be none."""
+    picture = np.zeros((1, 16, 16, 3), np.uint8)
+    picture[0, 5, 7] = 200
+    assert np.argwhere(fit_mask(picture, 32, 32)[0]).tolist() == [[10, 14], [10, 15], [11, 14], [11, 15]]
+
+
 def test_a_mask_is_white_above_127_and_ringing_is_not() -> None:
     picture = np.zeros((1, 16, 16, 3), np.uint8)
     picture[0, 0, :4, 0] = (127, 128, 30, 255)
