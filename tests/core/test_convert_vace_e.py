@@ -244,7 +244,7 @@ def test_a_body_that_reaches_behind_the_camera_fills_its_side_of_the_picture() -
 
 
 def test_a_rod_that_passes_the_camera_reaches_the_edge_of_the_picture() -> None:
-    """From a metre behind to a metre before: the far end is 2 to 4 px off the centre, the near one not seen."""
+    """From a metre behind to a metre before: the far end is 2 to 4 px off the centre, the near one unseen."""
     corners = np.array([[x, y, z] for x in (0.02, 0.04) for y in (-0.01, 0.01) for z in (-1.0, 1.0)])
     mask = masked(Body("rod", corners[None]))
     assert mask[39:41, 54:].all() and not mask[:, :51].any()
