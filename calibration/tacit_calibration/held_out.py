@@ -18,8 +18,6 @@ from tacit_calibration.hand_eye import HandEyeResult, solve_hand_eye
 from tacit_calibration.increments import FloatArray
 
 FOLDS = 5
-WORTH_LEARNING = 0.9
-"""Where the robot's errors are noise, learning changes the held-out error by a few per cent either way."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,8 @@ def solve_by_held_out(
 
     A camera that rides on the flange sees what rides on it too without the arm in between, so there the
     true place is wanted. A fixed camera is wanted where the arm's model, right or wrong, meets it: with
-    `eye_to_hand` both errors are told, and the model stays.
+    `eye_to_hand` both errors are told, and the model stays. Any gain decides: on synthetic arms whose
+    errors are pure noise, learning costs 4 % of accuracy at most, as the sizes to learn come out as nothing.
 
     Args:
         flange_poses: As for `solve_hand_eye`.
@@ -122,7 +121,7 @@ def solve_by_held_out(
         modelled_px, learnt_px = held_out_px(*data), held_out_px(*data, arm_errors=arm_errors)
     except CalibrationError:  # too few views, or too few without a fifth: nobody to ask
         return Judged(plain)
-    if mounting == "eye_in_hand" and learnt_px < WORTH_LEARNING * modelled_px:
+    if mounting == "eye_in_hand" and learnt_px < modelled_px:
         return Judged(solve_hand_eye(*data, arm_errors=arm_errors), modelled_px, learnt_px)
     return Judged(plain, modelled_px, learnt_px)
 

@@ -60,6 +60,6 @@ def _say_of_arm(modelled_px: float, learnt_px: float, learnt: bool) -> None:
     both = f"{modelled_px:.2f} px with the arm as modelled, {learnt_px:.2f} px with its geometry learnt"
     say(f"views left out by fifths: {both}")
     if learnt:
-        say("the camera's place is that of the learnt arm")
+        say("the latter is better, so the camera's place is that of the learnt arm")
     if learnt_px < WRONG_ARM * modelled_px:
         say("WARNING the arm's model is off; check joint zeros, use the vendor's calibrated parameters")
