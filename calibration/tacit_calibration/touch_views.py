@@ -73,6 +73,17 @@ def touch_views(rig: Rig, camera: str, folder: Path, clicks: Sequence[Click]) ->
     return views
 
 
+def finger_views(rig: Rig, camera: str, folder: Path, sensor: str) -> list[TouchView]:
+    """Return where a sensor's finger was in every sample; the corners of these views are unknown (NaN)."""
+    listed = load_samples(folder)
+    joints = joints_in_order(listed, rig, folder)
+    unknown = np.full((4, 2), np.nan)
+    return [
+        _view(rig, camera, listed.arm, Click(sample.image, sensor, unknown), q, sample.gripper_raw)
+        for sample, q in zip(listed.samples, joints, strict=True)
+    ]
+
+
 def check_order(rig: Rig, camera: str, views: Sequence[TouchView]) -> None:
     """Refuse corners that fit the rig much better in another order: turned or mirrored clicks."""
     lens = rig.geometry.camera(camera)

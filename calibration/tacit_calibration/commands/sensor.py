@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -9,15 +10,18 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from tacit.errors import CalibrationError
 from tacit.rig import Rig
+from tacit.samples import load_samples
 from tacit_calibration.click_page import write_click_page
-from tacit_calibration.clicks import FILE_NAME, read_clicks
+from tacit_calibration.clicks import FILE_NAME, Click, read_clicks
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
+from tacit_calibration.outline import find_outline, solve_outlines
 from tacit_calibration.rig_update import known, record_of, with_sensor
-from tacit_calibration.samples import sha256_of
+from tacit_calibration.samples import picture, sha256_of
 from tacit_calibration.sensor_offset import SensorResult, solve_sensor
-from tacit_calibration.touch_views import by_sensor, touch_views
-from tacit_calibration.verify import overlays, verify
+from tacit_calibration.touch_views import by_sensor, finger_views, touch_views
+from tacit_calibration.verify import Verification, overlays, verify
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class SensorArgs:
     click: Annotated[bool, tyro.conf.arg(help="Write a page on which to click the corners, and stop.")] = (
         False
     )
+    detect: Annotated[
+        bool, tyro.conf.arg(help="Cut coloured gels out of the pictures instead: no clicks are needed.")
+    ] = False
     keep_size: Annotated[bool, tyro.conf.arg(help="Keep width and height of the rig.")] = False
     where: Annotated[Where, Flat] = field(default_factory=Where)
 
@@ -46,24 +53,49 @@ class SensorArgs:
         return self._solve(place, folder)
 
     def _solve(self, place: Workplace, folder: Path) -> int:
-        clicks = read_clicks(self.clicks or folder / FILE_NAME, place.rig)
+        clicks = [] if self.detect else read_clicks(self.clicks or folder / FILE_NAME, place.rig)
+        solved = self._detected(place, folder) if self.detect else self._clicked(place, folder, clicks)
         rig, results = place.rig, {}
-        for name, views in by_sensor(touch_views(rig, self.camera, folder, clicks)).items():
-            result = solve_sensor(place.rig, self.camera, name, views, fit_size=not self.keep_size)
+        for name, result in solved.items():
             _report(name, result)
             rig = self._with(rig, place.rig, name, result, folder)
             results[name] = _data(result)
-        check = verify(rig, self.camera, None, folder, clicks)
-        say(f"corners: {check.gels}")
-        say(f"box centres: {check.centres}")
+        check = Verification(self.camera, None, None, None)
+        if clicks:
+            check = verify(rig, self.camera, None, folder, clicks)
+            say(f"corners: {check.gels}")
+            say(f"box centres: {check.centres}")
         sheet = overlays(rig, self.camera, folder, None, check, clicks)
         place.finish(rig, f"sensor-{self.camera}", results, sheet)
         return 0
 
+    def _clicked(self, place: Workplace, folder: Path, clicks: Sequence[Click]) -> dict[str, SensorResult]:
+        views = by_sensor(touch_views(place.rig, self.camera, folder, clicks))
+        return {
+            name: solve_sensor(place.rig, self.camera, name, group, fit_size=not self.keep_size)
+            for name, group in views.items()
+        }
+
+    def _detected(self, place: Workplace, folder: Path) -> dict[str, SensorResult]:
+        listed, solved = load_samples(folder), {}
+        pictures = {sample.image: picture(folder, sample) for sample in listed.samples}
+        for name, spec in place.rig.tactile.items():
+            if not spec.mount.startswith(f"{listed.arm}."):
+                continue
+            outlines = []
+            for view in finger_views(place.rig, self.camera, folder, name):
+                try:
+                    outlines.append(find_outline(pictures[view.click.image], place.rig, self.camera, view))
+                except CalibrationError as problem:
+                    say(f"skipped {problem}")
+            fit_size = not self.keep_size
+            solved[name] = solve_outlines(place.rig, self.camera, name, outlines, fit_size=fit_size)
+        return solved
+
     def _with(self, rig: Rig, before: Rig, name: str, result: SensorResult, folder: Path) -> Rig:
         record = record_of(
             before,
-            "sensor",
+            "sensor --detect" if self.detect else "sensor",
             parent=before.tactile[name].mount,
             child=name,
             num_views=len(result.click_px),

@@ -61,6 +61,7 @@ class CalibrationSimArguments:
     joint_error_deg: Annotated[
         float, tyro.conf.arg(help="Joint error that depends on the pose, one sigma [deg].")
     ] = 0.02
+    detect: Annotated[bool, tyro.conf.arg(help="Detect gels by colour instead of clicking them.")] = False
     zero_error_deg: Annotated[float, tyro.conf.arg(help="Joint zero error, one sigma [deg].")] = 0.02
 
 
@@ -91,9 +92,12 @@ class CalibrationBench:
         wrist = next(name for name, camera in self.believed.cameras.items() if camera.parent != "world")
         self._capture(wrist, "openings", 8, plan="openings", board="")
         self._measure_gripper()
-        self._click(wrist)
         self._calibrate("gripper", "--session", str(folder), "--measured", str(folder / "caliper.csv"))
-        self._on_session("sensor", wrist)
+        if self._arguments.detect:
+            self._calibrate("sensor", "--session", str(folder), "--camera", wrist, "--detect")
+        else:
+            self._click(wrist)
+            self._on_session("sensor", wrist)
         for name, camera in self.believed.cameras.items():
             board = "gripper" if camera.parent == "world" else "table"
             self._capture(name, f"verify-{name}", 6, board=board, seed="1")
