@@ -193,7 +193,7 @@ def test_shifted_windows_hold_the_frame_and_lie_on_either_side(seed: int | None)
     shifts = cycle.centres(starts, 100, generator) - starts
     assert shifts.abs().max() <= 5
     assert shifts.min() < -4 and shifts.max() > 4 and abs(shifts.mean()) < 1
-    assert torch.equal(Cycle(window="centred").centres(starts, 100, generator), starts.double())
+    assert torch.equal(Cycle(window="centred").centres(starts, 100, generator), starts.float())
 
 
 @pytest.mark.parametrize("window", ["shifted", "centred"])

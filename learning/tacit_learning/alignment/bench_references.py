@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from tacit_learning.losses.gtcc import GOLDEN_RATIO
 from tacit_learning.losses.soft_dtw import numba_is_installed
 
 
@@ -83,15 +84,16 @@ def gtcc(u: Tensor, v: Tensor, drops: Tensor, epoch: int, components: int, start
     """Compute GTCC of both ordered pairs, frame by frame; drops (2, D + 1)."""
     losses = []
     for a, b, drop in ((u, v, drops[1]), (v, u, drops[0])):
-        n = len(a)
-        times = torch.arange(n) / n
-        matches = torch.softmax(-expanded_distances(a, b).detach().sqrt() / 0.1, dim=1)
-        floor = 0.95 ** (epoch + 1)
+        n, floor = len(a), 0.95 ** (epoch + 1)
+        times, half = torch.arange(n) / n, max(1, round(n * 0.2 / 2))
+        matches = torch.softmax(-(expanded_distances(a, b) + 1e-12).sqrt() / 0.1, dim=1)
         keep = floor + (1 - floor) * torch.sigmoid(-(a @ drop[:-1] + drop[-1]))
         for i in starts:
-            shares, gaussians = fit_by_lbfgs(matches[i], components)
+            shares, gaussians = fit_by_lbfgs(matches[i].detach(), components)
+            due = shares.unsqueeze(1) * gaussians + 1e-30
+            shares = (matches[i] * due / due.sum(0)).sum(1)
             distances = (expanded_distances(gaussians @ b, a) + 1e-12).sqrt()
-            inside = (torch.arange(n) - i).abs() <= max(1, round(n * 0.2 / 2))
+            inside = (torch.arange(n) - i - (2 * math.modf(i * GOLDEN_RATIO)[0] - 1) * half).abs() <= half
             back = torch.softmax(torch.where(inside, -distances / 0.1, -math.inf), dim=1)
             mean = back @ times
             variance = (back * (times - mean.unsqueeze(1)).square()).sum(1) + n**-2

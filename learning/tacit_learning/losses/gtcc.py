@@ -132,7 +132,7 @@ class Cycle:
     def centres(self, starts: Tensor, num_frames: int, generator: torch.Generator | None) -> Tensor:
         """Return the middle of each window (F,), at most half its width away from `starts` (F,)."""
         if self.window == "centred":
-            return starts.double()
+            return starts.float()
         if generator is None:
             shares = (
                 starts.double().mul(GOLDEN_RATIO).frac()
