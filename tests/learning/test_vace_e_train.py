@@ -14,6 +14,7 @@ from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.vace_e.cache import LatentCache
 from tacit_learning.vace_e.model import group_of
 from tacit_learning.vace_e.objective import extra_loss
+from tacit_learning.vace_e.saving import load_model
 from tacit_learning.vace_e.state import load_snapshot
 from tacit_learning.vace_e.train import train
 
@@ -64,6 +65,11 @@ def test_every_stage_starts_with_a_fresh_optimiser(data: Path, tmp_path: Path) -
     state = run(config).optimizer
     steps = {float(value) for name, value in state.items() if name.endswith("/step")}
     assert steps == {1.0}
+
+
+def test_the_exported_model_is_the_trained_one(data: Path, whole: Path) -> None:
+    exported = dict(load_model(whole / "model").state_dict())
+    assert changed(dict(load_snapshot(whole).weights), exported) == set()
 
 
 def test_losses_from_the_cache_equal_losses_without_one(data: Path, whole: Path, tmp_path: Path) -> None:
@@ -128,7 +134,7 @@ def test_a_batch_in_which_every_stream_is_missing_trains(tmp_path: Path) -> None
         {"flow_weighting": "bell", "mask_weight": 3.0, "ref_loss": True},
         {"flow_weighting": "logit_normal", "vace_e_injection": "context"},
         {"vace_e_task_processing": False, "vram_optimization": True},
-        {"mixed_precision": "bf16"},
+        {"mixed_precision": "bf16", "save_intermediate_outputs": True, "verbose_logging": True},
         {
             "lora_base_model": "dit",
             "lora_rank": 2,

@@ -59,19 +59,22 @@ class Result:
 
 
 @dataclass
-class _Clock:
-    """Training time, without validation and saving."""
+class Clock:
+    """Training time [s], without validation and saving."""
 
     seconds: float
     _started: float = field(default_factory=time.monotonic)
 
     def read(self) -> float:
+        """Return the time so far."""
         return self.seconds + time.monotonic() - self._started
 
     def pause(self) -> None:
+        """Stop counting."""
         self.seconds = self.read()
 
     def go(self) -> None:
+        """Count again."""
         self._started = time.monotonic()
 
 
@@ -104,7 +107,7 @@ class _Run:
         self.position = resume(config.resume, job.module, average, optimizer) if config.resume else Position()
         self.model, self.optimizer = self.accelerator.prepare(job.module, optimizer)
         self.tracker = Tracker(self.folder, reporter, config.tensorboard)
-        self.clock = _Clock(self.position.seconds)
+        self.clock = Clock(self.position.seconds)
         self.best = dict(self.position.best)
         self.metrics: dict[str, float] = {}
 

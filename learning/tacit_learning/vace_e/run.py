@@ -7,8 +7,7 @@ resumed equals one that was not, bit for bit on one device.
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,11 +16,11 @@ from torch import Tensor
 
 from tacit.config import to_yaml
 from tacit.errors import ConfigError, TacitError
-from tacit_learning.engine.loop import Result
+from tacit_learning.engine.loop import Clock, Result
 from tacit_learning.engine.seeding import seed_everything
 from tacit_learning.engine.tracking import Reporter, Tracker
 from tacit_learning.vace_e.assembly import Data, make_model, make_schedule
-from tacit_learning.vace_e.batches import BatchReader
+from tacit_learning.vace_e.batches import Batch, BatchReader
 from tacit_learning.vace_e.club import ClubTrainer
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.draws import Place
@@ -37,6 +36,7 @@ from tacit_learning.vace_e.processes import (
     keep_moments_on_cpu,
 )
 from tacit_learning.vace_e.report import write_page
+from tacit_learning.vace_e.saving import save_model
 from tacit_learning.vace_e.stages import Stage, set_trainable, stage_at
 from tacit_learning.vace_e.state import (
     Progress,
@@ -45,10 +45,12 @@ from tacit_learning.vace_e.state import (
     restore_optimizer,
     restore_weights,
     save_snapshot,
+    save_tensors,
 )
 from tacit_learning.vace_e.validate import Validator
 
 Metrics = dict[str, Tensor]
+EXPORT, INTERMEDIATE = "model", "intermediate"
 
 
 @dataclass(frozen=True)
@@ -59,28 +61,6 @@ class Materials:
     training: Inputs
     held_out: Inputs
     resumed: Snapshot | None
-
-
-@dataclass
-class _Clock:
-    """Training time without validation and saving, and the clips that it took."""
-
-    seconds: float
-    clips: int = 0
-    spent: float = 0.0
-    _started: float = field(default_factory=time.monotonic)
-
-    def go(self) -> None:
-        self._started = time.monotonic()
-
-    def pause(self) -> None:
-        passed = time.monotonic() - self._started
-        self.seconds, self.spent = self.seconds + passed, self.spent + passed
-        self._started = time.monotonic()
-
-    @property
-    def rate(self) -> float:
-        return self.clips / self.spent if self.spent else 0.0
 
 
 class TrainingRun:
@@ -108,7 +88,8 @@ class TrainingRun:
         self.prepared: torch.nn.Module | None = None
         self.tracker = self._make_tracker()
         self.validator = Validator(config, materials.training, materials.held_out)
-        self.clock = _Clock(self.progress.seconds)
+        self.clock = Clock(self.progress.seconds)
+        self._clips, self._spent_before = 0, self.progress.seconds
         self._window: list[Metrics] = []
         self.metrics: dict[str, float] = dict(self.progress.metrics)
         for line in self.schedule.sampler.lines():
@@ -128,15 +109,17 @@ class TrainingRun:
             self._enter(stage, step)
             step = self._run_stage(stage, index, step, stop)
             index += 1
+        rate = self._rate()
         self.clock.pause()
         self.batches.close()
         self._validate(step)
         self._save("last", step)
         if self.tracker is not None:
+            self._export()
             self.tracker.close()
             write_page(self.folder, self.config.logging.experiment_name)
         self.accelerator.end_training()
-        return Result(self.folder, step, self.clock.seconds, self.clock.rate, self.metrics)
+        return Result(self.folder, step, self.clock.seconds, rate, self.metrics)
 
     def _run_stage(self, stage: Stage, index: int, step: int, stop: int) -> int:
         self.clock.go()
@@ -207,6 +190,8 @@ class TrainingRun:
                     self.schedule.num_steps,
                     feature_scale=accumulate if batch.features is not None else 1,
                 )
+                if config.save_intermediate_outputs and step == stage.first_step:
+                    self._keep_intermediate(stage, batch, predictions.velocity)
                 self.accelerator.backward(combined.loss)
                 found = combined.metrics
                 if self.accelerator.sync_gradients and config.clip_norm > 0:
@@ -215,8 +200,21 @@ class TrainingRun:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             metrics.append(found)
-        self.clock.clips += config.batch_size * accumulate * self.place.world
+        self._clips += config.batch_size * accumulate * self.place.world
         return {key: _mean([each[key] for each in metrics if key in each]) for key in metrics[-1]}
+
+    def _keep_intermediate(self, stage: Stage, batch: Batch, velocity: Tensor) -> None:
+        """Keep what the first step of a stage read and said."""
+        if self.accelerator.is_main_process:
+            folder = self.folder / INTERMEDIATE
+            folder.mkdir(exist_ok=True)
+            named = {
+                "latents": batch.clips.latents,
+                "control": batch.clips.control,
+                "sigma": batch.noise.sigma,
+                "velocity": velocity.detach(),
+            }
+            save_tensors(folder / f"{stage.name}.safetensors", named)
 
     def _set_rate(self, stage: Stage, step: int) -> None:
         warmup = self.config.warmup_steps
@@ -259,14 +257,17 @@ class TrainingRun:
             raise TacitError(
                 f"step {step}: {odd} not finite; lower learning_rate, or run with debug=true to find where"
             )
-        self.clock.pause()
-        self.clock.go()
-        values |= {"lr": self.optimizer.param_groups[0]["lr"], "samples_per_s": self.clock.rate}
+        values |= {"lr": self.optimizer.param_groups[0]["lr"], "samples_per_s": self._rate()}
         values |= self._balances()
-        self.progress = replace(self.progress, seconds=self.clock.seconds)
+        self.progress = replace(self.progress, seconds=self.clock.read())
         if self.tracker is not None:
             self.tracker.log("train", step, step / self.schedule.num_steps, values)
             self.accelerator.log({f"train/{key}": value for key, value in values.items()}, step=step)
+
+    def _rate(self) -> float:
+        """Return clips per second of training time, since this process started."""
+        spent = self.clock.read() - self._spent_before
+        return self._clips / spent if spent > 0 else 0.0
 
     def _balances(self) -> dict[str, float]:
         """Return w_task of every layer; the weight of the embodiment is 2 - w_task."""
@@ -318,6 +319,12 @@ class TrainingRun:
                 self.folder / "checkpoints" / name, Snapshot(progress, kept, optimizer, club, texts)
             )
         self.accelerator.wait_for_everyone()
+
+    def _export(self) -> None:
+        """Write the model in the layout of diffusers and peft, for other programs."""
+        if not is_sharded(self.accelerator):
+            base = None if self.config.base_model == TINY else self.config.base_model
+            save_model(self.model, self.folder / EXPORT, base, self._saved_groups())
 
     def _saved_groups(self) -> set[str]:
         """Return the groups of parameters that a checkpoint holds: what may differ from the base."""

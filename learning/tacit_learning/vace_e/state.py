@@ -76,12 +76,12 @@ def save_snapshot(folder: Path, snapshot: Snapshot) -> None:
     temporary = folder.with_name(folder.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file(_own(snapshot.weights), temporary / MODEL)
+    save_tensors(temporary / MODEL, snapshot.weights)
     values: dict[str, Any] = {}
     for name, flat in ((OPTIMIZER, snapshot.optimizer), (CLUB, snapshot.club)):
         tensors = {key: value for key, value in flat.items() if isinstance(value, Tensor)}
         values[name] = {key: value for key, value in flat.items() if key not in tensors}
-        save_file(_own(tensors), temporary / name)
+        save_tensors(temporary / name, tensors)
     state = asdict(snapshot.progress) | {"format": FORMAT, "values": values, "texts": sorted(snapshot.texts)}
     (temporary / STATE).write_text(json.dumps(state, default=dict), encoding="utf-8")
     for name, text in snapshot.texts.items():
@@ -175,6 +175,11 @@ def restore_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str
                 "model options?"
             )
     module.load_state_dict(dict(weights), strict=False)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors, wherever they lie, as safetensors."""
+    save_file(_own(tensors), path)
 
 
 def _own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
