@@ -13,6 +13,7 @@ Shared arguments: `starts` and `stops` (N + M - 1,) are the open rows of every a
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 from numba import njit
@@ -21,6 +22,9 @@ from numba import njit
 CLOSED = 1e300
 HALF_LOG_3 = 0.5 * math.log(3)
 ROOT_3 = math.sqrt(3)
+# Machine code is kept beside this file; where that is read-only, nowhere (numba's own second choice is the
+# home directory, and its third an error).
+CACHE = os.access(os.path.dirname(__file__), os.W_OK)
 
 
 @njit(inline="always")
@@ -50,7 +54,7 @@ def log_of_one_to_three(x: float) -> float:
     return HALF_LOG_3 + 2 * z * series
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=CACHE, nogil=True, error_model="numpy")
 def forward(
     cost: np.ndarray,
     rows: int,
@@ -98,7 +102,7 @@ def forward(
     return last[rows] if last[rows] < 0.5 * CLOSED else np.inf
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=CACHE, nogil=True, error_model="numpy")
 def backward(
     rows: int,
     starts: np.ndarray,
