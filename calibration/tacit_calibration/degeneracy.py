@@ -20,6 +20,8 @@ MIN_SPREAD_DEG, WANTED_SPREAD_DEG = 20.0, 30.0
 MIN_SECOND_AXIS, WANTED_SECOND_AXIS = 0.1, 0.15
 """Ratio of the second to the first singular value of the turns: turns about one axis alone leave the
 position along that axis free."""
+MIN_POINTS, MIN_WIDTH = 6, 0.02
+"""A pose has 6 unknowns and four corners leave little to check; width is relative to length."""
 SAME_TURN, SAME_PLACE_M = np.deg2rad(1.0), 2e-3
 
 
@@ -45,7 +47,11 @@ def check_poses(flange_poses: FloatArray, names: Sequence[str]) -> FloatArray:
 
 
 def check_views(views: Sequence[View], num_poses: int, minimum: int = MIN_VIEWS) -> None:
-    """Refuse too few views, or another number than of robot poses."""
+    """Refuse too few views, another number than of robot poses, and views that give no pose.
+
+    Raises:
+        CalibrationError: It names the view where one is at fault.
+    """
     if len(views) != num_poses:
         raise CalibrationError(
             f"{len(views)} views but {num_poses} robot poses; each picture needs the pose it was taken at"
@@ -54,6 +60,14 @@ def check_views(views: Sequence[View], num_poses: int, minimum: int = MIN_VIEWS)
         raise CalibrationError(
             f"{len(views)} views, {num_poses} robot poses; expected at least {minimum}, better 15-25"
         )
+
+    for view in views:
+        spread = np.linalg.svd(view.points_m - view.points_m.mean(axis=0), compute_uv=False)
+        if len(view.points_m) < MIN_POINTS or spread[1] < MIN_WIDTH * spread[0]:
+            raise CalibrationError(
+                f"{view.name}: {len(view.points_m)} corners, or all on one line; expected {MIN_POINTS} or "
+                "more in two directions"
+            )
 
 
 def motion_warnings(flange_poses: FloatArray) -> tuple[str, ...]:

@@ -53,9 +53,13 @@ MAX_ROUNDS, SETTLED, NEAR = 12, 1e-6, 1e-4
 MAX_SURPRISE = 50.0
 """Chi-square with 6 degrees exceeds 50 once in 2e8: with noise estimated from 15 views, once in 1e4."""
 MAX_DROPPED = 0.4
+"""When more views contradict, nobody can say which half is right."""
+UNSURE = np.deg2rad(0.5), 3e-3
+"""Standard deviation [rad, m] of the camera beyond which boxes are off by 5 px or so: .3 m away at f = 600 px."""
 MAX_NOISE, POOR_NOISE = (np.deg2rad(1.5), 6e-3), (np.deg2rad(0.5), 2e-3)
 """Robot errors [rad, m] per axis that no arm has, and that a poor arm has."""
 START_FACTOR = 4.0
+"""The first fit leaves out views beyond four times the median error; those that agree come back."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +167,8 @@ def solve_hand_eye(
     if arm_errors is not None:
         problem = replace(problem, modes=np.asarray(arm_errors, np.float64))
     problem, posterior = problem.settled(fixed_noise)
-    return _result(problem, posterior, views, warnings + _noise_warnings(posterior.noise))
+    _check_noise(posterior.noise)
+    return _result(problem, posterior, views, warnings + _warnings(posterior))
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,17 +289,27 @@ def _result(
     )
 
 
-def _noise_warnings(noise: NoiseScale) -> tuple[str, ...]:
-    """Refuse a robot that no arm can be; warn of a poor one."""
-    size = f"{np.rad2deg(noise.rotation):.2f} deg and {1e3 * noise.translation:.1f} mm per axis"
+def _check_noise(noise: NoiseScale) -> None:
+    """Refuse a robot that no arm can be."""
     if noise.rotation > MAX_NOISE[0] or noise.translation > MAX_NOISE[1]:
         raise CalibrationError(
-            f"robot poses and pictures contradict each other by {size}; did the board or its holder move "
+            f"robot poses and pictures contradict each other by {noise}; did the board or its holder move "
             "half way, are stamps of joints and pictures apart, or is it another arm's model?"
         )
+
+
+def _warnings(posterior: Posterior) -> tuple[str, ...]:
+    found, noise = [], posterior.noise
     if noise.rotation > POOR_NOISE[0] or noise.translation > POOR_NOISE[1]:
-        return (f"the robot's poses are off by {size}; check its model, zero positions and time stamps",)
-    return ()
+        found.append(f"the robot's poses are off by {noise}; check its model, zero positions and time stamps")
+    camera = UncertainPose(np.eye(4), posterior.covariance[:6, :6])
+    turn, place = camera.sigma_rotation.max(), camera.sigma_translation.max()
+    if turn > UNSURE[0] or place > UNSURE[1]:
+        found.append(
+            f"the camera is unsure by {np.rad2deg(turn):.2f} deg and {1e3 * place:.1f} mm along its worst "
+            "axis; tilt and roll the flange further, to both sides, and take more pictures"
+        )
+    return tuple(found)
 
 
 def _check_kept(used: NDArray[np.bool_], problem: _Problem) -> None:

@@ -37,6 +37,10 @@ class NoiseScale:
     translation: float
     joint: float = 0.0
 
+    def __str__(self) -> str:
+        """The robot's part, as a message says it."""
+        return f"{np.rad2deg(self.rotation):.2f} deg and {1e3 * self.translation:.1f} mm per axis"
+
 
 class LinearViews(NamedTuple):
     """n views as y = design @ unknowns + lever @ robot error + pixel error, all in board increments.

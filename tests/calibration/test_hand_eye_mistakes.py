@@ -125,6 +125,15 @@ def test_a_board_that_moved_half_way_leaves_no_majority():
         solve_hand_eye(poses, views, CAMERA, "eye_in_hand")
 
 
+def test_a_view_that_gives_no_pose_is_named():
+    poses, views = good()
+    row = slice(0, 8)
+    for part in (row, slice(0, 5)):
+        cut = replace(views[4], corners_px=views[4].corners_px[part], points_m=views[4].points_m[part])
+        with pytest.raises(CalibrationError, match="4: . corners, or all on one line"):
+            solve_hand_eye(poses, [*views[:4], cut, *views[5:]], CAMERA, "eye_in_hand")
+
+
 @pytest.fixture(scope="module")
 def arm():
     return joint_scene()
