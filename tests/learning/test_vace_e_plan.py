@@ -31,6 +31,7 @@ from tacit_learning.vace_e.plan import (
     block_paths,
     block_work,
     count_parameters,
+    feature_bytes,
     forward_work,
     measure_on_meta,
     meta_model,
@@ -206,7 +207,7 @@ def test_what_fits_is_the_largest_power_of_two_below_the_room(parameters: dict[s
     stage = plan_stage("", ("vace_e",), REAL, FULL, parameters)
     for card in CARDS_GB:
         batch = stage.largest_batch[card]
-        room = card * USABLE - stage.weights_gb - stage.optimizer_gb - CONTEXT_GB
+        room = card * USABLE - stage.weights_gb - stage.optimizer_gb - stage.features_gb - CONTEXT_GB
         per_clip = stage.activations_gb + stage.live_gb  # of batch 1
         assert batch * per_clip <= room < 2 * batch * per_clip
 
@@ -219,6 +220,17 @@ def test_memory_falls_with_what_is_saved_elsewhere(parameters: dict[str, int]) -
     assert peak(checkpointing=False) > 160 > peak() > peak(offload_optimizer=True)
     assert peak() > peak(offload_activations=True)
     assert peak(half=False) > peak()
+
+
+def test_the_feature_batch_takes_its_memory_where_the_streams_train(parameters: dict[str, int]) -> None:
+    run = RunPlan(Clip(81, 480, 832), feature_batch=256)
+    with_batch = plan_stage("", ("vace_e",), REAL, run, parameters)
+    without = plan_stage("", ("vace_e",), REAL, FULL, parameters)
+    assert 2 < with_batch.features_gb < 6
+    assert without.features_gb == 0 and without.activations_gb == with_batch.activations_gb
+    assert plan_stage("", ("vace",), REAL, run, parameters).features_gb == 0
+    longer = feature_bytes(REAL, Clip(161, 480, 832)) / feature_bytes(REAL, Clip(81, 480, 832))
+    assert 1.5 < longer < 2.0  # text and image do not grow with the clip
 
 
 def test_only_what_lies_behind_trained_weights_needs_gradients() -> None:

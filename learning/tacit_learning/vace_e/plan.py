@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tacit_learning.vace_e.conditioning import latent_shape
 from tacit_learning.vace_e.config_model import LATENT_CHANNELS, PATCH, SPATIAL, BackboneConfig, ModelConfig
-from tacit_learning.vace_e.encoders import Tokens
+from tacit_learning.vace_e.encoders import Encoders, Tokens
 from tacit_learning.vace_e.fusion import Condition
 from tacit_learning.vace_e.lora import LoraBase, apply_lora
 from tacit_learning.vace_e.model import VaceE, build_model, parameter_groups
+from tacit_learning.vace_e.signals import random_signals
 
 GB = 1e9
 CARDS_GB = (24, 48, 80, 141)
@@ -34,6 +36,7 @@ TRAINED_WIDTHS, TRAINED_HIDDEN = 68, 4
 FROZEN_WIDTHS, FROZEN_HIDDEN = 36, 2  # no inputs of frozen weights
 ADAPTER_WIDTHS = 28
 LARGEST_BATCH = 256
+TEXT_TOKENS, IMAGE_TOKENS = 24, 257  # of a usual prompt, and of CLIP at 224 pixels
 FROZEN_GB = {"UMT5-xxl, bf16": 11.4, "CLIP ViT-H/14, float32": 2.5, "VAE, float32": 0.51}
 
 Path = Literal["off", "path", "lora", "trained"]
@@ -72,7 +75,8 @@ class Clip:
 class RunPlan:
     """What a plan depends on beside the model.
 
-    `half`: frozen weights and arithmetic in bf16, trained weights in float32.
+    `half`: frozen weights and arithmetic in bf16, trained weights in float32. `feature_batch`: samples
+    of the feature losses on this card; 0 takes the features of the clips.
     """
 
     clip: Clip
@@ -85,6 +89,7 @@ class RunPlan:
     lora_rank: int = 32
     lora_targets: tuple[str, ...] = ("q", "k", "v", "o", "ffn.0", "ffn.2")
     with_streams: bool = True
+    feature_batch: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class StagePlan:
     optimizer_gb: float
     activations_gb: float
     live_gb: float
+    features_gb: float
     petaflop_per_sample: float
     largest_batch: dict[int, int]
     """Card [GB] -> largest power of two that fits, 0 = not even 1."""
@@ -105,7 +111,8 @@ class StagePlan:
     @property
     def total_gb(self) -> float:
         """Peak memory of the planned batch."""
-        return self.weights_gb + self.optimizer_gb + self.activations_gb + self.live_gb + CONTEXT_GB
+        activations = self.activations_gb + self.live_gb + self.features_gb
+        return self.weights_gb + self.optimizer_gb + activations + CONTEXT_GB
 
     @property
     def seconds_on_h200(self) -> float:
@@ -268,12 +275,58 @@ def plan_stage(
     optimizer = trained * (per_trained - (MOMENT_BYTES if run.offload_optimizer else 0)) / GB
     wider = 1 if run.half else 2
     saved, live = (wider * value / GB for value in activation_bytes(config, run, groups))
-    fixed = weights + optimizer + CONTEXT_GB
+    streams = feature_bytes(config, run.clip) / GB if run.with_streams and "vace_e" in groups else 0.0
+    features = run.feature_batch * streams
+    saved += streams
+    fixed = weights + optimizer + features + CONTEXT_GB
     largest = {card: _largest_batch(card * USABLE - fixed, saved + live) for card in CARDS_GB}
     work = step_work(config, run, groups, parameters) / 1e15
     return StagePlan(
-        name, tuple(groups), trained, weights, optimizer, run.batch * saved, run.batch * live, work, largest
+        name,
+        tuple(groups),
+        trained,
+        weights,
+        optimizer,
+        run.batch * saved,
+        run.batch * live,
+        features,
+        work,
+        largest,
     )
+
+
+def feature_bytes(config: ModelConfig, clip: Clip, objects: int = 2) -> float:
+    """Return what the encoders keep for one sample, measured on a real one; they are small.
+
+    A row of motion per frame and two objects are assumed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        encoders = Encoders(config.encoders, config.backbone.text_dim, config.streams)
+        frames = latent_shape(clip.frames, clip.height, clip.width)[0]
+        signals = random_signals(
+            1,
+            config.encoders,
+            config.backbone.text_dim,
+            frames,
+            rows=clip.frames,
+            objects=objects,
+            text_tokens=TEXT_TOKENS,
+            image_tokens=IMAGE_TOKENS,
+        )
+    weights = {parameter.untyped_storage().data_ptr() for parameter in encoders.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        graph = encoders(signals)  # alive until counted, or memory would be used twice
+    total = float(sum(kept.values()))
+    del graph
+    return total
 
 
 def activation_bytes(config: ModelConfig, run: RunPlan, groups: Collection[str]) -> tuple[float, float]:

@@ -31,6 +31,9 @@ from tacit_learning.vace_e.plan import (
     plan_stage,
 )
 
+MEMORY_COLUMNS = ("weights", "optimiser", "kept", "live", "features", "peak")
+COLUMNS = ("stage", "trains", "trained", *MEMORY_COLUMNS, "PFLOP/clip", "s/clip")
+
 
 @dataclass(frozen=True)
 class Args:
@@ -85,6 +88,7 @@ def run_of(config: VaceEConfig) -> RunPlan:
         lora_rank=config.lora_rank,
         lora_targets=config.lora_target_modules,
         with_streams=config.enable_vace_e,
+        feature_batch=config.feature_batch if config.feature_losses else 0,
     )
 
 
@@ -120,14 +124,13 @@ def _print_stages(console: Console, run: RunPlan, stages: list[StagePlan]) -> No
     how = "checkpointed" if run.checkpointing else "not checkpointed"
     console.print(f"[bold]stages[/] batch {run.batch} per card, {how}; memory in GB, estimated")
     table = Table(box=None, pad_edge=False)
-    for index, name in enumerate(
-        ("stage", "trains", "trained", "weights", "optimiser", "kept", "live", "peak", "PFLOP/clip", "s/clip")
-    ):
+    for index, name in enumerate(COLUMNS):
         table.add_column(name, justify="left" if index < 2 else "right")
     for card in CARDS_GB:
         table.add_column(f"{card} GB", justify="right")
     for stage in stages:
-        memory = (stage.weights_gb, stage.optimizer_gb, stage.activations_gb, stage.live_gb, stage.total_gb)
+        parts = (stage.weights_gb, stage.optimizer_gb, stage.activations_gb, stage.live_gb)
+        memory = (*parts, stage.features_gb, stage.total_gb)
         table.add_row(
             stage.name,
             ",".join(stage.groups),
@@ -151,9 +154,10 @@ def _print_notes(console: Console, config: VaceEConfig) -> None:
     when = "while the cache is filled, one after the other" if config.use_cache else "in every step"
     peak = f"{100 * UTILISATION:.0f} % of its bf16 peak"
     console.print(
-        f"\nPeak = weights + optimiser (weight, gradient, moments, bf16 copy) + kept + live + {CONTEXT_GB:g} "
-        f"GB of CUDA. s/clip: an H200 at {peak}. Columns of cards: whether the batch fits, and the largest "
-        f"power of two that does.\nFrozen encoders come beside it {when}: {frozen}.",
+        f"\nPeak = weights + optimiser (weight, gradient, moments, bf16 copy) + kept + live + features (of "
+        f"{config.feature_batch} samples on one card) + {CONTEXT_GB:g} GB of CUDA.\n"
+        f"s/clip: an H200 at {peak}, without the features. Columns of cards: whether the batch fits, and the "
+        f"largest power of two that does.\nFrozen encoders come beside it {when}: {frozen}.",
         soft_wrap=True,
     )
     if not torch.cuda.is_available():
