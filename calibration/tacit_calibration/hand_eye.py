@@ -55,7 +55,7 @@ MAX_SURPRISE = 50.0
 MAX_DROPPED = 0.4
 """When more views contradict, nobody can say which half is right."""
 UNSURE = np.deg2rad(0.5), 3e-3
-"""Standard deviation [rad, m] of the camera beyond which boxes are off by 5 px or so: .3 m away at f = 600 px."""
+"""Standard deviations [rad, m] of the camera: either moves a box .3 m away by some 5 px at f = 600 px."""
 MAX_NOISE, POOR_NOISE = (np.deg2rad(1.5), 6e-3), (np.deg2rad(0.5), 2e-3)
 """Robot errors [rad, m] per axis that no arm has, and that a poor arm has."""
 START_FACTOR = 4.0

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from tacit_calibration.increments import FloatArray
 
-ROTATIONS = np.deg2rad(0.002) * 2.0 ** np.arange(12)
-TRANSLATIONS = 5e-6 * 2.0 ** np.arange(12)
+ROTATIONS: FloatArray = np.geomspace(np.deg2rad(0.002), np.deg2rad(4.096), 12)
+TRANSLATIONS: FloatArray = np.geomspace(5e-6, 10.24e-3, 12)
 """Noise per axis from .002 to 4 deg and from 5 um to 10 mm: better than any arm to worse than any arm."""
 SHARED = np.deg2rad(0.004) * 2.0 ** np.arange(0, 9, 1.5)
 """Size of the arm's geometric errors, which all views share: .004 to .7 deg."""
@@ -117,7 +117,7 @@ def infer(
         axes = [np.array([size]) for size in (fixed.rotation, fixed.translation, fixed.joint or 1.0)]
     else:
         coarse = slice(None, None, 2 if linear.num_shared else 1)  # a third axis and 42 unknowns cost time
-        axes = [ROTATIONS[coarse], TRANSLATIONS[coarse], SHARED if linear.num_shared else np.ones(1)]
+        axes = [ROTATIONS[coarse], TRANSLATIONS[coarse], SHARED if linear.num_shared else np.array([1.0])]
     for _ in range(MAX_REFINEMENTS):
         sizes = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
         fits = _fit(linear, *sizes)
