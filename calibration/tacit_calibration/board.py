@@ -1,4 +1,4 @@
-"""The ChArUco board: its size, its black rectangles in millimetres, its corners in metres.
+"""The ChArUco board or checkerboard: its size, its black rectangles [mm], its corners [m].
 
 One geometry feeds the printed files (`board_files`) and the detector (`detection`), so what is
 printed is what is measured.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -26,9 +26,11 @@ MIN_MODULE_MM = 0.5
 
 @dataclass(frozen=True)
 class Board:
-    """A ChArUco board of columns x rows squares.
+    """A board of columns x rows squares: ChArUco, or a plain checkerboard that a lab has already.
 
-    The default fills A4 in landscape: 9 x 6 squares of 30 mm, cells of 3.5 mm, 8 x 5 = 40 corners.
+    The default fills A4 in landscape: 9 x 6 squares of 30 mm, cells of 3.5 mm, 8 x 5 = 40 corners. A
+    ChArUco board may be half hidden and knows which way up it is; a checkerboard must be seen whole, and
+    must have an odd and an even number of squares, else it looks the same upside down.
 
     Attributes:
         columns: Squares along the long side.
@@ -37,6 +39,7 @@ class Board:
         marker_mm: Side of a marker as printed [mm].
         dictionary: Marker family: DICT_4X4_50, DICT_4X4_100, DICT_5X5_100, DICT_6X6_250 or
             DICT_APRILTAG_36h11.
+        pattern: charuco, or checkerboard (without markers; black in the top left corner).
 
     Raises:
         CalibrationError: Sizes that cannot be printed, or too few markers in the dictionary.
@@ -47,14 +50,24 @@ class Board:
     square_mm: float = 30.0
     marker_mm: float = 21.0
     dictionary: str = "DICT_4X4_50"
+    pattern: Literal["charuco", "checkerboard"] = "charuco"
 
     def __post_init__(self) -> None:
+        if self.columns < 3 or self.rows < 3:
+            raise CalibrationError(f"board: {self.columns}x{self.rows} squares, expected at least 3x3")
+        if self.pattern == "charuco":
+            self._check_markers()
+        elif (self.columns + self.rows) % 2 == 0:
+            raise CalibrationError(
+                f"board: a checkerboard of {self.columns}x{self.rows} squares looks the same upside down; "
+                "one number must be odd, the other even"
+            )
+
+    def _check_markers(self) -> None:
         if self.dictionary not in DICTIONARIES:
             raise CalibrationError(
                 f"board: no dictionary {self.dictionary!r}; {did_you_mean(self.dictionary, DICTIONARIES)}"
             )
-        if self.columns < 3 or self.rows < 3:
-            raise CalibrationError(f"board: {self.columns}x{self.rows} squares, expected at least 3x3")
         if not 0 < self.marker_mm < self.square_mm:
             raise CalibrationError(
                 f"board: marker {self.marker_mm} mm, square {self.square_mm} mm; the marker must be smaller"
@@ -79,7 +92,18 @@ class Board:
     @functools.cached_property
     def corners_m(self) -> NDArray[np.float64]:
         """Inner corners (N, 3) [m] in the board frame: origin top left, x right, y down, z = 0."""
-        return np.asarray(self.aruco.getChessboardCorners(), dtype=np.float64)
+        x, y = np.meshgrid(np.arange(1, self.columns), np.arange(1, self.rows))
+        return np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=-1) * self.square_mm / 1e3
+
+    @property
+    def name(self) -> str:
+        """The board in a few words: what must be given again to find it."""
+        size = f"{self.columns}x{self.rows}"
+        if self.pattern == "checkerboard":
+            return f"checkerboard {size}, square {self.square_mm:g} mm"
+        return (
+            f"ChArUco {size}, square {self.square_mm:g} mm, marker {self.marker_mm:g} mm, {self.dictionary}"
+        )
 
     @functools.cached_property
     def aruco(self) -> Any:
@@ -91,6 +115,10 @@ class Board:
 
     def black_rectangles_mm(self) -> NDArray[np.float64]:
         """Return all black parts (M, 4) as x, y, width, height [mm], from the top left corner."""
+        if self.pattern == "checkerboard":
+            row, column = np.nonzero((np.add.outer(np.arange(self.rows), np.arange(self.columns)) % 2) == 0)
+            sides = np.full(len(row), self.square_mm)
+            return np.stack([column * self.square_mm, row * self.square_mm, sides, sides], axis=-1)
         markers = np.asarray(self.aruco.getObjPoints(), dtype=np.float64)[:, 0, :2] * 1e3
         white = {tuple((corner // self.square_mm).astype(int)) for corner in markers}
         side = self.square_mm

@@ -28,9 +28,9 @@ PIXELS_PER_MM = 20
 
 
 def write_board(board: Board, folder: Path) -> list[Path]:
-    """Write `charuco_<columns>x<rows>_<square>mm` as .pdf, .svg and .png into `folder`."""
+    """Write `<pattern>_<columns>x<rows>_<square>mm` as .pdf, .svg and .png into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"charuco_{board.columns}x{board.rows}_{board.square_mm:g}mm"
+    stem = folder / f"{board.pattern}_{board.columns}x{board.rows}_{board.square_mm:g}mm"
     contents = {".pdf": to_pdf(board), ".svg": to_svg(board).encode(), ".png": to_png(board)}
     paths = []
     for suffix, content in contents.items():
@@ -48,10 +48,7 @@ def page_size_mm(board: Board) -> tuple[float, float]:
 
 def caption(board: Board) -> str:
     """Return the line that says what the board is and how to print it."""
-    return (
-        f"ChArUco {board.columns}x{board.rows}, square {board.square_mm:g} mm, "
-        f"marker {board.marker_mm:g} mm, {board.dictionary}. Print at 100 %: the bar is {BAR_MM:g} mm."
-    )
+    return f"{board.name}. Print at 100 %: the bar is {BAR_MM:g} mm."
 
 
 def to_svg(board: Board) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of a board to corners: read a folder of images, find the ChArUco corners in each.
+"""Pictures of a board to corners: read a folder of images, find the corners of the board in each.
 
 A picture that would harm more than help is turned away with its reason: no board, a mirrored one, blur.
 """
@@ -16,6 +16,7 @@ from tacit.errors import CalibrationError
 from tacit.images import Image, decode_image
 from tacit_calibration.board import Board
 
+Gray = NDArray[np.uint8]
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MIN_CORNERS = 8
 """A pose has 6 unknowns and a corner 2 equations; below 8 corners one bad corner decides a view."""
@@ -98,16 +99,52 @@ def detect_images(images: list[tuple[str, Image]], board: Board) -> Detections:
 
 def detect(name: str, image_rgb: Image, board: Board) -> View | None:
     """Return the view of one picture, or None when fewer than 8 corners, or one row, are found."""
-    gray = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
+    gray = np.asarray(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    found = _checkerboard(gray, board) if board.pattern == "checkerboard" else _charuco(gray, board)
+    if found is None:
+        return None
+    pixels, points = found
+    extent = np.linalg.svd((points - points.mean(axis=0))[:, :2], compute_uv=False)
+    if extent[1] < MIN_WIDTH * extent[0]:
+        return None
+    return View(name, pixels, points, blur(gray, pixels, points, board.square_mm / 1e3))
+
+
+def _charuco(gray: Gray, board: Board) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the corners that are seen (N, 2) [px] and where they are on the board (N, 3) [m]."""
     corners, ids, _, _ = cv2.aruco.CharucoDetector(board.aruco).detectBoard(gray)
     if ids is None or len(ids) < MIN_CORNERS:
         return None
     points = board.corners_m[np.asarray(ids).ravel()]
-    extent = np.linalg.svd((points - points.mean(axis=0))[:, :2], compute_uv=False)
-    if extent[1] < MIN_WIDTH * extent[0]:
+    return np.asarray(corners, dtype=np.float64).reshape(-1, 2), points
+
+
+def _checkerboard(gray: Gray, board: Board) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return all corners (N, 2) [px] and where they are on the board (N, 3) [m], or None.
+
+    OpenCV does not say at which end it began; the colours of the squares do, and the board is seen from
+    its front.
+    """
+    columns, rows = board.columns - 1, board.rows - 1
+    flags = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_ACCURACY
+    is_found, corners = cv2.findChessboardCornersSB(gray, (columns, rows), flags=flags)
+    if not is_found:
         return None
-    pixels = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
-    return View(name, pixels, points, blur(np.asarray(gray, np.uint8), pixels, points, board.square_mm / 1e3))
+    grid = np.asarray(corners, dtype=np.float64).reshape(rows, columns, 2)
+    if np.linalg.det(np.stack([grid[0, -1] - grid[0, 0], grid[-1, 0] - grid[0, 0]])) < 0:
+        grid = grid[:, ::-1]
+    if _top_left_brightness(gray, grid, board) > 0:
+        grid = grid[::-1, ::-1]
+    return np.ascontiguousarray(grid).reshape(-1, 2), board.corners_m
+
+
+def _top_left_brightness(gray: Gray, grid: NDArray[np.float64], board: Board) -> float:
+    """Return by how much the squares that should be black are brighter than the others."""
+    centres = (grid[:-1, :-1] + grid[1:, 1:] + grid[:-1, 1:] + grid[1:, :-1]) / 4
+    u, v = np.rint(centres).astype(int).transpose(2, 0, 1)
+    level = gray[np.clip(v, 0, gray.shape[0] - 1), np.clip(u, 0, gray.shape[1] - 1)].astype(float)
+    parity = np.add.outer(np.arange(level.shape[0]), np.arange(level.shape[1])) % 2
+    return float(level[parity == 0].mean() - level[parity == 1].mean())
 
 
 def blur(
@@ -156,6 +193,8 @@ def _why_not(name: str, image_rgb: Image, board: Board) -> str:
     Raises:
         CalibrationError: Its mirror image shows the board.
     """
+    if board.pattern == "checkerboard":
+        return "no whole checkerboard found; it must be seen with all its corners"
     if detect(name, np.ascontiguousarray(image_rgb[:, ::-1]), board) is not None:
         raise CalibrationError(
             f"{name}: mirrored board; markers read only in the mirror image. Switch off the driver's flip, "

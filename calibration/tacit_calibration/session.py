@@ -38,6 +38,7 @@ class BoardSize(Config):
     square_mm: float
     marker_mm: float
     dictionary: str
+    pattern: Literal["charuco", "checkerboard"] = "charuco"
 
 
 class SessionFile(Config):

@@ -127,3 +127,39 @@ def test_every_offered_dictionary_makes_a_board_that_is_found(dictionary):
     view = detect("page", np.repeat(to_image(board, 5)[..., None], 3, axis=-1), board)
     assert view is not None
     assert len(view.corners_px) == 12
+
+
+CHECKERBOARDS = [Board(9, 6, 30.0, pattern="checkerboard"), Board(6, 9, 25.0, pattern="checkerboard")]
+
+
+@pytest.mark.parametrize("board", CHECKERBOARDS)
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_checkerboard_knows_which_way_up_it_is(board, turns):
+    """Turned pictures of the printed page give the same corners, turned with it."""
+    page = np.rot90(to_image(board, 6), turns)
+    view = detect("page", np.ascontiguousarray(np.repeat(page[..., None], 3, axis=-1)), board)
+    assert view is not None and len(view.points_m) == board.num_corners
+    x, y = ((view.points_m[:, :2] * 1e3 + MARGIN_MM) * 6 - 0.5).T
+    height, width = to_image(board, 6).shape
+    for _ in range(turns):  # np.rot90 turns counterclockwise
+        x, y, width, height = y, width - 1 - x, height, width
+    np.testing.assert_allclose(view.corners_px, np.stack([x, y], axis=-1), atol=0.25)
+
+
+def test_a_checkerboard_half_hidden_is_no_view():
+    board = CHECKERBOARDS[0]
+    page = np.repeat(to_image(board, 6)[..., None], 3, axis=-1)
+    page[:, :500] = 255
+    assert detect("page", page, board) is None
+
+
+def test_a_checkerboard_that_looks_the_same_upside_down_is_refused():
+    with pytest.raises(CalibrationError, match="upside down"):
+        Board(8, 6, 30.0, pattern="checkerboard")
+
+
+def test_files_of_a_checkerboard_are_named_and_labelled_so(tmp_path):
+    paths = write_board(CHECKERBOARDS[0], tmp_path)
+    assert {path.stem for path in paths} == {"checkerboard_9x6_30mm"}
+    assert "checkerboard 9x6, square 30 mm" in (tmp_path / "checkerboard_9x6_30mm.svg").read_text()
+    assert len(CHECKERBOARDS[0].black_rectangles_mm()) == 27

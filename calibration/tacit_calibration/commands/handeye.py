@@ -14,7 +14,7 @@ from tacit.rig import Rig
 from tacit.robot import Robot
 from tacit.transforms import FloatArray
 from tacit_calibration.commands.judge import judge
-from tacit_calibration.commands.place import Flat, Where, Workplace, board_text, say, say_pose
+from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
 from tacit_calibration.diagnosis import explain_joints
 from tacit_calibration.hand_eye import HandEyeResult, Mounting, solve_hand_eye
 from tacit_calibration.residual_pictures import hand_eye_picture
@@ -71,7 +71,7 @@ class HandEyeArgs:
             held_out_px=judged.get("held_out_px"),
             sigma_mm=1e3 * float(np.linalg.norm(solved.sigma_translation)),
             sigma_deg=float(np.rad2deg(np.linalg.norm(solved.sigma_rotation))),
-            board=board_text(place.board),
+            board=place.board.name,
             inputs_sha256=sha256_of(folder),
         )
         data = record.model_dump() | {

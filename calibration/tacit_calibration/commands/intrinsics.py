@@ -12,7 +12,7 @@ import tyro
 from tacit.camera import Camera, FisheyeCamera
 from tacit.camera_info import camera_to_yaml_dict
 from tacit.errors import CalibrationError
-from tacit_calibration.commands.place import Flat, Where, Workplace, board_text, say
+from tacit_calibration.commands.place import Flat, Where, Workplace, say
 from tacit_calibration.detection import Detections, detect_folder
 from tacit_calibration.intrinsics import (
     IntrinsicsResult,
@@ -96,7 +96,7 @@ class IntrinsicsArgs:
             num_views=len(result.views),
             rms_px=result.rms_px,
             held_out_px=result.held_out_rms_px,
-            board=board_text(place.board),
+            board=place.board.name,
         )
         rig = with_intrinsics(place.rig, self.camera, result.camera, record)
         data = record.model_dump() | {

@@ -111,10 +111,3 @@ def say_pose(key: str, T: FloatArray) -> None:
     say(f"    {key}:")
     for row in T:
         say(f"    - [{', '.join(f'{value:.9f}' for value in row)}]")
-
-
-def board_text(board: Board) -> str:
-    """Return the board in a few words, for records."""
-    return (
-        f"ChArUco {board.columns}x{board.rows} {board.square_mm:g}/{board.marker_mm:g} mm {board.dictionary}"
-    )

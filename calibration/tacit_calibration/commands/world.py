@@ -11,7 +11,7 @@ import tyro
 
 from tacit.errors import CalibrationError
 from tacit_calibration.commands.handeye import camera_pose, report
-from tacit_calibration.commands.place import Flat, Where, Workplace, board_text, say, say_pose
+from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
 from tacit_calibration.hand_eye import HandEyeResult
 from tacit_calibration.increments import exact
 from tacit_calibration.rig_update import known, record_of, with_base
@@ -65,7 +65,7 @@ class WorldArgs:
             rms_px=float(np.hypot(one.rms_px, two.rms_px) / np.sqrt(2)),
             sigma_mm=sigma_mm,
             sigma_deg=sigma_deg,
-            board=board_text(place.board),
+            board=place.board.name,
         )
         rig = with_base(place.rig, views_two.arm, base.T, record)
         data = record.model_dump() | {"T_world_base": base.T.tolist(), "covariance": base.covariance.tolist()}
