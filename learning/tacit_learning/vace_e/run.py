@@ -113,7 +113,10 @@ class TrainingRun:
         self.clock.pause()
         self.batches.close()
         self._validate(step)
-        self._save("last", step)
+        if self.prepared is None:
+            self.reporter.message("nothing is left to train; the checkpoint stays as it is")
+        else:
+            self._save("last", step)
         if self.tracker is not None:
             self._export()
             self.tracker.close()
