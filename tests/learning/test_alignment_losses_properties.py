@@ -110,6 +110,19 @@ def test_float32_is_close_to_float64(name: str) -> None:
     assert LOSSES[name](x, y).item() == pytest.approx(exact, rel=2e-3, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", [name for name in LOSSES if "cosine" not in name])
+def test_what_all_frames_have_in_common_does_not_swallow_their_differences(name: str) -> None:
+    frames = [torch.randn(n, 16) * 0.3 + 100 for n in (25, 30)]
+    single, double = (
+        [x.detach().clone().to(kind).requires_grad_() for x in frames]
+        for kind in (torch.float32, torch.float64)
+    )
+    for leaves in (single, double):
+        LOSSES[name](*leaves).backward()
+    for found, expected in zip(single, double, strict=True):
+        assert (found.grad - expected.grad).norm() <= 0.02 * expected.grad.norm()
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_half_precision_and_autocast_are_computed_in_float32(name: str) -> None:
     x, y = torch.randn(12, 16).bfloat16(), torch.randn(9, 16).bfloat16()

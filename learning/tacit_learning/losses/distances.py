@@ -30,15 +30,23 @@ def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 @full_precision
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Compute |x_i - y_j|^2 ([B,] N, M) of frames x ([B,] N, D) and y ([B,] M, D), never below 0."""
+    """Compute |x_i - y_j|^2 ([B,] N, M) of frames x ([B,] N, D) and y ([B,] M, D), never below 0.
+
+    Both are shifted by the mean of y first: distances do not change, and what all frames have in common
+    does not swallow them when norms are added and products subtracted.
+    """
+    shift = y.detach().mean(-2, keepdim=True)
+    x, y = x - shift, y - shift
     norms = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
     add_product = torch.addmm if x.ndim == 2 else torch.baddbmm
     return add_product(norms, x, y.transpose(-1, -2), alpha=-2).clamp(min=0)
 
 
 def euclidean_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Compute |x_i - y_j| ([B,] N, M); the gradient of coinciding frames is finite."""
-    return (squared_distances(x, y) + ROOT_EPS).sqrt()
+    """Compute |x_i - y_j| ([B,] N, M); squares below the rounding of their mean have no gradient."""
+    squared = squared_distances(x, y)
+    rounding = torch.finfo(squared.dtype).eps * squared.detach().mean()
+    return (torch.maximum(squared, rounding) + ROOT_EPS).sqrt()
 
 
 def check_pair(name: str, x: Tensor, y: Tensor) -> None:

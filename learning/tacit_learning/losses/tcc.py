@@ -181,6 +181,9 @@ def _videos(
         lengths = keep.sum(1).clamp(min=1) if seq_lens is None else seq_lens
         times = times / lengths.to(embeddings.dtype).unsqueeze(1)
     frames = embeddings if mask is None else torch.where(keep.unsqueeze(-1), embeddings, 0.0)
+    if options.similarity == "l2":  # as in `squared_distances`
+        shift = frames.detach().sum((0, 1)) / keep.sum().clamp(min=1)
+        frames = torch.where(keep.unsqueeze(-1), frames - shift, 0.0) if mask is not None else frames - shift
     return _Videos(frames, times, keep, mask is not None)
 
 
