@@ -31,6 +31,8 @@ MIN_CONTRADICTION_M, MAX_CONTRADICTION_M = 5e-3, 30e-3
 """Below 5 mm there is nothing to explain; beyond 30 mm there is nothing to calibrate."""
 MIN_SCALE_ERROR, SCALE_SIGMAS = 0.02, 6.0
 """Printers are off by less than 1 %; a wrong --square-mm by more than 2."""
+ODD_SCALE, ODD_SIGMAS = 0.005, 4.0
+"""Half a percent of size or focal length at .4 m is 2 mm in the camera's place: worth a word."""
 MILLIMETRE_FACTOR = 50.0
 MAX_PERMUTED_JOINTS = 6
 """All 720 orders of six joints take a second; of seven, ten."""
@@ -188,6 +190,19 @@ def _check_scale(carrier: FloatArray, boards: FloatArray, given: ClosedForm) -> 
     raise CalibrationError(
         f"wrong square size: by the arm's moves the squares are {scale:.3f} +- {sigma:.3f} times as large as "
         "given; measure them and set --square-mm and --marker-mm (or arm model or fx are off by as much)"
+    )
+
+
+def scale_warnings(
+    flange_poses: FloatArray, boards: FloatArray, given: ClosedForm, mounting: Mounting
+) -> tuple[str, ...]:
+    """Return a warning where the arm's moves and the pictures differ in size, though not enough to refuse."""
+    scale, sigma = board_scale(carrier_poses(flange_poses, mounting), boards, given)
+    if abs(scale - 1) < max(ODD_SCALE, ODD_SIGMAS * sigma):
+        return ()
+    return (
+        f"by the arm's moves the squares are {scale:.3f} +- {sigma:.3f} times as large as given, or fx is "
+        "off by as much; measure a square, calibrate the lens again",
     )
 
 

@@ -34,7 +34,7 @@ from tacit_calibration.degeneracy import (
     motion_warnings,
 )
 from tacit_calibration.detection import View
-from tacit_calibration.diagnosis import check_agreement
+from tacit_calibration.diagnosis import check_agreement, scale_warnings
 from tacit_calibration.increments import (
     FloatArray,
     UncertainPose,
@@ -168,7 +168,8 @@ def solve_hand_eye(
         problem = replace(problem, modes=np.asarray(arm_errors, np.float64))
     problem, posterior = problem.settled(fixed_noise)
     _check_noise(posterior.noise)
-    return _result(problem, posterior, views, warnings + _warnings(posterior))
+    warnings += scale_warnings(G, boards, first, mounting) + _warnings(posterior)
+    return _result(problem, posterior, views, warnings)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,6 +54,14 @@ def test_a_board_printed_within_a_percent_is_accepted():
     solve_hand_eye(poses, printed, CAMERA, "eye_in_hand")
 
 
+def test_a_lens_that_is_off_by_a_percent_is_warned_of():
+    poses, views = good(num=14)
+    longer = replace(CAMERA, K=CAMERA.K * [[1.012, 1, 1], [1, 1.012, 1], [1, 1, 1]])
+    warnings = solve_hand_eye(poses, views, longer, "eye_in_hand").warnings
+    assert any("or fx is off by as much" in warning for warning in warnings)
+    assert solve_hand_eye(poses, views, CAMERA, "eye_in_hand").warnings == ()
+
+
 def test_millimetres_for_metres_are_called_units():
     poses, views = good()
     in_mm = poses.copy()
