@@ -93,7 +93,8 @@ class Board:
     def corners_m(self) -> NDArray[np.float64]:
         """Inner corners (N, 3) [m] in the board frame: origin top left, x right, y down, z = 0."""
         x, y = np.meshgrid(np.arange(1, self.columns), np.arange(1, self.rows))
-        return np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=-1) * self.square_mm / 1e3
+        cells = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=-1)
+        return np.asarray(cells * self.square_mm / 1e3, dtype=np.float64)
 
     @property
     def name(self) -> str:
