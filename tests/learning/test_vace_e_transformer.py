@@ -236,6 +236,26 @@ def test_checkpointing_and_offload_change_no_gradient(offload: bool, inputs: Inp
     torch.testing.assert_close(gradient(other), plain, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("injection", INJECTIONS)
+def test_compiled_blocks_and_adapters_give_the_same_gradients(injection: str, inputs: Inputs) -> None:
+    def gradient(model: VaceE) -> Tensor:
+        model.zero_grad()
+        condition = model.conditioning(inputs.signals, REFERENCE)
+        velocity = model(inputs.latents, inputs.timestep, inputs.control, inputs.text, condition)
+        velocity.square().mean().backward()
+        return torch.cat([parameter.grad.flatten() for parameter in model.transformer.parameters()])
+
+    model = make(injection, awake=True)
+    plain = gradient(model)
+    network = model.transformer
+    for block in (*network.blocks, *network.vace_blocks, *network.fusion.layers.values()):
+        block.compile(backend="aot_eager")
+    torch.testing.assert_close(gradient(model), plain, rtol=1e-5, atol=1e-6)
+    network.enable_gradient_checkpointing()
+    torch.testing.assert_close(gradient(model), plain, rtol=1e-5, atol=1e-6)
+
+
 def test_bf16_autocast_stays_near_float32_and_features_stay_float32(inputs: Inputs) -> None:
     model = make(awake=True)
     expected = run(model, inputs)

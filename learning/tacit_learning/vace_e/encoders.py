@@ -64,8 +64,9 @@ def pool_to_latent_frames(values: Tensor, mask: Tensor, times: Tensor, count: in
     Returns:
         One token per latent frame (B, J, D); those without a row are masked.
     """
-    index = torch.ceil((torch.where(mask, times, 0.0) - ROUNDING) / TEMPORAL).clamp(0, count - 1).long()
-    member = nn.functional.one_hot(index, count).to(values.dtype) * mask.unsqueeze(-1)
+    index = torch.ceil((torch.where(mask, times, 0.0) - ROUNDING) / TEMPORAL).clamp(0, count - 1)
+    frames = torch.arange(count, device=index.device)
+    member = ((index.unsqueeze(-1) == frames) & mask.unsqueeze(-1)).to(values.dtype)
     number = member.sum(1)
     total = torch.einsum("btj,btd->bjd", member, values)
     return Tokens(total / number.clamp(min=1).unsqueeze(-1), number > 0)
