@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from tacit.errors import ConfigError
+from tacit_learning.vace_e.lpips import Lpips
 from tacit_learning.vace_e.metrics import (
     Unavailable,
     as_json,
@@ -17,6 +23,7 @@ from tacit_learning.vace_e.metrics import (
     video_quality,
 )
 from tacit_learning.vace_e.probes import Rows, probe
+from tacit_learning.vace_e.validate import perceptual
 
 SIZE = 48
 
@@ -135,3 +142,46 @@ def test_unknown_labels_neither_fit_nor_count() -> None:
     unknown = Rows(features, np.full(6, -1))
     assert isinstance(probe("z", Rows(features, labels), unknown)["z_knn"], Unavailable)
     assert isinstance(probe("z", unknown, Rows(features, labels))["z_linear"], Unavailable)
+
+
+def lpips_weights() -> tuple[dict[str, torch.Tensor], torch.nn.Sequential]:
+    """A VGG16 of four channels as a plain list of layers, and its weights under the names of lpips."""
+    torch.manual_seed(0)
+    layers: list[torch.nn.Module] = []
+    weights = {f"lin{k}.model.1.weight": torch.rand(1, 4, 1, 1) for k in range(5)}
+    for block, count in enumerate((2, 2, 3, 3, 3), 1):
+        layers += [torch.nn.MaxPool2d(2)] if block > 1 else []
+        for _ in range(count):
+            convolution = torch.nn.Conv2d(4 if layers else 3, 4, 3, padding=1)
+            weights[f"net.slice{block}.{len(layers)}.weight"] = convolution.weight.detach()
+            weights[f"net.slice{block}.{len(layers)}.bias"] = convolution.bias.detach()
+            layers += [convolution, torch.nn.ReLU()]
+    return weights, torch.nn.Sequential(*layers)
+
+
+def test_lpips_is_the_weighted_distance_of_unit_features_after_each_block() -> None:
+    weights, network = lpips_weights()
+    videos = [moving(1, frames=2), moving(3, frames=2)]
+    expected = 0.0
+    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+    with torch.no_grad():
+        pictures = [(torch.from_numpy(v).float() / 127.5 - 1 - shift) / scale for v in videos]
+        pictures = [picture.permute(0, 3, 1, 2) for picture in pictures]
+        for block, end in enumerate((4, 9, 16, 23, 30)):
+            a, b = (torch.nn.functional.normalize(network[:end](each), dim=1) for each in pictures)
+            line = weights[f"lin{block}.model.1.weight"]
+            expected += float(((a - b) ** 2 * line).sum(1).mean())
+    assert Lpips(weights)(*videos) == pytest.approx(expected, rel=1e-5)
+    assert Lpips(weights)(videos[0], videos[0]) == 0
+
+
+def test_lpips_is_unavailable_without_its_file_and_refuses_another(tmp_path: Path) -> None:
+    video = moving(1)
+    assert isinstance(perceptual(None, video, video)["lpips"], Unavailable)
+    assert "holds no lpips_vgg" in perceptual(str(tmp_path), video, video)["lpips"].reason
+    weights, _ = lpips_weights()
+    save_file(weights, tmp_path / "lpips_vgg.safetensors")
+    assert perceptual(str(tmp_path), video, video)["lpips"] == 0
+    save_file({"a": torch.zeros(1)}, tmp_path / "lpips_vgg.safetensors")
+    with pytest.raises(ConfigError, match="weights are missing"):
+        perceptual(str(tmp_path), video, video)

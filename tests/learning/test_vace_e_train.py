@@ -11,6 +11,7 @@ from vace_e_runs import changed, losses, run, small_config, write_small_dataset
 
 from tacit.errors import ConfigError
 from tacit_learning.engine.tracking import SilentReporter
+from tacit_learning.vace_e.assembly import make_model
 from tacit_learning.vace_e.cache import LatentCache
 from tacit_learning.vace_e.model import group_of
 from tacit_learning.vace_e.objective import extra_loss
@@ -170,9 +171,20 @@ def test_an_extra_loss_adds_its_weighted_value(data: Path, whole: Path, tmp_path
     assert row["flow"] == expected["flow"]
 
 
+@pytest.mark.parametrize("place", ["", "model"], ids=["a run", "exported adapters"])
+def test_a_run_starts_from_the_weights_of_another(
+    data: Path, whole: Path, tmp_path: Path, place: str
+) -> None:
+    config = small_config(data, tmp_path, vace_e_checkpoint=str(whole / place))
+    weights, start = load_snapshot(whole).weights, make_model(config).state_dict()
+    same = {group_of(name) for name in weights} - {group_of(name) for name in changed(dict(weights), start)}
+    assert same == ({"vace_e"} if place else {"vace_e", "vace", "dit"})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"vace_e_checkpoint": "nowhere"}, "no checkpoint"),
         ({"extra_losses": {"nobody": 1.0}}, "'nobody' is not registered"),
         ({"vace_e_layers": "0,7"}, "blocks 0..2"),
         ({"feature_batch": 0, "batch_size": 1}, "compare rows"),

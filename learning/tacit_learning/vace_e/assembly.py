@@ -24,7 +24,9 @@ from tacit_learning.vace_e.inputs import Inputs
 from tacit_learning.vace_e.loading import backbone_of, load_base
 from tacit_learning.vace_e.lora import apply_lora
 from tacit_learning.vace_e.model import VaceE, build_model, train_in_float32
+from tacit_learning.vace_e.saving import MODEL_FILE, load_adapters
 from tacit_learning.vace_e.schedule import Schedule, make_sampler
+from tacit_learning.vace_e.state import load_snapshot, restore_weights
 
 WHITE_WINDOWS = 8  # whose masks are looked at when a run starts
 LOWEST_WHITE, HIGHEST_WHITE = 0.002, 0.9
@@ -161,10 +163,24 @@ def make_model(config: VaceEConfig) -> VaceE:
         apply_lora(model.transformer, base, config.lora_rank, config.lora_target_modules)
     stages = config.training_stages.values()
     train_in_float32(model, {group for stage in stages for group in stage.trainable_models})
+    if config.vace_e_checkpoint is not None:
+        start_from(model, Path(config.vace_e_checkpoint))
     if config.use_gradient_checkpointing:
         model.transformer.enable_gradient_checkpointing()
     model.transformer.offload_activations = config.use_gradient_checkpointing_offload
     return model
+
+
+def start_from(model: VaceE, place: Path) -> None:
+    """Fill a model from a run or checkpoint, or from a folder of saved adapters.
+
+    Raises:
+        ConfigError: Neither, or of other sizes.
+    """
+    if (place / MODEL_FILE).is_file():
+        load_adapters(model, place)
+    else:
+        restore_weights(model, load_snapshot(place).weights, f"vace_e_checkpoint {place}")
 
 
 def make_inputs(config: VaceEConfig, dataset: VaceEDataset, frozen: Frozen) -> Inputs:

@@ -20,9 +20,10 @@ EXAMPLE_COMPRESSION = 0.5  # of a 32-bit gradient: bf16
 class MemoryConfig(Config):
     """Memory for speed. `enabled: true` switches on what is left out, `false` switches all off.
 
-    `cpu_offload`: frozen encoders stay on the CPU between uses (under FSDP2 parameters too).
-    `offload_optimizer`: so do the moments of AdamW. `gradient_compression`: share of the bytes of a
-    float32 gradient that processes exchange; 0.5 is the bf16 hook of DDP.
+    `cpu_offload`: parameters wait on the CPU between uses, under FSDP2 alone; frozen encoders are let go
+    once the caches are full, in any case. `offload_optimizer`: the moments of AdamW wait there.
+    `gradient_compression`: share of the bytes of a float32 gradient that processes exchange; 0.5 is the
+    bf16 hook of DDP.
     """
 
     enabled: bool | None = None
@@ -49,7 +50,7 @@ class MemoryConfig(Config):
 
     @property
     def offloads_models(self) -> bool:
-        """Whether frozen encoders wait on the CPU."""
+        """Whether parameters wait on the CPU, under FSDP2."""
         return self._on(self.cpu_offload)
 
     @property
@@ -81,8 +82,8 @@ class ValidationConfig(Config):
     """What is measured every `frequency` epochs, on `num_samples` held-out windows.
 
     `data`: a folder of its own; without one `held_out` (a share of the episodes) is kept from
-    training. `sigmas`: bins of the fixed grid of noise levels. `sample_steps` and `num_videos`:
-    of the videos that are drawn.
+    training. `sigmas`: bins of the fixed grid of noise levels. `num_videos`: how many are drawn.
+    `weights`: a folder with `lpips_vgg.safetensors`; without it LPIPS is unavailable.
     """
 
     enabled: bool = True
@@ -145,6 +146,7 @@ class ModelOptions(Config):
     `base_model`, `image_encoder`: a local folder or a hub id; `tiny` builds a random small model, for
     tests and to try the chain without weights. `model_size`: a preset, by default that of the base.
     `vace_e_layers`: blocks after which the streams enter; empty: those of the preset (0,5,10,15,20,25).
+    `vace_e_checkpoint`: a run, or a folder of saved adapters, to start from.
     """
 
     base_model: str = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
@@ -240,7 +242,6 @@ class EngineOptions(Config):
     save_intermediate_outputs: bool = False
     save_every: int | None = Field(default=None, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
-    num_workers: int = Field(default=0, ge=0)
     threads: int | None = None
     seed: int = 0
     device: Literal["auto", "cpu"] = "auto"

@@ -30,6 +30,8 @@ def make_accelerator(config: VaceEConfig, reporter: Reporter) -> Accelerator:
         precision = "fp16"
         reporter.message("mixed_precision: this card has no bf16; falling back to fp16 with a loss scaler")
     memory = config.vram_optimization
+    if memory.offloads_models and config.distributed != "fsdp2":
+        reporter.message("cpu_offload: parameters move to the CPU under distributed=fsdp2 alone")
     handlers = [
         DistributedDataParallelKwargs(
             find_unused_parameters=not config.feature_losses,

@@ -137,8 +137,6 @@ class TrainingRun:
     def _enter(self, stage: Stage, step: int) -> None:
         """Choose what trains, with a fresh optimiser, or with the saved one inside a stage."""
         parameters = set_trainable(parameter_groups(self.model), stage.groups, self.model)
-        for parameter in parameters:
-            parameter.data = parameter.data.float()
         count = sum(parameter.numel() for parameter in parameters)
         self.reporter.message(
             f"stage {stage.name}: {', '.join(stage.groups)} ({count / 1e6:.2f} M parameters), "

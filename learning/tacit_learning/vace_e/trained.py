@@ -45,7 +45,7 @@ def load_trained(
     folder = find_snapshot(Path(checkpoint))
     snapshot = load_snapshot(folder)
     config = saved_config(snapshot, folder, changes)
-    model = make_model(config)
+    model = make_model(config.model_copy(update={"vace_e_checkpoint": None}))
     restore_weights(model, snapshot.weights, str(folder))
     labels = labels_from_json(json.loads(snapshot.texts["labels.json"]), f"{folder}/labels.json")
     return Trained(folder, model.to(device).eval(), config, labels, snapshot.progress.step)

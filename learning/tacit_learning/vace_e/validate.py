@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,8 @@ from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.drawing import draw_window, sampler_settings, save_clip
 from tacit_learning.vace_e.draws import fixed_noise
 from tacit_learning.vace_e.inputs import Inputs, move
+from tacit_learning.vace_e.lpips import FILE as LPIPS_FILE
+from tacit_learning.vace_e.lpips import load_lpips
 from tacit_learning.vace_e.metrics import (
     Score,
     Unavailable,
@@ -110,7 +111,8 @@ class Validator:
                 raise ValueError(f"window {window} has no recorded video to compare with")
             scores: dict[str, Score] = {}
             if "video_quality" in settings.metrics:
-                scores |= video_quality(clip.sample, clip.target, clip.mask) | perceptual(settings.weights)
+                scores |= video_quality(clip.sample, clip.target, clip.mask)
+                scores |= perceptual(settings.weights, clip.sample, clip.target)
             if "motion_accuracy" in settings.metrics:
                 scores |= motion_accuracy(clip.sample, clip.target, clip.mask)
             found.append(scores)
@@ -167,8 +169,12 @@ def spread(count: int, limit: int) -> list[int]:
     return np.linspace(0, count - 1, limit).astype(int).tolist()
 
 
-def perceptual(weights: str | None) -> dict[str, Score]:
+def perceptual(weights: str | None, sample: np.ndarray, target: np.ndarray) -> dict[str, Score]:
     """Return scores that need weights of their own; unavailable without them."""
-    why = "no weights given (validation.weights)" if weights is None else f"no weights for it in {weights}"
-    names: Sequence[str] = ("lpips", "fvd")
-    return {name: Unavailable(why) for name in names}
+    fvd = Unavailable("no weights of its network that load without pickle")
+    if weights is None:
+        return {"lpips": Unavailable("no weights given (validation.weights)"), "fvd": fvd}
+    distance = load_lpips(weights)
+    if distance is None:
+        return {"lpips": Unavailable(f"{weights} holds no {LPIPS_FILE}"), "fvd": fvd}
+    return {"lpips": distance(sample, target), "fvd": fvd}
