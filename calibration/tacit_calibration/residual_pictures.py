@@ -30,8 +30,8 @@ def coverage_picture(result: IntrinsicsResult, views: Sequence[View]) -> Image:
         for point in view.corners_px:
             cv2.circle(image, _pixel(point), 2, colour, -1, cv2.LINE_AA)
     text = (
-        f"{len(result.views)} views, covered {result.coverage:.0%}, RMS {result.rms_px:.3f} px, "
-        f"held out {result.held_out_rms_px:.3f} px"
+        f"{len(result.views)} views, {result.coverage:.0%} covered, RMS {result.rms_px:.3f} px, "
+        f"held out {result.held_out_rms_px:.3f}"
     )
     return draw_label(image, text, (6, 18))
 
