@@ -12,6 +12,7 @@ import tyro
 from tacit.errors import CalibrationError, did_you_mean
 from tacit.rig import Rig
 from tacit.robot import Robot
+from tacit.rotations import rotation_to_quaternion
 from tacit.transforms import FloatArray
 from tacit_calibration.commands.judge import judge
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
@@ -75,7 +76,10 @@ class HandEyeArgs:
             inputs_sha256=sha256_of(folder),
         )
         data = record.model_dump() | {
+            "schema_version": "tacit-extrinsics 1",
             "T_parent_camera": T.tolist(),
+            "translation_m": T[:3, 3].tolist(),
+            "quaternion_xyzw": rotation_to_quaternion(T[:3, :3]).tolist(),
             "covariance": solved.covariance[:6, :6].tolist(),
             "T_anchor_board": solved.T_anchor_board.tolist(),
             "noise": {
