@@ -127,6 +127,16 @@ def test_probes_read_what_is_there_and_chance_where_nothing_is() -> None:
     assert all(0.3 < none[f"z_{kind}"] < 0.7 for kind in ("linear", "knn", "prototype", "chance"))
 
 
+def test_prototypes_weigh_directions_by_how_far_the_labels_lie_apart() -> None:
+    """One telling direction among thirty without meaning: the centroids lie apart in that one alone."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 400)
+    features = generator.normal(0, 1, (400, 31))
+    features[:, 0] += 6 * labels
+    read = probe("z", Rows(features[:200], labels[:200]), Rows(features[200:], labels[200:]))
+    assert read["z_prototype"] > 0.97
+
+
 def test_a_ring_is_read_by_neighbours_but_by_no_line() -> None:
     generator = np.random.default_rng(0)
     angle, labels = generator.uniform(0, 2 * np.pi, 400), generator.integers(0, 2, 400)

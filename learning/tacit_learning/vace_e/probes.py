@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tacit_learning.vace_e.metrics import Score, Unavailable
@@ -52,6 +51,8 @@ def probe(name: str, fitted: Rows, held_out: Rows) -> dict[str, Score]:
         return dict.fromkeys(keys, Unavailable("needs two labels to fit"))
     if not len(held_out.labels):
         return dict.fromkeys(keys, Unavailable("no held-out row with a known label"))
+    scaler = StandardScaler().fit(fitted.features)
+    fitted, held_out = (Rows(scaler.transform(each.features), each.labels) for each in (fitted, held_out))
     values, counts = np.unique(fitted.labels, return_counts=True)
     neighbours = min(NEIGHBOURS, int(counts.min()))
     scores: list[Score] = [
@@ -64,9 +65,8 @@ def probe(name: str, fitted: Rows, held_out: Rows) -> dict[str, Score]:
 
 
 def _accuracy(classifier: LogisticRegression | KNeighborsClassifier, fitted: Rows, held_out: Rows) -> float:
-    model = make_pipeline(StandardScaler(), classifier)
-    model.fit(fitted.features, fitted.labels)
-    return float(model.score(held_out.features, held_out.labels))
+    classifier.fit(fitted.features, fitted.labels)
+    return float(classifier.score(held_out.features, held_out.labels))
 
 
 def _prototypes(rows: Rows) -> Rows:
