@@ -123,6 +123,11 @@ def test_a_cell_as_built_differs_from_its_rig_by_a_stated_amount() -> None:
         )
 
 
+def test_a_fisheye_as_built_stays_a_fisheye() -> None:
+    built = as_built(changed(**FISHEYE), 5)
+    assert {(camera.model, len(camera.D)) for camera in built.cameras.values()} == {("fisheye", 4)}
+
+
 def test_joint_errors_have_their_size_and_belong_to_the_pose() -> None:
     error = JointError.draw(6, zero_deg=0.0, pose_deg=0.05, seed=1)
     q = np.random.default_rng(0).uniform(-2, 2, (4000, 6))

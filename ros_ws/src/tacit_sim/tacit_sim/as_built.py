@@ -16,6 +16,7 @@ from tacit.transforms import FloatArray, from_rotation
 
 LENS_D = (0.05, -0.10, 0.001, -0.0005, 0.02)
 """A common machine-vision lens: 2-4 px at the border of a VGA image."""
+FISHEYE_D = (-0.02, 0.01, -0.005, 0.001)
 FOCAL_SPREAD, ASPECT_SPREAD, CENTRE_SPREAD = 0.02, 0.002, 0.012
 """Relative errors of data-sheet intrinsics: focal length, fx/fy, principal point by image width."""
 CAMERA_MM, CAMERA_DEG = 8.0, 2.5
@@ -94,7 +95,8 @@ def _bend_lens(camera: dict, random: np.random.Generator) -> None:
     K[0, 0] *= 1 + ASPECT_SPREAD * random.uniform(-1, 1)
     K[:2, 2] += CENTRE_SPREAD * camera["width"] * random.uniform(-1, 1, 2)
     camera["K"] = K.tolist()
-    camera["D"] = [value * random.uniform(0.7, 1.3) for value in LENS_D]
+    coefficients = FISHEYE_D if camera["model"] == "fisheye" else LENS_D
+    camera["D"] = [value * random.uniform(0.7, 1.3) for value in coefficients]
 
 
 def _moved(T: list, millimetres: float, degrees: float, random: np.random.Generator) -> list:

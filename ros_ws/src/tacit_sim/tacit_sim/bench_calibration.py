@@ -87,14 +87,15 @@ class CalibrationBench:
         for name, camera in self.believed.cameras.items():
             board = "gripper" if camera.parent == "world" else "table"
             self._capture(name, name, self._arguments.views, board=board)
-            self._on_session("intrinsics", name)
+            model = "fisheye" if camera.model == "fisheye" else "plumb_bob"
+            self._on_session("intrinsics", name, "--model", model)
             self._on_session("handeye", name)
         wrist = next(name for name, camera in self.believed.cameras.items() if camera.parent != "world")
         self._capture(wrist, "openings", 8, plan="openings", board="")
         self._measure_gripper()
         self._calibrate("gripper", "--session", str(folder), "--measured", str(folder / "caliper.csv"))
         if self._arguments.detect:
-            self._calibrate("sensor", "--session", str(folder), "--camera", wrist, "--detect")
+            self._on_session("sensor", wrist, "--detect")
         else:
             self._click(wrist)
             self._on_session("sensor", wrist)
@@ -129,8 +130,8 @@ class CalibrationBench:
             *pairs,
         )
 
-    def _on_session(self, command: str, camera: str) -> None:
-        self._calibrate(command, "--session", str(self._arguments.out), "--camera", camera)
+    def _on_session(self, command: str, camera: str, *words: str) -> None:
+        self._calibrate(command, "--session", str(self._arguments.out), "--camera", camera, *words)
 
     def _calibrate(self, *words: str) -> None:
         """Run `tacit calibrate <words>` and show what it says.
