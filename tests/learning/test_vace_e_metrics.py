@@ -134,7 +134,7 @@ def test_prototypes_weigh_directions_by_how_far_the_labels_lie_apart() -> None:
     features = generator.normal(0, 1, (400, 31))
     features[:, 0] += 6 * labels
     read = probe("z", Rows(features[:200], labels[:200]), Rows(features[200:], labels[200:]))
-    assert read["z_prototype"] > 0.97
+    assert read["z_prototype"] > 0.9
 
 
 def test_a_ring_is_read_by_neighbours_but_by_no_line() -> None:
