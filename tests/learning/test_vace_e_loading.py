@@ -21,7 +21,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config_model import preset
 from tacit_learning.vace_e.features import encode_images, encode_text, pad_text, stack_images
-from tacit_learning.vace_e.loading import backbone_of, load_base, load_part
+from tacit_learning.vace_e.loading import backbone_of, load_base, load_part, load_vae
 from tacit_learning.vace_e.lora import apply_lora, lora_names
 from tacit_learning.vace_e.model import VaceE, build_model, parameter_groups
 from tacit_learning.vace_e.saving import load_adapters, load_model, save_adapters, save_model
@@ -169,6 +169,27 @@ def test_vae_weights_that_are_missing_are_never_random(copied: Path) -> None:
     save_file(tensors, path, {"format": "pt"})
     with pytest.raises(ConfigError, match=r"missing.*quant_conv.weight|quant_conv.weight.*missing"):
         load_part(AutoencoderKLWan, copied, "vae")
+
+
+def test_the_vae_of_another_wan_is_refused(base: Path, copied: Path) -> None:
+    assert load_vae(base).config["z_dim"] == 16
+    tiny_vae_of_48_channels().save_pretrained(copied / "vae")
+    with pytest.raises(
+        ConfigError, match="48 channels, 4 frames and 8 pixels per cell; VACE reads 16, 4 and 8"
+    ):
+        load_vae(copied)
+
+
+def tiny_vae_of_48_channels() -> AutoencoderKLWan:
+    numbers = [0.0] * 48
+    return AutoencoderKLWan(
+        base_dim=3,
+        z_dim=48,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=numbers,
+        latents_std=numbers,
+    )
 
 
 def trained_model() -> VaceE:

@@ -20,7 +20,7 @@ from torch import Tensor
 from tacit_learning.vace_e.conditioning import VideoCoder
 from tacit_learning.vace_e.config_model import ModelConfig
 from tacit_learning.vace_e.features import encode_images, encode_text
-from tacit_learning.vace_e.loading import load_part
+from tacit_learning.vace_e.loading import load_part, load_vae
 
 TINY = "tiny"
 TINY_IMAGE_TOKENS = 5
@@ -96,7 +96,7 @@ def make_frozen(
     clip = image_encoder or base_model
     return Frozen(
         f"{base_model}+{clip}",
-        lambda: load_part(AutoencoderKLWan, base_model, "vae"),
+        lambda: load_vae(base_model),
         lambda: _Umt5(base_model, device),
         lambda: _Clip(clip, device),
         device,

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKLWan
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from tacit.errors import ConfigError
-from tacit_learning.vace_e.config_model import BackboneConfig
+from tacit_learning.vace_e.config_model import LATENT_CHANNELS, SPATIAL, TEMPORAL, BackboneConfig
 from tacit_learning.vace_e.transformer import VaceETransformer
 
 VACE_1_3B = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
@@ -142,6 +143,23 @@ def load_part(kind: Any, place: str | Path, part: str, **options: Any) -> Any:
     _refuse(folder, [str(name) for name in information["missing_keys"]], "weights are missing")
     _refuse(folder, [str(name) for name in information["mismatched_keys"]], "weights have other shapes")
     return model
+
+
+def load_vae(place: str | Path) -> AutoencoderKLWan:
+    """Load the video autoencoder and check that it is that of Wan 2.1.
+
+    Raises:
+        ConfigError: Not there, or with other latents: Wan 2.2 has 48 channels in cells of 16 pixels.
+    """
+    vae = load_part(AutoencoderKLWan, place, "vae")
+    config = vae.config
+    found = (config["z_dim"], config["scale_factor_temporal"], config["scale_factor_spatial"])
+    if found != (LATENT_CHANNELS, TEMPORAL, SPATIAL):
+        raise ConfigError(
+            f"{place}: vae: {found[0]} channels, {found[1]} frames and {found[2]} pixels per cell; VACE "
+            f"reads {LATENT_CHANNELS}, {TEMPORAL} and {SPATIAL}, as the VAE of Wan 2.1 has"
+        )
+    return vae
 
 
 def check_weights(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> None:
