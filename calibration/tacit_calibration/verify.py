@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from tacit.camera import Camera
+from tacit.episode import EpisodeReader
 from tacit.errors import CalibrationError
 from tacit.images import Image
 from tacit.rig import Rig
 from tacit.samples import load_samples
 from tacit.transforms import from_translation, invert, transform_points
-from tacit.units import to_canonical
+from tacit.units import from_canonical, to_canonical
 from tacit.view.draw import COLORS, draw_box, draw_label, draw_quad, film_strip
 from tacit_calibration.board import Board
 from tacit_calibration.board_pose import board_poses
@@ -214,6 +215,36 @@ def overlays(
         error = verification.view_rms_px.get(sample.image)
         text = sample.image + (f": {error:.2f} px" if error is not None else "")
         tiles.append(draw_label(image, text, (4, 16)))
+    return film_strip(tiles, columns=min(3, len(tiles)))
+
+
+def episode_overlays(rig: Rig, camera: str, reader: EpisodeReader) -> Image:
+    """Return a sheet of ticks of an episode with the boxes and jaw axes that `rig` puts there.
+
+    Raises:
+        CalibrationError: The episode has other joints, or images of another size than the rig.
+    """
+    if tuple(reader.state_names) != tuple(rig.state_names):
+        raise CalibrationError(
+            f"{reader.path}: joints {', '.join(reader.state_names)}; the rig has {', '.join(rig.state_names)}"
+        )
+    lens = rig.geometry.camera(camera)
+    tiles = []
+    for tick in np.unique(np.linspace(0, reader.num_ticks - 1, MAX_PICTURES).astype(int)):
+        image = reader.image(camera, int(tick))
+        if image.shape[:2] != (lens.height, lens.width):
+            raise CalibrationError(
+                f"{reader.path}: {camera} is {image.shape[1]}x{image.shape[0]}, the rig has "
+                f"{lens.width}x{lens.height}"
+            )
+        raw = [
+            from_canonical(reader.rig, n, float(v))
+            for n, v in zip(reader.state_names, reader.qpos[tick], strict=True)
+        ]
+        state = np.array([to_canonical(rig, n, v) for n, v in zip(rig.state_names, raw, strict=True)])
+        for arm in rig.arms:
+            image = draw_rig(image, rig, camera, arm, state)
+        tiles.append(draw_label(image, f"tick {tick}", (4, 16)))
     return film_strip(tiles, columns=min(3, len(tiles)))
 
 

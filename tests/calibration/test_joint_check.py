@@ -12,6 +12,8 @@ from tacit.rig import load_rig
 from tacit.rotations import rotation_from_vector
 from tacit.transforms import from_rotation
 from tacit.urdf import chain_from_urdf
+from tacit_calibration.cli import main
+from tacit_calibration.commands import check as check_command
 from tacit_calibration.drift import compare_rigs
 from tacit_calibration.joint_check import joint_moves, zero_offsets
 from tacit_calibration.kinematic_check import compare_chains
@@ -110,8 +112,8 @@ def test_chains_of_other_arms_stay_apart():
     assert found.left_m > 0.02
 
 
-def nova2_urdf(flipped: tuple[int, ...] = ()):
-    """The chain of the vendor's URDF: origins as printed there, axes +z, some turned round."""
+def nova2_text(flipped: tuple[int, ...] = ()) -> str:
+    """The vendor's URDF: origins as printed there, axes +z, some turned round."""
     origins = [
         ("0 0 0.2234", "0 0 0"),
         ("0 0 0", "1.5708 1.5708 0"),
@@ -126,7 +128,56 @@ def nova2_urdf(flipped: tuple[int, ...] = ()):
         for i, (xyz, rpy) in enumerate(origins, start=1)
     )
     links = "".join(f'<link name="l{i}"/>' for i in range(7))
-    return chain_from_urdf(f'<robot name="nova2">{links}{joints}</robot>', "l0", "l6", NAMES)
+    return f'<robot name="nova2">{links}{joints}</robot>'
+
+
+def nova2_urdf(flipped: tuple[int, ...] = ()):
+    return chain_from_urdf(nova2_text(flipped), "l0", "l6", NAMES)
+
+
+@pytest.mark.parametrize(("flipped", "code"), [((), 0), ((1, 4, 5), 1)])
+def test_check_compares_a_rig_with_a_urdf(tmp_path, capsys, flipped, code):
+    (tmp_path / "arm.urdf").write_text(nova2_text(flipped))
+    words = [
+        "check",
+        "nova2_sim",
+        "--urdf",
+        str(tmp_path / "arm.urdf"),
+        "--base-link",
+        "l0",
+        "--tip-link",
+        "l6",
+    ]
+    assert main(words) == code
+    assert ("joint4 turns the other way" in capsys.readouterr().out) == bool(flipped)
+    with pytest.raises(CalibrationError, match="--tip-link"):
+        main(words[:-2])
+
+
+def test_check_compares_two_dates(tmp_path, capsys):
+    T = RIG.cameras["wrist"].T_parent_camera @ from_rotation(rotation_from_vector([0, 0.02, 0]))
+    (tmp_path / "new.yaml").write_text(changed(RIG, "cameras.wrist", T_parent_camera=T.tolist()).to_yaml())
+    assert main(["check", str(tmp_path / "new.yaml"), "--against", "nova2_sim_vga"]) == 1
+    assert "box of left in wrist has drifted" in capsys.readouterr().out
+    assert main(["check", "nova2_sim_vga", "--against", "nova2_sim_vga"]) == 0
+
+
+def test_check_finds_a_wrong_sign_and_writes_zeros(tmp_path, monkeypatch, capsys):
+    measured = moved_one_by_one()
+    measured[3, 2] = 2 * HOME[2] - measured[3, 2]
+    views = robot_views(RIG, "wrist", TABLE, moved_one_by_one(), measured=measured, noise_px=0.2)
+    monkeypatch.setattr(check_command, "read_samples", lambda *_: views)
+    words = ["check", "nova2_sim_vga", "--camera", "wrist", "--samples", str(tmp_path)]
+    assert main(words) == 1
+    assert "WRONG? joint3: turns the other way" in capsys.readouterr().out
+    true = look_at_states(RIG, "wrist", TABLE, 20)
+    offset = np.deg2rad([0, 0.5, 0, 0, 0, 0])
+    views = robot_views(RIG, "wrist", TABLE, true, measured=true - offset, noise_px=0.1)
+    assert main([*words, "--rig-out", str(tmp_path / "zeros.yaml")]) == 1
+    joints = load_rig(tmp_path / "zeros.yaml").arms["arm"].joints
+    assert [joint.offset for joint in joints] == pytest.approx(offset, abs=np.deg2rad(0.03))
+    with pytest.raises(CalibrationError, match="give --camera too"):
+        main(["check", "nova2_sim_vga", "--samples", str(tmp_path)])
 
 
 def test_drift_is_what_was_moved_and_what_boxes_felt():

@@ -64,6 +64,20 @@ def test_a_folder_that_shows_nothing_cannot_verify_anything(tmp_path):
         verify(RIG, "wrist", None, tmp_path)
 
 
+def test_a_recorded_episode_shows_the_boxes_of_the_rig(tmp_path):
+    writer = writer_at(tmp_path / "data")
+    for i in range(12):
+        writer.append(tick_at(i))
+    episode, out = writer.close(True), tmp_path / "sheet.png"
+    words = ["verify", "--camera", "wrist", "--episode", str(episode), "--picture", str(out)]
+    assert main([*words, "--rig", "nova2_sim"]) == 0
+    assert decode_image(out.read_bytes()).shape == (2 * 120 + 4, 3 * 160 + 8, 3)
+    with pytest.raises(CalibrationError, match="wrist is 160x120, the rig has 640x480"):
+        main([*words, "--rig", "nova2_sim_vga"])
+    with pytest.raises(CalibrationError, match="the rig has left_joint1"):
+        main(["verify", "--camera", "top", "--episode", str(episode), "--rig", "xtrainer"])
+
+
 def test_statistics_are_those_of_the_distances():
     errors = PixelErrors.of(np.arange(101) / 10)
     assert (errors.count, errors.median, errors.worst) == (101, 5.0, 10.0)

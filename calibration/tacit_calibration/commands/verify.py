@@ -9,10 +9,17 @@ from typing import Annotated
 
 import tyro
 
+from tacit.episode import EpisodeReader
 from tacit_calibration.clicks import FILE_NAME, read_clicks
-from tacit_calibration.commands.place import Flat, Where, say
+from tacit_calibration.commands.place import Flat, Where, Workplace, say
 from tacit_calibration.rig_update import known
-from tacit_calibration.verify import Verification, board_of_samples, overlays, verify
+from tacit_calibration.verify import (
+    Verification,
+    board_of_samples,
+    episode_overlays,
+    overlays,
+    verify,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,9 @@ class VerifyArgs:
         Path | None, tyro.conf.arg(help=f"Gel corners; <samples>/{FILE_NAME} where it is there.")
     ] = None
     max_px: Annotated[float, tyro.conf.arg(help="Allowed error of 95 % of the points.")] = 4.0
+    episode: Annotated[
+        Path | None, tyro.conf.arg(help="Draw the rig into this recorded episode instead; no numbers.")
+    ] = None
     picture: Annotated[Path | None, tyro.conf.arg(help="PNG for the overlays, without a session.")] = None
     where: Annotated[Where, Flat] = field(default_factory=Where)
 
@@ -35,6 +45,8 @@ class VerifyArgs:
         """Report; 1 when something misses the threshold."""
         place = self.where.open()
         known(place.rig, "camera", self.camera, place.rig.cameras)
+        if self.episode is not None:
+            return self._on_episode(place, self.episode)
         folder = self.samples
         if folder is None and place.session is not None:
             fresh = place.session.samples(f"verify-{self.camera}")
@@ -49,6 +61,14 @@ class VerifyArgs:
         sheet = overlays(place.rig, self.camera, folder, views, found, clicks)
         place.keep(f"verify-{self.camera}", _data(found, failures, self.max_px), sheet, self.picture)
         return 1 if failures else 0
+
+    def _on_episode(self, place: Workplace, path: Path) -> int:
+        """Draw boxes and jaw axes into a few ticks: for eyes, since nobody has said where the gels are."""
+        with EpisodeReader(path) as reader:
+            sheet = episode_overlays(place.rig, self.camera, reader)
+        data = {"episode": str(path), "passed": None}
+        place.keep(f"overlay-{self.camera}", data, sheet, self.picture)
+        return 0
 
 
 def report(found: Verification, failures: list[str]) -> None:
