@@ -62,7 +62,10 @@ def test_reversed_motion_is_told_at_the_real_size_too() -> None:
     torch.manual_seed(0)
     encoders = Encoders(EncoderConfig(), 64).eval()
     signals = random_signals(2, EncoderConfig(), 64, 21, rows=81)
-    assert change(encoders, signals, replace(signals, motion=signals.motion.flip(1))).min() > 0.02
+    swapped = replace(signals, objects=signals.objects.flip(1), object_ids=signals.object_ids.flip(1))
+    reversed_time = change(encoders, signals, replace(signals, motion=signals.motion.flip(1)))
+    assert reversed_time.min() > 1e4 * change(encoders, signals, swapped).max()
+    assert reversed_time.min() > 0.01
 
 
 def test_the_order_of_objects_with_their_ids_does_not_matter(encoders: Encoders, signals: Signals) -> None:
