@@ -25,30 +25,25 @@ def make_accelerator(config: VaceEConfig, reporter: Reporter) -> Accelerator:
     """
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
-    precision = config.mixed_precision
-    if precision == "bf16" and _lacks_bf16(config):
-        precision = "fp16"
-        reporter.message("mixed_precision: this card has no bf16; falling back to fp16 with a loss scaler")
-    memory = config.vram_optimization
-    if memory.offloads_models and config.distributed != "fsdp2":
-        reporter.message("cpu_offload: parameters move to the CPU under distributed=fsdp2 alone")
+    notes: list[str] = []
+    logging = config.logging
     handlers = [
         DistributedDataParallelKwargs(
-            find_unused_parameters=not config.feature_losses,
-            comm_hook=DDPCommunicationHookType.BF16
-            if memory.compresses_gradients
-            else DDPCommunicationHookType.NO,
+            find_unused_parameters=not config.feature_losses, comm_hook=_hook(config, notes)
         )
     ]
-    logging = config.logging
     accelerator = Accelerator(
         cpu=config.device == "cpu",
-        mixed_precision=precision,
+        mixed_precision=_precision(config, notes),
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         kwargs_handlers=handlers,  # type: ignore[arg-type]
         fsdp_plugin=_fsdp(config) if config.distributed == "fsdp2" else None,
         log_with=None if logging.wandb == "disabled" else "wandb",
     )
+    if config.vram_optimization.offloads_models and config.distributed != "fsdp2":
+        notes.append("cpu_offload: parameters move to the CPU under distributed=fsdp2 alone")
+    for note in notes if accelerator.is_main_process else ():
+        reporter.message(note)
     if logging.wandb != "disabled":
         _start_wandb(accelerator, config)
     return accelerator
@@ -104,10 +99,25 @@ def _move_moments(optimizer: torch.optim.Optimizer, device: torch.device | None)
                 values[name] = value.to(parameter.device if device is None else device)
 
 
-def _lacks_bf16(config: VaceEConfig) -> bool:
-    if config.device == "cpu" or not torch.cuda.is_available():
-        return False
-    return not torch.cuda.is_bf16_supported(including_emulation=False)
+def _uses_cuda(config: VaceEConfig) -> bool:
+    return config.device != "cpu" and torch.cuda.is_available()
+
+
+def _precision(config: VaceEConfig, notes: list[str]) -> str:
+    lacks = _uses_cuda(config) and not torch.cuda.is_bf16_supported(including_emulation=False)
+    if config.mixed_precision == "bf16" and lacks:
+        notes.append("mixed_precision: this card has no bf16; falling back to fp16 with a loss scaler")
+        return "fp16"
+    return config.mixed_precision
+
+
+def _hook(config: VaceEConfig, notes: list[str]) -> DDPCommunicationHookType:
+    if not config.vram_optimization.compresses_gradients:
+        return DDPCommunicationHookType.NO
+    if _uses_cuda(config):
+        return DDPCommunicationHookType.BF16
+    notes.append("gradient_compression: needs CUDA and NCCL; processes exchange float32 gradients")
+    return DDPCommunicationHookType.NO
 
 
 def _fsdp(config: VaceEConfig) -> FullyShardedDataParallelPlugin:
