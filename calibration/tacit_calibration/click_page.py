@@ -16,8 +16,8 @@ from tacit.images import encode_png
 from tacit.rig import Rig
 from tacit.samples import load_samples
 from tacit_calibration.clicks import FILE_NAME, HEADER
+from tacit_calibration.overlays import state_of
 from tacit_calibration.samples import joints_in_order, picture
-from tacit_calibration.verify import state_of
 
 PAGE_NAME = "corners.html"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,10 +20,12 @@ from tacit.errors import CalibrationError
 from tacit.footprint import box_corners
 from tacit.images import Image
 from tacit.rig import Rig
+from tacit.samples import load_samples
 from tacit.transforms import from_translation, transform_points
 from tacit_calibration.increments import small_pose
+from tacit_calibration.samples import picture
 from tacit_calibration.sensor_offset import SensorResult
-from tacit_calibration.touch_views import TouchView
+from tacit_calibration.touch_views import TouchView, finger_views
 
 FloatArray = NDArray[np.float64]
 UPSAMPLING = 4
@@ -54,10 +57,8 @@ def find_outline(image: Image, rig: Rig, camera: str, view: TouchView) -> Outlin
     Raises:
         CalibrationError: It has no colour of its own, or what was found is no gel.
     """
-    name, spec = view.click.sensor, rig.tactile[view.click.sensor]
-    hull = _hull(view, rig.geometry.camera(camera), np.asarray(spec.T_mount_sensor), np.array(spec.size_m))
-    where = f"{view.click.image} {name}"
-    if hull is None:
+    hull, where = predicted_hull(rig, camera, view), view.click.name
+    if not np.isfinite(hull).all():
         raise CalibrationError(f"{where}: the rig expects it behind the camera")
     colours = image.astype(np.float64) / np.maximum(image.sum(axis=2, keepdims=True), 30.0)
     seed = _median_inside(colours, hull, SEED_SHARE)
@@ -133,6 +134,29 @@ def _sigma(jacobian: FloatArray, left: Sequence[FloatArray]) -> FloatArray:
 
 def _rms(distance: FloatArray) -> float:
     return float(np.sqrt(np.mean(distance**2)))
+
+
+def predicted_hull(rig: Rig, camera: str, view: TouchView) -> FloatArray:
+    """Return the hull (K, 2) [px] that a rig predicts; NaN (1, 2) where it is behind the camera."""
+    spec = rig.tactile[view.click.sensor]
+    size = np.array(spec.size_m)
+    hull = _hull(view, rig.geometry.camera(camera), np.asarray(spec.T_mount_sensor), size)
+    return np.full((1, 2), np.nan) if hull is None else hull
+
+
+def find_outlines(
+    rig: Rig, camera: str, folder: Path, sensor: str
+) -> tuple[list[Outline], list[CalibrationError]]:
+    """Cut a sensor out of every sample of a folder; also return why it could not be done in some."""
+    outlines, problems = [], []
+    pictures = {sample.image: sample for sample in load_samples(folder).samples}
+    for view in finger_views(rig, camera, folder, sensor):
+        try:
+            image = picture(folder, pictures[view.click.image])
+            outlines.append(find_outline(image, rig, camera, view))
+        except CalibrationError as problem:
+            problems.append(problem)
+    return outlines, problems
 
 
 def _hull(view: TouchView, lens: Camera, T_mount: FloatArray, size: FloatArray) -> FloatArray | None:

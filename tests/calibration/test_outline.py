@@ -15,9 +15,10 @@ from tacit.rotations import rotation_from_vector
 from tacit.samples import SampleFolder
 from tacit.transforms import from_rotation, from_translation, pose_error, transform_points
 from tacit_calibration.cli import main
-from tacit_calibration.outline import find_outline, solve_outlines
+from tacit_calibration.outline import find_outline, find_outlines, solve_outlines
 from tacit_calibration.samples import picture
 from tacit_calibration.touch_views import TouchView, finger_views
+from tacit_calibration.verify import verify
 
 BELIEVED = load_rig("nova2_sim_vga")
 HOME = np.array([-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284])
@@ -91,6 +92,18 @@ def test_a_grey_gel_and_a_picture_full_of_its_colour_are_named(truth, tmp_path):
     image[:240] = BLUE
     with pytest.raises(CalibrationError, match="no colour of its own|times as large"):
         find_outline(image, BELIEVED, "wrist", views[1])
+
+
+def test_boxes_of_the_true_rig_lie_on_the_outlines_and_those_of_another_do_not(truth, tmp_path):
+    folder_of(truth, tmp_path)
+    errors = {}
+    for name, rig in (("true", truth), ("believed", BELIEVED)):
+        outlines, problems = find_outlines(rig, "wrist", tmp_path, "left")
+        assert problems == []
+        found = verify(rig, "wrist", None, tmp_path, outlines=outlines)
+        errors[name] = found.centres.p95
+        assert found.board is None and found.gels is None
+    assert errors["true"] < 0.5 < 2.0 < errors["believed"]
 
 
 def test_the_command_needs_no_clicks(truth, tmp_path, capsys):

@@ -25,9 +25,10 @@ from tacit_calibration.commands import world as world_command
 from tacit_calibration.commands.session import next_commands
 from tacit_calibration.coverage import coverage_map, hint
 from tacit_calibration.imports import import_episode, import_folder
+from tacit_calibration.overlays import overlays
 from tacit_calibration.rig_update import with_base, with_camera, with_intrinsics, with_sensor
 from tacit_calibration.session import Session
-from tacit_calibration.verify import PixelErrors, overlays, verify
+from tacit_calibration.verify import PixelErrors, verify
 
 RIG = load_rig("nova2_sim_vga")
 TABLE = from_rotation(np.diag([1.0, -1.0, -1.0]), (-0.45, 0.09, 0.0))

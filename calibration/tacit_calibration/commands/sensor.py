@@ -10,18 +10,18 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from tacit.errors import CalibrationError
 from tacit.rig import Rig
 from tacit.samples import load_samples
 from tacit_calibration.click_page import write_click_page
 from tacit_calibration.clicks import FILE_NAME, Click, read_clicks
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
-from tacit_calibration.outline import find_outline, solve_outlines
+from tacit_calibration.outline import find_outlines, solve_outlines
+from tacit_calibration.overlays import overlays
 from tacit_calibration.rig_update import known, record_of, with_sensor
-from tacit_calibration.samples import picture, sha256_of
+from tacit_calibration.samples import sha256_of
 from tacit_calibration.sensor_offset import SensorResult, solve_sensor
-from tacit_calibration.touch_views import by_sensor, finger_views, touch_views
-from tacit_calibration.verify import Verification, overlays, verify
+from tacit_calibration.touch_views import by_sensor, touch_views
+from tacit_calibration.verify import Verification, verify
 
 
 @dataclass(frozen=True)
@@ -77,19 +77,14 @@ class SensorArgs:
         }
 
     def _detected(self, place: Workplace, folder: Path) -> dict[str, SensorResult]:
-        listed, solved = load_samples(folder), {}
-        pictures = {sample.image: picture(folder, sample) for sample in listed.samples}
+        arm, solved = load_samples(folder).arm, {}
         for name, spec in place.rig.tactile.items():
-            if not spec.mount.startswith(f"{listed.arm}."):
-                continue
-            outlines = []
-            for view in finger_views(place.rig, self.camera, folder, name):
-                try:
-                    outlines.append(find_outline(pictures[view.click.image], place.rig, self.camera, view))
-                except CalibrationError as problem:
+            if spec.mount.startswith(f"{arm}."):
+                outlines, problems = find_outlines(place.rig, self.camera, folder, name)
+                for problem in problems:
                     say(f"skipped {problem}")
-            fit_size = not self.keep_size
-            solved[name] = solve_outlines(place.rig, self.camera, name, outlines, fit_size=fit_size)
+                fit_size = not self.keep_size
+                solved[name] = solve_outlines(place.rig, self.camera, name, outlines, fit_size=fit_size)
         return solved
 
     def _with(self, rig: Rig, before: Rig, name: str, result: SensorResult, folder: Path) -> Rig:

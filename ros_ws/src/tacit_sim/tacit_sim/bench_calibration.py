@@ -102,7 +102,7 @@ class CalibrationBench:
         for name, camera in self.believed.cameras.items():
             board = "gripper" if camera.parent == "world" else "table"
             self._capture(name, f"verify-{name}", 6, board=board, seed="1")
-            self._on_session("verify", name)
+            self._on_session("verify", name, *(["--detect"] if name == wrist else []))
 
     def _capture(self, camera: str, name: str, views: int, **options: str) -> None:
         a = self._arguments
