@@ -159,4 +159,6 @@ def test_a_task_that_stands_or_goes_back_is_still_found() -> None:
     assert moved(stands, [1.0] * 60 + [0.0] * 120)[-1] == "stalled"
     falls = np.concatenate([np.linspace(0, 0.6, 60), np.linspace(0.6, 0.2, 60)])
     assert moved(falls, [1.0] * 60 + [-1.0] * 60)[-1] == "regressed"
-    assert moved(falls, [1.0] * 60 + [float("nan")] * 60)[-1] == "regressed"
+    forth_and_back = [1.0] * 60 + ([1.0] * 20 + [-1.0] * 20) * 3
+    assert "stalled" in moved(np.full(180, 0.3), forth_and_back)  # the arm moves, nothing comes of it
+    assert moved(falls, [float("nan")] * 120)[-1] == "regressed"

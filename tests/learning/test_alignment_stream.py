@@ -68,8 +68,10 @@ def test_the_model_frame_by_frame_equals_the_whole_video(tmp_path: Path, mode: s
     memory = torch.full((2, model.state_size), 7.0)
     with torch.no_grad():
         whole = model.read(model.embed(features), Frames(features, elapsed, none[:, 0], none))
+        motion = model.motion(features)
         for t in range(25):
-            found, memory = model.step(features[:, t], elapsed[:, t : t + 1], memory)
+            found, moved, memory = model.step(features[:, t], elapsed[:, t : t + 1], memory)
+            torch.testing.assert_close(moved[:, 0], motion[:, t], rtol=1e-5, atol=1e-5)
             for one, everything in zip(found, whole, strict=True):
                 torch.testing.assert_close(one[:, 0], everything[:, t], rtol=1e-5, atol=1e-5)
     assert float((whole.video[:, -1] - whole.video[:, 0]).abs().min()) > 1e-4

@@ -57,21 +57,13 @@ class HeadInputs(NamedTuple):
 
 class HeadOutputs(NamedTuple):
     """What the head says: progress in the action and in the video (B, T) in 0..1, remaining [s] (B, T),
-    done logit (B, T), class logits (B, T, C), logits of the task going back, standing still and going
-    on (B, T, 3)."""
+    done logit (B, T), class logits (B, T, C)."""
 
     action: Tensor
     video: Tensor
     remaining: Tensor
     done: Tensor
     classes: Tensor
-    motion: Tensor
-
-
-def direction(motion: Tensor) -> Tensor:
-    """Return p(on) - p(back) in -1..1 of motion logits (..., 3)."""
-    back, _, on = motion.softmax(-1).unbind(-1)
-    return on - back
 
 
 class ProgressHead(nn.Module):
@@ -83,7 +75,7 @@ class ProgressHead(nn.Module):
         num_classes: C, with the background.
     """
 
-    gives = frozenset({"action", "video", "remaining", "done", "classes", "motion"})
+    gives = frozenset({"action", "video", "remaining", "done", "classes"})
 
     def __init__(self, config: HeadConfig, dim: int, num_classes: int) -> None:
         super().__init__()
@@ -100,7 +92,7 @@ class ProgressHead(nn.Module):
         width = config.hidden if recurrent else config.width
         self.num_progress = num_classes if config.per_class else 1
         self.output = nn.Sequential(
-            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.num_progress + 6 + num_classes)
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.num_progress + 3 + num_classes)
         )
         bias = self.output[2].bias
         assert isinstance(bias, Tensor)
@@ -155,14 +147,14 @@ class ProgressHead(nn.Module):
         return torch.relu(self.input(torch.cat(parts, dim=-1)))
 
     def _read(self, x: Tensor) -> HeadOutputs:
-        sizes = [self.num_progress, 1, 1, 1, self.num_classes, 3]
-        action, video, remaining, done, classes, motion = self.output(x).split(sizes, dim=-1)
+        sizes = [self.num_progress, 1, 1, 1, self.num_classes]
+        action, video, remaining, done, classes = self.output(x).split(sizes, dim=-1)
         action = action.sigmoid()
         if self.config.per_class:
             action = (action * classes.softmax(-1)).sum(-1, keepdim=True)
         seconds = torch.nn.functional.softplus(remaining.squeeze(-1))
         return HeadOutputs(
-            action.squeeze(-1), video.squeeze(-1).sigmoid(), seconds, done.squeeze(-1), classes, motion
+            action.squeeze(-1), video.squeeze(-1).sigmoid(), seconds, done.squeeze(-1), classes
         )
 
 

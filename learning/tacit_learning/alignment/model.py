@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tacit_learning.alignment.encoder import make_encoder
 from tacit_learning.alignment.heads import UNKNOWN, HeadInputs, HeadOutputs, ProgressHead
+from tacit_learning.alignment.motion import MotionNet
 from tacit_learning.alignment.normalisers import Distances, FeatureScale
 from tacit_learning.alignment.protas import ProtasHead
 from tacit_learning.alignment.recipes import SPECS, DistanceHead, RecipeHead
@@ -80,6 +81,8 @@ class AlignmentModel(nn.Module):
         measures = config.progress.enabled and config.progress.method == "cumulative_l2"
         self.foreground = nn.Linear(self.dim, 1) if measures else None
         self.head_net = make_head(config, shape)
+        moves = config.progress.enabled and config.progress.motion_weight > 0
+        self.motion_net = MotionNet(config.motion, shape.num_features) if moves else None
 
     @property
     def head(self) -> Head | None:
@@ -90,6 +93,10 @@ class AlignmentModel(nn.Module):
     def state_size(self) -> int:
         """Numbers that a stream remembers."""
         return sum(self._sizes())
+
+    def motion(self, features: Tensor) -> Tensor | None:
+        """Return logits of the task going back, standing still, going on (B, T, 3); None: not learned."""
+        return self.motion_net(self.scale(features)) if self.motion_net is not None else None
 
     def embed(self, features: Tensor) -> Tensor:
         """Map features (B, T, F) to unit embeddings (B, T, D)."""
@@ -135,7 +142,7 @@ class AlignmentModel(nn.Module):
 
     def step(
         self, features: Tensor, elapsed: Tensor, memory: Tensor, task: int = 0
-    ) -> tuple[HeadOutputs, Tensor]:
+    ) -> tuple[HeadOutputs, Tensor | None, Tensor]:
         """Take one frame with explicit memory: what the exported graph does.
 
         Args:
@@ -145,12 +152,13 @@ class AlignmentModel(nn.Module):
             task: Which task is followed.
 
         Returns:
-            Outputs with T = 1, and the new memory.
+            Outputs and motion logits with T = 1, and the new memory.
         """
         assert self.head is not None
         is_first = elapsed <= 0
-        encoder, before, travelled, head = split(memory, self._sizes())
-        embedding, encoder = self.encoder.step(self.scale(features), encoder, is_first)
+        encoder, before, travelled, head, moving = split(memory, self._sizes())
+        scaled = self.scale(features)
+        embedding, encoder = self.encoder.step(scaled, encoder, is_first)
         before = torch.where(is_first, embedding, before)
         moved = increments(torch.stack([before, embedding], dim=1))
         if self.foreground is not None:
@@ -164,14 +172,18 @@ class AlignmentModel(nn.Module):
             torch.full_like(elapsed, UNKNOWN, dtype=torch.long),
         )
         outputs, head = self.head.step(inputs, head, is_first)
-        return outputs, join([encoder, embedding, travelled, head], embedding)
+        motion = None
+        if self.motion_net is not None:
+            motion, moving = self.motion_net.step(scaled, moving, is_first)
+        return outputs, motion, join([encoder, embedding, travelled, head, moving], embedding)
 
     def _foreground(self, embeddings: Tensor) -> Tensor:
         return self.foreground_logits(embeddings).sigmoid().detach()
 
     def _sizes(self) -> list[int]:
         head = self.head.state_size if self.head is not None else 0
-        return [self.encoder.state_size, self.dim, 1, head]
+        moving = self.motion_net.state_size if self.motion_net is not None else 0
+        return [self.encoder.state_size, self.dim, 1, head, moving]
 
 
 def make_head(config: AlignmentConfig, shape: Shape) -> nn.Module | None:

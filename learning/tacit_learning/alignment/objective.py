@@ -22,6 +22,7 @@ from tacit_learning.alignment.progress_terms import (
     SegmentRates,
     dense_terms,
     distance_loss,
+    motion_loss,
     protas_terms,
     segment_terms,
     update_statistics,
@@ -132,6 +133,7 @@ class AlignmentObjective(nn.Module):
             terms = self._progress(batch, embeddings, generator)
             parts["progress_loss"] = terms.pop("progress")
             parts |= {f"progress_{name}": value for name, value in terms.items()}
+            parts["progress_loss"] = parts["progress_loss"] + self._motion(batch, generator, parts)
         return parts
 
     def _progress(
@@ -162,6 +164,15 @@ class AlignmentObjective(nn.Module):
             segments = segment_terms(self.model, source, batch, rates, config.dense, chance)
             terms |= {"progress": terms["progress"] + config.dense.segments * segments, "segments": segments}
         return terms
+
+    def _motion(self, batch: Batch, generator: torch.Generator | None, parts: dict[str, Tensor]) -> Tensor:
+        """Compute the weighted loss of motion, and log it."""
+        clips = keys.clip_of(batch) or batch
+        logits = self.model.motion(self._disturb(clips[keys.FEATURES], generator))
+        if logits is None:
+            return parts["progress_loss"] * 0.0
+        parts["progress_motion"] = motion_loss(logits, clips)
+        return self.config.progress.motion_weight * parts["progress_motion"]
 
     def _disturb(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
         """Add noise to every frame and an offset to every video (B, T, F), in training alone."""

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from tacit_learning.alignment import batches as keys
-from tacit_learning.alignment.heads import HeadOutputs, direction
+from tacit_learning.alignment.heads import HeadOutputs
 from tacit_learning.alignment.model import AlignmentModel, Frames
+from tacit_learning.alignment.motion import direction
 from tacit_learning.alignment.objective import frames_of
 from tacit_learning.alignment.recipes import DistanceHead
 from tacit_learning.alignment.videos import Video, VideoSet
@@ -57,6 +58,7 @@ def _predict(model: AlignmentModel, videos: Sequence[Video], fps: float) -> list
     gives = model.head.gives if model.head is not None else frozenset()
     plain = model.read(embeddings, frames_of(batch)) if gives else None
     told = model.read(embeddings, _told(batch)) if "classes" in gives else None
+    motion = model.motion(batch[keys.FEATURES])
     return [
         Prediction(
             embeddings[i, : len(video)].numpy(),
@@ -64,9 +66,7 @@ def _predict(model: AlignmentModel, videos: Sequence[Video], fps: float) -> list
             plain.video[i, : len(video)].numpy() if plain is not None and "video" in gives else None,
             _classes(plain, i, len(video)) if "classes" in gives else None,
             plain.done[i, : len(video)].sigmoid().numpy() if plain is not None else None,
-            direction(plain.motion[i, : len(video)]).numpy()
-            if "motion" in gives and plain is not None
-            else None,
+            direction(motion[i, : len(video)]).numpy() if motion is not None else None,
         )
         for i, video in enumerate(videos)
     ]

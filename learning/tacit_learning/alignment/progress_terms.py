@@ -76,14 +76,12 @@ def dense_terms(
         video = dense_loss(outputs.video, batch[keys.PROGRESS], told, **extra)
     late = torch.log1p(outputs.remaining) - torch.log1p(batch[keys.REMAINING])
     classes = F.cross_entropy(outputs.classes.transpose(1, 2), batch[keys.LABELS], reduction="none")
-    moved = F.cross_entropy(outputs.motion.transpose(1, 2), batch[keys.MOTION], reduction="none")
     terms = {
         "action": action,
         "video": video,
         "classes": _mean(classes, batch[keys.MASK]),
         "remaining": _mean(F.huber_loss(late, torch.zeros_like(late), reduction="none"), told),
         "done": _done(outputs, batch, weights, told),
-        "motion": _mean(moved, told),
     }
     total = sum((getattr(weights, name) * value for name, value in terms.items()), action * 0.0)
     return {"progress": total, **terms}
@@ -117,6 +115,12 @@ def segment_terms(
     )
     weights = {"monotonic_weight": config.monotonic, "end_weight": config.end}
     return dense_loss(outputs.action, segments.targets, segments.mask, **weights)
+
+
+def motion_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Compute the cross-entropy of motion (B, T, 3) on the frames whose progress is known."""
+    told = batch[keys.PROGRESS_MASK] & batch[keys.MASK]
+    return _mean(F.cross_entropy(logits.transpose(1, 2), batch[keys.MOTION], reduction="none"), told)
 
 
 def protas_terms(head: ProtasHead, inputs: Tensor, batch: Batch, config: ProgressConfig) -> dict[str, Tensor]:

@@ -216,9 +216,7 @@ class ProtasHead(nn.Module):
         decided = last.logits.argmax(-1, keepdim=True)
         action = last.progress.gather(-1, decided).squeeze(-1).clamp(0, 1)
         video, done = self.whole(last.features).unbind(-1)
-        nothing = torch.zeros_like(action)
-        still = nothing.unsqueeze(-1).expand(*nothing.shape, 3)
-        return HeadOutputs(action, video.sigmoid(), nothing, done, last.logits, still)
+        return HeadOutputs(action, video.sigmoid(), torch.zeros_like(action), done, last.logits)
 
 
 class ProtasTargets(NamedTuple):

@@ -183,5 +183,4 @@ def _outputs(progress: Tensor) -> HeadOutputs:
     """Fill in what such a head does not know: it gives progress alone, and done from it."""
     nothing = torch.zeros_like(progress)
     done = DONE_SLOPE * (progress - DONE_AT)
-    still = nothing.unsqueeze(-1).expand(*nothing.shape, 3)
-    return HeadOutputs(progress, progress, nothing, done, nothing.unsqueeze(-1), still)
+    return HeadOutputs(progress, progress, nothing, done, nothing.unsqueeze(-1))

@@ -16,6 +16,7 @@ from tacit.errors import did_you_mean
 from tacit_learning.alignment.config import EncoderConfig
 from tacit_learning.alignment.encoder import AlignmentEncoderConfig
 from tacit_learning.alignment.heads import HeadConfig
+from tacit_learning.alignment.motion import MotionConfig
 from tacit_learning.alignment.protas import ProtasConfig
 from tacit_learning.data.episodes import DataConfig
 from tacit_learning.engine.config import TrainConfig
@@ -63,12 +64,12 @@ class WarpConfig(Config):
     offset: float = 0.3
     slowest: float = 0.7
     fastest: float = 1.4
-    pause: float = 0.4
+    pause: float = 0.5
     pause_s: float = 8.0
     rewind: float = 0.5
     rewind_s: float = 10.0
     truncate: float = 0.2
-    noise: float = 0.1
+    noise: float = 0.15
     shift: float = 0.1
 
 
@@ -175,16 +176,14 @@ class RecipeConfig(Config):
 class DenseConfig(Config):
     """Weights of what the dense head learns on every frame; 0 leaves a term out.
 
-    `motion`: whether the task goes on, stands still or goes back. `segments`: actions as sequences of
-    their own, whose start is told. `done_at`: progress of the video that counts as done. `detach`: no
-    gradient into the encoder.
+    `segments`: actions as sequences of their own, whose start is told. `done_at`: progress of the
+    video that counts as done. `detach`: no gradient into the encoder.
     """
 
     action: float = 2.0
     video: float = 1.0
     segments: float = 2.0
     classes: float = 1.0
-    motion: float = 0.3
     remaining: float = 0.1
     done: float = 0.1
     monotonic: float = 1.0
@@ -200,7 +199,8 @@ class ProgressConfig(ProgressWeight):
     step lengths. `method`: travelled distance of the embedding, a learnable head, or ProTAS. `frames`:
     all, or one random frame per step as in the original. `normaliser`: of the distance: `train` (the
     mean total of the training videos, as deployed) or `self` (each video's own total: uses the future).
-    `recipe`: of the learnable head.
+    `recipe`: of the learnable head. `motion_weight`: of telling whether the task goes on, stands still or
+    goes back, learned from warped clips beside any method.
     """
 
     enabled: bool = True
@@ -209,6 +209,7 @@ class ProgressConfig(ProgressWeight):
     frames: Literal["all", "one_random"] = "all"
     normaliser: Literal["train", "self"] = "train"
     recipe: Literal["dense", "v2", "v3", "v4"] = "dense"
+    motion_weight: float = Field(default=1.0, ge=0)
     dense: DenseConfig = DenseConfig()
     learnable: RecipeConfig = RecipeConfig()
     protas: ProtasConfig = ProtasConfig(stages=2, layers=7, dropout=0.2)
@@ -223,5 +224,6 @@ class AlignmentConfig(Config):
     losses: AlignmentLossConfig = AlignmentLossConfig()
     progress: ProgressConfig = ProgressConfig()
     head: HeadConfig = HeadConfig()
+    motion: MotionConfig = MotionConfig()
     warp: WarpConfig = WarpConfig()
     train: TrainConfig

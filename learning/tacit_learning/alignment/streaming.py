@@ -21,8 +21,8 @@ from tacit.errors import BundleError
 from tacit.inference import make_session, run_session
 from tacit.onnx_file import read_metadata
 from tacit_learning.alignment.episode_videos import frame_features
-from tacit_learning.alignment.heads import direction
 from tacit_learning.alignment.model import AlignmentModel
+from tacit_learning.alignment.motion import direction
 from tacit_learning.alignment.progress_head import FrameEncoder
 from tacit_learning.alignment.recipes import RecipeHead
 
@@ -46,6 +46,7 @@ class FeatureGraph(nn.Module):
         super().__init__()
         self.model, self.by_action, self.task = model, level == "action", task
         gives = model.head.gives if model.head is not None else frozenset()
+        gives |= {"motion"} if model.motion_net is not None else set()
         self.details = tuple(name for name in DETAILS if name in gives)
 
     @property
@@ -57,12 +58,12 @@ class FeatureGraph(nn.Module):
         """Map (1, F), (1, S), (1, 1) [s] to progress and done (1, 1), the new memory (1, S), and what the
         head knows of: class probabilities (1, C), remaining time [s], motion in -1..1, progress of the
         action."""
-        outputs, hidden = self.model.step(features, elapsed, hidden, self.task)
+        outputs, motion, hidden = self.model.step(features, elapsed, hidden, self.task)
         details = {
             "action": outputs.action,
             "classes": outputs.classes.squeeze(1).softmax(-1),
             "remaining": outputs.remaining,
-            "motion": direction(outputs.motion),
+            "motion": elapsed if motion is None else direction(motion),
         }
         progress = outputs.action if self.by_action else outputs.video
         return progress, outputs.done.sigmoid(), hidden, *(details[name] for name in self.details)

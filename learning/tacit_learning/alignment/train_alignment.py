@@ -121,8 +121,9 @@ def measure_statistics(objective: AlignmentObjective, training: VideoSet, device
 
 
 def _batches(config: AlignmentConfig, training: VideoSet, first: int, rank: int) -> Iterator[Batch]:
-    clips = config.progress.enabled and config.progress.method in ("learnable", "protas")
-    clips = clips and config.progress.recipe == "dense"
+    progress = config.progress
+    learns = progress.method == "protas" or (progress.method, progress.recipe) == ("learnable", "dense")
+    clips = progress.enabled and (learns or progress.motion_weight > 0)
     return keys.training_batches(
         training,
         config.warp if clips else None,

@@ -18,9 +18,9 @@ class DetectorConfig(Config):
     """Thresholds of `CompletionDetector`. Defaults: 0 false and 0 missed of 400 synthetic episodes.
 
     `done_above` counts, `done_below` clears, between them the count is kept. Tune on real episodes.
-    The last three are for models that also tell whether the task goes on (1), stands (0) or goes back
-    (-1): an average over `motion_smoothing_s` above `forward_above` is no stall, and one above
-    `backward_below` no regression, whatever an estimate that is being revised may look like.
+    The last two are for models that also tell whether the task goes on (1), stands (0) or goes back (-1):
+    stall and regression are then judged by the sum of that over time [s], since an estimate that is only
+    being revised also rests and falls.
     """
 
     smoothing_s: Positive = 0.3
@@ -32,9 +32,8 @@ class DetectorConfig(Config):
     stall_after_s: Positive = 5.0
     regression_drop: Positive = 0.2
     regression_recovery: Positive = 0.1
-    motion_smoothing_s: Positive = 1.0
-    forward_above: float = 0.5
-    backward_below: float = -0.2
+    motion_gain_s: Positive = 1.0
+    motion_drop_s: Positive = 1.0
 
 
 class CompletionDetector:
@@ -56,13 +55,12 @@ class CompletionDetector:
         self._first_ns: int | None = None
         self._last_ns = 0
         self._average = 0.0
-        self._maximum = -math.inf
-        self._gain_maximum = -math.inf
-        self._gain_ns = 0
         self._above_s = 0.0
         self._done = False
-        self._regressed = False
-        self._motion: float | None = None
+        config = self.config
+        self._by_progress = _Course(config.stall_gain, config.regression_drop, config.regression_recovery)
+        self._by_motion = _Course(config.motion_gain_s, config.motion_drop_s, config.motion_drop_s / 2)
+        self._gone_s = 0.0
 
     @property
     def smoothed(self) -> float:
@@ -89,22 +87,17 @@ class CompletionDetector:
             self._first_ns, self._average = stamp_ns, progress
         self._last_ns = max(stamp_ns, self._last_ns)
         self._average += (1.0 - math.exp(-step_s / self.config.smoothing_s)) * (progress - self._average)
-        self._follow_motion(motion, step_s)
         self._count_done(step_s)
-        self._watch_regression()
-        stalled = self._is_stalled()
+        course, value = self._by_progress, self._average
+        if motion is not None and math.isfinite(motion):
+            self._gone_s += motion * step_s
+            course, value = self._by_motion, self._gone_s
+        stalled = course.update(value, self._last_ns) >= self.config.stall_after_s * 1e9
         if self._done:
             return "done"
-        if self._regressed:
+        if course.regressed:
             return "regressed"
         return "stalled" if stalled else "running"
-
-    def _follow_motion(self, motion: float | None, step_s: float) -> None:
-        if motion is None or not math.isfinite(motion):
-            self._motion = None
-            return
-        before = motion if self._motion is None else self._motion
-        self._motion = before + (1.0 - math.exp(-step_s / self.config.motion_smoothing_s)) * (motion - before)
 
     def _count_done(self, step_s: float) -> None:
         if self._average > self.config.done_above:
@@ -115,20 +108,34 @@ class CompletionDetector:
         if self._above_s >= self.config.dwell_s and age_s >= self.config.not_before_s:
             self._done = True
 
-    def _watch_regression(self) -> None:
-        self._maximum = max(self._maximum, self._average)
-        drop = self._maximum - self._average
-        goes_back = self._motion is None or self._motion < self.config.backward_below
-        if drop > self.config.regression_drop and goes_back:
-            self._regressed = True
-        elif drop < self.config.regression_recovery:
-            self._regressed = False
 
-    def _is_stalled(self) -> bool:
-        goes_on = self._motion is not None and self._motion > self.config.forward_above
-        if goes_on or self._average > self._gain_maximum + self.config.stall_gain:
-            self._gain_maximum, self._gain_ns = self._average, self._last_ns
-        return self._last_ns - self._gain_ns >= self.config.stall_after_s * 1e9
+class _Course:
+    """A value that should rise: how long it has not, and whether it has fallen back.
+
+    Args:
+        gain: Rise of the maximum that counts.
+        drop: Fall below the maximum that is a regression.
+        recovery: Distance from the maximum at which it ends.
+    """
+
+    def __init__(self, gain: float, drop: float, recovery: float) -> None:
+        self._gain, self._drop, self._recovery = gain, drop, recovery
+        self._maximum = -math.inf
+        self._gain_maximum = -math.inf
+        self._gain_ns = 0
+        self.regressed = False
+
+    def update(self, value: float, stamp_ns: int) -> int:
+        """Take one value and return the time since the last gain [ns]."""
+        self._maximum = max(self._maximum, value)
+        fallen = self._maximum - value
+        if fallen > self._drop:
+            self.regressed = True
+        elif fallen < self._recovery:
+            self.regressed = False
+        if value > self._gain_maximum + self._gain:
+            self._gain_maximum, self._gain_ns = value, stamp_ns
+        return stamp_ns - self._gain_ns
 
 
 class Decimator:
