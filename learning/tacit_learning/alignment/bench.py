@@ -30,6 +30,7 @@ NUM_FEATURES = 128
 STEP = 1000  # of VAVA
 EPOCH = 5  # of GTCC
 COMPONENTS, STARTS = 15, 20  # of GTCC
+CALLS = 3  # per round: the first finds the caches as the reference left them
 SLOW_S = 0.1  # a reference slower than this is measured twice
 
 
@@ -114,7 +115,7 @@ def measure(case: Case, rounds: int) -> Row:
     (_, value), (warm, expected) = _timed(case.loss, videos, drops), _timed(case.reference, videos, drops)
     ours, theirs = [], [warm]
     for turn in range(rounds):
-        ours.append(_timed(case.loss, videos, drops)[0])
+        ours.extend(_timed(case.loss, videos, drops)[0] for _ in range(CALLS))
         if turn == 0 or min(theirs) < SLOW_S:
             theirs.append(_timed(case.reference, videos, drops)[0])
     difference = abs(value - expected) / abs(expected)
