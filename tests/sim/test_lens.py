@@ -109,6 +109,17 @@ def test_a_drawn_point_comes_back_at_its_pixel() -> None:
     assert [columns.mean(), rows.mean()] == pytest.approx(camera.project([*ray, 1.0]), abs=0.4)
 
 
+@pytest.mark.parametrize("lens", [{"D": D}, FISHEYE], ids=["bent", "fisheye"])
+def test_rays_between_the_computed_ones_are_those_of_the_lens(lens: dict) -> None:
+    camera = changed(**lens).geometry.camera("wrist")
+    drawn = Lens.of(camera, "wrist")
+    u, v = drawn._lookup(1)
+    pixels = np.random.default_rng(0).integers(0, [640, 480], (300, 2))
+    exact = camera.undistort(pixels) * drawn.focal_px + [(drawn.width - 1) / 2, (drawn.height - 1) / 2]
+    found = np.stack([u[pixels[:, 1], pixels[:, 0]], v[pixels[:, 1], pixels[:, 0]]], axis=-1)
+    assert np.abs(found - exact).max() < 1e-2
+
+
 def test_a_cell_as_built_differs_from_its_rig_by_a_stated_amount() -> None:
     rig = load_rig("nova2_sim_vga")
     built = as_built(rig, 5)

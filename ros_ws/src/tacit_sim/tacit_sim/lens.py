@@ -19,6 +19,7 @@ from tacit.transforms import FloatArray
 
 SUPERSAMPLING = 2
 """Samples per pixel and axis. The renderer does not smooth edges; a corner detector wants them smooth."""
+NODE_STEP_PX = 2
 MAX_HALF_ANGLE_DEG = 70.0
 """A plane picture grows with the tangent of the angle: beyond, the middle would be all blur."""
 
@@ -90,13 +91,26 @@ class Lens:
         return self._lookup(1)
 
     def _lookup(self, samples: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return where in the drawn picture each of `samples`^2 parts of each pixel lies."""
-        rows, columns = np.mgrid[0 : self.camera.height * samples, 0 : self.camera.width * samples]
-        pixels = (np.stack([columns, rows], axis=-1) + 0.5) / samples - 0.5
-        xy = np.nan_to_num(self.camera.undistort(pixels), nan=-1e3)
-        middle = np.array([self.width - 1, self.height - 1]) / 2
-        found = (xy * self.focal_px + middle).astype(np.float32)
-        return np.ascontiguousarray(found[..., 0]), np.ascontiguousarray(found[..., 1])
+        """Return where in the drawn picture each of `samples`^2 parts of each pixel lies.
+
+        Rays are computed every few pixels and interpolated: to a few thousandths of a pixel for any lens
+        that is smooth, in a fraction of the time.
+        """
+        columns, across = _spread(self.camera.width, samples)
+        rows, down = _spread(self.camera.height, samples)
+        nodes = np.stack(np.meshgrid(columns, rows), axis=-1)
+        xy = np.nan_to_num(self.camera.undistort(nodes), nan=-1e3) * self.focal_px
+        middle = (self.width - 1) / 2, (self.height - 1) / 2
+        u, v = (down @ xy[..., i] @ across.T + middle[i] for i in range(2))
+        return u.astype(np.float32), v.astype(np.float32)
+
+
+def _spread(size: int, samples: int) -> tuple[FloatArray, FloatArray]:
+    """Return nodes (K,) [px] along one side, and weights (size * samples, K) that interpolate them."""
+    nodes = np.arange(-NODE_STEP_PX, size + 2 * NODE_STEP_PX, NODE_STEP_PX, dtype=np.float64)
+    pixels = (np.arange(size * samples) + 0.5) / samples - 0.5
+    weights = np.maximum(0.0, 1 - np.abs(pixels[:, None] - nodes) / NODE_STEP_PX)
+    return nodes, weights
 
 
 def is_plain(camera: Camera) -> bool:
