@@ -117,7 +117,7 @@ def test_rays_between_the_computed_ones_are_those_of_the_lens(lens: dict) -> Non
     pixels = np.random.default_rng(0).integers(0, [640, 480], (300, 2))
     exact = camera.undistort(pixels) * drawn.focal_px + [(drawn.width - 1) / 2, (drawn.height - 1) / 2]
     found = np.stack([u[pixels[:, 1], pixels[:, 0]], v[pixels[:, 1], pixels[:, 0]]], axis=-1)
-    assert np.abs(found - exact).max() < 1e-2
+    assert np.abs(found - exact).max() < 0.03  # of the drawn picture, two to four of whose pixels are one
 
 
 def test_a_cell_as_built_differs_from_its_rig_by_a_stated_amount() -> None:
