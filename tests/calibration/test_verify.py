@@ -22,6 +22,7 @@ from tacit.transforms import from_rotation, invert, pose_error, rotation_from_rp
 from tacit_calibration.board import Board
 from tacit_calibration.cli import main
 from tacit_calibration.commands import world as world_command
+from tacit_calibration.commands.capture import Watch
 from tacit_calibration.commands.session import next_commands
 from tacit_calibration.coverage import coverage_map, hint
 from tacit_calibration.imports import import_episode, import_folder
@@ -234,6 +235,24 @@ def test_the_base_of_a_second_arm_is_found(tmp_path, monkeypatch, way):
 
 
 # -- samples from elsewhere ---------------------------------------------------------------------------
+
+
+def test_capture_says_why_a_picture_does_not_count(tmp_path, capsys):
+    import cv2
+
+    names = tuple(joint.name for joint in RIG.arms["arm"].joints)
+    samples = SampleFolder(tmp_path / "set", "arm", names, "wrist")
+    sharp = render(look_at_poses(1)[0])
+    for i, image in enumerate((sharp, cv2.blur(sharp, (7, 1)), np.full_like(sharp, 90))):
+        samples.add(encode_png(image).tobytes(), (0.1 * i,) * 6, 0.05, None)
+    watch = Watch(RIG, "wrist", Board(), tmp_path / "set")
+    watch.look()
+    printed = capsys.readouterr().out.splitlines()
+    assert watch.count == 1 and "corners" in printed[0]
+    assert "001.png: blurred" in printed[1] and "002.png: fewer than 8" in printed[2]
+    samples.add(encode_png(np.ascontiguousarray(sharp[:, ::-1])).tobytes(), (0.5,) * 6, 0.05, None)
+    with pytest.raises(CalibrationError, match="mirrored board"):
+        watch.look()
 
 
 def test_still_moments_of_an_episode_become_samples(tmp_path):

@@ -24,7 +24,7 @@ from tacit.samples import FILE_NAME, Sample, SampleFile, load_samples
 from tacit_calibration.board import Board
 from tacit_calibration.commands.place import say
 from tacit_calibration.coverage import coverage_map, hint
-from tacit_calibration.detection import View, detect
+from tacit_calibration.detection import View, detect_images
 from tacit_calibration.imports import import_episode, import_folder
 from tacit_calibration.rig_update import known
 from tacit_calibration.samples import joints_in_order, picture
@@ -128,11 +128,10 @@ class Watch:
             self._advise(listed, picture(self.folder, new[-1]))
 
     def _take(self, sample: Sample) -> None:
-        view = detect(sample.image, picture(self.folder, sample), self.board)
-        if view is not None:
-            self.views.append(view)
-        found = "no board" if view is None else f"{len(view.points_m)} corners"
-        say(f"  {sample.image}: {found}")
+        found = detect_images([(sample.image, picture(self.folder, sample))], self.board)
+        self.views += found.views
+        reason = found.reasons.get(sample.image)
+        say(f"  {sample.image}: {reason or f'{len(found.views[0].points_m)} corners'}")
 
     def _advise(self, listed: SampleFile, newest: np.ndarray) -> None:
         lens = self.rig.geometry.camera(self.camera)
