@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
-from tacit.bundle import golden_inputs, run_graph, save_bundle
+from tacit.bundle import golden_inputs, relative_difference, run_graph, save_bundle
 from tacit.errors import BundleError, ConfigError, did_you_mean
 from tacit.images import ImageTransform
 from tacit.manifest import ImageInput, Manifest
@@ -222,7 +221,7 @@ def strip(model: onnx.ModelProto) -> None:
 
 
 def parity(graph: nn.Module, model_bytes: bytes, manifest: Manifest, names: Sequence[str]) -> float:
-    """Return the largest difference between torch and onnxruntime on random inputs."""
+    """Return the largest `relative_difference` between torch and onnxruntime on random inputs."""
     worst = 0.0
     for seed in range(PARITY_SAMPLES):
         sample = manifest.model_copy(
@@ -233,7 +232,7 @@ def parity(graph: nn.Module, model_bytes: bytes, manifest: Manifest, names: Sequ
         with torch.no_grad():
             expected = graph(*(torch.from_numpy(inputs[name]) for name in names))
         expected = expected if isinstance(expected, tuple) else (expected,)
-        differences = [np.abs(a - b.numpy()).max() for a, b in zip(outputs, expected, strict=True)]
+        differences = [relative_difference(a, b.numpy()) for a, b in zip(outputs, expected, strict=True)]
         worst = max(worst, float(max(differences)))
     return worst
 

@@ -19,7 +19,17 @@ from tacit_learning.data.annotations import Annotation, AnnotationSet, Event
 FPS = 10.0
 DETECTOR = DetectorConfig(stall_after_s=2.0, stall_gain=0.02, regression_drop=0.15, regression_recovery=0.05)
 QUIET = WarpConfig(
-    offset=0, slowest=1, fastest=1, pause=0, rewind=0, truncate=0, noise=0, shift=0, pause_s=3, rewind_s=3
+    offset=0,
+    slowest=1,
+    fastest=1,
+    pause=0,
+    hold=0,
+    rewind=0,
+    truncate=0,
+    noise=0,
+    shift=0,
+    pause_s=3,
+    rewind_s=3,
 )
 
 

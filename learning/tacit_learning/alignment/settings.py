@@ -57,8 +57,8 @@ class VideosConfig(Config):
 class WarpConfig(Config):
     """How clips are changed: in time, so that no clock can solve them, and in their features.
 
-    Chances are per clip. `noise` of every frame and `shift` of the whole clip are in standard
-    deviations of the features.
+    Chances are per clip. `hold`: the last frame stands, as after a task is done. `noise` of every frame
+    and `shift` of the whole clip are in standard deviations of the features.
     """
 
     offset: float = 0.3
@@ -66,6 +66,8 @@ class WarpConfig(Config):
     fastest: float = 1.4
     pause: float = 0.5
     pause_s: float = 8.0
+    hold: float = 0.5
+    hold_s: float = 2.0
     rewind: float = 0.5
     rewind_s: float = 10.0
     truncate: float = 0.2

@@ -24,6 +24,8 @@ def warp(num_frames: int, fps: float, config: WarpConfig, rng: np.random.Generat
         rng: The only source of chance.
     """
     frames = _stretch(num_frames, config, rng)
+    if rng.random() < config.hold:
+        frames = np.concatenate([frames, np.full(_length(config.hold_s, fps, rng), num_frames - 1)])
     if rng.random() < config.rewind:
         frames = _rewind(frames, _length(config.rewind_s, fps, rng), rng)
     if rng.random() < config.pause:
