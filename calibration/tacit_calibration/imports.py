@@ -22,7 +22,7 @@ MAX_JOINT_RAD = 7.0
 """Joints turn by 6.28 at most; larger numbers are degrees."""
 
 
-def import_episode(path: Path, rig: Rig, camera: str, folder: Path, arm: str | None = None) -> int:
+def import_episode(path: Path, rig: Rig, camera: str, folder: Path, arm: str = "") -> int:
     """Take one picture of every pose in which the arm of an episode stood still.
 
     Args:
@@ -40,7 +40,7 @@ def import_episode(path: Path, rig: Rig, camera: str, folder: Path, arm: str | N
     """
     with EpisodeReader(path) as reader:
         known(reader.rig, "camera", camera, dict.fromkeys(reader.cameras))
-        arm = arm or arm_of(rig, camera)
+        arm = _known_arm(rig, camera, arm)
         names = [joint.name for joint in rig.arms[arm].joints]
         gripper = rig.arms[arm].gripper
         wanted = [*names, *([gripper.name] if gripper else [])]
@@ -58,13 +58,13 @@ def import_episode(path: Path, rig: Rig, camera: str, folder: Path, arm: str | N
     return taken
 
 
-def import_folder(source: Path, rig: Rig, camera: str, folder: Path, arm: str | None = None) -> int:
+def import_folder(source: Path, rig: Rig, camera: str, folder: Path, arm: str = "") -> int:
     """Take the pictures that `joints.csv` of a folder lists: image, one column per joint, maybe gripper_raw.
 
     Raises:
         CalibrationError: The table is missing or has other columns, holds degrees, or names no picture.
     """
-    arm = arm or arm_of(rig, camera)
+    arm = _known_arm(rig, camera, arm)
     names = tuple(joint.name for joint in rig.arms[arm].joints)
     table = source / JOINTS_CSV
     if not table.is_file():
@@ -86,6 +86,12 @@ def import_folder(source: Path, rig: Rig, camera: str, folder: Path, arm: str | 
             samples.add(encode_png(decode_image(image.read_bytes())).tobytes(), q, raw, None)
             count += 1
     return count
+
+
+def _known_arm(rig: Rig, camera: str, arm: str) -> str:
+    if arm:
+        known(rig, "arm", arm, rig.arms)
+    return arm or arm_of(rig, camera)
 
 
 def arm_of(rig: Rig, camera: str) -> str:

@@ -7,6 +7,7 @@ come out right in this camera, which is what they are for.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ BAD_CLICK_PX = 8.0
 HIDDEN_PX = 1e3
 """What a corner behind the camera counts as: far enough to be left, finite to be stepped over."""
 MAX_SIZE_CHANGE = 0.5
+STAND_OUT_WEIGHT = 1e5
+"""A micrometre counts like a tenth of a pixel: as good as fixed."""
 UNIT = np.repeat([1e-2, 1e-3], 3)
 """Steps of the solver: 10 mrad and 1 mm."""
 
@@ -138,39 +141,69 @@ def solve_openings(rig: Rig, camera: str, views: Sequence[TouchView]) -> Opening
         raise CalibrationError(
             f"gripper: {len(raws)} driver's values in the samples, expected {MIN_PICTURES} or more"
         )
-    lens, sensors = rig.geometry.camera(camera), list(by_sensor(views))
-    count = 6 * len(sensors)
-    before = np.array(
-        [
-            np.mean([v.opening_m for v, i in zip(views, index, strict=True) if i == k])
-            for k in range(len(raws))
+    jaw = _Jaw(rig, rig.geometry.camera(camera), views, index)
+    x, covariance = _solved(jaw.residuals, jaw.num_unknowns)
+    sigma = 1e-3 * np.sqrt(np.diag(covariance)[-len(raws) :])
+    return OpeningsResult(raws, jaw.openings(x), sigma, _rms(np.concatenate(jaw.errors(x))))
+
+
+@dataclass(frozen=True, eq=False)
+class _Jaw:
+    """Gels of one gripper at several openings; unknown are 6 numbers for each gel's place, and the openings.
+
+    `index` (one per view) says at which of the openings it was taken.
+    """
+
+    rig: Rig
+    lens: Camera
+    views: Sequence[TouchView]
+    index: NDArray[np.intp]
+
+    @functools.cached_property
+    def sensors(self) -> list[str]:
+        return list(by_sensor(self.views))
+
+    @functools.cached_property
+    def believed(self) -> FloatArray:
+        """Openings (k,) by the rig's gripper model."""
+        sums = np.bincount(self.index, [view.opening_m for view in self.views])
+        return np.asarray(sums / np.bincount(self.index))
+
+    @property
+    def num_unknowns(self) -> int:
+        return 6 * len(self.sensors) + len(self.believed)
+
+    def openings(self, x: FloatArray) -> FloatArray:
+        return self.believed + 1e-3 * x[6 * len(self.sensors) :]
+
+    def places(self, x: FloatArray) -> dict[str, FloatArray]:
+        """Return {sensor: T_mount_sensor}."""
+        steps = x[: 6 * len(self.sensors)].reshape(-1, 6) * UNIT
+        return {
+            name: np.asarray(self.rig.tactile[name].T_mount_sensor) @ small_pose(step)
+            for name, step in zip(self.sensors, steps, strict=True)
+        }
+
+    def errors(self, x: FloatArray) -> list[FloatArray]:
+        """Return projected minus clicked corners (4, 2) [px] of each view."""
+        places, openings = self.places(x), self.openings(x)
+        return [
+            _error(view, self.lens, places[name], np.array(self.rig.tactile[name].size_m[:2]), openings[k])
+            for view, k in zip(self.views, self.index, strict=True)
+            for name in [view.click.sensor]
         ]
-    )
 
-    def residuals(x: FloatArray) -> FloatArray:
-        opening = before + 1e-3 * x[count:]
-        errors, stand_out = [], np.zeros(len(sensors))
-        for i, name in enumerate(sensors):
-            spec = rig.tactile[name]
-            T = np.asarray(spec.T_mount_sensor) @ small_pose(x[6 * i : 6 * i + 6] * UNIT)
-            moved = T[:3, 3] - spec.T_mount_sensor[:3, 3]
-            stand_out[i] = 2 * _slide_of(views, name) @ moved
-            face = np.array(spec.size_m[:2])
-            errors += [
-                _error(view, lens, T, face, float(opening[k]))
-                for view, k in zip(views, index, strict=True)
-                if view.click.sensor == name
-            ]
-        return np.append(np.concatenate(errors).ravel(), 1e5 * stand_out.mean())
+    def stand_out(self, x: FloatArray) -> float:
+        """Return how much further than in the rig the gels stand out of their fingers, on average [m]."""
+        slides = {view.click.sensor: 2 * view.slide for view in self.views}
+        moves = [
+            slides[name] @ (T[:3, 3] - self.rig.tactile[name].T_mount_sensor[:3, 3])
+            for name, T in self.places(x).items()
+        ]
+        return float(np.mean(moves))
 
-    x, covariance = _solved(residuals, count + len(raws))
-    errors = residuals(x)[:-1].reshape(-1, 2)
-    sigma = 1e-3 * np.sqrt(np.diag(covariance)[count:])
-    return OpeningsResult(raws, before + 1e-3 * x[count:], sigma, _rms(errors))
-
-
-def _slide_of(views: Sequence[TouchView], name: str) -> FloatArray:
-    return next(view.slide for view in views if view.click.sensor == name)
+    def residuals(self, x: FloatArray) -> FloatArray:
+        return np.append(np.concatenate(self.errors(x)).ravel(), STAND_OUT_WEIGHT * self.stand_out(x))
 
 
 def _error(

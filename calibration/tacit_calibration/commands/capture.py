@@ -47,6 +47,7 @@ class CaptureArgs:
     session: Annotated[Path, tyro.conf.arg(help="Session folder.")]
     camera: Annotated[str, tyro.conf.arg(help="Whose pictures.")]
     options: tyro.conf.Positional[tuple[str, ...]] = ()
+    arm: Annotated[str, tyro.conf.arg(help="Arm that moves; the camera's, or the only one.")] = ""
     name: Annotated[
         str, tyro.conf.arg(help="Name of the set: the camera's if left out, `openings`, `verify-<camera>`.")
     ] = ""
@@ -68,9 +69,9 @@ class CaptureArgs:
         target = session.samples(self.name or self.camera)
         watch = Watch(rig, self.camera, session.board, target, self.anything)
         if self.episode is not None:
-            say(f"{import_episode(self.episode, rig, self.camera, target)} still moments taken")
+            say(f"{import_episode(self.episode, rig, self.camera, target, self.arm)} still moments taken")
         elif self.folder is not None:
-            say(f"{import_folder(self.folder, rig, self.camera, target)} pictures taken")
+            say(f"{import_folder(self.folder, rig, self.camera, target, self.arm)} pictures taken")
         else:
             self._from_topics(session, target, watch)
         watch.look()
@@ -82,7 +83,7 @@ class CaptureArgs:
         if watch.count >= self.views:
             return
         log = session.folder / "logs" / f"capture-{target.name}.log"
-        options = [f"camera={self.camera}", f"out={target}", *self.options]
+        options = [f"camera={self.camera}", f"arm={self.arm}", f"out={target}", *self.options]
         with running_stack(session.folder / "rig_before.yaml", options, log) as child:
             since, before = time.monotonic(), 0
             while watch.count < self.views:
