@@ -77,11 +77,7 @@ def encode_episodes(
     spec = make_spec(training)
     encoder, encoder_spec = make_encoder(frames, spec, policy)
     reporter.message(f"encoding {len(training)} frames to {encoder.num_features} features each")
-    videos, features = _annotate(training, encoder, TRAIN)
-    if held_out:
-        more, values = _annotate(load_table(held_out, data), encoder, VALIDATION)
-        videos, features = [*videos, *more], features | values
-    annotated = Annotated(AnnotationSet.of_videos(videos), features)
+    annotated = _annotate_both(training, load_table(held_out, data) if held_out else None, encoder)
     source = EpisodeSource(encoder, encoder_spec, spec)
     used = config.data.model_copy(update={"episodes": data})
     return annotated, source, config.model_copy(update={"data": used})
@@ -108,9 +104,33 @@ def load_source(texts: dict[str, str], weights: dict[str, torch.Tensor], folder:
     return EpisodeSource(encoder.eval(), encoder_spec, spec)
 
 
+def encode_again(config: AlignmentConfig, source: EpisodeSource) -> Annotated:
+    """Read the recordings that a run was trained on and encode them with its own encoder.
+
+    Args:
+        config: Of the run.
+        source: Of its checkpoint.
+    """
+    data = config.data.episodes
+    assert data is not None
+    chosen, held_out = split_episodes(find_training_episodes(data), data.train_ratio, data.split_seed)
+    validation = load_table(held_out, data) if held_out else None
+    return _annotate_both(load_table(chosen, data), validation, source.encoder)
+
+
 def frame_features(images: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
     """Put features of the images (..., F) and the state (..., A) together."""
     return torch.cat([images, state], dim=-1)
+
+
+def _annotate_both(
+    training: EpisodeTable, validation: EpisodeTable | None, encoder: FrameEncoder
+) -> Annotated:
+    videos, features = _annotate(training, encoder, TRAIN)
+    if validation is not None:
+        more, values = _annotate(validation, encoder, VALIDATION)
+        videos, features = [*videos, *more], features | values
+    return Annotated(AnnotationSet.of_videos(videos), features)
 
 
 def _annotate(

@@ -17,9 +17,9 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from tacit.errors import ConfigError
 from tacit.progress import DetectorConfig
-from tacit_learning.alignment.checkpoints import TrainedAlignment, load_alignment
+from tacit_learning.alignment.checkpoints import TrainedAlignment, load_alignment, weights_of
+from tacit_learning.alignment.episode_videos import VALIDATION, encode_again, load_source
 from tacit_learning.alignment.events import EventScores, event_scores, event_table
 from tacit_learning.alignment.metrics_segments import segmental_edit, segmental_f1
 from tacit_learning.alignment.predict import MODES, Prediction, predict
@@ -43,6 +43,7 @@ MODE_NAMES = {
     "start": "ours, start told",
     "start+class": "ours, both told",
 }
+TEST = "test"
 TABLE_WIDTH = 130
 """Where the output is no terminal, whose width is known."""
 
@@ -54,11 +55,11 @@ class Arguments:
     run: Noted[Path, tyro.conf.Positional]
     """A run folder, or a checkpoint folder."""
     data: Path | None = None
-    """Folder of annotations and features; the one it was trained on if left out."""
+    """Folder of annotations and features; what it was trained on if left out."""
     checkpoint: str = "combined"
     """combined (lowest alignment + progress), alignment (lowest alignment loss) or last."""
-    split: str = "test"
-    """Part of the data that is scored."""
+    split: str | None = None
+    """Part of the data that is scored; test if left out, validation for a run on episodes."""
     events: tuple[str, ...] = ()
     """Parts with annotated stalls and falls: how many the detector finds."""
     detector: DetectorConfig = DetectorConfig()
@@ -84,15 +85,11 @@ def main(argv: Sequence[str]) -> int:
     arguments = tyro.cli(Arguments, args=list(argv), prog="tacit evaluate alignment")
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
     trained = load_alignment(arguments.run, arguments.checkpoint)
-    folder = arguments.data or trained.config.data.folder
-    if folder is None:
-        raise ConfigError(f"{arguments.run}: was trained on episodes; give the annotated videos with --data")
-    annotated = load_annotated(folder)
-    report = evaluate(trained, annotated, arguments.split, arguments.events, arguments.detector)
+    annotated = _annotated(trained, arguments.data)
+    split = arguments.split or (TEST if TEST in annotated.annotations.splits else VALIDATION)
+    report = evaluate(trained, annotated, split, arguments.events, arguments.detector)
     position = trained.checkpoint.position
-    console.print(
-        f"{trained.checkpoint.folder}: step {position.step}, split {arguments.split}", highlight=False
-    )
+    console.print(f"{trained.checkpoint.folder}: step {position.step}, split {split}", highlight=False)
     show(report, console)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(as_json(report), indent=1) + "\n", encoding="utf-8")
@@ -162,6 +159,17 @@ def show(report: Report, console: Console) -> None:
         console.print(score_table("Progress of the action by its length [frames]", lines))
     if report.events:
         console.print(event_table(report.events))
+
+
+def _annotated(trained: TrainedAlignment, folder: Path | None) -> Annotated:
+    """Read a folder, the one of the training, or the episodes of the training through its own encoder."""
+    given = folder or trained.config.data.folder
+    if given is not None:
+        return load_annotated(given)
+    found = trained.checkpoint
+    source = load_source(dict(found.texts), weights_of(found, "frames."), str(found.folder))
+    assert source is not None
+    return encode_again(trained.config, source)
 
 
 def as_json(report: Report) -> dict[str, object]:
