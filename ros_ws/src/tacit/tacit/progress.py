@@ -32,7 +32,7 @@ class DetectorConfig(Config):
     stall_after_s: Positive = 5.0
     regression_drop: Positive = 0.2
     regression_recovery: Positive = 0.1
-    motion_gain_s: Positive = 1.0
+    motion_gain_s: Positive = 0.8
     motion_drop_s: Positive = 1.0
 
 
