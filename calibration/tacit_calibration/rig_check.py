@@ -6,6 +6,7 @@ word: metres for millimetres, K of another image size, a gel that looks the wron
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from tacit.camera import Camera
 from tacit.footprint import FACES
 from tacit.rig import Rig
+from tacit_calibration.rig_update import value_sha256
 
 PLACEHOLDER = re.compile(r"^\s*# PLACEHOLDER|REPLACE-ME")
 FIELD_DEG = (15.0, 170.0)
@@ -26,6 +28,8 @@ MAX_REACH_M = {"world": 5.0, "arm": 0.5}
 """A camera 5 m from the base or half a metre from its flange is millimetres read as metres."""
 SENSOR_MM = (3.0, 80.0)
 NUM_STATES = 256
+MAX_AGE_DAYS = 180
+"""Half a year of a working lab: screws, cables and visitors have been there."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,34 @@ def check_rig(rig: Rig, source: Path | None = None) -> list[Finding]:
                 Finding(
                     f"tactile.{sensor}",
                     f"no camera sees it in any of {NUM_STATES} states; check T_mount_sensor and cameras",
+                )
+            )
+    return findings
+
+
+def check_records(rig: Rig, now: datetime.datetime) -> list[Finding]:
+    """Return what the records of calibration do not vouch for any more: old, or changed by hand.
+
+    Args:
+        rig: The rig.
+        now: With its offset from UTC.
+    """
+    findings = []
+    for name, record in rig.calibrations.items():
+        found = value_sha256(rig, name)
+        if found is None:
+            findings.append(Finding(f"calibrations.{name}", "the rig has no such entry any more"))
+        elif record.value_sha256 not in ("", found):
+            findings.append(
+                Finding(
+                    f"calibrations.{name}", f"the value was changed after {record.method} of {record.date}"
+                )
+            )
+        days = (now - datetime.datetime.fromisoformat(record.date)).days if record.date[10:11] == "T" else 0
+        if days > MAX_AGE_DAYS:
+            findings.append(
+                Finding(
+                    f"calibrations.{name}", f"{days} days old; run `tacit calibrate verify` on new pictures"
                 )
             )
     return findings

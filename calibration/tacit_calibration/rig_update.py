@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tacit.camera import Camera, FisheyeCamera
 from tacit.errors import CalibrationError, did_you_mean
-from tacit.rig import CalibrationRecord, GripperSpec, Rig, parse_rig
+from tacit.rig import CalibrationRecord, GripperSpec, Rig, canonical_hash, parse_rig
 from tacit.transforms import FloatArray
+
+VALUES = {
+    ("cameras", "lens"): ("K", "D", "model"),
+    ("cameras", "pose"): ("parent", "T_parent_camera"),
+    ("tactile", "pose"): ("mount", "T_mount_sensor", "size_m"),
+    ("arms", "base"): ("T_world_base",),
+    ("arms", "model"): ("raw", "scale", "offset", "table"),
+    ("arms", "zeros"): ("joints",),
+}
+"""What each kind of record vouches for: keys of the rig's entry."""
 
 
 def with_intrinsics(rig: Rig, name: str, camera: Camera, record: CalibrationRecord | None = None) -> Rig:
@@ -112,10 +122,28 @@ def _changed(
     record: CalibrationRecord | None,
 ) -> Rig:
     data = rig.model_dump(mode="json")
-    node = data
+    _node(data, path).update(changes)
+    new = parse_rig(data, f"{rig.name} with a new {'.'.join(path)}")
+    if record is None:
+        return new
+    name = ".".join((*path, what))
+    signed = record.model_copy(update={"value_sha256": value_sha256(new, name)})
+    data["calibrations"][name] = signed.model_dump(mode="json")
+    return parse_rig(data, f"{rig.name} with a record of {name}")
+
+
+def value_sha256(rig: Rig, name: str) -> str | None:
+    """Return the hash of what a record vouches for, such as `cameras.wrist.pose`; None if it is not there."""
+    *path, what = name.split(".")
+    try:
+        node = _node(rig.model_dump(mode="json"), path)
+    except (KeyError, TypeError):
+        return None
+    keys = VALUES.get((path[0], what), tuple(node))
+    return canonical_hash({key: node[key] for key in keys})
+
+
+def _node(data: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
     for key in path:
-        node = node[key]
-    node.update(changes)
-    if record is not None:
-        data["calibrations"][".".join((*path, what))] = record.model_dump(mode="json")
-    return parse_rig(data, f"{rig.name} with a new {'.'.join(path)}")
+        data = data[key]
+    return data

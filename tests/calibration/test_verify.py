@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +28,15 @@ from tacit_calibration.commands.session import next_commands
 from tacit_calibration.coverage import coverage_map, hint
 from tacit_calibration.imports import import_episode, import_folder
 from tacit_calibration.overlays import overlays
-from tacit_calibration.rig_update import with_base, with_camera, with_intrinsics, with_sensor
+from tacit_calibration.rig_check import check_records
+from tacit_calibration.rig_update import (
+    record_of,
+    with_base,
+    with_camera,
+    with_camera_pose,
+    with_intrinsics,
+    with_sensor,
+)
 from tacit_calibration.session import Session
 from tacit_calibration.verify import PixelErrors, verify
 
@@ -184,6 +193,20 @@ def test_a_mirror_or_a_wrong_aspect_never_enters_a_rig():
         with_intrinsics(RIG, "wrist", CAMERA.cropped(0, 0, 640, 360))
     with pytest.raises(CalibrationError, match="did you mean 'arm'"):
         with_base(RIG, "amr", np.eye(4), None)
+
+
+def test_records_do_not_vouch_for_values_that_were_changed_or_are_old():
+    now = datetime.datetime.fromisoformat("2026-06-01T12:00:00+00:00")
+    record = record_of(RIG, "handeye", parent="arm.flange", child="wrist", num_views=20)
+    rig = with_camera_pose(RIG, "wrist", np.asarray(RIG.cameras["top"].T_parent_camera), record)
+    dated = datetime.datetime.fromisoformat(record.date)
+    assert check_records(rig, dated) == [] and rig.calibrations["cameras.wrist.pose"].value_sha256
+    touched = with_camera(rig, "wrist", T_parent_camera={"xyz": [0, 0, 0.1]})
+    assert "changed after tacit calibrate handeye" in str(check_records(touched, dated)[0])
+    assert check_records(with_camera(rig, "wrist", rate_hz=10.0), dated) == []
+    assert "200 days old" in str(check_records(rig, dated + datetime.timedelta(days=200, hours=1))[0])
+    gone = changed(rig, "calibrations", **{"cameras.side.pose": record.model_dump(mode="json")})
+    assert "no such entry" in " ".join(map(str, check_records(gone, now)))
 
 
 def test_a_fisheye_lens_enters_the_rig_as_one():

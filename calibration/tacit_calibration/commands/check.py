@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ from tacit_calibration.commands.place import Flat, say
 from tacit_calibration.drift import compare_rigs
 from tacit_calibration.joint_check import joint_moves, zero_offsets
 from tacit_calibration.kinematic_check import compare_chains
-from tacit_calibration.rig_check import check_rig, field_of_view_deg, views_of_sensors
+from tacit_calibration.rig_check import check_records, check_rig, field_of_view_deg, views_of_sensors
 from tacit_calibration.rig_update import known, record_of, with_joint_offsets, write_rig
 from tacit_calibration.samples import RobotViews, read_samples
 
@@ -124,7 +125,8 @@ def _plausible(rig: Rig, source: str) -> list[str]:
     for key, record in rig.calibrations.items():
         error = "" if record.rms_px is None else f", RMS {record.rms_px:.2f} px"
         say(f"  {key}: {record.method}, {record.date}{error}")
-    return [str(finding) for finding in check_rig(rig, path)]
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return [str(finding) for finding in (*check_rig(rig, path), *check_records(rig, now))]
 
 
 def _drift(old: Rig, new: Rig, max_px: float) -> list[str]:

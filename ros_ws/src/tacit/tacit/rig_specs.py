@@ -251,6 +251,7 @@ class CalibrationRecord(Config):
         sigma_mm, sigma_deg: One standard deviation of a pose.
         inputs_sha256: Of the pictures and joints that went in.
         replaces: `calibration_id` of the rig before.
+        value_sha256: Of the value itself, so that a later change by hand is seen.
     """
 
     parent: str = ""
@@ -265,6 +266,7 @@ class CalibrationRecord(Config):
     board: str = ""
     inputs_sha256: str = ""
     replaces: str = ""
+    value_sha256: str = ""
 
 
 class AlignmentSpec(Config):
