@@ -93,6 +93,14 @@ def test_nothing_is_taken_before_joints_and_gripper_were_heard(tmp_path: Path) -
     assert not tmp_path.joinpath("samples.yaml").exists()
 
 
+@pytest.mark.parametrize("shift_ns", [-3_000 * MS, 3_000 * MS])
+def test_clocks_that_differ_are_named(tmp_path: Path, shift_ns: int) -> None:
+    robot = made(tmp_path)
+    robot.stand(0.8, scene=255 - SCENE)
+    assert robot.capture.add_image(robot.now_ns + shift_ns, SCENE) == "apart"
+    assert robot.capture.add_image(0, SCENE) == "apart"
+
+
 def test_unknown_arm_and_camera_are_named(tmp_path: Path) -> None:
     rig = load_rig("nova2_sim")
     with pytest.raises(CalibrationError, match="did you mean 'wrist'"):

@@ -55,9 +55,9 @@ class StillDetector:
         self._values: deque[tuple[int, FloatArray]] = deque()
 
     @property
-    def heard(self) -> bool:
-        """Whether any value has come."""
-        return bool(self._values)
+    def newest_ns(self) -> int | None:
+        """Stamp of the last value; None before the first."""
+        return self._values[-1][0] if self._values else None
 
     def add(self, stamp_ns: int, values: ArrayLike) -> None:
         """Take a value (n,); one that is not newer than the last starts a new history."""

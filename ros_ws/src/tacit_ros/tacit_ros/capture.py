@@ -22,14 +22,17 @@ from tacit.stillness import StillDetector, Tolerances, is_new
 from tacit.transforms import FloatArray
 from tacit.units import from_canonical, to_canonical
 
-Verdict = Literal["saved", "waiting", "moving", "changing", "duplicate"]
+Verdict = Literal["saved", "waiting", "apart", "moving", "changing", "duplicate"]
 THUMB = (80, 60)
+MAX_APART_NS = 1_000_000_000
+"""No camera is a second late; clocks of two computers are."""
 MAX_CHANGE = 3.0
 """Mean grey levels between two pictures of a still scene; camera noise is 1-2, a moving one 5 and more."""
 
 MEANING: dict[Verdict, str] = {
     "saved": "saved",
     "waiting": "no joints or gripper yet for this picture",
+    "apart": "picture and joints are stamped more than a second apart (or 0); synchronise the clocks",
     "moving": "the arm moves",
     "changing": "the arm is still but the picture changes; is the camera late, or does something move?",
     "duplicate": "this pose is saved; go to another one",
@@ -104,9 +107,14 @@ class Capture:
 
     def _judge(self, stamp_ns: int, rgb: NDArray[np.uint8]) -> Verdict:
         before, self._thumb = self._thumb, thumbnail(rgb)
+        newest = [still.newest_ns for still in self._still.values()]
+        if None in newest:
+            return "waiting"
+        if max(abs(other - stamp_ns) for other in newest if other is not None) > MAX_APART_NS:
+            return "apart"
         parts = {stream: still.still_at(stamp_ns) for stream, still in self._still.items()}
         if any(values is None for values in parts.values()):
-            return "moving" if all(still.heard for still in self._still.values()) else "waiting"
+            return "moving"
         pose = np.empty(len(self._names))
         for stream, values in parts.items():
             pose[self._places(stream)] = values
