@@ -87,12 +87,14 @@ class ClubTrainer:
             raise RuntimeError("CLUB differs between processes: they saw different features")
 
     def state(self) -> dict[str, Any]:
-        """Return parameters and optimiser state as flat tensors and values."""
+        """Return a copy of parameters and optimiser state as flat tensors and values."""
         optimizer = self.optimizer.state_dict()
-        flat: dict[str, Any] = {f"q.{name}": value for name, value in self.estimator.state_dict().items()}
+        flat = {f"q.{name}": value for name, value in self.estimator.state_dict().items()}
         for index, values in optimizer["state"].items():
             flat |= {f"adam.{index}.{key}": value for key, value in values.items()}
-        return flat | {"param_groups": optimizer["param_groups"], "learning_loss": self._learning_loss}
+        copies: dict[str, Any] = {name: value.detach().clone() for name, value in flat.items()}
+        learning_loss = self._learning_loss.clone()
+        return copies | {"param_groups": optimizer["param_groups"], "learning_loss": learning_loss}
 
     def restore(self, flat: dict[str, Any]) -> None:
         """Put a state back."""
