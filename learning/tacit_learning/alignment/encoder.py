@@ -14,11 +14,16 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from tacit.config import Config
+from tacit.errors import ConfigError
+from tacit_learning.alignment.pictures import PictureConfig, PictureEncoder, PictureFront
 from tacit_learning.layers.causal import CausalStack
 
 
 class AlignmentEncoderConfig(Config):
-    """Sizes. `kind` multi_head: one head per task, mixed by attention. Empty `dilations`: no time context."""
+    """Sizes. `kind` multi_head: one head per task, mixed by attention. Empty `dilations`: no time context.
+
+    `pictures`: the videos are raw pictures, and their backbone trains along.
+    """
 
     kind: Literal["causal", "multi_head"] = "causal"
     dim: int = 128
@@ -27,6 +32,7 @@ class AlignmentEncoderConfig(Config):
     kernel: int = 3
     dropout: float = 0.0
     head_widths: tuple[int, ...] = (512, 128, 256)
+    pictures: PictureConfig | None = None
 
 
 class CausalEncoder(nn.Module):
@@ -117,8 +123,22 @@ class DropNetwork(nn.Module):
 
 def make_encoder(
     config: AlignmentEncoderConfig, num_features: int, num_tasks: int
-) -> CausalEncoder | MultiHeadEncoder:
-    """Build the encoder that `config.kind` names."""
+) -> CausalEncoder | MultiHeadEncoder | PictureEncoder:
+    """Build the encoder that `config` names.
+
+    Raises:
+        ConfigError: The frames are not of the size that `config.pictures` says.
+    """
+    if config.pictures is not None:
+        size = config.pictures
+        if num_features != size.num_values:
+            raise ConfigError(
+                f"encoder.pictures: {size.height}x{size.width} pictures have {size.num_values} values, the "
+                f"frames of the data have {num_features}"
+            )
+        front = PictureFront(size)
+        inner = config.model_copy(update={"pictures": None})
+        return PictureEncoder(front, make_encoder(inner, front.num_features, num_tasks))
     if config.kind == "multi_head":
         return MultiHeadEncoder(config, num_features, num_tasks)
     return CausalEncoder(config, num_features)

@@ -165,7 +165,7 @@ def _annotated(trained: TrainedAlignment, folder: Path | None) -> Annotated:
     """Read a folder, the one of the training, or the episodes of the training through its own encoder."""
     given = folder or trained.config.data.folder
     if given is not None:
-        return load_annotated(given)
+        return load_annotated(given, pictures=trained.config.data.pictures)
     found = trained.checkpoint
     source = load_source(dict(found.texts), weights_of(found, "frames."), str(found.folder))
     assert source is not None

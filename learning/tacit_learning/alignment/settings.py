@@ -30,13 +30,15 @@ TERMS = ("tcc", "gtcc", "lav", "vava")
 class VideosConfig(Config):
     """Where annotated videos come from: a folder of features, or recorded episodes.
 
-    `folder`: `annotations.json` and its features. `episodes`: recordings, whose images go through the
+    `folder`: `annotations.json` and its features, or with `pictures` its `frames/<video>.npy` (T, H, W, 3)
+    u1, which `encoder.pictures` must take. `episodes`: recordings, whose images go through the
     frozen encoder `frames`; the exported bundle then takes images. `train_splits`: parts that train.
     `validation_split`: the part that chooses checkpoints; where the set lacks it, `validation_ratio`
     of the training videos are held out instead. `tasks`: these alone; empty: all.
     """
 
     folder: str | None = None
+    pictures: bool = False
     episodes: DataConfig | None = None
     frames: EncoderConfig | None = None
     train_splits: tuple[str, ...] = ("train",)
@@ -51,6 +53,8 @@ class VideosConfig(Config):
             raise ValueError("data: give exactly one of folder (features) and episodes (recordings)")
         if (self.episodes is None) != (self.frames is None):
             raise ValueError("data: episodes need frames (their frozen encoder); a folder must not have it")
+        if self.pictures and self.folder is None:
+            raise ValueError("data: pictures are read from a folder; episodes have their own frames")
         return self
 
 
@@ -229,3 +233,9 @@ class AlignmentConfig(Config):
     motion: MotionConfig = MotionConfig()
     warp: WarpConfig = WarpConfig()
     train: TrainConfig
+
+    @model_validator(mode="after")
+    def _pictures(self) -> AlignmentConfig:
+        if self.data.pictures != (self.encoder.pictures is not None):
+            raise ValueError("data.pictures and encoder.pictures go together: give both or neither")
+        return self

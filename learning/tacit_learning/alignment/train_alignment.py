@@ -23,6 +23,7 @@ from tacit_learning.alignment.episode_videos import EpisodeSource, encode_episod
 from tacit_learning.alignment.model import Shape
 from tacit_learning.alignment.objective import AlignmentObjective, Schedule
 from tacit_learning.alignment.old_heads import load_old_head
+from tacit_learning.alignment.pictures import PictureEncoder
 from tacit_learning.alignment.progress_terms import update_statistics
 from tacit_learning.alignment.recipes import RecipeHead
 from tacit_learning.alignment.settings import AlignmentConfig
@@ -44,7 +45,8 @@ def train(config: AlignmentConfig, reporter: Reporter) -> Result:
         torch.set_num_threads(config.train.threads)
     if config.data.folder is not None:
         wanted = (*config.data.train_splits, config.data.validation_split)
-        return train_on(config, load_annotated(config.data.folder, wanted), None, reporter)
+        annotated = load_annotated(config.data.folder, wanted, config.data.pictures)
+        return train_on(config, annotated, None, reporter)
     annotated, source, config = encode_episodes(config, reporter)
     return train_on(config, annotated, source, reporter)
 
@@ -74,7 +76,7 @@ def train_on(
         module=objective,
         batches=lambda first, rank, world: _batches(config, training, first, rank),
         validate=lambda module, device: _validate(config, training, validation, module, device),
-        texts=_texts(config, training, source),
+        texts=_texts(_with_identity(config, objective), training, source),
         best=BEST,
     )
     return fit(job, config.train, reporter)
@@ -89,11 +91,22 @@ def make_objective(
     schedule = Schedule.of(len(training), config.train.batch_size, steps)
     frames = source.encoder if source is not None else None
     objective = AlignmentObjective(config, shape, schedule, frames)
-    objective.model.scale.follow(torch.cat([video.features for video in training.videos]))
+    if config.encoder.pictures is None:  # pictures are scaled by their backbone
+        objective.model.scale.follow(torch.cat([video.features for video in training.videos]))
     objective.set_orders(training.orders())
     if config.progress.learnable.old_head is not None:
         _start_from(objective, config.progress.learnable.old_head)
     return objective
+
+
+def _with_identity(config: AlignmentConfig, objective: AlignmentObjective) -> AlignmentConfig:
+    """Note which weights the backbone of pictures started from, so that a checkpoint needs no files."""
+    encoder = objective.model.encoder
+    if config.encoder.pictures is None or not isinstance(encoder, PictureEncoder):
+        return config
+    update = {"identity": encoder.front.backbone.identity}
+    pictures = config.encoder.pictures.model_copy(update=update)
+    return config.model_copy(update={"encoder": config.encoder.model_copy(update={"pictures": pictures})})
 
 
 def _start_from(objective: AlignmentObjective, path: str) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.alignment.settings import VideosConfig
-from tacit_learning.data.annotation_files import load_annotation_set, load_features
+from tacit_learning.data.annotation_files import check_features, load_annotation_set, load_features
 from tacit_learning.data.annotations import Annotation, AnnotationSet, resample_frames
 from tacit_learning.losses.progress import (
     Level,
@@ -110,17 +110,35 @@ class Annotated:
     features: Mapping[str, np.ndarray]
 
 
-def load_annotated(folder: str | Path, splits: Sequence[str] | None = None) -> Annotated:
+def load_annotated(
+    folder: str | Path, splits: Sequence[str] | None = None, pictures: bool = False
+) -> Annotated:
     """Read a folder of annotations and features.
 
     Args:
         folder: Of the set.
         splits: Parts whose features are read; None: all.
+        pictures: Read raw pictures instead of features, as flat rows in 0..1.
     """
     annotations = load_annotation_set(folder)
     wanted = annotations.splits if splits is None else splits
-    features = {v.name: load_features(folder, v) for v in annotations.videos if v.split in wanted}
-    return Annotated(annotations, features)
+    read = load_flat_pictures if pictures else load_features
+    return Annotated(annotations, {v.name: read(folder, v) for v in annotations.videos if v.split in wanted})
+
+
+def load_flat_pictures(folder: str | Path, annotation: Annotation) -> np.ndarray:
+    """Read `frames/<video>.npy` (T, H, W, 3) u1 as rows (T, H*W*3) f4 in 0..1.
+
+    Raises:
+        AnnotationError: No such file, not pictures, or another length than the video.
+    """
+    path = Path(folder) / "frames" / f"{annotation.name}.npy"
+    if not path.is_file():
+        raise AnnotationError(f"{path}: no such file; data.pictures reads raw pictures from there")
+    pictures = np.load(path, allow_pickle=False)
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
+        raise AnnotationError(f"{path}: {pictures.dtype} {pictures.shape}, expected uint8 (T, H, W, 3)")
+    return check_features(pictures.reshape(len(pictures), -1) / 255, annotation.num_frames, str(path))
 
 
 def split_videos(

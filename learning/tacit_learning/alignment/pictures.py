@@ -1,0 +1,77 @@
+"""Raw video into the encoder: pictures through a backbone that trains along.
+
+A frame travels as a flat row of numbers in 0..1, like any other features, so batches, streams and exports
+need to know nothing of it. Legend: B videos, T frames, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tacit.config import Config
+from tacit_learning.layers.backbone import BackboneIdentity, ConvSpec, build_backbone
+
+
+class PictureConfig(Config):
+    """Size of the pictures, the backbone, and the fields (grid x grid) that its output is averaged over.
+
+    `identity` is filled in by the training, so that a checkpoint needs no weight files.
+    """
+
+    height: int
+    width: int
+    backbone: str = "conv"
+    conv: ConvSpec = ConvSpec(channels=(16, 32, 64), strides=(2, 2, 2), norm="group")
+    grid: int = 2
+    identity: BackboneIdentity | None = None
+
+    @property
+    def num_values(self) -> int:
+        """Numbers of one frame."""
+        return self.height * self.width * 3
+
+
+class PictureFront(nn.Module):
+    """A backbone over single frames.
+
+    Args:
+        config: Size and backbone.
+    """
+
+    def __init__(self, config: PictureConfig) -> None:
+        super().__init__()
+        self.size = (config.height, config.width, 3)
+        self.backbone = build_backbone(config.backbone, config.conv, identity=config.identity)
+        self.pool = nn.AdaptiveAvgPool2d(config.grid)
+        self.num_features = self.backbone.channels * config.grid**2
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map flat frames (..., H*W*3) in 0..1 to features (..., C*grid^2)."""
+        pictures = frames.reshape(-1, *self.size).movedim(-1, 1)
+        return self.pool(self.backbone(pictures)).reshape(*frames.shape[:-1], self.num_features)
+
+
+class PictureEncoder(nn.Module):
+    """Pictures through their front, then a causal encoder of features.
+
+    Args:
+        front: Of single frames.
+        encoder: Of features over time; has `step` and `state_size`.
+    """
+
+    def __init__(self, front: PictureFront, encoder: nn.Module) -> None:
+        super().__init__()
+        self.front, self.encoder = front, encoder
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that a stream remembers."""
+        return int(self.encoder.state_size)  # type: ignore[arg-type]
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map flat frames (B, T, H*W*3) to unit embeddings (B, T, D)."""
+        return self.encoder(self.front(frames))
+
+    def step(self, frames: Tensor, memory: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one frame; see `layers.causal.CausalConv.step`."""
+        return self.encoder.step(self.front(frames), memory, is_first)  # type: ignore[operator]
