@@ -108,7 +108,7 @@ def segment_terms(
     segments = draw_segments(embeddings, batch, True, rates.per_video, 2, generator)
     if segments is None:
         return embeddings.sum() * 0.0
-    told = torch.rand(len(segments.labels), generator=generator) < rates.told
+    told = (torch.rand(len(segments.labels), generator=generator) < rates.told).to(embeddings.device)
     seconds = torch.arange(segments.targets.shape[1]).to(embeddings) / rates.fps
     outputs = model.read_segments(
         segments.embeddings, seconds.expand(segments.targets.shape), segments.labels, told

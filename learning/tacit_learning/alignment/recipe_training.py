@@ -71,12 +71,10 @@ def recipe_step(
         return sum((p.sum() for p in head.parameters()), embeddings.sum()) * 0.0
     frames = torch.stack(
         [
-            sample_frames(
-                int(n), config.frames_per_segment, loss.stratified, generator, config.min_segment_len
-            )
-            for n in segments.lengths
+            sample_frames(n, config.frames_per_segment, loss.stratified, generator, config.min_segment_len)
+            for n in segments.lengths.tolist()
         ]
-    )
+    ).to(embeddings.device)
     ends = torch.stack([torch.zeros_like(segments.lengths), segments.lengths - 1], dim=1)
     answers = judge(head, segments, torch.cat([frames, ends], dim=1))
     targets = segments.targets.gather(1, torch.cat([frames, ends], dim=1))
@@ -118,15 +116,15 @@ def draw_segments(
             chosen.append((video, *stretches[int(draw)]))
     if not chosen:
         return None
-    lengths = torch.tensor([end - start + 1 for _, start, end in chosen])
-    longest = int(lengths.max())
-    rows = torch.tensor([video for video, _, _ in chosen]).unsqueeze(1)
-    starts = torch.tensor([start for _, start, _ in chosen])
-    within = torch.minimum(torch.arange(longest), lengths.unsqueeze(1) - 1)
+    table = torch.tensor(chosen, device=embeddings.device)
+    rows, starts = table[:, :1], table[:, 1]
+    lengths = table[:, 2] - starts + 1
+    within = torch.arange(int(lengths.max()), device=embeddings.device)
+    within = torch.minimum(within, lengths.unsqueeze(1) - 1)
     frames = starts.unsqueeze(1) + within
     target = batch[ACTION if by_action else PROGRESS]
     labels = batch[LABELS][rows[:, 0], starts]
-    return Segments(embeddings[rows, frames], target[rows, frames], lengths.to(embeddings.device), labels)
+    return Segments(embeddings[rows, frames], target[rows, frames], lengths, labels)
 
 
 def _actions(batch: Batch, video: int) -> list[tuple[int, int]]:

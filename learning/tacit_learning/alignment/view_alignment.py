@@ -65,7 +65,9 @@ def main(argv: Sequence[str]) -> int:
     folder = arguments.data or trained.config.data.folder
     if folder is None:
         raise ConfigError(f"{arguments.run}: was trained on episodes; give the annotated videos with --data")
-    videos = videos_of(trained, load_annotated(folder, (arguments.split,), trained.config.data.pictures), (arguments.split,))
+    splits = (arguments.split,)
+    annotated = load_annotated(folder, splits, trained.config.data.pictures)
+    videos = videos_of(trained, annotated, splits)
     predictions = predict(trained.model, videos)
     chosen = list(zip(videos.videos, predictions, strict=True))[: arguments.videos]
     shown = [Shown(video, prediction, load_pictures(folder, video)) for video, prediction in chosen]
