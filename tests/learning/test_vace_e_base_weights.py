@@ -10,6 +10,7 @@ from diffusers import WanVACETransformer3DModel
 from tiny_wan import tiny_transformer, write_tiny_base, write_tiny_clip
 from vace_e_runs import changed, losses, run, small_config, write_small_dataset
 
+from tacit.cli import main
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.cache import LatentCache
 from tacit_learning.vace_e.model import group_of
@@ -45,6 +46,21 @@ def test_a_run_on_a_folder_of_weights_keeps_what_trained_and_names_the_rest(
     assert trained[f"transformer.{name}.base_layer.weight"].equal(own[f"{name}.weight"])
     exported = dict(load_model(tmp_path / "run" / "model").state_dict())
     assert changed(trained, exported) == set()
+
+
+def test_a_run_in_bf16_keeps_what_trains_in_float32_and_draws(
+    data: Path, base: dict[str, str], tmp_path: Path
+) -> None:
+    settings = {"enabled": True, "num_videos": 1, "num_samples": 1}
+    options = base | {"mixed_precision": "bf16", "sample_steps": 1, "validation": settings}
+    snapshot = run(small_config(data, tmp_path / "run", max_steps=1, **options))
+    assert {value.dtype for value in snapshot.weights.values()} <= {torch.float32, torch.bfloat16}
+    streams = [value for name, value in snapshot.weights.items() if group_of(name) == "vace_e"]
+    assert {value.dtype for value in streams} == {torch.float32}
+    words = f"sample vace_e {tmp_path / 'run'} --data {data} --out {tmp_path} --num 1 --steps 1 --device cpu"
+    assert main(words.split()) == 0
+    words = f"--checkpoint {tmp_path / 'run'} --test_data {data} --output_dir {tmp_path} --device cpu"
+    assert main(["evaluate", "vace_e", *words.split()]) == 0
 
 
 def test_a_trained_base_is_exported_in_the_layout_of_diffusers(

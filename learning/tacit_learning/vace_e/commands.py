@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
-from accelerate import Accelerator
 from rich.console import Console
 from rich.table import Table
 
@@ -100,6 +100,7 @@ def sample(argv: Sequence[str]) -> int:
         arguments.sampler or config.sampler,
         arguments.guidance,
         arguments.seed,
+        config.mixed_precision,
     )
     for index in spread(len(windows), arguments.num):
         clip = draw_window(trained.model, inputs, windows[index], settings, device)
@@ -111,11 +112,11 @@ def evaluate(argv: Sequence[str]) -> int:
     """Run `tacit evaluate vace_e`; returns the exit code."""
     arguments = tyro.cli(EvaluateArguments, args=list(argv), prog="tacit evaluate vace_e")
     console = Console(highlight=False)
-    trained = load_trained(arguments.checkpoint, choose_device(arguments.device))
-    accelerator = Accelerator(cpu=arguments.device == "cpu")
+    device = choose_device(arguments.device)
+    trained = load_trained(arguments.checkpoint, device)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    validator = _validator(trained, arguments, accelerator)
-    scores = validator.measure(trained.model, accelerator, arguments.output_dir, trained.step)
+    validator = _validator(trained, arguments, device)
+    scores = validator.measure(trained.model, device, arguments.output_dir, trained.step)
     table = Table("metric", "value")
     for name, value in as_json(scores).items():
         table.add_row(name, value if isinstance(value, str) else f"{value:.4g}")
@@ -136,13 +137,13 @@ def with_data(config: VaceEConfig, data: Path | None, metadata: Path | None) -> 
     return find_metadata(config.model_copy(update=changes))
 
 
-def _validator(trained: Trained, arguments: EvaluateArguments, accelerator: Accelerator) -> Validator:
+def _validator(trained: Trained, arguments: EvaluateArguments, device: torch.device) -> Validator:
     """Return a validator on the test data; probes are fitted on the training data, where they still lie."""
     config = with_data(trained.config, arguments.test_data, arguments.metadata)
     changes = {"num_samples": arguments.num_samples, "num_videos": arguments.num_videos}
     settings = config.validation.model_copy(update={k: v for k, v in changes.items() if v is not None})
     config = config.model_copy(update={"validation": settings, "use_cache": False})
-    frozen = make_networks(config, accelerator.device)
+    frozen = make_networks(config, device)
     tested = VaceEDataset(config, labels=trained.labels, extend=False)
     training = tested.subset([])
     if Path(trained.config.dataset_base_path).is_dir():

@@ -40,6 +40,7 @@ def sampler_settings(config: VaceEConfig) -> SamplerSettings:
         config.sampler,
         GuidanceScales(text=config.guidance_scale),
         config.seed,
+        config.mixed_precision,
     )
 
 

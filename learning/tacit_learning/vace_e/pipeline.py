@@ -128,6 +128,7 @@ class VaceEPipeline:
             config.sampler,
             scale if isinstance(scale, GuidanceScales) else GuidanceScales(text=scale),
             seed,
+            config.mixed_precision,
         )
 
     def _image_tokens(

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from datetime import timedelta
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
+from accelerate import (
+    Accelerator,
+    DistributedDataParallelKwargs,
+    FullyShardedDataParallelPlugin,
+    InitProcessGroupKwargs,
+)
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DDPCommunicationHookType, DistributedType
 from torch import Tensor, nn
@@ -16,6 +22,9 @@ from tacit_learning.engine.tracking import Reporter
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.state import ON_CPU
 from tacit_learning.vace_e.transformer import VaceETransformer
+
+PATIENCE = timedelta(hours=6)
+"""Processes wait for the one that validates, or encodes longest; ten minutes, the default, are too few."""
 
 
 def make_accelerator(config: VaceEConfig, reporter: Reporter) -> Accelerator:
@@ -30,7 +39,8 @@ def make_accelerator(config: VaceEConfig, reporter: Reporter) -> Accelerator:
     handlers = [
         DistributedDataParallelKwargs(
             find_unused_parameters=not config.feature_losses, comm_hook=_hook(config, notes)
-        )
+        ),
+        InitProcessGroupKwargs(timeout=PATIENCE),
     ]
     accelerator = Accelerator(
         cpu=config.device == "cpu",

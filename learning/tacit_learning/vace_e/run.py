@@ -283,7 +283,7 @@ class TrainingRun:
         if is_sharded(self.accelerator) or self.accelerator.is_main_process:
             self.batches.wait()
             result = self.validator.run(
-                self.model, self.accelerator, self.folder, step, self.tracker is not None
+                self.model, self.accelerator.device, self.folder, step, self.tracker is not None
             )
             self.metrics = result
             if self.tracker is not None:

@@ -20,6 +20,7 @@ from tacit_learning.vace_e.inputs import Clips
 from tacit_learning.vace_e.model import VaceE
 
 Solver = Literal["euler", "unipc"]
+Precision = Literal["no", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class SamplerSettings:
         solver: Euler, or UniPC of second order.
         scales: Guidance; 1 everywhere is the model as it is.
         seed: Of the noise.
+        precision: Of the arithmetic of the model, `no` is float32.
     """
 
     steps: int = 30
@@ -39,6 +41,7 @@ class SamplerSettings:
     solver: Solver = "unipc"
     scales: GuidanceScales = field(default_factory=GuidanceScales)
     seed: int = 0
+    precision: Precision = "no"
 
 
 @torch.no_grad()
@@ -86,9 +89,17 @@ def sample_latents(
             text = clips.text if "text" in cues else negative
             return model(x, time, clips.control, text, conditions.get(cues)).float()
 
-        latents = scheduler.step(guided_velocity(velocity, scales), timestep, latents).prev_sample
+        with in_precision(settings.precision, latents.device):
+            guided = guided_velocity(velocity, scales)
+        latents = scheduler.step(guided, timestep, latents).prev_sample
         visit(done)
     return latents
+
+
+def in_precision(name: Precision, device: torch.device) -> torch.autocast:
+    """Return a context in which a model computes in bf16 or fp16; `no` changes nothing."""
+    dtype = torch.float16 if name == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=name != "no")
 
 
 def make_scheduler(settings: SamplerSettings) -> Any:

@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.state_dict import (
 from tacit.errors import ConfigError
 
 FORMAT = "tacit-vace-e-checkpoint 1"
+OLDER = ".old"  # what a process leaves that dies between two renames
 ON_CPU = StateDictOptions(full_state_dict=True, cpu_offload=True)
 WHOLE = StateDictOptions(full_state_dict=True)
 MODEL, OPTIMIZER, CLUB, STATE = "model.safetensors", "optimizer.safetensors", "club.safetensors", "state.json"
@@ -86,8 +87,12 @@ def save_snapshot(folder: Path, snapshot: Snapshot) -> None:
     (temporary / STATE).write_text(json.dumps(state, default=dict), encoding="utf-8")
     for name, text in snapshot.texts.items():
         (temporary / name).write_text(text, encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
+    older = folder.with_name(folder.name + OLDER)
+    shutil.rmtree(older, ignore_errors=True)
+    if folder.exists():
+        folder.rename(older)
     temporary.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def load_snapshot(path: str | Path) -> Snapshot:
@@ -116,7 +121,8 @@ def find_snapshot(path: Path) -> Path:
     Raises:
         ConfigError: Neither.
     """
-    for candidate in (path, path / "checkpoints" / "last"):
+    last = path / "checkpoints" / "last"
+    for candidate in (path, last, last.with_name(last.name + OLDER)):
         if (candidate / STATE).is_file():
             return candidate
     raise ConfigError(

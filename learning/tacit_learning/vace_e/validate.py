@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from tacit_learning.losses.flow import add_noise, flow_loss_per_sample, timestep_of
 from tacit_learning.vace_e.config import VaceEConfig
@@ -29,6 +28,7 @@ from tacit_learning.vace_e.metrics import (
 from tacit_learning.vace_e.model import VaceE
 from tacit_learning.vace_e.probes import Rows, probe
 from tacit_learning.vace_e.report import SAMPLES, VALIDATION
+from tacit_learning.vace_e.sample import in_precision
 from tacit_learning.vace_e.sampler import Draw
 
 PROBE_WINDOWS = 512  # at most, of each set
@@ -52,24 +52,24 @@ class Validator:
         self.windows = spread(len(self.held_out.dataset), config.validation.num_samples)
 
     def run(
-        self, model: VaceE, accelerator: Accelerator, folder: Path, step: int, write: bool = True
+        self, model: VaceE, device: torch.device, folder: Path, step: int, write: bool = True
     ) -> dict[str, float]:
         """Measure, and return what are numbers."""
-        return numbers(self.measure(model, accelerator, folder, step, write))
+        return numbers(self.measure(model, device, folder, step, write))
 
     def measure(
-        self, model: VaceE, accelerator: Accelerator, folder: Path, step: int, write: bool = True
+        self, model: VaceE, device: torch.device, folder: Path, step: int, write: bool = True
     ) -> dict[str, Score]:
         """Measure; write `validation.json` and sample videos into `folder`."""
         was_training = model.training
         model.eval()
-        with torch.no_grad(), accelerator.autocast():
-            scores = self.flow(model, accelerator.device)
+        with torch.no_grad():
+            scores = self.flow(model, device)
             wanted = set(self.config.validation.metrics)
             if wanted & {"video_quality", "motion_accuracy"}:
-                scores |= self.videos(model, accelerator.device, folder if write else None, step)
+                scores |= self.videos(model, device, folder if write else None, step)
             if "task_alignment" in wanted:
-                scores |= self.task_alignment(model, accelerator.device)
+                scores |= self.task_alignment(model, device)
         model.train(was_training)
         if write:
             content = {"step": step, "num_samples": len(self.windows), "scores": as_json(scores)}
@@ -83,13 +83,15 @@ class Validator:
         losses = np.zeros((len(self.windows), count))
         for row, window in enumerate(self.windows):
             clips = move(self.held_out.clips([window]), device)
-            condition = model.conditioning(clips.signals, clips.num_reference)
             for column, sigma in enumerate(levels):
                 noise = fixed_noise(self.config.seed, window, sigma, tuple(clips.latents.shape[1:])).to(
                     device
                 )
                 noisy = add_noise(clips.latents, noise.values, noise.sigma)
-                velocity = model(noisy, timestep_of(noise.sigma), clips.control, clips.text, condition)
+                with in_precision(self.config.mixed_precision, device):
+                    condition = model.conditioning(clips.signals, clips.num_reference)
+                    time = timestep_of(noise.sigma)
+                    velocity = model(noisy, time, clips.control, clips.text, condition)
                 loss = flow_loss_per_sample(
                     velocity, clips.latents, noise.values, skip_frames=clips.num_reference
                 )
@@ -143,7 +145,8 @@ class Validator:
         for start in range(0, len(windows), FEATURE_ROWS):
             draws = [Draw(window, 0) for window in windows[start : start + FEATURE_ROWS]]
             batch = move(inputs.features(draws), device)
-            found = model.features(batch.signals)
+            with in_precision(self.config.mixed_precision, device):
+                found = model.features(batch.signals)
             tensors = (found.z_task.float(), found.z_emb.float(), batch.task_label, batch.embodiment_label)
             parts.append([tensor.cpu().numpy() for tensor in tensors])
         return FeatureTable(*(np.concatenate(column) for column in zip(*parts, strict=True)))
