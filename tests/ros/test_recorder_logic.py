@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -259,8 +261,13 @@ def test_required_stream_lost_for_a_second_ends_the_episode_and_keeps_it(
     feed(session, rig, 0, 3)
     session.start("lift", "")
     feed(session, rig, 3, 20)
-    feed(session, rig, 23, 40, without=("right",))
-    wait_until(lambda: not session.is_recording, "end of the episode")
+    numbers = itertools.count(23)
+
+    def others_go_on() -> None:
+        feed(session, rig, next(numbers), 1, without=("right",))
+        time.sleep(0.01)
+
+    wait_until(lambda: not session.is_recording, "end of the episode", step=others_go_on)
     wait_until(lambda: session.last_path is not None, "kept episode")
     assert "right lost" in said[-1]
     with EpisodeReader(session.last_path) as episode:
