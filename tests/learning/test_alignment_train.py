@@ -20,8 +20,9 @@ from tacit.errors import AnnotationError, ConfigError
 from tacit_learning.alignment import batches as keys
 from tacit_learning.alignment.checkpoints import find_checkpoint, load_alignment
 from tacit_learning.alignment.evaluate_alignment import evaluate
+from tacit_learning.alignment.predict import predict
 from tacit_learning.alignment.settings import AlignmentConfig, AlignmentLossConfig
-from tacit_learning.alignment.train_alignment import make_objective, train_on
+from tacit_learning.alignment.train_alignment import make_objective, measure_statistics, train_on
 from tacit_learning.alignment.videos import Annotated, make_videos, split_videos
 from tacit_learning.data.annotations import Annotation, AnnotationSet
 from tacit_learning.engine.loop import Result
@@ -272,3 +273,31 @@ def test_every_shipped_configuration_is_valid_and_names_its_command(path: Path) 
     config = load(AlignmentConfig, path)
     assert path.read_text().startswith(f"# tacit train alignment --config learning/configs/{path.name} ")
     assert config.train.output.startswith("runs/")
+
+
+def test_statistics_do_not_depend_on_how_many_videos_are_measured_at_once(tmp_path: Path) -> None:
+    annotated = tiny_annotated()
+    videos = make_videos(annotated, annotated.annotations.split("train"), "video")
+    objective = make_objective(tiny_alignment(tmp_path, progress__method="cumulative_l2"), videos).eval()
+    states = []
+    for chunk in (2, 4, 100):
+        measure_statistics(objective, videos, torch.device("cpu"), chunk)
+        states.append({k: v.clone() for k, v in objective.model.state_dict().items() if "distances" in k})
+    for state in states[1:]:
+        assert all(torch.allclose(state[name], states[0][name], rtol=1e-4, atol=1e-6) for name in state)
+
+
+def test_distances_of_actions_are_measured_as_they_are_used(tmp_path: Path) -> None:
+    annotated = tiny_annotated()
+    videos = make_videos(annotated, annotated.annotations.split("train"), "video")
+    objective = make_objective(
+        tiny_alignment(tmp_path, progress__method="cumulative_l2", progress__level="action"), videos
+    ).eval()
+    measure_statistics(objective, videos, torch.device("cpu"))
+    ends = [
+        prediction.action["start+class"][segment.end]
+        for video, prediction in zip(videos.videos, predict(objective.model, videos), strict=True)
+        for segment in video.annotation.action_segments()
+    ]
+    assert np.mean([progress >= 1.0 for progress in ends]) < 0.9  # some actions go further than the mean
+    assert np.mean(ends) > 0.85

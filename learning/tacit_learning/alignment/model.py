@@ -20,7 +20,7 @@ from tacit_learning.alignment.protas import ProtasHead
 from tacit_learning.alignment.recipes import SPECS, DistanceHead, RecipeHead
 from tacit_learning.alignment.settings import AlignmentConfig
 from tacit_learning.layers.causal import join, split
-from tacit_learning.losses.progress import increments
+from tacit_learning.losses.progress import cumulative_distance, increments
 
 
 class Head(Protocol):
@@ -119,7 +119,7 @@ class AlignmentModel(nn.Module):
             given: Whether the head is told the class (S,); it always knows that an action starts.
         """
         assert self.head is not None
-        distance = torch.nn.functional.pad(increments(embeddings), (1, 0)).cumsum(-1)
+        distance = cumulative_distance(embeddings)
         travelled = self.distances.of_action(distance, label.unsqueeze(1).expand(distance.shape))
         condition = torch.where(given, label + 1, self.shape.num_classes + 1).unsqueeze(1)
         inputs = HeadInputs(

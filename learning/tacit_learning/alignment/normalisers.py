@@ -102,6 +102,10 @@ class Distances(nn.Module):
             buffer.add_(share * (getattr(measured, part) - buffer))
         seen.add_(measured.seen).clamp_(max=1e6)
 
+    def rows(self, name: str) -> int:
+        """Return how many rows `video` or `action` has."""
+        return len(getattr(self, f"{name}_total"))
+
     def _rows(self, name: str) -> tuple[Tensor, Tensor]:
         return getattr(self, f"{name}_total"), getattr(self, f"{name}_step")
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from tacit_learning.alignment import batches as keys
-from tacit_learning.alignment.heads import HeadOutputs
+from tacit_learning.alignment.heads import HeadOutputs, ProgressHead
 from tacit_learning.alignment.model import AlignmentModel, Frames
 from tacit_learning.alignment.motion import direction
 from tacit_learning.alignment.objective import frames_of
@@ -57,7 +57,7 @@ def _predict(model: AlignmentModel, videos: Sequence[Video], fps: float) -> list
     embeddings = model.embed(batch[keys.FEATURES])
     gives = model.head.gives if model.head is not None else frozenset()
     plain = model.read(embeddings, frames_of(batch)) if gives else None
-    told = model.read(embeddings, _told(batch)) if "classes" in gives else None
+    told = model.read(embeddings, _told(batch)) if _takes_class(model) else None
     motion = model.motion(batch[keys.FEATURES])
     return [
         Prediction(
@@ -70,6 +70,10 @@ def _predict(model: AlignmentModel, videos: Sequence[Video], fps: float) -> list
         )
         for i, video in enumerate(videos)
     ]
+
+
+def _takes_class(model: AlignmentModel) -> bool:
+    return isinstance(model.head, ProgressHead) and model.head.condition is not None
 
 
 def _told(batch: Batch) -> Frames:

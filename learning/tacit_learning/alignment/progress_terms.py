@@ -19,7 +19,7 @@ from tacit_learning.alignment.protas import ProtasHead, ProtasTargets, protas_lo
 from tacit_learning.alignment.recipe_training import draw_segments
 from tacit_learning.alignment.settings import DenseConfig, ProgressConfig
 from tacit_learning.data.windows import Batch
-from tacit_learning.losses.progress import Spans, progress_error, self_normalised
+from tacit_learning.losses.progress import Spans, cumulative_distance, progress_error, self_normalised
 from tacit_learning.losses.progress_recipes import dense_loss
 
 
@@ -39,7 +39,7 @@ def distance_loss(
     one_frame: torch.Generator | None,
 ) -> dict[str, Tensor]:
     """Compute the error of the travelled distance, and of telling actions from the background."""
-    distance = model.travel(embeddings)
+    distance = cumulative_distance(embeddings) if config.level == "action" else model.travel(embeddings)
     target, mask = batch[keys.PROGRESS], batch[keys.PROGRESS_MASK] & batch[keys.MASK]
     if config.level == "action":
         target, mask = batch[keys.ACTION], batch[keys.ACTION_MASK] & batch[keys.SPAN_MASK]
@@ -137,24 +137,38 @@ def protas_terms(head: ProtasHead, inputs: Tensor, batch: Batch, config: Progres
 
 @torch.no_grad()
 def update_statistics(model: AlignmentModel, embeddings: Tensor, batch: Batch, momentum: float) -> None:
-    """Move the normalisers towards the embeddings (B, T, D) of whole videos; momentum 1 takes them."""
-    mask = batch[keys.MASK]
-    model.embedding_scale.follow(embeddings[mask], momentum)
-    distance = model.travel(embeddings)
+    """Move the normalisers towards the embeddings (B, T, D) of whole videos."""
+    model.embedding_scale.follow(embeddings[batch[keys.MASK]], momentum)
+    for name, stretches in travelled(model, embeddings, batch).items():
+        totals, lengths, rows = stretches
+        means = measure(totals, lengths, rows, model.distances.rows(name))
+        model.distances.follow(name, means, momentum)
+
+
+class Stretches(NamedTuple):
+    """Travelled distances of whole stretches (N,), their frames (N,), and the row each counts for (N,)."""
+
+    totals: Tensor
+    lengths: Tensor
+    rows: Tensor
+
+
+@torch.no_grad()
+def travelled(model: AlignmentModel, embeddings: Tensor, batch: Batch) -> dict[str, Stretches]:
+    """Measure videos (a row per task) and actions (a row per class) of whole videos."""
+    mask, distance = batch[keys.MASK], model.travel(embeddings)
     lengths = mask.sum(1)
     known = batch[keys.PROGRESS_MASK].any(1) & (lengths > 1)
     last = distance.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1)
-    rows = model.shape.num_tasks
-    model.distances.follow(
-        "video", measure(last[known], lengths[known], batch[keys.TASK][known], rows), momentum
-    )
     spans = action_spans(batch)
-    now = torch.arange(mask.shape[1], device=mask.device)
-    ends = (spans.end == now) & spans.mask
-    gone = (distance - distance.gather(1, spans.start))[ends]
+    ends = (spans.end == torch.arange(mask.shape[1], device=mask.device)) & spans.mask
+    every = cumulative_distance(embeddings)  # within an action all frames count
+    gone = (every - every.gather(1, spans.start))[ends]
     frames = (spans.end - spans.start + 1)[ends]
-    labels = batch[keys.LABELS][ends]
-    model.distances.follow("action", measure(gone, frames, labels, model.shape.num_classes), momentum)
+    return {
+        "video": Stretches(last[known], lengths[known], batch[keys.TASK][known]),
+        "action": Stretches(gone, frames, batch[keys.LABELS][ends]),
+    }
 
 
 def action_spans(batch: Batch) -> Spans:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -18,16 +18,25 @@ from tacit.config import to_yaml
 from tacit.errors import ConfigError
 from tacit_learning.act_hsa.train import git_commit
 from tacit_learning.alignment import batches as keys
+from tacit_learning.alignment.batches import whole_videos
 from tacit_learning.alignment.checkpoints import ABOUT, BEST
 from tacit_learning.alignment.episode_videos import EpisodeSource, encode_episodes
 from tacit_learning.alignment.model import Shape
+from tacit_learning.alignment.normalisers import measure
 from tacit_learning.alignment.objective import AlignmentObjective, Schedule
 from tacit_learning.alignment.old_heads import load_old_head
 from tacit_learning.alignment.pictures import PictureEncoder
-from tacit_learning.alignment.progress_terms import update_statistics
+from tacit_learning.alignment.progress_terms import Stretches, travelled
 from tacit_learning.alignment.recipes import RecipeHead
 from tacit_learning.alignment.settings import AlignmentConfig
-from tacit_learning.alignment.videos import Annotated, VideoSet, load_annotated, make_videos, split_videos
+from tacit_learning.alignment.videos import (
+    Annotated,
+    Video,
+    VideoSet,
+    load_annotated,
+    make_videos,
+    split_videos,
+)
 from tacit_learning.data.windows import Batch
 from tacit_learning.engine.loop import Job, Result, fit
 from tacit_learning.engine.seeding import seed_everything
@@ -122,15 +131,25 @@ def _start_from(objective: AlignmentObjective, path: str) -> None:
 
 
 @torch.no_grad()
-def measure_statistics(objective: AlignmentObjective, training: VideoSet, device: torch.device) -> None:
-    """Set the normalisers to the exact means over all training videos."""
-    for buffer in (objective.model.distances.video_seen, objective.model.distances.action_seen):
-        buffer.zero_()
-    batch = _to(keys.whole_videos(training.videos, training.fps), device)
-    embeddings = objective.model.embed(batch[keys.FEATURES])
-    update_statistics(objective.model, embeddings, batch, momentum=1.0)
-    if objective.model.foreground is not None:  # distances follow from the scale of the embeddings
-        update_statistics(objective.model, embeddings, batch, momentum=1.0)
+def measure_statistics(
+    objective: AlignmentObjective, training: VideoSet, device: torch.device, chunk: int = 16
+) -> None:
+    """Set the normalisers to the exact means over all training videos, `chunk` of them at a time."""
+    model = objective.model
+    model.distances.video_seen.zero_()
+    model.distances.action_seen.zero_()
+    rows = []
+    for batch in _chunks(training.videos, training.fps, chunk, device):
+        rows.append(model.embed(batch[keys.FEATURES])[batch[keys.MASK]])
+    model.embedding_scale.follow(torch.cat(rows))
+    found: dict[str, list[Stretches]] = {"video": [], "action": []}
+    for batch in _chunks(training.videos, training.fps, chunk, device):  # the foreground needs the scale
+        for name, stretches in travelled(model, model.embed(batch[keys.FEATURES]), batch).items():
+            found[name].append(stretches)
+    for name, parts in found.items():
+        totals, lengths, stretch_rows = (torch.cat(column) for column in zip(*parts, strict=True))
+        means = measure(totals, lengths, stretch_rows, model.distances.rows(name))
+        model.distances.follow(name, means)
 
 
 def _batches(config: AlignmentConfig, training: VideoSet, first: int, rank: int) -> Iterator[Batch]:
@@ -155,7 +174,7 @@ def _validate(
     module: nn.Module,
     device: torch.device,
 ) -> dict[str, float]:
-    """Measure the statistics, then average the losses of the held-out videos task by task."""
+    """Measure the statistics, then average the losses of the held-out videos over batches of one task."""
     assert isinstance(module, AlignmentObjective)
     measure_statistics(module, training, device)
     if validation is None:
@@ -163,12 +182,20 @@ def _validate(
     totals: dict[str, float] = {}
     for task in range(len(validation.tasks)):
         videos = [video for video in validation.videos if video.task == task]
-        if not videos:
-            continue
-        batch = _to(keys.whole_videos(videos, validation.fps), device)
-        for name, value in module.validate(batch).items():
-            totals[name] = totals.get(name, 0.0) + value * len(videos) / len(validation)
+        for batch in _chunks(videos, validation.fps, config.train.batch_size, device):
+            share = len(batch[keys.TASK]) / len(validation)
+            for name, value in module.validate(batch).items():
+                totals[name] = totals.get(name, 0.0) + value * share
     return totals
+
+
+def _chunks(videos: Sequence[Video], fps: float, size: int, device: torch.device) -> Iterator[Batch]:
+    """Yield whole videos, `size` at a time; none is left alone, since alignment needs two."""
+    starts = list(range(0, len(videos), size))
+    if len(starts) > 1 and len(videos) - starts[-1] == 1:
+        starts.pop()
+    for start, end in zip(starts, [*starts[1:], len(videos)], strict=True):
+        yield _to(whole_videos(videos[start:end], fps), device)
 
 
 def _texts(config: AlignmentConfig, training: VideoSet, source: EpisodeSource | None) -> dict[str, str]:
