@@ -26,7 +26,7 @@ from rich.table import Table
 from tacit.errors import TacitError
 from tacit.footprint import INTERSECTS
 from tacit.images import encode_png
-from tacit.rig import Rig, load_rig
+from tacit.rig import Rig, load_rig, parse_rig
 from tacit.samples import load_samples
 from tacit.transforms import FloatArray, pose_error
 from tacit.units import from_canonical, to_canonical
@@ -40,6 +40,7 @@ CALIPER_M, CLICK_PX = 1e-4, 1.2
 """What a caliper and a hand on a mouse are off by, one sigma."""
 CALIPER_VALUES = 6
 NUM_STATES = 1000
+FISHEYE_RIG = "believed.yaml"
 REACH_RAD = 0.35
 BEFORE_RGB, AFTER_RGB, TRUE_RGB = (255, 90, 80), (90, 230, 110), (255, 255, 255)
 VISIBLE = 0.25
@@ -62,6 +63,7 @@ class CalibrationSimArguments:
         float, tyro.conf.arg(help="Joint error that depends on the pose, one sigma [deg].")
     ] = 0.02
     detect: Annotated[bool, tyro.conf.arg(help="Detect gels by colour instead of clicking them.")] = False
+    fisheye: Annotated[bool, tyro.conf.arg(help="Give every camera of the rig a fisheye lens.")] = False
     zero_error_deg: Annotated[float, tyro.conf.arg(help="Joint zero error, one sigma [deg].")] = 0.02
 
 
@@ -71,7 +73,7 @@ class CalibrationBench:
     def __init__(self, arguments: CalibrationSimArguments, console: Console) -> None:
         """Draw the cell that really stands there."""
         self._arguments, self._console = arguments, console
-        self.believed = load_rig(arguments.rig)
+        self.believed = _with_fisheyes(arguments) if arguments.fisheye else load_rig(arguments.rig)
         self.truth = as_built(self.believed, arguments.seed)
         self.arm = only_arm(self.believed)[0]
         joints = len(self.believed.arms[self.arm].joints)
@@ -83,7 +85,8 @@ class CalibrationBench:
         """Capture, calibrate, verify."""
         folder = self._arguments.out
         if not (folder / "session.yaml").is_file():
-            self._calibrate("session", str(folder), "--rig", self._arguments.rig)
+            rig = str(folder / FISHEYE_RIG) if self._arguments.fisheye else self._arguments.rig
+            self._calibrate("session", str(folder), "--rig", rig)
         for name, camera in self.believed.cameras.items():
             board = "gripper" if camera.parent == "world" else "table"
             self._capture(name, name, self._arguments.views, board=board)
@@ -212,6 +215,17 @@ class CalibrationBench:
                 tiles.append(draw_label(image, f"{camera}: red before, green after", (4, 16)))
         cell.close()
         return film_strip(tiles, columns=count)
+
+
+def _with_fisheyes(arguments: CalibrationSimArguments) -> Rig:
+    """Return the rig with equidistant lenses of the same focal length, and write it into the session folder."""
+    data = load_rig(arguments.rig).model_dump(mode="json")
+    for camera in data["cameras"].values():
+        camera |= {"model": "fisheye", "D": [0.0] * 4}
+    rig = parse_rig(data, f"{arguments.rig} with fisheyes")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / FISHEYE_RIG).write_text(rig.to_yaml(), encoding="utf-8")
+    return rig
 
 
 def _centres(boxes: FloatArray) -> FloatArray:
