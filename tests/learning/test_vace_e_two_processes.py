@@ -62,12 +62,14 @@ def test_two_processes_give_the_losses_and_labels_of_one(
 
 
 def test_a_sharded_run_and_its_resume_equal_one_process(data: Path, tmp_path: Path) -> None:
-    one = small_config(data, tmp_path / "one", batch_size=4)
+    settings = {"enabled": True, "held_out": 0.0, "num_samples": 2, "num_videos": 1}
+    options = {"validation": settings, "sample_steps": 1}
+    one = small_config(data, tmp_path / "one", batch_size=4, **options)
     expected = run(one)
     first = small_config(data, tmp_path / "first", batch_size=2, distributed="fsdp2", max_steps=5)
     run_two(first, tmp_path, TRAIN_SHARDED)
     second = small_config(
-        data, tmp_path / "second", batch_size=2, distributed="fsdp2", resume_from=first.output_path
+        data, tmp_path / "second", batch_size=2, distributed="fsdp2", resume_from=first.output_path, **options
     )
     run_two(second, tmp_path, TRAIN_SHARDED)
     for row, reference in zip(losses(first) + losses(second), losses(one), strict=True):
@@ -75,3 +77,5 @@ def test_a_sharded_run_and_its_resume_equal_one_process(data: Path, tmp_path: Pa
         reference = {key: value for key, value in reference.items() if key not in balances}
         assert row == pytest.approx(reference, rel=1e-5, abs=1e-5)
     assert set(load_snapshot(second.output_path).weights) == set(expected.weights)
+    scores = [json.loads((tmp_path / n / "validation.json").read_text())["scores"] for n in ("one", "second")]
+    assert scores[1]["flow"] == pytest.approx(scores[0]["flow"], rel=1e-4)

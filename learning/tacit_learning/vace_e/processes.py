@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -16,6 +18,7 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DDPCommunicationHookType, DistributedType
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_model_state_dict
+from torch.distributed.fsdp import FSDPModule
 
 from tacit.errors import ConfigError, MissingDependencyError
 from tacit_learning.engine.tracking import Reporter
@@ -69,6 +72,22 @@ def choose_wrapped(accelerator: Accelerator, module: nn.Module) -> None:
     present = {type(each).__name__ for each in module.modules()}
     names = [name for name in VaceETransformer._no_split_modules if name in present]
     accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = names
+
+
+@contextmanager
+def gathered(accelerator: Accelerator, module: nn.Module) -> Iterator[None]:
+    """Let the parts of a sharded module be called one by one; else change nothing.
+
+    Blocks gather their own parameters when they run; those outside the blocks belong to the root.
+    """
+    root = module if is_sharded(accelerator) and isinstance(module, FSDPModule) else None
+    if root is not None:
+        root.unshard()
+    try:
+        yield
+    finally:
+        if root is not None:
+            root.reshard()
 
 
 def full_weights(accelerator: Accelerator, module: nn.Module) -> dict[str, Tensor]:

@@ -32,6 +32,7 @@ from tacit_learning.vace_e.processes import (
     check_processes,
     choose_wrapped,
     full_weights,
+    gathered,
     is_sharded,
     keep_moments_on_cpu,
 )
@@ -282,9 +283,10 @@ class TrainingRun:
             return
         if is_sharded(self.accelerator) or self.accelerator.is_main_process:
             self.batches.wait()
-            result = self.validator.run(
-                self.model, self.accelerator.device, self.folder, step, self.tracker is not None
-            )
+            with gathered(self.accelerator, self.objective):
+                result = self.validator.run(
+                    self.model, self.accelerator.device, self.folder, step, self.tracker is not None
+                )
             self.metrics = result
             if self.tracker is not None:
                 self.tracker.log("val", step, step / self.schedule.num_steps, result)
