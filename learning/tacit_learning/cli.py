@@ -62,7 +62,8 @@ class TrainArguments:
     """
 
     kind: Annotated[str, tyro.conf.Positional]
-    """What to train: act_hsa (the touch-aware policy), progress (the estimator of its node), vace_e."""
+    """What to train: act_hsa (the touch-aware policy), progress (a small estimator for its node),
+    alignment (embeddings, steps and progress of annotated videos or episodes), vace_e."""
     config: Path
     """YAML file with the options of the run."""
 
