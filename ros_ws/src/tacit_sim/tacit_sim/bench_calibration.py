@@ -218,7 +218,7 @@ class CalibrationBench:
 
 
 def _with_fisheyes(arguments: CalibrationSimArguments) -> Rig:
-    """Return the rig with equidistant lenses of the same focal length, and write it into the session folder."""
+    """Return the rig with equidistant lenses of the same focal length; write it beside the session."""
     data = load_rig(arguments.rig).model_dump(mode="json")
     for camera in data["cameras"].values():
         camera |= {"model": "fisheye", "D": [0.0] * 4}
