@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from std_msgs.msg import Bool
 
 from tacit_ros import qos
-from tacit_ros.session import Session
+from tacit_ros.session import Session, SessionError
 
 ANSWER_S = 60.0
 """Longest wait for a node to come up or answer on a busy machine (mujoco import, GL context)."""
@@ -49,13 +50,15 @@ def record_scripted(session: Session, seed: int, disturbance: bool = True) -> st
 
 
 def start_when_ready(session: Session) -> None:
-    """Start the recorder as soon as it has seen every stream at its rate."""
+    """Start the recorder as soon as it has seen every stream at its rate, and still does when asked."""
     deadline = time.monotonic() + ANSWER_S
-    while not session.trigger("/recorder/status", ANSWER_S)["ready"]:
-        if time.monotonic() > deadline:
-            break  # the refusal of start names what is missing
+    while time.monotonic() < deadline:
+        if session.trigger("/recorder/status", ANSWER_S)["ready"]:
+            with contextlib.suppress(SessionError):  # a stream has faltered since: look again
+                session.trigger("/recorder/start", ANSWER_S)
+                return
         session.spin_for(0.05)
-    session.trigger("/recorder/start", ANSWER_S)
+    session.trigger("/recorder/start", ANSWER_S)  # its refusal names what is missing
 
 
 def _runs(session: Session) -> bool | None:
