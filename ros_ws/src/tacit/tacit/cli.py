@@ -171,6 +171,9 @@ def resolve(verb: str) -> Callable[[list[str]], int]:
         TacitError: There is no such verb; the message names close ones.
         ModuleNotFoundError: A library that the verb needs is not installed.
     """
+    longer = [name for name in VERBS if name.startswith(f"{verb} ")]
+    if verb not in VERBS and longer:
+        raise TacitError(f"tacit {verb}: of what? There are: {', '.join(f'tacit {name}' for name in longer)}")
     if verb not in VERBS:
         raise TacitError(f"tacit {verb}: no such verb; {did_you_mean(verb, VERBS)} (tacit --help lists all)")
     return load_target(VERBS[verb].target)
