@@ -114,6 +114,14 @@ def test_a_resumed_run_remembers_its_best_values(tmp_path: Path) -> None:
     assert not (tmp_path / "more" / "checkpoints" / "best_combined").exists()
 
 
+def test_a_curriculum_needs_a_last_epoch(tmp_path: Path) -> None:
+    data = tiny_alignment(tmp_path).model_dump()
+    data["progress"]["lambda_curriculum"]["enabled"] = True
+    data["train"] |= {"steps": None, "max_seconds": 5.0}
+    with pytest.raises(ValueError, match="a timed run has no last epoch"):
+        AlignmentConfig.model_validate(data)
+
+
 def test_bests_are_compared_at_the_last_lambda(tmp_path: Path) -> None:
     curriculum = {"enabled": True, "start": 0.0, "end": 10.0}
     blank = tiny_alignment(tmp_path, train__steps=8, train__validate_every=2)

@@ -235,6 +235,12 @@ class AlignmentConfig(Config):
     train: TrainConfig
 
     @model_validator(mode="after")
+    def _epochs(self) -> AlignmentConfig:
+        if self.progress.lambda_curriculum.enabled and self.train.steps is None:
+            raise ValueError("progress.lambda_curriculum needs train.steps: a timed run has no last epoch")
+        return self
+
+    @model_validator(mode="after")
     def _pictures(self) -> AlignmentConfig:
         if self.data.pictures != (self.encoder.pictures is not None):
             raise ValueError("data.pictures and encoder.pictures go together: give both or neither")
