@@ -126,7 +126,7 @@ def test_a_batch_in_which_every_stream_is_missing_trains(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "options",
     [
-        {"feature_batch": 0},
+        {"feature_batch": 0, "debug": True},
         {"gradient_accumulation_steps": 2},
         {"club_variant": "categorical", "xcov_lambda": 1.0},
         {"enable_contrastive_loss": False, "enable_club_loss": False},

@@ -72,8 +72,7 @@ class TrainingRun:
     ) -> None:
         check_processes(config, accelerator)
         seed_everything(config.seed)
-        if config.debug:
-            torch.autograd.set_detect_anomaly(True)
+        torch.autograd.set_detect_anomaly(config.debug)
         self.config, self.accelerator = config, accelerator
         self.materials, self.reporter = materials, reporter
         self.place = Place(config.seed, accelerator.process_index, accelerator.num_processes)
@@ -155,7 +154,6 @@ class TrainingRun:
             if self.accelerator.scaler is not None and resumed.progress.scaler:
                 self.accelerator.scaler.load_state_dict(dict(resumed.progress.scaler))
         self.objective.train()
-        self._zero = {"grad_norm": torch.zeros((), device=self.accelerator.device)}
 
     def _prepare(self, optimizer: torch.optim.Optimizer) -> None:
         """Hand model and optimiser to accelerate; a sharded model is prepared once only."""
