@@ -45,6 +45,8 @@ class ProgressParameters:
     stall_after_s: float = parameter(5.0, "Time without gain before `stalled` [s].")
     stall_gain: float = parameter(0.01, "Rise of the smoothed value that counts as gain.")
     regression_drop: float = parameter(0.2, "Fall below the highest value that counts as `regressed`.")
+    motion_gain_s: float = parameter(0.8, "The same as stall_gain for bundles that tell motion [s].")
+    motion_drop_s: float = parameter(1.0, "The same as regression_drop for bundles that tell motion [s].")
     num_threads: int = parameter(1, "Threads of one inference.")
 
 
@@ -73,6 +75,8 @@ class ProgressNode(Node):
             stall_gain=settings.stall_gain,
             regression_drop=settings.regression_drop,
             regression_recovery=settings.regression_drop / 2,
+            motion_gain_s=settings.motion_gain_s,
+            motion_drop_s=settings.motion_drop_s,
         )
         self.watch = ProgressWatch(self.model, rig, detector, settings.signal)
         self.inputs = AlignedInputs(rig, self.model.manifest, lambda: self.get_clock().now().nanoseconds)

@@ -121,7 +121,21 @@ NODES = {
         ("bundle",),
     ),
     "progress": NodeSpec(
-        "progress", "tacit_ros", "tacit_ros.progress_node", {"rig": "", "bundle": ""}, ("bundle",)
+        "progress",
+        "tacit_ros",
+        "tacit_ros.progress_node",
+        {
+            "rig": "",
+            "bundle": "",
+            "done_above": 0.95,
+            "done_below": 0.85,
+            "stall_after_s": 5.0,
+            "stall_gain": 0.01,
+            "regression_drop": 0.2,
+            "motion_gain_s": 0.8,
+            "motion_drop_s": 1.0,
+        },
+        ("bundle",),
     ),
 }
 
