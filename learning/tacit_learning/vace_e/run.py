@@ -94,6 +94,8 @@ class TrainingRun:
         self.metrics: dict[str, float] = dict(self.progress.metrics)
         for line in self.schedule.sampler.lines():
             reporter.message(line)
+        if config.validation.enabled and not self.validator.has_held_out:
+            reporter.message("validation: no episode is held out; training windows are measured, no probes")
 
     def train(self) -> Result:
         """Run all stages that are left, or until `max_steps`."""
