@@ -71,6 +71,53 @@ def test_memory_options_hold_alone_together_or_not_at_all() -> None:
     assert config(vram_optimization=True).vram_optimization.compresses_gradients
 
 
+def test_the_flags_of_the_original_notes_exist_with_their_defaults() -> None:
+    defaults = {
+        "task_metadata_path": None,
+        "robot_data_path": None,
+        "enable_vace_e": True,
+        "vace_e_task_processing": True,
+        "max_hand_motion_length": 512,
+        "max_object_trajectory_length": 512,
+        "max_objects": 10,
+        "fallback_to_video_only": True,
+        "learning_rate": 1e-4,
+        "num_epochs": 1,
+        "dataset_repeat": 1,
+        "mixed_precision": "bf16",
+        "compile_model": False,
+        "debug": False,
+        "verbose_logging": False,
+        "save_intermediate_outputs": False,
+        "use_gradient_checkpointing": True,
+        "use_gradient_checkpointing_offload": False,
+        "enable_contrastive_loss": True,
+        "contrastive_temperature": 0.07,
+        "task_contrastive_lambda": 1.0,
+        "embodiment_contrastive_lambda": 1.0,
+        "enable_club_loss": True,
+        "club_lambda": 1.0,
+        "club_lr": 1e-3,
+        "club_training_steps": 5,
+        "club_update_freq": 1,
+        "lora_rank": 32,
+    }
+    read = config()
+    assert {name: getattr(read, name) for name in defaults} == defaults
+    logging, validation = read.logging, read.validation
+    assert (logging.wandb_project, logging.experiment_name) == ("vace_e_training", "my_experiment")
+    assert (logging.log_frequency, logging.save_model_artifacts, logging.wandb) == (100, True, "disabled")
+    assert (validation.enabled, validation.frequency, validation.num_samples) == (True, 5, 10)
+    assert set(validation.metrics) == {"video_quality", "task_alignment", "motion_accuracy"}
+    assert not any(
+        (
+            read.vram_optimization.offloads_optimizer,
+            read.vram_optimization.offloads_models,
+            read.vram_optimization.compresses_gradients,
+        )
+    )
+
+
 def test_without_stages_one_trains_vace_e() -> None:
     stages = config().training_stages
     assert [stage.trainable_models for stage in stages.values()] == [("vace_e",)]
