@@ -130,10 +130,12 @@ class AlignmentObjective(nn.Module):
         if self.training:
             update_statistics(self.model, embeddings.detach(), batch, MOMENTUM)
         if self.config.progress.enabled:
-            terms = self._progress(batch, embeddings, generator)
+            terms = self._progress(batch, embeddings, generator) | self._motion(batch, generator)
             parts["progress_loss"] = terms.pop("progress")
+            if "motion" in terms:
+                weighted = self.config.progress.motion_weight * terms["motion"]
+                parts["progress_loss"] = parts["progress_loss"] + weighted
             parts |= {f"progress_{name}": value for name, value in terms.items()}
-            parts["progress_loss"] = parts["progress_loss"] + self._motion(batch, generator, parts)
         return parts
 
     def _progress(
@@ -165,14 +167,11 @@ class AlignmentObjective(nn.Module):
             terms |= {"progress": terms["progress"] + config.dense.segments * segments, "segments": segments}
         return terms
 
-    def _motion(self, batch: Batch, generator: torch.Generator | None, parts: dict[str, Tensor]) -> Tensor:
-        """Compute the weighted loss of motion, and log it."""
+    def _motion(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Compute the loss of motion, where it is learned."""
         clips = keys.clip_of(batch) or batch
         logits = self.model.motion(self._disturb(clips[keys.FEATURES], generator))
-        if logits is None:
-            return parts["progress_loss"] * 0.0
-        parts["progress_motion"] = motion_loss(logits, clips)
-        return self.config.progress.motion_weight * parts["progress_motion"]
+        return {} if logits is None else {"motion": motion_loss(logits, clips)}
 
     def _disturb(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
         """Add noise to every frame and an offset to every video (B, T, F), in training alone."""
