@@ -9,7 +9,7 @@ import pytest
 import torch
 from vace_e_runs import changed, losses, run, small_config, write_small_dataset
 
-from tacit.errors import ConfigError
+from tacit.errors import ConfigError, MissingDependencyError
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.vace_e.assembly import make_model
 from tacit_learning.vace_e.cache import LatentCache
@@ -197,6 +197,14 @@ def test_runs_that_cannot_work_are_refused_at_the_start(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         run(small_config(data, tmp_path, **options))
+
+
+def test_a_tracker_that_is_not_installed_is_named_with_its_cure(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
+    with pytest.raises(MissingDependencyError, match="pip install wandb"):
+        run(small_config(data, tmp_path, logging={"wandb": "offline"}))
 
 
 def test_a_checkpoint_of_another_model_is_refused(data: Path, whole: Path, tmp_path: Path) -> None:

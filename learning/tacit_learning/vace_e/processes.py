@@ -39,6 +39,10 @@ def make_accelerator(config: VaceEConfig, reporter: Reporter) -> Accelerator:
     GradientState._reset_state()
     notes: list[str] = []
     logging = config.logging
+    if logging.wandb != "disabled" and importlib.util.find_spec("wandb") is None:
+        raise MissingDependencyError(
+            "logging.wandb: wandb is not installed; pip install wandb, or set logging.wandb=disabled"
+        )
     handlers = [
         DistributedDataParallelKwargs(
             find_unused_parameters=not config.feature_losses, comm_hook=_hook(config, notes)
@@ -58,7 +62,8 @@ def make_accelerator(config: VaceEConfig, reporter: Reporter) -> Accelerator:
     for note in notes if accelerator.is_main_process else ():
         reporter.message(note)
     if logging.wandb != "disabled":
-        _start_wandb(accelerator, config)
+        options = {"name": logging.experiment_name, "mode": logging.wandb}
+        accelerator.init_trackers(logging.wandb_project, init_kwargs={"wandb": options})
     return accelerator
 
 
@@ -156,12 +161,3 @@ def _fsdp(config: VaceEConfig) -> FullyShardedDataParallelPlugin:
         cpu_offload=config.vram_optimization.offloads_models,
         reshard_after_forward=True,
     )
-
-
-def _start_wandb(accelerator: Accelerator, config: VaceEConfig) -> None:
-    if importlib.util.find_spec("wandb") is None:
-        raise MissingDependencyError(
-            "logging.wandb: wandb is not installed; pip install wandb, or set logging.wandb=disabled"
-        )
-    options = {"name": config.logging.experiment_name, "mode": config.logging.wandb}
-    accelerator.init_trackers(config.logging.wandb_project, init_kwargs={"wandb": options})
