@@ -259,8 +259,10 @@ def test_two_processes_agree_on_their_weights(tmp_path: Path) -> None:
         for rank in range(2)
     ]
     assert [process.wait(240) for process in processes] == [0, 0]
-    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert any(json.loads(row)["kind"] == "val" for row in rows)
+    rows = [json.loads(row) for row in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    moments = [(row["kind"], row["step"]) for row in rows]
+    assert any(kind == "val" for kind, _ in moments)
+    assert len(set(moments)) == len(moments), "each process wrote the metrics"
 
 
 def test_flags_of_the_original_command_line_mean_what_they_meant() -> None:

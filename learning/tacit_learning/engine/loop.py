@@ -106,7 +106,8 @@ class _Run:
         average = self.ema.module if self.ema else None
         self.position = resume(config.resume, job.module, average, optimizer) if config.resume else Position()
         self.model, self.optimizer = self.accelerator.prepare(job.module, optimizer)
-        self.tracker = Tracker(self.folder, reporter, config.tensorboard)
+        chief = self.accelerator.is_main_process
+        self.tracker = Tracker(self.folder, reporter, config.tensorboard) if chief else None
         self.clock = Clock(self.position.seconds)
         self.best = dict(self.position.best)
         self.metrics: dict[str, float] = {}
@@ -123,15 +124,16 @@ class _Run:
             step += 1
             if step % config.log_every == 0:
                 rate = (step - first_step) * self._samples / (self.clock.read() - started)
-                values = _average(window) | {"lr": config.lr * factor, "samples_per_s": rate}
-                self.tracker.log("train", step, self._share(step), values)
+                values = self._over_processes(_average(window))
+                self._log("train", step, values | {"lr": config.lr * factor, "samples_per_s": rate})
                 window = []
             self._visit(step)
         rate = (step - first_step) * self._samples / max(self.clock.read() - started, 1e-9)
         self.clock.pause()
         self._validate(step)
         self._save("last", step)
-        self.tracker.close()
+        if self.tracker is not None:
+            self.tracker.close()
         return Result(self.folder, step, self.clock.seconds, rate, self.metrics)
 
     @property
@@ -170,6 +172,18 @@ class _Run:
             self.ema.update(self.accelerator.unwrap_model(self.model))
         return {key: torch.stack([m[key] for m in collected]).mean() for key in collected[0]}
 
+    def _over_processes(self, values: dict[str, float]) -> dict[str, float]:
+        """Average over the processes: what is logged is of the whole batch."""
+        if self.accelerator.num_processes == 1:
+            return values
+        means = torch.tensor(list(values.values()), dtype=torch.float32, device=self.accelerator.device)
+        return dict(zip(values, self.accelerator.reduce(means, "mean").tolist(), strict=True))
+
+    def _log(self, kind: str, step: int, values: dict[str, float]) -> None:
+        """Record metrics once, whatever the number of processes."""
+        if self.tracker is not None:
+            self.tracker.log(kind, step, self._share(step), values)
+
     def _visit(self, step: int) -> None:
         """Validate and save where the schedule says so; that time does not count."""
         config = self.config
@@ -193,7 +207,7 @@ class _Run:
         self.metrics = self.job.validate(module.eval(), self.accelerator.device)
         module.train(was_training)
         if self.metrics:
-            self.tracker.log("val", step, self._share(step), self.metrics)
+            self._log("val", step, self.metrics)
         for name, metric in (self.job.best or {"best": self.job.best_metric}).items():
             value = self.metrics.get(metric, float("inf"))
             if value < self.best.get(name, float("inf")):
