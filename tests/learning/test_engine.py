@@ -16,6 +16,7 @@ from tacit_learning.act_hsa.train import Tables, load_policy, train_on_tables
 from tacit_learning.engine.checkpoint import load_checkpoint
 from tacit_learning.engine.config import TrainConfig
 from tacit_learning.engine.ema import Ema
+from tacit_learning.engine.loop import Clock
 from tacit_learning.engine.optimizer import make_optimizer, set_learning_rate
 from tacit_learning.engine.tracking import SilentReporter
 
@@ -130,3 +131,16 @@ def test_backbone_has_its_own_rate_and_every_group_decays(tmp_path: Path) -> Non
     set_learning_rate(optimizer, config, 0, 0.0)
     assert [g["lr"] for g in optimizer.param_groups] == [1e-3, 1e-5]
     assert [g["weight_decay"] for g in optimizer.param_groups] == [1e-4, 1e-4]
+
+
+def test_time_of_validation_is_not_training_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("tacit_learning.engine.loop.time.monotonic", lambda: now[0])
+    clock = Clock(5.0)
+    now[0] += 2
+    clock.pause()
+    now[0] += 30
+    assert clock.read() == 7.0
+    clock.go()
+    now[0] += 1
+    assert clock.read() == 8.0

@@ -63,19 +63,19 @@ class Clock:
     """Training time [s], without validation and saving."""
 
     seconds: float
-    _started: float = field(default_factory=time.monotonic)
+    _started: float | None = field(default_factory=time.monotonic)
 
     def read(self) -> float:
         """Return the time so far."""
-        return self.seconds + time.monotonic() - self._started
+        return self.seconds + (0.0 if self._started is None else time.monotonic() - self._started)
 
     def pause(self) -> None:
         """Stop counting."""
-        self.seconds = self.read()
+        self.seconds, self._started = self.read(), None
 
     def go(self) -> None:
         """Count again."""
-        self._started = time.monotonic()
+        self.seconds, self._started = self.read(), time.monotonic()
 
 
 def fit(job: Job, config: TrainConfig, reporter: Reporter) -> Result:
@@ -111,6 +111,7 @@ class _Run:
         self.clock = Clock(self.position.seconds)
         self.best = dict(self.position.best)
         self.metrics: dict[str, float] = {}
+        self.validated_at = -1
 
     def train(self) -> Result:
         config, step = self.config, self.position.step
@@ -200,8 +201,9 @@ class _Run:
         self.clock.go()
 
     def _validate(self, step: int) -> None:
-        if not self.accelerator.is_main_process:
+        if not self.accelerator.is_main_process or step == self.validated_at:
             return
+        self.validated_at = step
         module = self.ema.module if self.ema else self.accelerator.unwrap_model(self.model)
         was_training = module.training
         self.metrics = self.job.validate(module.eval(), self.accelerator.device)
