@@ -113,7 +113,8 @@ def measure(case: Case, rounds: int) -> Row:
     drops = torch.randn(2, NUM_FEATURES + 1, generator=generator)
     # The first call of each compiles and fills caches.
     (_, value), (warm, expected) = _timed(case.loss, videos, drops), _timed(case.reference, videos, drops)
-    ours, theirs = [], [warm]
+    ours: list[float] = []
+    theirs = [warm]
     for turn in range(rounds):
         ours.extend(_timed(case.loss, videos, drops)[0] for _ in range(CALLS))
         if turn == 0 or min(theirs) < SLOW_S:

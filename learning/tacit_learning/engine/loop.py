@@ -63,7 +63,7 @@ class Clock:
     """Training time [s], without validation and saving."""
 
     seconds: float
-    _started: float | None = field(default_factory=time.monotonic)
+    _started: float | None = field(default_factory=lambda: time.monotonic())
 
     def read(self) -> float:
         """Return the time so far."""
