@@ -303,9 +303,3 @@ def test_the_bench_times_every_way_and_puts_the_baseline_last(monkeypatch: pytes
     assert [way.batch for way in ways] == [2, 2, 2, 1, 1]
     assert [way.checkpointing for way in ways] == [False, False, True, False, True]
     assert all(0 < way.seconds < 60 for way in ways)
-
-
-@pytest.mark.slow
-def test_a_batch_is_twice_as_fast_as_checkpointed_single_steps() -> None:
-    ways = bench.measure(samples=4, rounds=4)
-    assert ways[-1].cpu_seconds / ways[0].cpu_seconds >= bench.BAR

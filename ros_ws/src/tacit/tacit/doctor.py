@@ -41,11 +41,12 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     ),
     "sim": ("mujoco",),
     "calibration": ("scipy",),
-    "learning": ("torch", "accelerate", "transformers", "safetensors", "onnx"),
+    "learning": ("torch", "accelerate", "transformers", "safetensors", "onnx", "scikit-learn", "numba"),
+    "vace_e": ("diffusers", "peft", "ftfy", "sentencepiece"),
 }
 EXTRAS_OF: dict[Profile, tuple[str, ...]] = {
     "robot": ("",),
-    "workstation": ("", "learning"),
+    "workstation": ("", "calibration", "learning", "vace_e"),
     "demo": ("", "sim", "learning"),
 }
 
