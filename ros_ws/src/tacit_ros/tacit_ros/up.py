@@ -35,7 +35,7 @@ class UpArgs:
     """Run a stack of nodes on this machine until Ctrl-C.
 
     Stacks: record (recorder and overlay; in simulation also the cell and its expert), policy,
-    progress, simulate, full. Options are key=value, or node.key=value for one node only, such as
+    progress, simulate, calibrate, full. Options are key=value, or node.key=value for one node only, such as
     `task=place_cube root=data`. `tacit up <stack> --list` shows those of a stack.
     """
 
