@@ -14,6 +14,7 @@ from tacit.units import (
     claw_half_opening,
     efforts_to_canonical,
     from_canonical,
+    rates_from_canonical,
     rates_to_canonical,
     to_canonical,
     vector_from_canonical,
@@ -109,6 +110,14 @@ def test_a_velocity_is_the_derivative_of_the_conversion(gripper, raw):
     np.testing.assert_allclose(
         rates_to_canonical(rig, names, [2.0, 3.0], [0.3, raw]), slope * [2, 3], rtol=1e-3
     )
+
+
+def test_rates_go_there_and_back():
+    rig = rig_with({"raw": "table", "table": TABLE}, {"sign": -1})
+    names, raw, rates = ["joint2", "gripper"], [0.3, 150.0], [2.0, 3.0]
+    canonical = rates_to_canonical(rig, names, rates, raw)
+    np.testing.assert_allclose(rates_from_canonical(rig, names, canonical, raw), rates, rtol=1e-12)
+    assert (canonical < 0).all()
 
 
 def test_effort_keeps_its_unit_and_turns_with_the_joint():

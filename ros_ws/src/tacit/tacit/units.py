@@ -68,6 +68,12 @@ def rates_to_canonical(rig: Rig, names: Sequence[str], rates: ArrayLike, raw: Ar
     return np.array([_slope(_member(rig, name), value) * rate for name, rate, value in pairs])
 
 
+def rates_from_canonical(rig: Rig, names: Sequence[str], rates: ArrayLike, raw: ArrayLike) -> FloatArray:
+    """Return a driver's rates (K,) at its values `raw` (K,); inverse of `rates_to_canonical`."""
+    slopes = rates_to_canonical(rig, names, np.ones(len(names)), raw)
+    return np.asarray(rates, dtype=np.float64) / slopes
+
+
 def efforts_to_canonical(rig: Rig, names: Sequence[str], efforts: ArrayLike, raw: ArrayLike) -> FloatArray:
     """Return efforts (K,) in the driver's unit, positive where the canonical value would rise."""
     pairs = zip(names, np.asarray(efforts, np.float64), np.asarray(raw, np.float64), strict=True)

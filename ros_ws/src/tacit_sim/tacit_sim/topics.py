@@ -22,7 +22,12 @@ from std_msgs.msg import Bool, String
 from tacit.images import encode_jpeg
 from tacit.rig import CameraSpec, Rig, StreamBase, StreamSpec, TactileSpec
 from tacit.transforms import FloatArray
-from tacit.units import vector_from_canonical, vector_to_canonical
+from tacit.units import (
+    efforts_to_canonical,
+    rates_from_canonical,
+    vector_from_canonical,
+    vector_to_canonical,
+)
 from tacit_ros import messages
 from tacit_ros.messages import MessageError
 from tacit_ros.qos import profile
@@ -80,7 +85,11 @@ class RobotTopics:
         raw = vector_from_canonical(self._rig, spec.names, position)
         if spec.type == JOINT_STATE:
             stamp_ns = self._cell.time_ns
-            return messages.joint_state(spec.names, raw, stamp_ns, velocity=velocity, effort=effort)
+            rates = rates_from_canonical(self._rig, spec.names, velocity, raw)
+            efforts = efforts_to_canonical(
+                self._rig, spec.names, effort, raw
+            )  # a change of sign undoes itself
+            return messages.joint_state(spec.names, raw, stamp_ns, velocity=rates, effort=efforts)
         return messages.build_named(spec.type, spec.names, raw, self._cell.time_ns)
 
     def publish_frame(self) -> None:
