@@ -85,11 +85,10 @@ class RobotTopics:
         raw = vector_from_canonical(self._rig, spec.names, position)
         if spec.type == JOINT_STATE:
             stamp_ns = self._cell.time_ns
-            rates = rates_from_canonical(self._rig, spec.names, velocity, raw)
-            efforts = efforts_to_canonical(
-                self._rig, spec.names, effort, raw
-            )  # a change of sign undoes itself
-            return messages.joint_state(spec.names, raw, stamp_ns, velocity=rates, effort=efforts)
+            if not np.array_equal(raw, position):  # a driver with other units; efforts change sign at most
+                velocity = rates_from_canonical(self._rig, spec.names, velocity, raw)
+                effort = efforts_to_canonical(self._rig, spec.names, effort, raw)
+            return messages.joint_state(spec.names, raw, stamp_ns, velocity=velocity, effort=effort)
         return messages.build_named(spec.type, spec.names, raw, self._cell.time_ns)
 
     def publish_frame(self) -> None:
