@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hand_eye_scenes import CAMERA, GRID, joint_scene, scene
+from hand_eye_scenes import CAMERA, GRID, X, joint_scene, scene
 
 from tacit.errors import CalibrationError
 from tacit.transforms import invert
@@ -51,7 +51,9 @@ def test_a_wrong_square_size_is_measured_by_the_arm(mounting, given_mm):
 def test_a_board_printed_within_a_percent_is_accepted():
     poses, views = good()
     printed = [replace(view, points_m=view.points_m * 1.005) for view in views]
-    solve_hand_eye(poses, printed, CAMERA, "eye_in_hand")
+    result = solve_hand_eye(poses, printed, CAMERA, "eye_in_hand")
+    assert np.linalg.norm(result.T_parent_camera[:3, 3] - X[:3, 3]) < 0.005
+    assert result.dropped == {}
 
 
 def test_a_lens_that_is_off_by_a_percent_is_warned_of():

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tacit.config import Config, parse
+from tacit.config import Config, load_json, parse
 from tacit.errors import AnnotationError, ConfigError
 from tacit_learning.data.annotations import Annotation, AnnotationSet, Event
 
@@ -53,7 +53,9 @@ def load_annotation_set(path: str | Path) -> AnnotationSet:
     """
     path = Path(path)
     path = path / ANNOTATIONS if path.is_dir() else path
-    data = read_json(path)
+    if not path.is_file():
+        raise AnnotationError(f"{path}: no such file; give an annotations file or its folder")
+    data = load_json(path, AnnotationError)
     try:
         file = parse(AnnotationFile, data, str(path))
     except ConfigError as error:
@@ -129,23 +131,6 @@ def save_features(folder: str | Path, name: str, features: np.ndarray) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.asarray(features, np.float32))
     return relative
-
-
-def read_json(path: Path) -> dict[str, object]:
-    """Read one JSON mapping.
-
-    Raises:
-        AnnotationError: The file is missing, is not JSON, or holds no mapping.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AnnotationError(f"{path}: no such file; give an annotations file or its folder") from None
-    except json.JSONDecodeError as error:
-        raise AnnotationError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise AnnotationError(f"{path}: expected a mapping at the top, found {type(data).__name__}")
-    return data
 
 
 def _video(entry: VideoEntry, fps: float, background: frozenset[str]) -> Annotation:

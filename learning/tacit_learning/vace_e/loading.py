@@ -7,7 +7,6 @@ weight files. Nothing is ever replaced by random weights.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from diffusers import AutoencoderKLWan
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
+from tacit.config import load_json
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config_model import LATENT_CHANNELS, SPATIAL, TEMPORAL, BackboneConfig
 from tacit_learning.vace_e.transformer import VaceETransformer
@@ -69,7 +69,7 @@ def backbone_of(place: str | Path, text_length: int = 512) -> BackboneConfig:
         ConfigError: It is no VACE model, or has parts that VACE does not have.
     """
     path = locate(place, "transformer") / "config.json"
-    values = read_json(path)
+    values = load_json(path)
     if values.get("_class_name") != VACE_CLASS:
         raise ConfigError(
             f"{path}: a {values.get('_class_name', 'model without a class')}, expected {VACE_CLASS}; "
@@ -244,7 +244,7 @@ def _wrong_layout(folder: Path, part: str) -> str:
             f"tacit convert wan {folder} --out <folder>; or take {VACE_1_3B}"
         )
     if (folder / "config.json").exists() and weight_files(folder):
-        name = read_json(folder / "config.json").get("_class_name")
+        name = load_json(folder / "config.json").get("_class_name")
         return f"one part alone ({name}); give the folder above it"
     return f"no folder {part!r} in it, found {_listing(folder)}; expected the layout of diffusers"
 
@@ -257,20 +257,3 @@ def _refuse(folder: Path, names: list[str], what: str) -> None:
 
 def _listing(folder: Path) -> str:
     return ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ConfigError: Missing, not JSON, or no object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except json.JSONDecodeError as problem:
-        raise ConfigError(f"{path}: not valid JSON: {problem}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected an object at the top")
-    return values

@@ -26,9 +26,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tacit.config import load_json
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config_model import BackboneConfig
-from tacit_learning.vace_e.loading import VACE_CLASS, read_json, weight_files
+from tacit_learning.vace_e.loading import VACE_CLASS, weight_files
 
 VAE_FILE, TEXT_FILE = "Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth"
 CLIP_FILE = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
@@ -138,7 +139,7 @@ def _transformer(source: Path) -> Any:
     if not files:
         raise ConfigError(f"{source}: no diffusion_pytorch_model*.safetensors; was the download cut short?")
     original = {name: value for path in files for name, value in load_file(path).items()}
-    values = read_json(source / "config.json")
+    values = load_json(source / "config.json")
     try:
         backbone = BackboneConfig(
             heads=values["num_heads"],

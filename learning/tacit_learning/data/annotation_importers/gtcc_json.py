@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tacit.config import load_json
 from tacit.errors import AnnotationError, did_you_mean
-from tacit_learning.data.annotation_files import read_json
 from tacit_learning.data.annotation_importers.common import (
     Imported,
     ImportOptions,
@@ -33,7 +33,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     Raises:
         AnnotationError: Keys are missing, lists differ in length, or a segment is refused.
     """
-    data = read_json(path)
+    data = load_json(path, AnnotationError)
     repairs = Repairs()
     features: dict[str, Path] = {}
     videos: list[Annotation] = []

@@ -14,8 +14,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tacit.config import load_json
 from tacit.errors import AnnotationError
-from tacit_learning.data.annotation_files import read_json
 from tacit_learning.data.annotation_importers.common import (
     Imported,
     ImportOptions,
@@ -35,7 +35,7 @@ def read(path: Path, options: ImportOptions) -> Imported:
     Raises:
         AnnotationError: No episode table, no subtask columns, or a segment is refused.
     """
-    info = read_json(path / "meta" / "info.json")
+    info = load_json(path / "meta" / "info.json", AnnotationError)
     options = options.model_copy(update={"fps": float(str(info.get("fps", options.fps)))})
     rows = _rows(path)
     columns = _columns(path, rows, options.prefix)
@@ -66,7 +66,7 @@ def read_proportions(path: Path, prefix: str = "dense") -> dict[str, float]:
         AnnotationError: Missing, or the shares are not positive numbers.
     """
     file = path / "meta" / f"temporal_proportions_{prefix}.json"
-    shares = read_json(file)
+    shares = load_json(file, AnnotationError)
     if not all(isinstance(share, int | float) and share >= 0 for share in shares.values()):
         raise AnnotationError(f"{file}: expected a share for every subtask, found {shares}")
     return {name: float(str(share)) for name, share in shares.items()}

@@ -6,6 +6,7 @@ never in a value that is silently ignored.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -13,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tacit.errors import ConfigError, did_you_mean
+from tacit.errors import ConfigError, TacitError, did_you_mean
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -46,6 +47,28 @@ def load_yaml(path: str | Path, error: type[ConfigError] = ConfigError) -> dict[
         raise error(f"{path}: not valid YAML: {problem}") from None
     if not isinstance(data, dict):
         raise error(f"{path}: expected a mapping at the top, found {type(data).__name__}")
+    return data
+
+
+def load_json(path: str | Path, error: type[TacitError] = ConfigError) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Args:
+        path: The file.
+        error: The error class to raise.
+
+    Raises:
+        TacitError: Of class `error`: the file is missing, is not JSON, or holds no object.
+    """
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path}: no such file; give the path of a JSON file") from None
+    except json.JSONDecodeError as problem:
+        raise error(f"{path}: not valid JSON: {problem}") from None
+    if not isinstance(data, dict):
+        raise error(f"{path}: expected an object at the top, found {type(data).__name__}")
     return data
 
 

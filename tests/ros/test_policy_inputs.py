@@ -1,0 +1,151 @@
+"""What the policy node infers on: aligned ticks in rig order, and the gates before them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_bundles import manifest_for, policy_bundle
+
+from tacit.images import encode_jpeg
+from tacit.player import ChunkPlayer
+from tacit.rig import Rig, load_rig, parse_rig
+from tacit.runtime import OnnxPolicy
+from tacit_ros.controller import Controller
+from tacit_ros.inference_thread import InferenceThread, Replanner
+from tacit_ros.inputs import AlignedInputs
+from tacit_ros.testing import wait_until
+
+PERIOD = 40_000_000
+START = np.full(7, 0.04)
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    data = load_rig("nova2_sim").model_dump(mode="json")
+    data["safety"] |= {"image_age_ms": 150.0, "joint_age_ms": 60.0}
+    return parse_rig(data, "test")
+
+
+def controller(rig: Rig, mode: str = "blend", dry_run: bool = False) -> Controller:
+    return Controller(rig, ChunkPlayer(PERIOD, mode), PERIOD / 1e9, dry_run)
+
+
+def running(rig: Rig, rows: int = 10, **options: object) -> Controller:
+    made = controller(rig, **options)
+    assert made.start(START, None).success
+    made.add(np.tile(START, (rows, 1)), 0)
+    return made
+
+
+class Clock:
+    """Steady and node time, moved together."""
+
+    def __init__(self) -> None:
+        self.now = 10**15
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def fed(rig: Rig, clock: Clock, **changes: object) -> AlignedInputs:
+    inputs = AlignedInputs(rig, manifest_for(rig, **changes), clock, clock)
+    show(inputs, clock)
+    return inputs
+
+
+def show(inputs: AlignedInputs, clock: Clock, state: float = 0.04, skip: str = "") -> None:
+    """One frame of everything, now."""
+    values = {
+        "wrist": np.zeros((120, 160, 3), np.uint8),
+        "left": encode_jpeg(np.zeros((60, 80, 3), np.uint8)),
+        "joints": np.full(6, state),
+        "gripper_state": np.full(1, state),
+    }
+    for name, value in values.items():
+        if name != skip:
+            inputs.store(name, clock.now, 0, value)
+
+
+def test_only_needed_streams_are_heard(rig: Rig) -> None:
+    assert set(fed(rig, Clock()).names) == {"wrist", "left", "joints", "gripper_state"}
+
+
+def test_tick_becomes_an_observation_in_rig_order_with_decoded_pictures(rig: Rig) -> None:
+    inputs = fed(rig, Clock())
+    [tick] = inputs.poll()
+    observation = inputs.observation(tick)
+    assert observation.state.tolist() == [0.04] * 7
+    assert observation.touch["left"].shape == (60, 80, 3)
+    assert inputs.tick_fault(tick) is None and inputs.silence_fault() is None
+
+
+def test_silent_stream_is_stale_after_its_limit(rig: Rig) -> None:
+    clock = Clock()
+    inputs = fed(rig, clock)
+    clock.now += 61_000_000
+    fault = inputs.silence_fault()
+    assert fault and fault.reason == "stale" and "joints" in fault.detail
+    show(inputs, clock, skip="wrist")
+    clock.now += 50_000_000
+    assert inputs.silence_fault() is None
+    clock.now += 50_000_000
+    show(inputs, clock, skip="wrist")
+    fault = inputs.silence_fault()
+    assert fault and "wrist" in fault.detail
+
+
+def test_old_skewed_and_strange_ticks_are_refused(rig: Rig) -> None:
+    clock = Clock()
+    inputs = fed(rig, clock)
+    [tick] = inputs.poll()
+    clock.now += 200_000_000
+    assert inputs.tick_fault(tick).reason == "stale"
+    assert inputs.tick_fault(tick, check_ages=False) is None
+    show(inputs, clock, skip="left")
+    clock.now += 40_000_000
+    show(inputs, clock, skip="left")
+    skewed = inputs.poll()[0]
+    assert inputs.tick_fault(skewed, check_ages=False).reason == "skew"
+    clock.now += 40_000_000
+    show(inputs, clock, state=np.nan)
+    assert inputs.tick_fault(inputs.poll()[-1]).reason == "not_finite"
+    clock.now += 40_000_000
+    show(inputs, clock, state=99.0)
+    assert inputs.tick_fault(inputs.poll()[-1]).reason == "out_of_range"
+
+
+def test_one_skewed_tick_is_left_out_and_the_third_in_a_row_holds(rig: Rig, tmp_path: Path) -> None:
+    clock, answered = Clock(), []
+    policy = OnnxPolicy(policy_bundle(tmp_path, rig), rig)
+    inputs = AlignedInputs(rig, policy.manifest, clock, clock)
+    made = controller(rig, "temporal_ensemble")
+    thread = InferenceThread(policy, inputs, made, Replanner("temporal_ensemble", 1), answered.append)
+    thread.start()
+
+    def frame(skip: str = "") -> None:
+        clock.now += PERIOD
+        show(inputs, clock, skip=skip)
+        wait_until(lambda: answered and answered[-1] >= clock.now - (PERIOD if skip else 0), "an answer")
+
+    try:
+        frame()
+        assert thread.begin_run(lambda: made.start(START, None)).success
+        for skip in ("", "left", "left", "left", ""):
+            frame(skip)
+        assert made.state == "RUNNING"
+        for _ in range(5):
+            frame("left")
+        assert made.fault is not None and made.fault.reason == "skew"
+    finally:
+        thread.stop()
+
+
+def test_foreign_stamps_are_placed_on_the_steady_clock(rig: Rig) -> None:
+    node, steady = Clock(), Clock()
+    inputs = AlignedInputs(rig, manifest_for(rig), node, steady)
+    assert inputs.now_ns() == node.now
+    inputs.store("joints", 5_000, 0, np.zeros(6))
+    steady.now += 3_000_000
+    assert inputs.now_ns() == 5_000 + 3_000_000
