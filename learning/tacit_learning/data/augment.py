@@ -56,7 +56,10 @@ def shift_images(images: Tensor, offsets: Tensor) -> Tensor:
     margin = int(offsets.abs().max())
     padded = _repeat_edges(_repeat_edges(images, 2, margin), 3, margin)
     starts = (margin - offsets.flatten(0, 1)).tolist()
-    views = [image[y : y + height, x : x + width] for image, (y, x) in zip(padded.flatten(0, 1), starts, strict=True)]
+    views = [
+        image[y : y + height, x : x + width]
+        for image, (y, x) in zip(padded.flatten(0, 1), starts, strict=True)
+    ]
     return torch.stack(views).unflatten(0, images.shape[:2])
 
 
