@@ -4,9 +4,9 @@ ros2 launch tacit_ros calibrate.launch.py rig:=nova2 camera:=wrist out:=session/
 """
 
 from launch import LaunchDescription
-from tacit_ros.launching import describe_launch
+from tacit_ros.run.launching import describe_launch
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return the `calibrate` stack of `tacit_ros.stacks`."""
+    """Return the `calibrate` stack of `tacit_ros.run.stacks`."""
     return describe_launch("calibrate")

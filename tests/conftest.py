@@ -57,7 +57,7 @@ def _no_ros() -> str:
 def _no_simulation() -> str:
     if _missing("mujoco"):
         return "mujoco is not installed"
-    from tacit.doctor import check_rendering
+    from tacit.tools.doctor import check_rendering
 
     check = check_rendering(os.environ.get("MUJOCO_GL"))
     if check.state != "ok":

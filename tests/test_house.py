@@ -16,7 +16,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tacit import __version__, cli, doctor
+from tacit import __version__, cli
+from tacit.tools import doctor
 
 try:
     import tomllib

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tacit.kinematics import Chain, motions
-from tacit.transforms import invert
+from tacit.geometry.kinematics import Chain, motions
+from tacit.geometry.transforms import invert
 from tacit_calibration.increments import FloatArray, adjoint
 
 TYPICAL_LENGTH_M = 0.3

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.camera import Camera
-from tacit.transforms import from_rotation, rotation_from_vector, rotation_to_vector
+from tacit.geometry.camera import Camera
+from tacit.geometry.transforms import from_rotation, rotation_from_vector, rotation_to_vector
 from tacit_calibration.detection import View
 from tacit_calibration.increments import FloatArray, skew, small_pose
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tacit.images import encode_png
+from tacit.record.samples import load_samples
 from tacit.rig import Rig
-from tacit.samples import load_samples
 from tacit_calibration.clicks import FILE_NAME, HEADER
 from tacit_calibration.overlays import state_of
 from tacit_calibration.samples import joints_in_order, picture

@@ -1,7 +1,7 @@
 """Corners of tactile sensors in pictures: `corners.csv`, clicked by a person or found by a detector.
 
 One line per picture and sensor: image, sensor, then u and v of the four corners of the gel face in the
-order of `tacit.footprint` (-x-y, +x-y, +x+y, -x+y in the sensor frame). Pixel centres are integers.
+order of `tacit.geometry.footprint` (-x-y, +x-y, +x+y, -x+y in the sensor frame). Pixel centres are integers.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.transforms import from_rotation, invert, pose_error, rotation_angle, rotation_to_vector
+from tacit.geometry.transforms import from_rotation, invert, pose_error, rotation_angle, rotation_to_vector
 from tacit_calibration.increments import FloatArray
 
 SUBSETS, SUBSET_SIZE = 60, 4

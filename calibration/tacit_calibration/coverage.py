@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.camera import Camera
+from tacit.geometry.camera import Camera
+from tacit.geometry.rotations import rotation_to_vector
 from tacit.images import Image
-from tacit.rotations import rotation_to_vector
 from tacit.view.draw import draw_label
 from tacit_calibration.board_pose import board_poses
 from tacit_calibration.detection import View

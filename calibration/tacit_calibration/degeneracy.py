@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from tacit.errors import CalibrationError
-from tacit.transforms import check_transform, invert, pose_error, rotation_to_vector
+from tacit.geometry.transforms import check_transform, invert, pose_error, rotation_to_vector
 from tacit_calibration.detection import View
 from tacit_calibration.increments import FloatArray
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tacit.camera import Camera
 from tacit.errors import CalibrationError
-from tacit.robot import Robot
-from tacit.transforms import invert
+from tacit.geometry.camera import Camera
+from tacit.geometry.robot import Robot
+from tacit.geometry.transforms import invert
 from tacit_calibration.board_pose import Corners, board_poses, residuals, view_rms
 from tacit_calibration.closed_form import ClosedForm, angle_disagreement, motions, solve_closed_form
 from tacit_calibration.degeneracy import Mounting, carrier_poses

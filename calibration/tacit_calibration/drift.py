@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError, did_you_mean
-from tacit.footprint import INTERSECTS
+from tacit.geometry.footprint import INTERSECTS
+from tacit.geometry.transforms import pose_error
 from tacit.rig import Rig
-from tacit.transforms import pose_error
 
 FloatArray = NDArray[np.float64]
 NUM_STATES = 512

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.camera import Camera
 from tacit.errors import CalibrationError
-from tacit.transforms import invert
+from tacit.geometry.camera import Camera
+from tacit.geometry.transforms import invert
 from tacit_calibration.board_pose import (
     Corners,
     board_poses,

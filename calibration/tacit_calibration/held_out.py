@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.camera import Camera
 from tacit.errors import CalibrationError
-from tacit.transforms import pose_error
+from tacit.geometry.camera import Camera
+from tacit.geometry.transforms import pose_error
 from tacit_calibration.board_pose import Corners, residuals, view_rms
 from tacit_calibration.degeneracy import MIN_VIEWS, Mounting
 from tacit_calibration.detection import View

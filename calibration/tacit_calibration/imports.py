@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from tacit.episode import EpisodeReader
 from tacit.errors import CalibrationError
 from tacit.images import decode_image, encode_png
+from tacit.record.samples import SampleFolder
+from tacit.record.stillness import StillDetector, Tolerances, is_new
 from tacit.rig import Rig
-from tacit.samples import SampleFolder
-from tacit.stillness import StillDetector, Tolerances, is_new
-from tacit.units import from_canonical
+from tacit.rig.units import from_canonical
 from tacit_calibration.rig_update import known
 
 JOINTS_CSV = "joints.csv"

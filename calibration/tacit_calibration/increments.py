@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.transforms import invert, rotation_from_vector, rotation_to_vector
+from tacit.geometry.transforms import invert, rotation_from_vector, rotation_to_vector
 
 FloatArray = NDArray[np.float64]
 

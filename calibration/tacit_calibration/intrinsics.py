@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tacit.camera import Camera
-from tacit.camera_info import camera_from_yaml_dict, camera_to_yaml_dict
 from tacit.errors import CalibrationError
+from tacit.geometry.camera import Camera
+from tacit.geometry.camera_info import camera_from_yaml_dict, camera_to_yaml_dict
 from tacit_calibration.board_pose import Corners, board_poses, refined, residuals, view_rms
 from tacit_calibration.detection import Detections, View
 from tacit_calibration.diagnosis import check_side

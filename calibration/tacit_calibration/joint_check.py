@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.camera import Camera
 from tacit.errors import CalibrationError
-from tacit.kinematics import Chain
+from tacit.geometry.camera import Camera
+from tacit.geometry.kinematics import Chain
+from tacit.geometry.robot import Robot
+from tacit.geometry.rotations import rotation_to_vector
+from tacit.geometry.transforms import FloatArray, invert
 from tacit.rig import Rig
-from tacit.robot import Robot
-from tacit.rotations import rotation_to_vector
-from tacit.transforms import FloatArray, invert
 from tacit_calibration.arm_errors import geometry_errors
 from tacit_calibration.board_pose import board_poses
 from tacit_calibration.degeneracy import Mounting

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from tacit.errors import CalibrationError
-from tacit.kinematics import Chain, fk_numpy
-from tacit.transforms import invert, pose_error
+from tacit.geometry.kinematics import Chain, fk_numpy
+from tacit.geometry.transforms import invert, pose_error
 from tacit_calibration.increments import increment_of, small_pose
 
 FloatArray = NDArray[np.float64]

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 
-from tacit.camera import Camera, FisheyeCamera, PinholeCamera
 from tacit.errors import CalibrationError
-from tacit.transforms import from_rotation, rotation_from_vector
+from tacit.geometry.camera import Camera, FisheyeCamera, PinholeCamera
+from tacit.geometry.transforms import from_rotation, rotation_from_vector
 from tacit_calibration.board_pose import Corners, board_poses, corner_jacobian, corner_weights, residuals
 from tacit_calibration.detection import View
 from tacit_calibration.increments import FloatArray, small_pose

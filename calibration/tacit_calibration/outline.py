@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from tacit.camera import Camera
 from tacit.errors import CalibrationError
-from tacit.footprint import box_corners
+from tacit.geometry.camera import Camera
+from tacit.geometry.footprint import box_corners
+from tacit.geometry.transforms import from_translation, transform_points
 from tacit.images import Image
+from tacit.record.samples import load_samples
 from tacit.rig import Rig
-from tacit.samples import load_samples
-from tacit.transforms import from_translation, transform_points
 from tacit_calibration.increments import small_pose
 from tacit_calibration.samples import picture
 from tacit_calibration.sensor_offset import SensorResult

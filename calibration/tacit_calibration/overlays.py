@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from tacit.episode import EpisodeReader
 from tacit.errors import CalibrationError
+from tacit.geometry.transforms import from_translation, invert, transform_points
 from tacit.images import Image
+from tacit.record.samples import load_samples
 from tacit.rig import Rig
-from tacit.samples import load_samples
-from tacit.transforms import from_translation, invert, transform_points
-from tacit.units import from_canonical, to_canonical
+from tacit.rig.units import from_canonical, to_canonical
 from tacit.view.draw import COLORS, draw_box, draw_label, draw_quad, film_strip
 from tacit_calibration.clicks import Click
 from tacit_calibration.samples import RobotViews, joints_in_order, picture

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.camera import Camera
-from tacit.footprint import FACES
+from tacit.geometry.camera import Camera
+from tacit.geometry.footprint import FACES
 from tacit.rig import Rig
 from tacit_calibration.rig_update import value_sha256
 

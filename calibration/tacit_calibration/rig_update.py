@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tacit.camera import Camera, FisheyeCamera
 from tacit.errors import CalibrationError, did_you_mean
+from tacit.geometry.camera import Camera, FisheyeCamera
+from tacit.geometry.transforms import FloatArray
 from tacit.rig import CalibrationRecord, GripperSpec, Rig, canonical_hash, parse_rig
-from tacit.transforms import FloatArray
 
 VALUES = {
     ("cameras", "lens"): ("K", "D", "model"),

@@ -1,4 +1,4 @@
-"""Samples with a board: the folder of `tacit.samples`, its pictures searched, its joints run forward."""
+"""Samples with a board: the pictures of a sample folder searched, its joints run forward."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError
+from tacit.geometry.robot import Robot
 from tacit.images import Image, decode_image
+from tacit.record.samples import FILE_NAME, Sample, SampleFile, load_samples
 from tacit.rig import Rig
-from tacit.robot import Robot
-from tacit.samples import FILE_NAME, Sample, SampleFile, load_samples
 from tacit_calibration.board import Board
 from tacit_calibration.detection import View, detect_images
 

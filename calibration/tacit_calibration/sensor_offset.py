@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from tacit.camera import Camera
 from tacit.errors import CalibrationError
+from tacit.geometry.camera import Camera
 from tacit.rig import Rig
 from tacit_calibration.increments import small_pose
 from tacit_calibration.touch_views import TouchView, by_sensor

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.camera import Camera
 from tacit.errors import CalibrationError
-from tacit.geometry import FINGER_SIGNS
+from tacit.geometry.camera import Camera
+from tacit.geometry.transforms import from_translation, invert, transform_points
+from tacit.record.samples import load_samples
 from tacit.rig import Rig
-from tacit.samples import load_samples
-from tacit.transforms import from_translation, invert, transform_points
-from tacit.units import to_canonical
+from tacit.rig.scene import FINGER_SIGNS
+from tacit.rig.units import to_canonical
 from tacit_calibration.clicks import Click
 from tacit_calibration.samples import joints_in_order
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from tacit.camera import Camera
 from tacit.errors import CalibrationError
+from tacit.geometry.camera import Camera
+from tacit.geometry.transforms import invert, transform_points
 from tacit.rig import Rig
-from tacit.transforms import invert, transform_points
 from tacit_calibration.board import Board
 from tacit_calibration.board_pose import board_poses
 from tacit_calibration.clicks import Click

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tacit.camera import Camera
 from tacit.errors import CalibrationError
-from tacit.transforms import invert, pose_error
+from tacit.geometry.camera import Camera
+from tacit.geometry.transforms import invert, pose_error
 from tacit_calibration.board_pose import Corners, board_poses, linearise, residuals, view_rms
 from tacit_calibration.degeneracy import check_poses, check_views
 from tacit_calibration.detection import View

@@ -20,16 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from tacit.bundle import golden_inputs, relative_difference, run_graph, save_bundle
+from tacit.bundle.manifest import ImageInput, Manifest
+from tacit.bundle.onnx_file import with_metadata
 from tacit.errors import BundleError, ConfigError, did_you_mean
 from tacit.images import ImageTransform
-from tacit.manifest import ImageInput, Manifest
-from tacit.onnx_file import with_metadata
 from tacit_learning.act_hsa.policy import ActHsaPolicy, PolicySpec
 from tacit_learning.act_hsa.train import TrainedPolicy, policy_from
 from tacit_learning.alignment.checkpoints import TrainedAlignment, alignment_from, weights_of
-from tacit_learning.alignment.episode_videos import load_source
-from tacit_learning.alignment.progress_head import ProgressModel
-from tacit_learning.alignment.streaming import (
+from tacit_learning.alignment.data.episode_videos import load_source
+from tacit_learning.alignment.model.streaming import (
     STREAM_KEY,
     FeatureGraph,
     FeatureStream,
@@ -37,6 +36,7 @@ from tacit_learning.alignment.streaming import (
     StreamInfo,
     check_streams,
 )
+from tacit_learning.alignment.progress_head import ProgressModel
 from tacit_learning.alignment.train import TrainedProgress, progress_from
 from tacit_learning.data.episodes import NO_TOUCH_SIZE
 from tacit_learning.engine.checkpoint import load_checkpoint

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from tacit.bench import BENCHES
+from benches import calibration as bench
+from benches.calibration_peers import board_anchor, bundle_adjustment, opencv_methods
+from benches.calibration_scenes import CASES, B, X, make_scene
 from tacit.cli import load_target
 from tacit.errors import CalibrationError
-from tacit.transforms import pose_error
-from tacit_calibration import bench
-from tacit_calibration.bench_peers import board_anchor, bundle_adjustment, opencv_methods
-from tacit_calibration.bench_scenes import CASES, B, X, make_scene
+from tacit.geometry.transforms import pose_error
+from tacit.tools.bench import BENCHES
 from tacit_calibration.increments import small_pose
 
 NO_OPENCV_4 = not hasattr(cv2, "calibrateHandEye")

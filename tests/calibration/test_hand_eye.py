@@ -9,7 +9,7 @@ import pytest
 from hand_eye_scenes import B_ON_TABLE, CAMERA, B, X, joint_scene, scene
 
 from tacit.errors import CalibrationError
-from tacit.transforms import from_rotation, invert, pose_error, rotation_from_vector
+from tacit.geometry.transforms import from_rotation, invert, pose_error, rotation_from_vector
 from tacit_calibration.arm_errors import TYPICAL_LENGTH_M, geometry_errors
 from tacit_calibration.closed_form import park
 from tacit_calibration.hand_eye import solve_hand_eye

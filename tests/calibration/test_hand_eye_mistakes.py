@@ -10,7 +10,7 @@ import pytest
 from hand_eye_scenes import CAMERA, GRID, X, joint_scene, scene
 
 from tacit.errors import CalibrationError
-from tacit.transforms import invert
+from tacit.geometry.transforms import invert
 from tacit_calibration.diagnosis import explain_joints
 from tacit_calibration.hand_eye import solve_hand_eye
 from tacit_calibration.increments import small_pose

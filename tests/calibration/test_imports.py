@@ -13,11 +13,11 @@ from episode_kit import rig as episode_rig
 from episode_kit import tick_at, writer_at
 
 from tacit.errors import CalibrationError
+from tacit.geometry.transforms import from_rotation, rotation_from_vector
 from tacit.images import encode_png
+from tacit.record.samples import SampleFolder, load_samples
 from tacit.rig import load_rig
-from tacit.samples import SampleFolder, load_samples
 from tacit.streams import Tick
-from tacit.transforms import from_rotation, rotation_from_vector
 from tacit_calibration.board import Board
 from tacit_calibration.cli import main
 from tacit_calibration.commands.capture import Watch

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from board_scenes import CAMERA, exact_views, look_at_poses, render
 
-from tacit.camera import FisheyeCamera, PinholeCamera
 from tacit.errors import CalibrationError
+from tacit.geometry.camera import FisheyeCamera, PinholeCamera
+from tacit.geometry.transforms import rotation_from_vector
 from tacit.images import encode_png
 from tacit.rig import load_rig
-from tacit.transforms import rotation_from_vector
 from tacit_calibration.board import Board
 from tacit_calibration.cli import main
 from tacit_calibration.detection import Detections, View, detect, detect_folder, detect_images

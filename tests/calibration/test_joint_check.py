@@ -7,11 +7,11 @@ import pytest
 from arm_scenes import changed, look_at_states, robot_views
 
 from tacit.errors import CalibrationError
-from tacit.kinematics import DH_MODELS, chain_from_dh
+from tacit.geometry.kinematics import DH_MODELS, chain_from_dh
+from tacit.geometry.rotations import rotation_from_vector
+from tacit.geometry.transforms import from_rotation
+from tacit.geometry.urdf import chain_from_urdf
 from tacit.rig import load_rig
-from tacit.rotations import rotation_from_vector
-from tacit.transforms import from_rotation
-from tacit.urdf import chain_from_urdf
 from tacit_calibration.cli import main
 from tacit_calibration.commands import check as check_command
 from tacit_calibration.drift import compare_rigs

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hand_eye_scenes import CAMERA, X, joint_scene
 
+from tacit.geometry.robot import Robot
+from tacit.geometry.transforms import pose_error
 from tacit.rig import Rig, load_rig, parse_rig
-from tacit.robot import Robot
-from tacit.transforms import pose_error
 from tacit_calibration.arm_errors import geometry_errors
 from tacit_calibration.commands.judge import judge
 from tacit_calibration.hand_eye import solve_hand_eye

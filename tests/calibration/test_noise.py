@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit.transforms import from_rotation, invert, pose_error, rotation_from_vector
+from tacit.geometry.transforms import from_rotation, invert, pose_error, rotation_from_vector
 from tacit_calibration.increments import UncertainPose, adjoint, exact, increment_of, skew, small_pose
 from tacit_calibration.noise import LinearViews, NoiseScale, infer, surprise
 

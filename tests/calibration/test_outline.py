@@ -8,12 +8,12 @@ import pytest
 from arm_scenes import changed
 
 from tacit.errors import CalibrationError
-from tacit.footprint import box_corners
+from tacit.geometry.footprint import box_corners
+from tacit.geometry.rotations import rotation_from_vector
+from tacit.geometry.transforms import from_rotation, from_translation, pose_error, transform_points
 from tacit.images import encode_png
+from tacit.record.samples import SampleFolder
 from tacit.rig import Rig, load_rig
-from tacit.rotations import rotation_from_vector
-from tacit.samples import SampleFolder
-from tacit.transforms import from_rotation, from_translation, pose_error, transform_points
 from tacit_calibration.cli import main
 from tacit_calibration.outline import find_outline, find_outlines, solve_outlines
 from tacit_calibration.samples import picture

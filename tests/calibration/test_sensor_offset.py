@@ -7,12 +7,12 @@ import pytest
 from arm_scenes import changed
 
 from tacit.errors import CalibrationError
+from tacit.geometry.rotations import rotation_from_vector
+from tacit.geometry.transforms import from_rotation, pose_error
 from tacit.images import encode_png
+from tacit.record.samples import SampleFolder
 from tacit.rig import GripperSpec, Rig, load_rig
-from tacit.rotations import rotation_from_vector
-from tacit.samples import SampleFolder
-from tacit.transforms import from_rotation, pose_error
-from tacit.units import from_canonical, to_canonical
+from tacit.rig.units import from_canonical, to_canonical
 from tacit_calibration.cli import main
 from tacit_calibration.click_page import write_click_page
 from tacit_calibration.clicks import FILE_NAME, Click, read_clicks, write_clicks

@@ -12,11 +12,17 @@ from board_scenes import CAMERA, look_at_poses, render
 from episode_kit import tick_at, writer_at
 
 from tacit.errors import CalibrationError
+from tacit.geometry.robot import Robot
+from tacit.geometry.transforms import (
+    from_rotation,
+    invert,
+    pose_error,
+    rotation_from_rpy,
+    rotation_from_vector,
+)
 from tacit.images import decode_image, encode_png
+from tacit.record.samples import SampleFolder
 from tacit.rig import load_rig
-from tacit.robot import Robot
-from tacit.samples import SampleFolder
-from tacit.transforms import from_rotation, invert, pose_error, rotation_from_rpy, rotation_from_vector
 from tacit_calibration.board import Board
 from tacit_calibration.cli import main
 from tacit_calibration.commands import world as world_command
@@ -204,7 +210,7 @@ def test_records_do_not_vouch_for_values_that_were_changed_or_are_old():
 
 
 def test_a_fisheye_lens_enters_the_rig_as_one():
-    from tacit.camera import FisheyeCamera
+    from tacit.geometry.camera import FisheyeCamera
 
     lens = FisheyeCamera(CAMERA.K, (0.01, 0.002, -0.001, 0.0), 640, 480)
     rig = with_intrinsics(RIG, "wrist", lens)

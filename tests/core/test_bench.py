@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tacit import bench, bench_core
-from tacit.cli import load_target
+from benches import core as bench_core
 from tacit.errors import ConfigError
 from tacit.rig import load_rig
 from tacit.streams import Aligner, align
+from tacit.tools import bench
 
 
 def test_a_misspelt_bench_is_answered_with_the_close_one() -> None:
@@ -27,7 +27,13 @@ def test_without_a_name_the_benches_are_listed(capsys: pytest.CaptureFixture[str
 
 
 def test_the_bench_of_the_core_is_found_by_its_name() -> None:
-    assert load_target(bench.BENCHES["core"].target) is bench_core.main
+    assert bench.load_bench("core") is bench_core.main
+
+
+def test_an_installed_package_says_where_its_benches_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "find_tests", lambda: None)
+    with pytest.raises(ConfigError, match="clone the repository"):
+        bench.main(["core"])
 
 
 @pytest.mark.parametrize("name", ["nova2_sim", "xtrainer"])

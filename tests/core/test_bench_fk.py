@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tacit import bench_fk
-from tacit.bench import BENCHES
+from benches import fk as bench_fk
 from tacit.cli import load_target
-from tacit.kinematics import Chain, fk_numpy, motions
+from tacit.geometry.kinematics import Chain, fk_numpy, motions
+from tacit.tools.bench import BENCHES
 
 
 def test_nova2_lies_within_a_fiftieth_of_a_millimetre_of_its_urdf() -> None:

@@ -23,8 +23,8 @@ from tacit.bundle import (
     save_bundle,
     verify,
 )
+from tacit.bundle.onnx_file import graph_sha256, read_metadata, with_metadata
 from tacit.errors import BundleError
-from tacit.onnx_file import graph_sha256, read_metadata, with_metadata
 from tacit.rig import Rig, load_rig, parse_rig
 
 

@@ -9,10 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tacit.camera import FisheyeCamera, PinholeCamera, camera_from_spec
-from tacit.camera_info import camera_from_info, camera_from_yaml_dict, camera_to_info, camera_to_yaml_dict
 from tacit.errors import CalibrationError
+from tacit.geometry.camera import FisheyeCamera, PinholeCamera
+from tacit.geometry.camera_info import (
+    camera_from_info,
+    camera_from_yaml_dict,
+    camera_to_info,
+    camera_to_yaml_dict,
+)
 from tacit.rig import load_rig
+from tacit.rig.scene import camera_from_spec
 
 K = np.array([[600.0, 0.0, 321.3], [0.0, 590.0, 236.7], [0.0, 0.0, 1.0]])
 # Real lenses' sizes of coefficients, one set for each length that OpenCV knows.

@@ -12,7 +12,6 @@ import pytest
 from episode_kit import opening_at, rig, write_episode
 
 from tacit import cli
-from tacit.camera import PinholeCamera
 from tacit.convert import vace_e, video
 from tacit.convert.gripper_mask import Body, GripperShape, draw_masks, gripper_bodies
 from tacit.convert.vace_e import end_effector_image, sides_of
@@ -20,8 +19,9 @@ from tacit.convert.vace_e_files import EpisodeFiles, TaskAttributes, write_metad
 from tacit.convert.video import probe_video, read_frames, write_video
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError
-from tacit.geometry import RigGeometry
+from tacit.geometry.camera import PinholeCamera
 from tacit.rig import Rig, load_rig
+from tacit.rig.scene import RigGeometry
 
 TICKS = 12
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tacit import doctor, probes
+from tacit.tools import doctor, probes
 
 
 def fake_versions(installed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,10 @@ from episode_kit import PERIOD_NS, START_NS, append_native, opening_at, rig, tic
 from tacit.cli import main
 from tacit.episode import EpisodeReader, check_episode, find_episodes, recompute_boxes
 from tacit.errors import EpisodeError
-from tacit.footprint import FRESH
-from tacit.geometry import RigGeometry
+from tacit.geometry.footprint import FRESH
+from tacit.geometry.transforms import from_translation
 from tacit.rig import Rig, load_rig, parse_rig
-from tacit.transforms import from_translation
+from tacit.rig.scene import RigGeometry
 
 TICKS = 30
 

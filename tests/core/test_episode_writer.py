@@ -30,7 +30,7 @@ from episode_kit import (
 from tacit.episode import EpisodeReader, recover
 from tacit.episode.writer import FLUSH_NS
 from tacit.errors import EpisodeError
-from tacit.geometry import RigGeometry
+from tacit.rig.scene import RigGeometry
 from tacit.streams import Tick
 
 

@@ -9,12 +9,12 @@ import pytest
 from episode_kit import rig, write_episode
 from tiny_bundles import progress_bundle
 
+from tacit.bundle.runtime import OnnxProgress
 from tacit.cli import main
 from tacit.convert.video import probe_video
 from tacit.episode import EpisodeReader
-from tacit.follow import Reading, changes, follow
 from tacit.progress import DetectorConfig
-from tacit.runtime import OnnxProgress
+from tacit.progress.follow import Reading, changes, follow
 from tacit.view.progress_video import BAR_GAP, BAR_HEIGHT, Bar, draw_progress
 
 

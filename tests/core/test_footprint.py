@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tacit.camera import FisheyeCamera, PinholeCamera
-from tacit.footprint import (
+from tacit.geometry.camera import FisheyeCamera, PinholeCamera
+from tacit.geometry.footprint import (
     EDGES,
     FACES,
     IN_FRONT,
@@ -20,7 +20,7 @@ from tacit.footprint import (
     project_boxes,
     valid_for_alignment,
 )
-from tacit.transforms import from_quaternion, from_rotation, from_translation, rotation_from_rpy
+from tacit.geometry.transforms import from_quaternion, from_rotation, from_translation, rotation_from_rpy
 
 K = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
 PINHOLE = PinholeCamera(K, (), 320, 240)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tacit.camera import camera_from_spec
 from tacit.errors import RigError
-from tacit.footprint import project_box
+from tacit.geometry.footprint import project_box
+from tacit.geometry.robot import Robot
 from tacit.rig import Rig, load_rig, shipped_rigs
-from tacit.robot import Robot
+from tacit.rig.scene import camera_from_spec
 
 READY = [-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284]
 SIM = load_rig("nova2_sim")

@@ -130,7 +130,7 @@ def test_letterbox_keeps_the_aspect_and_pads_with_black():
 
 
 def test_the_camera_and_the_transform_move_a_point_alike():
-    from tacit.camera import PinholeCamera
+    from tacit.geometry.camera import PinholeCamera
 
     camera = PinholeCamera(np.array([[600.0, 0, 321], [0, 600, 237], [0, 0, 1]]), (), 640, 480)
     p = np.array([[0.1, 0.05, 0.4], [-0.02, 0.1, 0.3]])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.player import PLAY_MODES, ChunkPlayer, TemporalEnsembler
+from tacit.bundle.player import PLAY_MODES, ChunkPlayer, TemporalEnsembler
 
 MS = 1_000_000
 PERIOD = 40 * MS

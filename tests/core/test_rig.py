@@ -116,7 +116,7 @@ def test_stream_names_are_one_namespace(data):
 
 
 def test_own_dh_rows_equal_the_built_in_model(data):
-    from tacit.kinematics import DH_MODELS
+    from tacit.geometry.kinematics import DH_MODELS
 
     rows = [row._asdict() for row in DH_MODELS["nova2"]]
     data["arms"]["arm"] |= {"model": None, "dh": rows}

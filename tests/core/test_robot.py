@@ -13,11 +13,11 @@ from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
 from tacit.errors import RigError
-from tacit.kinematics import DH_MODELS, chain_from_dh, fk_numpy, jacobian_numpy, snap
+from tacit.geometry.kinematics import DH_MODELS, chain_from_dh, fk_numpy, jacobian_numpy, snap
+from tacit.geometry.robot import Robot
+from tacit.geometry.transforms import pose_error
+from tacit.geometry.urdf import chain_from_urdf, reduce_urdf
 from tacit.rig import load_rig
-from tacit.robot import Robot
-from tacit.transforms import pose_error
-from tacit.urdf import chain_from_urdf, reduce_urdf
 
 NAMES = tuple(f"joint{i}" for i in range(1, 7))
 LIMITS = np.array([6.28, 3.14, 2.79, 6.28, 6.28, 6.28])
@@ -279,6 +279,6 @@ def test_the_gripper_is_not_a_joint_of_the_chain():
 
 def test_importing_tacit_geometry_does_not_load_roboticstoolbox():
     heavy = "{'roboticstoolbox', 'spatialmath', 'torch', 'rclpy', 'matplotlib'}"
-    code = f"import sys, tacit.geometry; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, tacit.rig.scene; print(sorted({heavy} & set(sys.modules)))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert output.stdout.strip() == "[]"

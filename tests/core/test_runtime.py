@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from tiny_bundles import policy_bundle, progress_bundle, slow_bundle
 
+from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit.errors import BundleError
 from tacit.rig import Rig, load_rig
-from tacit.runtime import Observation, OnnxPolicy, OnnxProgress
 
 FRAME_NS = 40_000_000
 

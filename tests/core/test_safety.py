@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit.rig import load_rig
-from tacit.safety import (
+from tacit.control.safety import (
     Fault,
     MotionLimiter,
     check_advance,
@@ -21,6 +20,7 @@ from tacit.safety import (
     first_fault,
     skew_ms,
 )
+from tacit.rig import load_rig
 
 MS = 1_000_000
 SEQUENCES, STEPS = 10_000, 400

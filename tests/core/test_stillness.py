@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tacit.errors import CalibrationError, ConfigError
-from tacit.samples import FILE_NAME, SampleFolder, load_samples
-from tacit.stillness import StillDetector, Tolerances, is_new
+from tacit.record.samples import FILE_NAME, SampleFolder, load_samples
+from tacit.record.stillness import StillDetector, Tolerances, is_new
 
 MS = 1_000_000
 TOLERANCE = np.array([1e-3, 1e-3])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation, Slerp
 
-from tacit import transforms as tf
+from tacit.geometry import transforms as tf
 
 components = st.floats(-1.0, 1.0, allow_subnormal=False)
 lengths = st.floats(-3.0, 3.0, allow_subnormal=False)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tacit.errors import RigError
 from tacit.rig import Rig, load_rig
-from tacit.units import (
+from tacit.rig.units import (
     claw_coefficient,
     claw_half_opening,
     efforts_to_canonical,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from tacit.camera import PinholeCamera
+from tacit.geometry.camera import PinholeCamera
 from tacit_calibration.board import Board
 from tacit_calibration.board_files import MARGIN_MM, to_image
 from tacit_calibration.detection import Detections, View

@@ -14,7 +14,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from tacit.rig import Rig, load_rig, parse_rig
-from tacit_ros import messages, qos
+from tacit_ros import messages
+from tacit_ros.wire import qos
 
 JOINT_PERIOD_S = 0.01
 IMAGE_EVERY = 4

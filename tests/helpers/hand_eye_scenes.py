@@ -7,10 +7,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tacit.camera import PinholeCamera
-from tacit.kinematics import DH_MODELS, chain_from_dh
-from tacit.robot import Robot
-from tacit.transforms import from_rotation, invert, rotation_from_rpy, rotation_from_vector
+from tacit.geometry.camera import PinholeCamera
+from tacit.geometry.kinematics import DH_MODELS, chain_from_dh
+from tacit.geometry.robot import Robot
+from tacit.geometry.transforms import from_rotation, invert, rotation_from_rpy, rotation_from_vector
 from tacit_calibration.detection import View
 
 CAMERA = PinholeCamera(

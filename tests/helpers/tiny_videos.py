@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tacit_learning.alignment.data.videos import Annotated
 from tacit_learning.alignment.settings import AlignmentConfig
-from tacit_learning.alignment.videos import Annotated
 from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment
 
 FPS, FEATURES = 10.0, 8

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tacit.errors import ConfigError
-from tacit_ros.launching import launch_name
-from tacit_ros.stacks import STACKS, arguments
+from tacit_ros.run.launching import launch_name
+from tacit_ros.run.stacks import STACKS, arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -49,7 +49,7 @@ def test_real_launch_builds_one_process_per_node_with_texts_left_as_texts() -> N
     actions = pytest.importorskip("launch.actions")
     pytest.importorskip("launch_ros.actions")
     from launch import LaunchContext
-    from tacit_ros.launching import describe_launch
+    from tacit_ros.run.launching import describe_launch
 
     description = describe_launch("record")
     context = LaunchContext()
@@ -74,7 +74,7 @@ def test_real_launch_refuses_a_missing_bundle() -> None:
     pytest.importorskip("launch.actions")
     pytest.importorskip("launch_ros.actions")
     from launch import LaunchContext
-    from tacit_ros.launching import describe_launch
+    from tacit_ros.run.launching import describe_launch
 
     context = LaunchContext()
     context.launch_configurations["rig"] = "nova2_sim"

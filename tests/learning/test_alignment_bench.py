@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tacit.bench import BENCHES
+from benches import alignment as bench
+from benches import alignment_references as bench_references
 from tacit.cli import main
-from tacit_learning.alignment import bench, bench_references
+from tacit.tools.bench import BENCHES
 from tacit_learning.losses.mixture import fit_mixture
 
 CASES = {f"{case.name} {case.num_frames}": case for case in bench.cases()}

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit.progress import DetectorConfig
-from tacit_learning.alignment.batches import ELAPSED, MASK, PROGRESS, REMAINING, gather
-from tacit_learning.alignment.events import event_scores
+from tacit_learning.alignment.data.batches import ELAPSED, MASK, PROGRESS, REMAINING, gather
+from tacit_learning.alignment.data.videos import Annotated, make_videos, still_frames
+from tacit_learning.alignment.data.warp import warp
+from tacit_learning.alignment.judge.events import event_scores
 from tacit_learning.alignment.settings import WarpConfig
-from tacit_learning.alignment.videos import Annotated, make_videos, still_frames
-from tacit_learning.alignment.warp import warp
 from tacit_learning.data.annotations import Annotation, AnnotationSet, Event
 
 FPS = 10.0

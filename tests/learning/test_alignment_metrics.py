@@ -14,7 +14,8 @@ from scipy.stats import kendalltau, spearmanr
 from sklearn.metrics import precision_recall_fscore_support, r2_score
 from sklearn.svm import SVC
 
-from tacit_learning.alignment import metrics, metrics_progress, metrics_segments
+from tacit_learning.alignment import metrics
+from tacit_learning.alignment.judge import metrics_progress, metrics_segments
 from tacit_learning.data.annotations import Annotation, Segment
 
 RNG = np.random.default_rng(0)

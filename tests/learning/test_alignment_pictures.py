@@ -11,10 +11,10 @@ from tiny_videos import tiny_alignment, tiny_video
 
 from tacit.errors import AnnotationError, ConfigError
 from tacit_learning.alignment.checkpoints import load_alignment
-from tacit_learning.alignment.model import Frames
+from tacit_learning.alignment.data.videos import VideoSet, load_annotated, make_videos
+from tacit_learning.alignment.model.model import Frames
 from tacit_learning.alignment.settings import AlignmentConfig
 from tacit_learning.alignment.train_alignment import make_objective, train
-from tacit_learning.alignment.videos import VideoSet, load_annotated, make_videos
 from tacit_learning.data.annotation_files import save_annotation_set
 from tacit_learning.data.annotations import AnnotationSet
 from tacit_learning.engine.tracking import SilentReporter

@@ -14,9 +14,9 @@ from tiny_bundles import progress_bundle
 
 from tacit.cli import main
 from tacit.errors import AnnotationError
-from tacit_learning.alignment.baselines import HALF, Labelled, fit_baselines
-from tacit_learning.alignment.plots import alignment_plot, progress_plot
-from tacit_learning.alignment.scores import (
+from tacit_learning.alignment.commands.plots import alignment_plot, progress_plot
+from tacit_learning.alignment.judge.baselines import HALF, Labelled, fit_baselines
+from tacit_learning.alignment.judge.scores import (
     baseline_scores,
     estimate_of,
     length_scores,

@@ -13,22 +13,22 @@ from tiny_videos import FEATURES, tiny_alignment, tiny_annotated
 from tiny_world import tiny_table
 
 from tacit.bundle import load_bundle, verify
+from tacit.bundle.manifest import ImageInput, Manifest
+from tacit.bundle.runtime import Observation, OnnxProgress
 from tacit.errors import BundleError, ConfigError
-from tacit.manifest import ImageInput, Manifest
 from tacit.rig import load_rig
-from tacit.runtime import Observation, OnnxProgress
 from tacit_learning.act_hsa.train import make_spec
-from tacit_learning.alignment import episode_videos
 from tacit_learning.alignment.checkpoints import load_alignment, weights_of
-from tacit_learning.alignment.episode_videos import EpisodeSource
-from tacit_learning.alignment.model import Frames
+from tacit_learning.alignment.data import episode_videos
+from tacit_learning.alignment.data.episode_videos import EpisodeSource
+from tacit_learning.alignment.data.videos import Annotated, make_videos
+from tacit_learning.alignment.judge.predict import predict
+from tacit_learning.alignment.model.model import Frames
+from tacit_learning.alignment.model.streaming import FeatureStream
 from tacit_learning.alignment.old_heads import detect, load_old_head, old_head
-from tacit_learning.alignment.predict import predict
 from tacit_learning.alignment.recipes import SPECS, RecipeHead, RecipeSpec
-from tacit_learning.alignment.streaming import FeatureStream
 from tacit_learning.alignment.train import make_encoder
 from tacit_learning.alignment.train_alignment import train_on
-from tacit_learning.alignment.videos import Annotated, make_videos
 from tacit_learning.data.annotations import Annotation, AnnotationSet
 from tacit_learning.data.episodes import Episode
 from tacit_learning.engine.tracking import SilentReporter
@@ -143,7 +143,7 @@ def test_a_model_of_several_tasks_needs_one_to_follow(tmp_path: Path) -> None:
 
 
 def test_a_stream_of_features_is_no_bundle_and_a_bundle_no_stream(exported: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no 'tacit.manifest'"):
+    with pytest.raises(BundleError, match="no 'tacit.bundle.manifest'"):
         load_bundle(exported / "model.onnx")
     bundle = progress_bundle(tmp_path, load_rig("nova2_sim"))
     with pytest.raises(BundleError, match="no 'tacit.alignment'"):

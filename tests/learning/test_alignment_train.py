@@ -17,13 +17,13 @@ from tiny_videos import FEATURES, tiny_alignment, tiny_annotated
 
 from tacit.config import load
 from tacit.errors import AnnotationError, ConfigError
-from tacit_learning.alignment import batches as keys
 from tacit_learning.alignment.checkpoints import find_checkpoint, load_alignment
-from tacit_learning.alignment.evaluate_alignment import evaluate
-from tacit_learning.alignment.predict import predict
+from tacit_learning.alignment.commands.evaluate_alignment import evaluate
+from tacit_learning.alignment.data import batches as keys
+from tacit_learning.alignment.data.videos import Annotated, make_videos, split_videos
+from tacit_learning.alignment.judge.predict import predict
 from tacit_learning.alignment.settings import AlignmentConfig, AlignmentLossConfig
 from tacit_learning.alignment.train_alignment import make_objective, measure_statistics, train_on
-from tacit_learning.alignment.videos import Annotated, make_videos, split_videos
 from tacit_learning.data.annotations import Annotation, AnnotationSet
 from tacit_learning.engine.loop import Result
 from tacit_learning.engine.tracking import SilentReporter

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tacit_learning.alignment.encoder import AlignmentEncoderConfig, DropNetwork, make_encoder
-from tacit_learning.alignment.heads import HeadConfig, HeadInputs, ProgressHead
-from tacit_learning.alignment.protas import Protas, ProtasConfig, ProtasTargets, precedence, protas_loss
+from tacit_learning.alignment.model.encoder import AlignmentEncoderConfig, DropNetwork, make_encoder
+from tacit_learning.alignment.model.heads import HeadConfig, HeadInputs, ProgressHead
+from tacit_learning.alignment.model.protas import Protas, ProtasConfig, ProtasTargets, precedence, protas_loss
 
 FEATURES, DIM, CLASSES, FRAMES = 10, 8, 4, 40
 SMALL = {"dim": DIM, "width": 12, "head_widths": (16, 8)}

@@ -10,7 +10,7 @@ from episode_kit import opening_at, tick_at, writer_at
 
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError
-from tacit.footprint import clip_box
+from tacit.geometry.footprint import clip_box
 from tacit_learning.data.episodes import DataConfig, find_training_episodes, load_table
 
 NUM_TICKS = 12

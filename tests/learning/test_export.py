@@ -11,8 +11,8 @@ import torch
 from tiny_world import tiny_config, tiny_progress_config, tiny_table
 
 from tacit.bundle import check_rig, golden_inputs, load_bundle, run_graph, verify
+from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit.errors import ConfigError
-from tacit.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit_learning.act_hsa.train import Tables, load_policy, train_on_tables
 from tacit_learning.alignment import train as progress_training
 from tacit_learning.engine.tracking import SilentReporter

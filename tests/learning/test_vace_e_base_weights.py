@@ -12,10 +12,10 @@ from vace_e_runs import changed, losses, run, small_config, write_small_dataset
 
 from tacit.cli import main
 from tacit.errors import ConfigError
-from tacit_learning.vace_e.cache import LatentCache
-from tacit_learning.vace_e.model import group_of
-from tacit_learning.vace_e.saving import load_model
-from tacit_learning.vace_e.trained import load_trained
+from tacit_learning.vace_e.data.cache import LatentCache
+from tacit_learning.vace_e.model.saving import load_model
+from tacit_learning.vace_e.model.vace_e import group_of
+from tacit_learning.vace_e.sampling.trained import load_trained
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_prompts_are_cached_at_their_real_length_and_attended_at_full_length(
     data: Path, base: dict[str, str], tmp_path: Path
 ) -> None:
     from tacit_learning.vace_e.assembly import make_inputs, make_networks
-    from tacit_learning.vace_e.dataset import VaceEDataset
+    from tacit_learning.vace_e.data.dataset import VaceEDataset
 
     config = small_config(data, tmp_path, use_cache=False, **base)
     inputs = make_inputs(config, VaceEDataset(config), make_networks(config, torch.device("cpu")))

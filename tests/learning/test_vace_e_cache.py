@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tacit.errors import ConfigError
-from tacit_learning.vace_e.cache import (
+from tacit_learning.vace_e.config import DataOptions
+from tacit_learning.vace_e.data.cache import (
     LatentCache,
     image_key,
     pack_mask,
@@ -19,8 +20,7 @@ from tacit_learning.vace_e.cache import (
     unpack_mask,
     video_key,
 )
-from tacit_learning.vace_e.config import DataOptions
-from tacit_learning.vace_e.dataset import VaceEDataset
+from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.synthetic import SyntheticConfig, example_tasks, write_dataset
 
 KEY = "ab" + "0" * 62

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanVACE
 from PIL import Image
 from tiny_wan import tiny_transformer, tiny_vae
 
-from tacit_learning.vace_e.conditioning import (
+from tacit_learning.vace_e.model.conditioning import (
     decode_latents,
     encode_latents,
     latent_shape,

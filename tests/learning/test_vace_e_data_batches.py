@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config import DataOptions
-from tacit_learning.vace_e.dataset import VaceEDataset
-from tacit_learning.vace_e.items import VaceEItem, collate
-from tacit_learning.vace_e.jitter import JitterConfig, jittered
-from tacit_learning.vace_e.sampler import BucketSampler, FeatureBatchSampler
+from tacit_learning.vace_e.data.batch_choice import BucketSampler, FeatureBatchSampler
+from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.data.items import VaceEItem, collate
+from tacit_learning.vace_e.data.jitter import JitterConfig, jittered
 from tacit_learning.vace_e.synthetic import SyntheticConfig, example_tasks, write_dataset
 
 

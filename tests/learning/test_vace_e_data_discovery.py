@@ -16,12 +16,12 @@ from tacit import cli
 from tacit.convert.vace_e_files import TaskAttributes
 from tacit.convert.video import read_frames, write_video
 from tacit.errors import ConfigError, EpisodeError
-from tacit_learning.vace_e import episode_check
 from tacit_learning.vace_e.config import DataOptions
-from tacit_learning.vace_e.dataset import VaceEDataset
-from tacit_learning.vace_e.discovery import discover
-from tacit_learning.vace_e.items import collate
-from tacit_learning.vace_e.records import DiscoveryReport, EpisodeRecord
+from tacit_learning.vace_e.data import episode_check
+from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.data.discovery import discover
+from tacit_learning.vace_e.data.items import collate
+from tacit_learning.vace_e.data.records import DiscoveryReport, EpisodeRecord
 from tacit_learning.vace_e.synthetic import SyntheticConfig, SyntheticTask, write_dataset
 
 TASK = "12 grasp it_2024_05_18-18_49"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tacit.errors import ConfigError
-from tacit_learning.vace_e.grippers import gripper_states
-from tacit_learning.vace_e.trajectories import (
+from tacit_learning.vace_e.data.grippers import gripper_states
+from tacit_learning.vace_e.data.trajectories import (
     Motion,
     TrajectoryError,
     load_motion,

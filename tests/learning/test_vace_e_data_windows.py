@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tacit.errors import ConfigError
-from tacit_learning.vace_e.windows import (
+from tacit_learning.vace_e.data.windows import (
     check_size,
     choose_frames,
     fit_mask,

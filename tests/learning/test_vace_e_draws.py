@@ -10,9 +10,11 @@ from torch import nn
 from vace_e_runs import small_config
 
 from tacit.errors import ConfigError
+from tacit_learning.engine.stages import StageConfig
 from tacit_learning.vace_e.club import ClubTrainer
 from tacit_learning.vace_e.config_model import preset
-from tacit_learning.vace_e.draws import (
+from tacit_learning.vace_e.data.batch_choice import BucketSampler
+from tacit_learning.vace_e.data.noise import (
     CLIP_DROPOUT,
     FEATURE_DROPOUT,
     Place,
@@ -20,11 +22,9 @@ from tacit_learning.vace_e.draws import (
     drop_streams,
     fixed_noise,
 )
+from tacit_learning.vace_e.data.schedule import Schedule
+from tacit_learning.vace_e.data.signals import random_signals
 from tacit_learning.vace_e.objective import club_weight
-from tacit_learning.vace_e.sampler import BucketSampler
-from tacit_learning.vace_e.schedule import Schedule
-from tacit_learning.vace_e.signals import random_signals
-from tacit_learning.vace_e.stages import StageConfig
 from tacit_learning.vace_e.state import (
     Progress,
     Snapshot,

@@ -16,9 +16,9 @@ pytest.importorskip("diffusers")
 
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config_model import PRESETS, STREAMS, EncoderConfig, ModelConfig, Stream, preset
-from tacit_learning.vace_e.encoders import Encoders, latent_frame_times, pool_to_latent_frames, sinusoid
-from tacit_learning.vace_e.items import VaceEItem, collate
-from tacit_learning.vace_e.signals import Signals, random_signals, signals_of
+from tacit_learning.vace_e.data.items import VaceEItem, collate
+from tacit_learning.vace_e.data.signals import Signals, random_signals, signals_of
+from tacit_learning.vace_e.model.encoders import Encoders, latent_frame_times, pool_to_latent_frames, sinusoid
 
 CONFIG = preset("tiny").encoders
 TEXT_DIM, FRAMES = 32, 5

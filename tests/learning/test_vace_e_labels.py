@@ -19,7 +19,7 @@ from tacit_learning.data.labels import (
     mutual_information,
 )
 from tacit_learning.vace_e.config import DataOptions
-from tacit_learning.vace_e.dataset import VaceEDataset
+from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.label_trials import check_labels
 from tacit_learning.vace_e.synthetic import SyntheticConfig, example_tasks, write_dataset
 

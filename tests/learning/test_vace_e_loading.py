@@ -20,12 +20,12 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config_model import preset
-from tacit_learning.vace_e.features import encode_images, encode_text, pad_text, stack_images
-from tacit_learning.vace_e.loading import backbone_of, load_base, load_part, load_vae
-from tacit_learning.vace_e.lora import apply_lora, lora_names
-from tacit_learning.vace_e.model import VaceE, build_model, parameter_groups
-from tacit_learning.vace_e.saving import load_adapters, load_model, save_adapters, save_model
-from tacit_learning.vace_e.signals import random_signals
+from tacit_learning.vace_e.data.features import encode_images, encode_text, pad_text, stack_images
+from tacit_learning.vace_e.data.signals import random_signals
+from tacit_learning.vace_e.model.loading import backbone_of, load_base, load_part, load_vae
+from tacit_learning.vace_e.model.lora import apply_lora, lora_names
+from tacit_learning.vace_e.model.saving import load_adapters, load_model, save_adapters, save_model
+from tacit_learning.vace_e.model.vace_e import VaceE, build_model, parameter_groups
 
 TINY = preset("tiny")
 

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from tacit.errors import ConfigError
-from tacit_learning.vace_e.lpips import Lpips
-from tacit_learning.vace_e.metrics import (
+from tacit_learning.vace_e.judge.lpips import Lpips
+from tacit_learning.vace_e.judge.metrics import (
     Unavailable,
     as_json,
     follow,
@@ -22,8 +22,8 @@ from tacit_learning.vace_e.metrics import (
     optical_flow,
     video_quality,
 )
-from tacit_learning.vace_e.probes import Rows, probe
-from tacit_learning.vace_e.validate import perceptual
+from tacit_learning.vace_e.judge.probes import Rows, probe
+from tacit_learning.vace_e.judge.validate import perceptual
 
 SIZE = 48
 

@@ -20,8 +20,8 @@ from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, UMT5C
 
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config_model import preset
-from tacit_learning.vace_e.features import encode_text
-from tacit_learning.vace_e.loading import load_base, load_part
+from tacit_learning.vace_e.data.features import encode_text
+from tacit_learning.vace_e.model.loading import load_base, load_part
 from tacit_learning.vace_e.original import CLIP_FILE, TEXT_FILE, TOKENIZER, VAE_FILE, convert_original, main
 
 BACKBONE = preset("tiny").backbone

@@ -11,11 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 
+from benches import vace_e as bench
 from tacit.errors import ConfigError
-from tacit_learning.vace_e import bench
 from tacit_learning.vace_e.config_model import BackboneConfig, ModelConfig, preset
-from tacit_learning.vace_e.fusion import Adapter, Condition, Scene
-from tacit_learning.vace_e.model import build_model, parameter_groups
+from tacit_learning.vace_e.data.signals import random_signals
+from tacit_learning.vace_e.model.fusion import Adapter, Condition, Scene
+from tacit_learning.vace_e.model.vace_e import build_model, parameter_groups
 from tacit_learning.vace_e.plan import (
     ADAPTER_WIDTHS,
     CARDS_GB,
@@ -40,7 +41,6 @@ from tacit_learning.vace_e.plan import (
     stream_tokens_of,
 )
 from tacit_learning.vace_e.plan_table import main, sizes_of
-from tacit_learning.vace_e.signals import random_signals
 
 REAL = preset("wan_1_3b")
 FULL = RunPlan(Clip(81, 480, 832))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tacit.errors import ConfigError
-from tacit_learning.vace_e.prompts import TaskMetadata, load_metadata, make_prompt
+from tacit_learning.vace_e.data.prompts import TaskMetadata, load_metadata, make_prompt
 
 
 def task(kind: str, left: bool, right: bool, objects: object) -> TaskMetadata:

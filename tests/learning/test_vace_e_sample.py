@@ -15,11 +15,11 @@ from tacit.cli import main
 from tacit.convert.video import probe_video
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.assembly import make_inputs, make_networks
-from tacit_learning.vace_e.dataset import VaceEDataset
-from tacit_learning.vace_e.guidance import GuidanceScales
-from tacit_learning.vace_e.pipeline import VaceEPipeline
-from tacit_learning.vace_e.sample import SamplerSettings, sample_latents
-from tacit_learning.vace_e.trained import Trained, load_trained
+from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.sampling.guidance import GuidanceScales
+from tacit_learning.vace_e.sampling.pipeline import VaceEPipeline
+from tacit_learning.vace_e.sampling.sample import SamplerSettings, sample_latents
+from tacit_learning.vace_e.sampling.trained import Trained, load_trained
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from tacit.errors import ConfigError
-from tacit_learning.vace_e.stages import StageConfig, plan_stages, set_trainable, stage_at
+from tacit_learning.engine.stages import StageConfig, plan_stages, set_trainable, stage_at
 
 
 def test_stages_follow_one_another_without_gap() -> None:

@@ -12,10 +12,10 @@ from vace_e_runs import changed, losses, run, small_config, write_small_dataset
 from tacit.errors import ConfigError, MissingDependencyError
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.vace_e.assembly import make_model
-from tacit_learning.vace_e.cache import LatentCache
-from tacit_learning.vace_e.model import group_of
+from tacit_learning.vace_e.data.cache import LatentCache
+from tacit_learning.vace_e.model.saving import load_model
+from tacit_learning.vace_e.model.vace_e import group_of
 from tacit_learning.vace_e.objective import extra_loss
-from tacit_learning.vace_e.saving import load_model
 from tacit_learning.vace_e.state import load_snapshot
 from tacit_learning.vace_e.train import train
 

@@ -17,11 +17,17 @@ from diffusers import WanVACETransformer3DModel
 from tacit.errors import ConfigError
 from tacit_learning.losses.flow import flow_loss
 from tacit_learning.vace_e.config_model import STREAMS, ModelConfig, preset
-from tacit_learning.vace_e.fusion import Adapter, Condition, Scene
-from tacit_learning.vace_e.guidance import ORDER, Cue, GuidanceScales, guided_velocity
-from tacit_learning.vace_e.lora import apply_lora, lora_names
-from tacit_learning.vace_e.model import VaceE, build_model, group_of, parameter_groups, train_in_float32
-from tacit_learning.vace_e.signals import Signals, random_signals
+from tacit_learning.vace_e.data.signals import Signals, random_signals
+from tacit_learning.vace_e.model.fusion import Adapter, Condition, Scene
+from tacit_learning.vace_e.model.lora import apply_lora, lora_names
+from tacit_learning.vace_e.model.vace_e import (
+    VaceE,
+    build_model,
+    group_of,
+    parameter_groups,
+    train_in_float32,
+)
+from tacit_learning.vace_e.sampling.guidance import ORDER, Cue, GuidanceScales, guided_velocity
 
 TINY = preset("tiny")
 INJECTIONS = ("adapter", "context")

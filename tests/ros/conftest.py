@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def domain() -> Iterator[int]:
     """The ROS domain of this session; children inherit it."""
-    from tacit_ros.testing import isolated_domain
+    from benches.testing import isolated_domain
 
     with isolated_domain() as number:
         yield number
@@ -66,7 +66,7 @@ class Bench:
 
     def until(self, fact: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
         """Spin until `fact()` holds."""
-        from tacit_ros.testing import wait_until
+        from benches.testing import wait_until
 
         wait_until(fact, what, timeout_s, self._spin)
 

@@ -11,9 +11,9 @@ import pytest
 
 from tacit.errors import CalibrationError
 from tacit.images import decode_image
+from tacit.record.capture import Capture
+from tacit.record.samples import load_samples
 from tacit.rig import Rig, load_rig, parse_rig
-from tacit.samples import load_samples
-from tacit_ros.capture import Capture
 
 MS = 1_000_000
 HOME = np.array([-0.34, 0.06, 2.06, -0.55, -1.57, 1.23])

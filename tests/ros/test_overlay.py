@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image, RegionOfInterest
 
-from tacit.footprint import FACES, IN_FRONT, INTERSECTS, Footprint
-from tacit.geometry import RigGeometry
+from tacit.geometry.footprint import FACES, IN_FRONT, INTERSECTS, Footprint
 from tacit.rig import load_rig
-from tacit_ros import messages, qos
-from tacit_ros.overlay import draw
+from tacit.rig.scene import RigGeometry
+from tacit.view.overlay import draw
+from tacit_ros import messages
+from tacit_ros.wire import qos
 
 GREY = np.full((60, 80, 3), 90, np.uint8)
 

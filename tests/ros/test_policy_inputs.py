@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from tiny_bundles import manifest_for, policy_bundle
 
+from benches.testing import wait_until
+from tacit.bundle.player import ChunkPlayer
+from tacit.bundle.runtime import OnnxPolicy
+from tacit.control.controller import Controller
+from tacit.control.inference_thread import InferenceThread, Replanner
+from tacit.control.inputs import AlignedInputs
 from tacit.images import encode_jpeg
-from tacit.player import ChunkPlayer
 from tacit.rig import Rig, load_rig, parse_rig
-from tacit.runtime import OnnxPolicy
-from tacit_ros.controller import Controller
-from tacit_ros.inference_thread import InferenceThread, Replanner
-from tacit_ros.inputs import AlignedInputs
-from tacit_ros.testing import wait_until
 
 PERIOD = 40_000_000
 START = np.full(7, 0.04)

@@ -16,8 +16,8 @@ from std_srvs.srv import SetBool, Trigger
 from tiny_bundles import nan_bundle, policy_bundle, slow_bundle
 
 from tacit.bundle import MANIFEST_KEY
+from tacit.bundle.onnx_file import read_metadata, with_metadata
 from tacit.errors import BundleError, ConfigError
-from tacit.onnx_file import read_metadata, with_metadata
 from tacit.rig import Rig, load_rig
 from tacit_ros.policy_node import PolicyNode
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit.player import ChunkPlayer
+from tacit.bundle.player import ChunkPlayer
+from tacit.control.controller import Controller
+from tacit.control.inference_thread import Replanner
+from tacit.control.periodic import PeriodicThread, SimulatedClock
+from tacit.control.safety import Fault
+from tacit.control.states import PolicyMachine
 from tacit.rig import Rig, load_rig, parse_rig
-from tacit.safety import Fault
-from tacit_ros.controller import Controller
-from tacit_ros.inference_thread import Replanner
-from tacit_ros.periodic import PeriodicThread, SimulatedClock
-from tacit_ros.policy_state import PolicyMachine
 
 PERIOD = 40_000_000
 START = np.full(7, 0.04)

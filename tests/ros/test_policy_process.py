@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 from tiny_bundles import policy_bundle, progress_bundle, slow_bundle
 
 from tacit.rig import load_rig
-from tacit_ros.environment import child_environment
+from tacit_ros.wire.environment import child_environment
 
 WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0, "chunk_size": 25}
 NODES = ("policy_node", "progress_node")
@@ -88,7 +88,7 @@ def test_signal_during_inference_ends_the_node_with_exit_code_0(bench, tmp_path:
 CHECK = """
 import sys, rclpy
 from rclpy.parameter import Parameter
-from tacit_ros.environment import prepare
+from tacit_ros.wire.environment import prepare
 from tacit_ros.policy_node import PolicyNode
 from tacit_ros.progress_node import ProgressNode
 prepare()

@@ -16,8 +16,8 @@ from tiny_bundles import progress_bundle
 
 from tacit.errors import BundleError, ConfigError
 from tacit.rig import load_rig
-from tacit_ros import qos
 from tacit_ros.progress_node import ProgressNode
+from tacit_ros.wire import qos
 
 WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0}
 TICK_NS = 40_000_000

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from benches.recorder import MAX_LOST_S, Stand, kill_once, stand
+from benches.testing import wait_until
 from tacit.cli import main as tacit
 from tacit.episode import EpisodeReader, check_episode
-from tacit_ros.bench import MAX_LOST_S, Stand, kill_once, stand
-from tacit_ros.record_client import Command
-from tacit_ros.testing import wait_until
+from tacit_ros.run.record_client import Command
 
 pytestmark = pytest.mark.slow
 

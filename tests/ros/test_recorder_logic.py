@@ -12,16 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benches.testing import wait_until
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError
 from tacit.images import decode_image, encode_jpeg
+from tacit.record.encoder_pool import QUEUE_LIMIT, EncoderPool
+from tacit.record.monitor import StreamMonitor, monitors_of
+from tacit.record.preroll import Surroundings, reasons_not_to_start
+from tacit.record.recorder import RecorderSession, SessionSettings
 from tacit.rig import Rig, load_rig
-from tacit_ros.decoders import image_names, specs_of
-from tacit_ros.encoder_pool import QUEUE_LIMIT, EncoderPool
-from tacit_ros.monitor import StreamMonitor, monitors_of
-from tacit_ros.preroll import Surroundings, reasons_not_to_start
-from tacit_ros.recorder import RecorderSession, SessionSettings
-from tacit_ros.testing import wait_until
 
 SECOND = 10**9
 BEGIN = 1_700_000_000 * SECOND
@@ -47,8 +46,8 @@ def session(rig: Rig, tmp_path: Path, said: list[str]) -> Iterator[RecorderSessi
 
 def value_of(rig: Rig, name: str, number: int) -> np.ndarray:
     """A value that any stream may carry; images differ from tick to tick."""
-    spec = specs_of(rig)[name]
-    if name in set(image_names(rig)):
+    spec = rig.specs[name]
+    if name in set(rig.image_names):
         return np.full((spec.height, spec.width, 3), 60 + number % 100, np.uint8)
     if name in ("stage", "progress"):
         return np.array([float(number >= 10)])
@@ -58,7 +57,7 @@ def value_of(rig: Rig, name: str, number: int) -> np.ndarray:
 def feed(session: RecorderSession, rig: Rig, first: int, count: int, without: tuple[str, ...] = ()) -> None:
     """Deliver `count` ticks of every stream, low-dimensional ones at their own rate."""
     for number in range(first, first + count):
-        for name, spec in specs_of(rig).items():
+        for name, spec in rig.specs.items():
             for k in range(round(spec.rate_hz / 25)):
                 stamp_ns = BEGIN + number * TICK + k * round(SECOND / spec.rate_hz)
                 if name not in without:

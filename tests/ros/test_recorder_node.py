@@ -15,14 +15,14 @@ import rclpy
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
+from benches.synthetic import Faults, SyntheticRobot, joint_angle, joint_speed
+from benches.testing import wait_until
 from tacit.episode import EpisodeReader
 from tacit.rig import Rig, load_rig
 from tacit_ros import messages
-from tacit_ros.process import run_node
-from tacit_ros.record_client import Command, RecorderClient, RecorderError
 from tacit_ros.recorder_node import RecorderNode
-from tacit_ros.synthetic import Faults, SyntheticRobot, joint_angle, joint_speed
-from tacit_ros.testing import wait_until
+from tacit_ros.run.record_client import Command, RecorderClient, RecorderError
+from tacit_ros.wire.process import run_node
 
 SECOND = 10**9
 

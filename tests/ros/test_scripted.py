@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from tacit_ros import scripted
-from tacit_ros.session import SessionError
+from tacit_ros.run import scripted
+from tacit_ros.wire.session import SessionError
 
 pytestmark = pytest.mark.ros
 

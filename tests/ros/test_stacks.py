@@ -8,7 +8,7 @@ import pytest
 
 from tacit.errors import ConfigError
 from tacit.rig import load_rig
-from tacit_ros.stacks import NODES, STACKS, arguments, build_stack, templates
+from tacit_ros.run.stacks import NODES, STACKS, arguments, build_stack, templates
 
 BUNDLES = {"policy.bundle": "p.onnx", "progress.bundle": "q.onnx"}
 

@@ -14,17 +14,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benches.testing import wait_until
 from tacit.errors import ConfigError
-from tacit_ros.environment import DISCOVERY, PROFILES, SHARED_MEMORY_PROFILE, child_environment, prepare
-from tacit_ros.stacks import NodeSpec, Stack
-from tacit_ros.testing import wait_until
-from tacit_ros.up import Supervisor, command_of, describe, main, parse_options
+from tacit_ros.run.stacks import NodeSpec, Stack
+from tacit_ros.run.up import Supervisor, command_of, describe, main, parse_options
+from tacit_ros.wire.environment import DISCOVERY, PROFILES, SHARED_MEMORY_PROFILE, child_environment, prepare
 
 SLEEPER = "import sys, time; print('ready', flush=True); time.sleep(60)"
 UP = """
 import sys
-from tacit_ros import up
-from tacit_ros.stacks import NodeSpec, Stack
+from tacit_ros.run import up
+from tacit_ros.run.stacks import NodeSpec, Stack
 up.command_of = lambda node: [sys.executable, "-c", node.module]
 nodes = tuple(NodeSpec(f"n{i}", "p", module) for i, module in enumerate(sys.argv[1:]))
 sys.exit(up.supervise(Stack("test", "r", nodes)))
@@ -80,8 +80,8 @@ def test_child_that_ends_takes_the_others_down_and_fails_the_stack() -> None:
 
 def test_child_that_ignores_the_gentle_signals_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     stubborn = "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (2, 15)]; time.sleep(60)"
-    monkeypatch.setattr("tacit_ros.up.GRACE_S", 0.3)
-    monkeypatch.setattr("tacit_ros.up.command_of", lambda node: [sys.executable, "-c", node.module])
+    monkeypatch.setattr("tacit_ros.run.up.GRACE_S", 0.3)
+    monkeypatch.setattr("tacit_ros.run.up.command_of", lambda node: [sys.executable, "-c", node.module])
     supervisor = Supervisor(emit=lambda line: None)
     supervisor.stop()
     assert supervisor.run(Stack("test", "r", (NodeSpec("n", "p", stubborn),))) == 0

@@ -11,9 +11,9 @@ pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 
 from rich.console import Console
 
+from benches.calibration_sim import CalibrationBench, CalibrationSimArguments, compare, passes
+from tacit.record.samples import SampleFolder, load_samples
 from tacit.rig import load_rig
-from tacit.samples import SampleFolder, load_samples
-from tacit_sim.bench_calibration import CalibrationBench, CalibrationSimArguments, compare, passes
 
 pytestmark = pytest.mark.sim
 

@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 
+from benches.testing import isolated_domain
+from tacit.geometry.transforms import invert, transform_points
+from tacit.record.samples import load_samples
 from tacit.rig import load_rig
-from tacit.samples import load_samples
-from tacit.transforms import invert, transform_points
 from tacit_calibration.board import Board
 from tacit_calibration.detection import detect
 from tacit_calibration.samples import picture
-from tacit_ros.testing import isolated_domain
 from tacit_sim import board
 from tacit_sim.as_built import as_built
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tacit.errors import ConfigError, RigError
-from tacit.geometry import RigGeometry
+from tacit.geometry.robot import Robot
 from tacit.rig import Rig, load_rig
-from tacit.robot import Robot
+from tacit.rig.scene import RigGeometry
 from tacit_sim.cell import HOME, Cell
 from tacit_sim.model import build_mjcf
 from tacit_sim.rendering import mujoco

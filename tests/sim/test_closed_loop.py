@@ -46,7 +46,7 @@ def test_a_policy_that_does_what_the_expert_does_succeeds_and_ends_early(cube_ce
 
 
 def test_an_episode_without_success_ends_at_the_limit(cube_cell: Cell, rig: Rig, tmp_path: Path) -> None:
-    from tacit.runtime import OnnxPolicy
+    from tacit.bundle.runtime import OnnxPolicy
 
     policy = OnnxPolicy(policy_bundle(tmp_path, rig), rig)
     rollout = Runner(cube_cell, policy).run(seed=21, max_ticks=6)

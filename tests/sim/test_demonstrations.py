@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 
 from tacit.episode import EpisodeReader, find_episodes
-from tacit.geometry import RigGeometry
 from tacit.rig import Rig
+from tacit.rig.scene import RigGeometry
 from tacit_sim.cell import Cell
 from tacit_sim.cli import simulate
 from tacit_sim.demonstrations import Stopwatch, record, seeds_done

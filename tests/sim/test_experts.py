@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 
+from benches.expert import run_expert
+from tacit.geometry.robot import Robot
+from tacit.geometry.transforms import from_translation
 from tacit.rig import Rig
-from tacit.robot import Robot
-from tacit.transforms import from_translation
 from tacit_sim.cell import HOME, Cell
-from tacit_sim.cli import run_expert
 from tacit_sim.disturbance import RHO, SIGMA_XY_M, Disturbance, smoothstep
 from tacit_sim.experts import Expert, ToolInverse, draw_grasp
 from tacit_sim.tasks import STAGES, TASKS, find_task

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tacit.footprint import FACES
-from tacit.geometry import RigGeometry
+from tacit.geometry.footprint import FACES
 from tacit.rig import Rig
+from tacit.rig.scene import RigGeometry
 from tacit_sim.cell import HOME, Cell
 
 pytestmark = pytest.mark.sim

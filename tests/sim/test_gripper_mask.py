@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 
 from tacit.convert.gripper_mask import GripperShape, draw_masks, gripper_bodies
-from tacit.geometry import RigGeometry
 from tacit.rig import load_rig
+from tacit.rig.scene import RigGeometry
 from tacit_sim.cell import Cell
 from tacit_sim.rendering import mujoco
 

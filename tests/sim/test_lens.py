@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 
-from tacit.camera import FisheyeCamera, PinholeCamera
+from tacit.geometry.camera import FisheyeCamera, PinholeCamera
+from tacit.geometry.transforms import invert, pose_error, transform_points
 from tacit.rig import Rig, load_rig, parse_rig
-from tacit.transforms import invert, pose_error, transform_points
 from tacit_sim import board
 from tacit_sim.as_built import JointError, as_built
 from tacit_sim.cell import Cell

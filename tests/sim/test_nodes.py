@@ -24,9 +24,9 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
+from benches.testing import isolated_domain, wait_until
 from tacit.rig import Rig
 from tacit_ros import messages
-from tacit_ros.testing import isolated_domain, wait_until
 
 pytestmark = [pytest.mark.sim, pytest.mark.ros]
 

@@ -14,9 +14,9 @@ pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 from tacit import cli
 from tacit.convert.vace_e_files import EpisodeFiles
 from tacit.convert.video import read_frames
-from tacit.geometry import RigGeometry
+from tacit.geometry.transforms import invert, transform_points
 from tacit.rig import Rig
-from tacit.transforms import invert, transform_points
+from tacit.rig.scene import RigGeometry
 
 pytestmark = pytest.mark.sim
 

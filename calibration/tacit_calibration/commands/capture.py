@@ -17,10 +17,10 @@ import tyro
 
 from tacit.config import load_yaml
 from tacit.errors import CalibrationError
+from tacit.geometry.robot import Robot
 from tacit.images import encode_png
+from tacit.record.samples import FILE_NAME, Sample, SampleFile, load_samples
 from tacit.rig import Rig, load_rig
-from tacit.robot import Robot
-from tacit.samples import FILE_NAME, Sample, SampleFile, load_samples
 from tacit_calibration.board import Board
 from tacit_calibration.commands.place import say
 from tacit_calibration.coverage import coverage_map, hint

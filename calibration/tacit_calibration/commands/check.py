@@ -11,9 +11,9 @@ import numpy as np
 import tyro
 
 from tacit.errors import CalibrationError
+from tacit.geometry.robot import Robot
+from tacit.geometry.urdf import chain_from_urdf
 from tacit.rig import RIGS_FOLDER, Rig, load_rig
-from tacit.robot import Robot
-from tacit.urdf import chain_from_urdf
 from tacit_calibration.board import Board
 from tacit_calibration.commands.place import Flat, say
 from tacit_calibration.drift import compare_rigs

@@ -10,10 +10,10 @@ import numpy as np
 import tyro
 
 from tacit.errors import CalibrationError, did_you_mean
+from tacit.geometry.robot import Robot
+from tacit.geometry.rotations import rotation_to_quaternion
+from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
-from tacit.robot import Robot
-from tacit.rotations import rotation_to_quaternion
-from tacit.transforms import FloatArray
 from tacit_calibration.commands.judge import judge
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
 from tacit_calibration.diagnosis import explain_joints

@@ -9,9 +9,9 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from tacit.camera import Camera, FisheyeCamera
-from tacit.camera_info import camera_to_yaml_dict
 from tacit.errors import CalibrationError
+from tacit.geometry.camera import Camera, FisheyeCamera
+from tacit.geometry.camera_info import camera_to_yaml_dict
 from tacit_calibration.commands.place import Flat, Where, Workplace, say
 from tacit_calibration.detection import Detections, detect_folder
 from tacit_calibration.intrinsics import (

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tacit.errors import CalibrationError
+from tacit.geometry.robot import Robot
 from tacit.rig import Rig
-from tacit.robot import Robot
 from tacit_calibration.arm_errors import geometry_errors
 from tacit_calibration.commands.place import say
 from tacit_calibration.hand_eye import HandEyeResult

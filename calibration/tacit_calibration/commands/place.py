@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import tyro
 
 from tacit.errors import CalibrationError
+from tacit.geometry.transforms import FloatArray
 from tacit.images import Image, encode_png
 from tacit.rig import Rig, load_rig
-from tacit.transforms import FloatArray
 from tacit_calibration.board import Board
 from tacit_calibration.rig_update import write_rig
 from tacit_calibration.session import Session

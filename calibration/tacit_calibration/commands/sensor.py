@@ -10,8 +10,8 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from tacit.record.samples import load_samples
 from tacit.rig import Rig
-from tacit.samples import load_samples
 from tacit_calibration.click_page import write_click_page
 from tacit_calibration.clicks import FILE_NAME, Click, read_clicks
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from tacit.episode import EpisodeReader
-from tacit.samples import load_samples
+from tacit.record.samples import load_samples
 from tacit_calibration.clicks import FILE_NAME, read_clicks
 from tacit_calibration.commands.place import Flat, Where, Workplace, say
 from tacit_calibration.outline import Outline, find_outlines

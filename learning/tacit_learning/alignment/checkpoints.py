@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tacit.config import parse
 from tacit.errors import ConfigError, did_you_mean
-from tacit_learning.alignment.model import AlignmentModel, Shape
+from tacit_learning.alignment.data.videos import Known
+from tacit_learning.alignment.model.model import AlignmentModel, Shape
 from tacit_learning.alignment.objective import ALIGNMENT, COMBINED
 from tacit_learning.alignment.settings import AlignmentConfig
-from tacit_learning.alignment.videos import Known
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 
 ABOUT = 1

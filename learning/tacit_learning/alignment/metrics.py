@@ -19,8 +19,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import Tensor
 
-from tacit_learning.alignment.arrays import Frames, Values, as_array
-from tacit_learning.alignment.metrics_progress import overall_progress_error
+from tacit_learning.alignment.judge.arrays import Frames, Values, as_array
+from tacit_learning.alignment.judge.metrics_progress import overall_progress_error
 from tacit_learning.data.annotations import NO_STEP, Annotation, Segment
 
 __all__ = [

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tacit_learning.alignment import batches as keys
-from tacit_learning.alignment.encoder import DropNetwork
-from tacit_learning.alignment.heads import ProgressHead
-from tacit_learning.alignment.model import AlignmentModel, Frames, Shape
-from tacit_learning.alignment.normalisers import MOMENTUM
+from tacit_learning.alignment.data import batches as keys
+from tacit_learning.alignment.model.encoder import DropNetwork
+from tacit_learning.alignment.model.heads import ProgressHead
+from tacit_learning.alignment.model.model import AlignmentModel, Frames, Shape
+from tacit_learning.alignment.model.normalisers import MOMENTUM
+from tacit_learning.alignment.model.protas import ProtasHead, precedence
 from tacit_learning.alignment.progress_terms import (
     SegmentRates,
     dense_terms,
@@ -27,7 +28,6 @@ from tacit_learning.alignment.progress_terms import (
     segment_terms,
     update_statistics,
 )
-from tacit_learning.alignment.protas import ProtasHead, precedence
 from tacit_learning.alignment.recipe_training import recipe_step
 from tacit_learning.alignment.recipes import RecipeHead, recipe_loss
 from tacit_learning.alignment.settings import AlignmentConfig

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tacit_learning.alignment import batches as keys
-from tacit_learning.alignment.heads import HeadOutputs
-from tacit_learning.alignment.model import AlignmentModel
-from tacit_learning.alignment.normalisers import measure
-from tacit_learning.alignment.protas import ProtasHead, ProtasTargets, protas_loss
+from tacit_learning.alignment.data import batches as keys
+from tacit_learning.alignment.model.heads import HeadOutputs
+from tacit_learning.alignment.model.model import AlignmentModel
+from tacit_learning.alignment.model.normalisers import measure
+from tacit_learning.alignment.model.protas import ProtasHead, ProtasTargets, protas_loss
 from tacit_learning.alignment.recipe_training import draw_segments
 from tacit_learning.alignment.settings import DenseConfig, ProgressConfig
 from tacit_learning.data.windows import Batch

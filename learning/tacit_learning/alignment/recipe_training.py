@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tacit_learning.alignment.batches import (
+from tacit_learning.alignment.data.batches import (
     ACTION,
     ACTION_MASK,
     LABELS,

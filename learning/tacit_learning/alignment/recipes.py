@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tacit_learning.alignment.heads import HeadInputs, HeadOutputs
+from tacit_learning.alignment.model.heads import HeadInputs, HeadOutputs
 from tacit_learning.alignment.settings import RecipeConfig
 from tacit_learning.losses.progress import Level
 from tacit_learning.losses.progress_recipes import Mode

@@ -14,10 +14,10 @@ from pydantic import Field, field_validator, model_validator
 from tacit.config import Config
 from tacit.errors import did_you_mean
 from tacit_learning.alignment.config import EncoderConfig
-from tacit_learning.alignment.encoder import AlignmentEncoderConfig
-from tacit_learning.alignment.heads import HeadConfig
-from tacit_learning.alignment.motion import MotionConfig
-from tacit_learning.alignment.protas import ProtasConfig
+from tacit_learning.alignment.model.encoder import AlignmentEncoderConfig
+from tacit_learning.alignment.model.heads import HeadConfig
+from tacit_learning.alignment.model.motion import MotionConfig
+from tacit_learning.alignment.model.protas import ProtasConfig
 from tacit_learning.data.episodes import DataConfig
 from tacit_learning.engine.config import TrainConfig
 from tacit_learning.losses.progress import Level, ProgressWeight

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tacit_learning.alignment.encoder import DropNetwork
+from tacit_learning.alignment.model.encoder import DropNetwork
 from tacit_learning.alignment.settings import AlignmentLossConfig
 from tacit_learning.losses.gtcc import gtcc_loss
 from tacit_learning.losses.lav import lav_loss

@@ -17,19 +17,12 @@ import tacit
 from tacit.config import to_yaml
 from tacit.errors import ConfigError
 from tacit_learning.act_hsa.train import git_commit
-from tacit_learning.alignment import batches as keys
-from tacit_learning.alignment.batches import whole_videos
 from tacit_learning.alignment.checkpoints import ABOUT, BEST
-from tacit_learning.alignment.episode_videos import EpisodeSource, encode_episodes
-from tacit_learning.alignment.model import Shape
-from tacit_learning.alignment.normalisers import measure
-from tacit_learning.alignment.objective import AlignmentObjective, Schedule
-from tacit_learning.alignment.old_heads import load_old_head
-from tacit_learning.alignment.pictures import PictureEncoder
-from tacit_learning.alignment.progress_terms import Stretches, travelled
-from tacit_learning.alignment.recipes import RecipeHead
-from tacit_learning.alignment.settings import AlignmentConfig
-from tacit_learning.alignment.videos import (
+from tacit_learning.alignment.data import batches as keys
+from tacit_learning.alignment.data.batches import whole_videos
+from tacit_learning.alignment.data.episode_videos import EpisodeSource, encode_episodes
+from tacit_learning.alignment.data.pictures import PictureEncoder
+from tacit_learning.alignment.data.videos import (
     Annotated,
     Video,
     VideoSet,
@@ -37,6 +30,13 @@ from tacit_learning.alignment.videos import (
     make_videos,
     split_videos,
 )
+from tacit_learning.alignment.model.model import Shape
+from tacit_learning.alignment.model.normalisers import measure
+from tacit_learning.alignment.objective import AlignmentObjective, Schedule
+from tacit_learning.alignment.old_heads import load_old_head
+from tacit_learning.alignment.progress_terms import Stretches, travelled
+from tacit_learning.alignment.recipes import RecipeHead
+from tacit_learning.alignment.settings import AlignmentConfig
 from tacit_learning.data.windows import Batch
 from tacit_learning.engine.loop import Job, Result, fit
 from tacit_learning.engine.seeding import seed_everything

@@ -19,7 +19,7 @@ from tacit.config import Config
 from tacit.episode import EpisodeReader, Step, find_episodes, video_progress
 from tacit.episode.schema import IMAGES
 from tacit.errors import EpisodeError, did_you_mean
-from tacit.footprint import valid_for_alignment
+from tacit.geometry.footprint import valid_for_alignment
 from tacit.images import ImageTransform, decode_image
 from tacit.rig import Rig
 from tacit_learning.layers.pooling import PIXEL_CENTRE

@@ -15,17 +15,17 @@ from tacit.convert.vace_e_files import METADATA_NAME
 from tacit.errors import ConfigError
 from tacit_learning.data.labels import LabelMaps
 from tacit_learning.engine.tracking import Reporter
-from tacit_learning.vace_e.cache import LatentCache
 from tacit_learning.vace_e.config import ModelOptions, VaceEConfig
 from tacit_learning.vace_e.config_model import EncoderConfig, ModelConfig, preset
-from tacit_learning.vace_e.dataset import VaceEDataset
-from tacit_learning.vace_e.frozen import TINY, Frozen, make_frozen
-from tacit_learning.vace_e.inputs import Inputs
-from tacit_learning.vace_e.loading import backbone_of, load_base
-from tacit_learning.vace_e.lora import apply_lora
-from tacit_learning.vace_e.model import VaceE, build_model, train_in_float32
-from tacit_learning.vace_e.saving import MODEL_FILE, load_adapters
-from tacit_learning.vace_e.schedule import Schedule, make_sampler
+from tacit_learning.vace_e.data.cache import LatentCache
+from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.data.inputs import Inputs
+from tacit_learning.vace_e.data.schedule import Schedule, make_sampler
+from tacit_learning.vace_e.model.frozen import TINY, Frozen, make_frozen
+from tacit_learning.vace_e.model.loading import backbone_of, load_base
+from tacit_learning.vace_e.model.lora import apply_lora
+from tacit_learning.vace_e.model.saving import MODEL_FILE, load_adapters
+from tacit_learning.vace_e.model.vace_e import VaceE, build_model, train_in_float32
 from tacit_learning.vace_e.state import load_snapshot, restore_weights
 
 WHITE_WINDOWS = 8  # whose masks are looked at when a run starts

@@ -16,14 +16,14 @@ from tacit.errors import ConfigError
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.vace_e.assembly import find_metadata, make_data, make_inputs, make_networks
 from tacit_learning.vace_e.config import VaceEConfig
-from tacit_learning.vace_e.dataset import VaceEDataset
-from tacit_learning.vace_e.drawing import draw_window, save_clip
-from tacit_learning.vace_e.guidance import GuidanceScales
-from tacit_learning.vace_e.metrics import as_json
-from tacit_learning.vace_e.report import write_page
-from tacit_learning.vace_e.sample import SamplerSettings, Solver
-from tacit_learning.vace_e.trained import Trained, choose_device, load_trained
-from tacit_learning.vace_e.validate import Validator, spread
+from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.judge.metrics import as_json
+from tacit_learning.vace_e.judge.report import write_page
+from tacit_learning.vace_e.judge.validate import Validator, spread
+from tacit_learning.vace_e.sampling.drawing import draw_window, save_clip
+from tacit_learning.vace_e.sampling.guidance import GuidanceScales
+from tacit_learning.vace_e.sampling.sample import SamplerSettings, Solver
+from tacit_learning.vace_e.sampling.trained import Trained, choose_device, load_trained
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tacit.config import Config
-from tacit_learning.vace_e.stages import StageConfig
+from tacit_learning.engine.stages import StageConfig
 
 Metric = Literal["video_quality", "task_alignment", "motion_accuracy"]
 EXAMPLE_COMPRESSION = 0.5  # of a 32-bit gradient: bf16

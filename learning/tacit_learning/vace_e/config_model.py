@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tacit.config import Config
 from tacit.errors import ConfigError, did_you_mean
-from tacit_learning.vace_e.items import MOTION_WIDTH, OBJECT_WIDTH
+from tacit_learning.vace_e.data.items import MOTION_WIDTH, OBJECT_WIDTH
 
 Stream = Literal["text", "motion", "objects", "embodiment"]
 TASK_STREAMS: tuple[Stream, ...] = ("text", "motion", "objects")

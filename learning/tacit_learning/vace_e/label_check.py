@@ -16,7 +16,7 @@ from tacit.config import parse
 from tacit.convert.vace_e_files import METADATA_NAME
 from tacit_learning.data.labels import UNKNOWN, LabelMaps, load_labels
 from tacit_learning.vace_e.config import DataOptions
-from tacit_learning.vace_e.dataset import VaceEDataset
+from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.label_trials import LabelReport, check_labels
 
 LABELS_NAME = "labels.json"

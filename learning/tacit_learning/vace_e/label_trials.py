@@ -20,8 +20,8 @@ from tacit_learning.data.labels import (
     labels_from_json,
     mutual_information,
 )
-from tacit_learning.vace_e.dataset import VaceEDataset
-from tacit_learning.vace_e.items import collate
+from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.data.items import collate
 
 FIRST_IN_ORDER = "\x00"
 """Sorts before every text: a map numbered anew would move all ids."""

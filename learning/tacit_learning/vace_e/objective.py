@@ -27,12 +27,12 @@ from tacit_learning.losses.flow import (
     timestep_of,
     velocity_target,
 )
-from tacit_learning.vace_e.batches import Batch
 from tacit_learning.vace_e.club import ClubTrainer
 from tacit_learning.vace_e.config import VaceEConfig
-from tacit_learning.vace_e.draws import Noise
-from tacit_learning.vace_e.inputs import Clips, FeatureBatch
-from tacit_learning.vace_e.model import Features, VaceE
+from tacit_learning.vace_e.data.batches import Batch
+from tacit_learning.vace_e.data.inputs import Clips, FeatureBatch
+from tacit_learning.vace_e.data.noise import Noise
+from tacit_learning.vace_e.model.vace_e import Features, VaceE
 
 
 class Predictions(NamedTuple):

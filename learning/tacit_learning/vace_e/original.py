@@ -29,7 +29,7 @@ from torch import Tensor
 from tacit.config import load_json
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config_model import BackboneConfig
-from tacit_learning.vace_e.loading import VACE_CLASS, weight_files
+from tacit_learning.vace_e.model.loading import VACE_CLASS, weight_files
 
 VAE_FILE, TEXT_FILE = "Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth"
 CLIP_FILE = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"

@@ -16,7 +16,7 @@ from tacit_learning.options import TABLES, find_config, overrides
 from tacit_learning.vace_e.assembly import model_config
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.config_model import ModelConfig
-from tacit_learning.vace_e.loading import PUBLISHED
+from tacit_learning.vace_e.model.loading import PUBLISHED
 from tacit_learning.vace_e.plan import (
     CARDS_GB,
     CONTEXT_GB,

@@ -17,18 +17,7 @@ from torch import Tensor
 from tacit.config import to_yaml
 from tacit.errors import ConfigError, TacitError
 from tacit_learning.engine.loop import Clock, Result
-from tacit_learning.engine.seeding import seed_everything
-from tacit_learning.engine.tracking import Reporter, Tracker
-from tacit_learning.vace_e.assembly import Data, make_model, make_schedule
-from tacit_learning.vace_e.batches import Batch, BatchReader
-from tacit_learning.vace_e.club import ClubTrainer
-from tacit_learning.vace_e.config import VaceEConfig
-from tacit_learning.vace_e.draws import Place
-from tacit_learning.vace_e.frozen import TINY
-from tacit_learning.vace_e.inputs import Inputs
-from tacit_learning.vace_e.model import group_of, parameter_groups
-from tacit_learning.vace_e.objective import Objective, combine
-from tacit_learning.vace_e.processes import (
+from tacit_learning.engine.processes import (
     check_processes,
     choose_wrapped,
     full_weights,
@@ -36,9 +25,21 @@ from tacit_learning.vace_e.processes import (
     is_sharded,
     keep_moments_on_cpu,
 )
-from tacit_learning.vace_e.report import write_page
-from tacit_learning.vace_e.saving import save_model
-from tacit_learning.vace_e.stages import Stage, set_trainable, stage_at
+from tacit_learning.engine.seeding import seed_everything
+from tacit_learning.engine.stages import Stage, set_trainable, stage_at
+from tacit_learning.engine.tracking import Reporter, Tracker
+from tacit_learning.vace_e.assembly import Data, make_model, make_schedule
+from tacit_learning.vace_e.club import ClubTrainer
+from tacit_learning.vace_e.config import VaceEConfig
+from tacit_learning.vace_e.data.batches import Batch, BatchReader
+from tacit_learning.vace_e.data.inputs import Inputs
+from tacit_learning.vace_e.data.noise import Place
+from tacit_learning.vace_e.judge.report import write_page
+from tacit_learning.vace_e.judge.validate import Validator
+from tacit_learning.vace_e.model.frozen import TINY
+from tacit_learning.vace_e.model.saving import save_model
+from tacit_learning.vace_e.model.vace_e import group_of, parameter_groups
+from tacit_learning.vace_e.objective import Objective, combine
 from tacit_learning.vace_e.state import (
     Progress,
     Snapshot,
@@ -48,7 +49,6 @@ from tacit_learning.vace_e.state import (
     save_snapshot,
     save_tensors,
 )
-from tacit_learning.vace_e.validate import Validator
 
 Metrics = dict[str, Tensor]
 EXPORT, INTERMEDIATE = "model", "intermediate"

@@ -24,8 +24,8 @@ from tacit.convert.vace_e_files import (
     write_metadata,
 )
 from tacit.errors import ConfigError
+from tacit.geometry.transforms import rotation_from_rpy, rotation_to_6d
 from tacit.images import Image
-from tacit.transforms import rotation_from_rpy, rotation_to_6d
 
 FPS = 15.0
 MISSING_EVERY = 5

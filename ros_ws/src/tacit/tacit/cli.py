@@ -27,15 +27,19 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
-    "doctor": Verb("tacit.doctor:main", "check this machine and name the cure of what is missing", "Start"),
+    "doctor": Verb(
+        "tacit.tools.doctor:main", "check this machine and name the cure of what is missing", "Start"
+    ),
     "doctor vace_e": Verb(
         "tacit_learning.vace_e.plan_table:main",
         "what a run of VACE-E needs, and on which cards it fits",
         "Learn",
     ),
     "demo": Verb("tacit_ros.demo.main:main", "record, train, export and act in the simulated cell", "Start"),
-    "up": Verb("tacit_ros.up:main", "start a stack of ROS 2 nodes: simulate, record, policy, ...", "Collect"),
-    "record": Verb("tacit_ros.record_client:main", "start, stop, redo or discard an episode", "Collect"),
+    "up": Verb(
+        "tacit_ros.run.up:main", "start a stack of ROS 2 nodes: simulate, record, policy, ...", "Collect"
+    ),
+    "record": Verb("tacit_ros.run.record_client:main", "start, stop, redo or discard an episode", "Collect"),
     "simulate": Verb("tacit_sim.cli:simulate", "write scripted demonstrations without ROS", "Collect"),
     "simulate videos": Verb("tacit_sim.videos:main", "the cell as video data, objects included", "Learn"),
     "simulate vace_e": Verb(
@@ -43,7 +47,7 @@ VERBS: dict[str, Verb] = {
     ),
     "calibrate": Verb("tacit_calibration.cli:main", "pictures to a rig: cameras, gels, gripper", "Collect"),
     "recompute-boxes": Verb(
-        "tacit.episode.recompute_cli:main", "bring recorded episodes to a new calibration", "Collect"
+        "tacit.tools.recompute:main", "bring recorded episodes to a new calibration", "Collect"
     ),
     "convert wan": Verb(
         "tacit_learning.vace_e.original:main",
@@ -51,44 +55,50 @@ VERBS: dict[str, Verb] = {
         "Learn",
     ),
     "convert vace_e": Verb("tacit.convert.vace_e:main", "episodes to videos, masks, trajectories", "Learn"),
-    "check": Verb("tacit.episode.audit_cli:main", "audit episodes: structure, time, images, boxes", "Look"),
-    "check vace_e": Verb("tacit_learning.vace_e.data_check:main", "audit a video data set", "Look"),
+    "check": Verb("tacit.tools.check:main", "audit episodes: structure, time, images, boxes", "Look"),
+    "check vace_e": Verb("tacit_learning.vace_e.data.data_check:main", "audit a video data set", "Look"),
     "check labels": Verb(
         "tacit_learning.vace_e.label_check:main", "labels of a video data set: equal however read", "Look"
     ),
-    "recover": Verb("tacit.episode.recover_cli:main", "make an interrupted recording readable", "Look"),
+    "recover": Verb("tacit.tools.recover:main", "make an interrupted recording readable", "Look"),
     "view": Verb("tacit.view.cli:main", "write a page that shows an episode, boxes included", "Look"),
     "view alignment": Verb(
-        "tacit_learning.alignment.view_alignment:main", "plots and overlay videos of an alignment run", "Look"
+        "tacit_learning.alignment.commands.view_alignment:main",
+        "plots and overlay videos of an alignment run",
+        "Look",
     ),
     "view progress": Verb(
         "tacit.view.progress_video:main", "run a progress bundle over an episode and film it", "Look"
     ),
     "convert annotations": Verb(
-        "tacit_learning.alignment.commands:convert_annotations",
+        "tacit_learning.alignment.commands.data:convert_annotations",
         "read step annotations of other formats, or of our episodes",
         "Learn",
     ),
     "simulate alignment": Verb(
-        "tacit_learning.alignment.commands:simulate_alignment",
+        "tacit_learning.alignment.commands.data:simulate_alignment",
         "make a synthetic set whose true progress is known at every frame",
         "Learn",
     ),
     "train": Verb("tacit_learning.cli:train", "train a policy or a progress model", "Learn"),
     "evaluate alignment": Verb(
-        "tacit_learning.alignment.evaluate_alignment:main", "score a model beside the baselines", "Learn"
+        "tacit_learning.alignment.commands.evaluate_alignment:main",
+        "score a model beside the baselines",
+        "Learn",
     ),
     "sample vace_e": Verb("tacit_learning.vace_e.commands:sample", "draw videos with a model", "Learn"),
     "evaluate vace_e": Verb(
         "tacit_learning.vace_e.commands:evaluate", "loss, videos and probes of a trained video model", "Learn"
     ),
     "export signals": Verb(
-        "tacit_learning.alignment.export_signals:main", "progress as rewards and weights, in parquet", "Learn"
+        "tacit_learning.alignment.commands.export_signals:main",
+        "progress as rewards and weights, in parquet",
+        "Learn",
     ),
     "export": Verb("tacit_learning.cli:export", "pack a checkpoint into one self-describing ONNX", "Learn"),
     "evaluate": Verb("tacit_sim.evaluate:main", "success of a bundle in the simulated cell", "Act"),
-    "run": Verb("tacit_ros.up:run", "run a policy bundle on the robot", "Act"),
-    "bench": Verb("tacit.bench:main", "measure speeds on this machine", "Look"),
+    "run": Verb("tacit_ros.run.up:run", "run a policy bundle on the robot", "Act"),
+    "bench": Verb("tacit.tools.bench:main", "measure speeds on this machine", "Look"),
 }
 
 # Which extra brings the library, for the message when an import fails.

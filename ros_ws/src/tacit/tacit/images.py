@@ -38,6 +38,12 @@ def decode_image(data: NDArray[np.uint8] | bytes) -> Image:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
+def as_rgb(value: NDArray[np.uint8] | NDArray[np.float64]) -> Image:
+    """Return an image value as RGB (H, W, 3): encoded ones are decoded here, not on arrival."""
+    pixels = np.asarray(value, dtype=np.uint8)
+    return decode_image(pixels) if pixels.ndim == 1 else pixels
+
+
 def encode_jpeg(image_rgb: Image, quality: int = 90) -> NDArray[np.uint8]:
     """Return JPEG bytes (N,) uint8 of RGB (H, W, 3); quality 1..100."""
     return _encode(".jpg", image_rgb, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])

@@ -17,11 +17,13 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from tacit.errors import CalibrationError
+from tacit.images import as_rgb
+from tacit.record.capture import MEANING, Capture, Verdict
 from tacit.rig import Rig, load_rig
-from tacit_ros.capture import MEANING, Capture, Verdict
-from tacit_ros.observations import RigSubscriptions, Value, as_rgb
-from tacit_ros.parameters import declare, parameter
-from tacit_ros.process import run_node
+from tacit.streams import Value
+from tacit_ros.wire.observations import RigSubscriptions
+from tacit_ros.wire.parameters import declare, parameter
+from tacit_ros.wire.process import run_node
 
 TELL_PERIOD_S = 5.0
 

@@ -12,13 +12,16 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image, RegionOfInterest
 
-from tacit.geometry import RigGeometry
+from tacit.images import as_rgb
 from tacit.rig import load_rig
-from tacit_ros import messages, qos
-from tacit_ros.observations import RigSubscriptions, Value, as_rgb
-from tacit_ros.overlay import draw
-from tacit_ros.parameters import declare, parameter
-from tacit_ros.process import run_node
+from tacit.rig.scene import RigGeometry
+from tacit.streams import Value
+from tacit.view.overlay import draw
+from tacit_ros import messages
+from tacit_ros.wire import qos
+from tacit_ros.wire.observations import RigSubscriptions
+from tacit_ros.wire.parameters import declare, parameter
+from tacit_ros.wire.process import run_node
 
 IMAGE_DEPTH = 2
 

@@ -17,21 +17,22 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from tacit.bundle import PolicyBundle, describe, load_bundle
+from tacit.bundle.player import DEFAULT_BLEND, DEFAULT_DECAY, PLAY_MODES, ChunkPlayer
+from tacit.bundle.runtime import OnnxPolicy
+from tacit.control.controller import Controller
+from tacit.control.inference_thread import InferenceThread, Replanner
+from tacit.control.inputs import AlignedInputs
+from tacit.control.periodic import PeriodicThread, SimulatedClock, SteadyClock
+from tacit.control.states import MOVING, Answer
 from tacit.errors import BundleError
-from tacit.player import DEFAULT_BLEND, DEFAULT_DECAY, PLAY_MODES, ChunkPlayer
 from tacit.rig import load_rig
-from tacit.runtime import OnnxPolicy
-from tacit_ros import messages, qos
-from tacit_ros.commands import CommandPublisher
-from tacit_ros.controller import Controller
-from tacit_ros.inference_thread import InferenceThread, Replanner
-from tacit_ros.inputs import AlignedInputs
-from tacit_ros.observations import RigSubscriptions
-from tacit_ros.parameters import declare, parameter
-from tacit_ros.periodic import PeriodicThread, SimulatedClock, SteadyClock
+from tacit_ros import messages
 from tacit_ros.policy_diagnostics import PolicyDiagnostics
-from tacit_ros.policy_state import MOVING, Answer
-from tacit_ros.process import run_node
+from tacit_ros.wire import qos
+from tacit_ros.wire.commands import CommandPublisher
+from tacit_ros.wire.observations import RigSubscriptions
+from tacit_ros.wire.parameters import declare, parameter
+from tacit_ros.wire.process import run_node
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,17 @@ from std_msgs.msg import Bool, Float32, String
 from std_srvs.srv import Trigger
 
 from tacit.bundle import describe, load_bundle
+from tacit.bundle.runtime import OnnxProgress
+from tacit.control.inputs import AlignedInputs
 from tacit.errors import BundleError
 from tacit.progress import DetectorConfig
+from tacit.progress.watch import Judgement, ProgressWatch
 from tacit.rig import load_rig
-from tacit.runtime import OnnxProgress
-from tacit_ros import messages, qos
-from tacit_ros.inputs import AlignedInputs
-from tacit_ros.observations import RigSubscriptions
-from tacit_ros.parameters import declare, parameter
-from tacit_ros.process import run_node
-from tacit_ros.progress_watch import Judgement, ProgressWatch
+from tacit_ros import messages
+from tacit_ros.wire import qos
+from tacit_ros.wire.observations import RigSubscriptions
+from tacit_ros.wire.parameters import declare, parameter
+from tacit_ros.wire.process import run_node
 
 WAIT_S = 0.02
 """Longest sleep between looks at the aligner."""

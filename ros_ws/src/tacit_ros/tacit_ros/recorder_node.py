@@ -23,13 +23,13 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import SetBool, Trigger
 
 from tacit.errors import TacitError
+from tacit.record.preroll import Surroundings, reasons_not_to_start
+from tacit.record.recorder import RecorderSession, SessionSettings
 from tacit.rig import load_rig
 from tacit_ros import messages
-from tacit_ros.observations import Poller, RigSubscriptions
-from tacit_ros.parameters import declare, parameter, read
-from tacit_ros.preroll import Surroundings, reasons_not_to_start
-from tacit_ros.process import keep_freed_memory, run_node
-from tacit_ros.recorder import RecorderSession, SessionSettings
+from tacit_ros.wire.observations import Poller, RigSubscriptions
+from tacit_ros.wire.parameters import declare, parameter, read
+from tacit_ros.wire.process import keep_freed_memory, run_node
 
 DIAGNOSTICS_PERIOD_S = 1.0
 POLL_PERIOD_S = 0.02

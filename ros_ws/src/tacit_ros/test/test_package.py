@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tacit_ros.stacks import NODES, STACKS, build_stack
+from tacit_ros.run.stacks import NODES, STACKS, build_stack
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((PACKAGE / "launch").glob("*.launch.py"))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tacit.geometry.rotations import rotation_from_vector
+from tacit.geometry.transforms import FloatArray, from_rotation
 from tacit.rig import Rig, parse_rig
-from tacit.rotations import rotation_from_vector
-from tacit.transforms import FloatArray, from_rotation
 
 LENS_D = (0.05, -0.10, 0.001, -0.0005, 0.02)
 """A common machine-vision lens: 2-4 px at the border of a VGA image."""

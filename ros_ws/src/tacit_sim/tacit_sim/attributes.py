@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tacit.transforms import FloatArray
+from tacit.geometry.transforms import FloatArray
 
 
 def pose_attributes(T: FloatArray) -> str:

@@ -11,8 +11,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from tacit.geometry.transforms import from_rotation
 from tacit.images import encode_png
-from tacit.transforms import from_rotation
 from tacit_sim.attributes import numbers, pose_attributes
 
 BoardPlace = Literal["", "table", "gripper"]

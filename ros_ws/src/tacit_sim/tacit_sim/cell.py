@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tacit.errors import ConfigError, did_you_mean
+from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
-from tacit.transforms import FloatArray
 from tacit_sim import board
 from tacit_sim.board import BoardPlace
 from tacit_sim.disturbance import Disturbance

@@ -1,4 +1,4 @@
-"""`tacit simulate`: a data set of scripted demonstrations without ROS; and the expert's bench."""
+"""`tacit simulate`: a data set of scripted demonstrations without ROS."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
-from tacit.proportions import wilson_interval
 from tacit.rig import load_rig
 from tacit_sim.cell import Cell
-from tacit_sim.demonstrations import Demonstration, Stopwatch, demonstrate, record, seeds_done
+from tacit_sim.demonstrations import Demonstration, Stopwatch, record, seeds_done
 from tacit_sim.experts import Expert
 
 
@@ -95,49 +94,3 @@ def _report(
         highlight=False,
         soft_wrap=True,
     )
-
-
-@dataclass(frozen=True)
-class ExpertArguments:
-    """Count how often the scripted expert succeeds; physics and IK only, no images."""
-
-    task: tuple[str, ...] = ("place_cube", "insert_peg")
-    """Tasks to try."""
-    rig: str = "nova2_sim"
-    """Rig name or rig.yaml."""
-    episodes: int = 100
-    """Episodes per task, with and without disturbance."""
-    seed: int = 0
-    """First seed."""
-
-
-def bench_expert(argv: Sequence[str] | None = None) -> int:
-    """Run `tacit bench expert`: success of each expert, clean and disturbed.
-
-    Returns:
-        0 when each rate is at least 95 %, else 1.
-    """
-    arguments = tyro.cli(ExpertArguments, args=argv, prog="tacit bench expert")
-    console = Console()
-    good = True
-    for task in arguments.task:
-        for disturbed in (False, True):
-            results = run_expert(arguments.rig, task, arguments.episodes, arguments.seed, disturbed)
-            successes = sum(result.success for result in results)
-            low, high = wilson_interval(successes, len(results))
-            good = good and successes >= 0.95 * len(results)
-            console.print(
-                f"{task:12} {'disturbed' if disturbed else 'clean':9} {successes}/{len(results)}  "
-                f"95 % interval {100 * low:.1f} to {100 * high:.1f} %  "
-                f"largest error {max(r.error_m for r in results) * 1e3:.1f} mm",
-                highlight=False,
-                soft_wrap=True,
-            )
-    return 0 if good else 1
-
-
-def run_expert(rig: str, task: str, episodes: int, seed: int, disturbed: bool) -> list[Demonstration]:
-    """Play `episodes` episodes of the expert without images and return their outcomes."""
-    cell = Cell(load_rig(rig), task, disturbed=disturbed)
-    expert = Expert(cell.rig, cell.task)
-    return [demonstrate(cell, expert, seed + i) for i in range(episodes)]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.bundle.player import ChunkPlayer, PlayMode
+from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit.episode import segments, video_progress
-from tacit.player import ChunkPlayer, PlayMode
-from tacit.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit_sim.cell import Cell
 from tacit_sim.tasks import STAGES, distance_to_goal
 

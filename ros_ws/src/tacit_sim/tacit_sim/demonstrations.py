@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tacit.episode import EpisodeReader, EpisodeWriter, find_episodes
+from tacit.geometry.transforms import FloatArray
 from tacit.images import encode_jpeg
 from tacit.rig import Rig
 from tacit.streams import Aligner
-from tacit.transforms import FloatArray
 from tacit_sim.cell import Cell
 from tacit_sim.experts import Expert
 from tacit_sim.tasks import distance_to_goal

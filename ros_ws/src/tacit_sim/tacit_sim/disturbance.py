@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tacit.transforms import FloatArray
+from tacit.geometry.transforms import FloatArray
 from tacit_sim.tasks import Task
 
 RHO = 0.9

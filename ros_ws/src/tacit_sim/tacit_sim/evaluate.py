@@ -15,10 +15,10 @@ import tyro
 from rich.console import Console
 
 from tacit.bundle import load_bundle
+from tacit.bundle.runtime import OnnxPolicy, OnnxProgress
 from tacit.errors import ConfigError
 from tacit.proportions import wilson_interval
 from tacit.rig import load_rig
-from tacit.runtime import OnnxPolicy, OnnxProgress
 from tacit_sim.cell import Cell
 from tacit_sim.closed_loop import MAX_TICKS, Rollout, Runner
 

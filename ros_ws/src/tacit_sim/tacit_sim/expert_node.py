@@ -16,13 +16,13 @@ from rclpy.publisher import Publisher
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
+from tacit.geometry.transforms import FloatArray
 from tacit.rig import load_rig
-from tacit.transforms import FloatArray
-from tacit.units import vector_from_canonical
+from tacit.rig.units import vector_from_canonical
 from tacit_ros import messages
-from tacit_ros.parameters import declare, parameter
-from tacit_ros.process import run_node
-from tacit_ros.qos import latched, profile
+from tacit_ros.wire.parameters import declare, parameter
+from tacit_ros.wire.process import run_node
+from tacit_ros.wire.qos import latched, profile
 from tacit_sim.experts import Expert
 from tacit_sim.tasks import find_task
 

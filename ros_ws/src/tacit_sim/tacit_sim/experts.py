@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tacit.geometry.transforms import FloatArray, from_rotation, rotation_from_rpy
 from tacit.rig import Rig
-from tacit.transforms import FloatArray, from_rotation, rotation_from_rpy
 from tacit_sim.disturbance import smoothstep
 from tacit_sim.model import build_mjcf, only_arm, pose
 from tacit_sim.rendering import mujoco

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.camera import Camera
 from tacit.errors import RigError
-from tacit.transforms import FloatArray
+from tacit.geometry.camera import Camera
+from tacit.geometry.transforms import FloatArray
 
 SUPERSAMPLING = 2
 """Samples per pixel and axis. The renderer does not smooth edges; a corner detector wants them smooth."""

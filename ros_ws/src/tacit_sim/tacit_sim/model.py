@@ -10,11 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tacit.camera import camera_from_spec
 from tacit.errors import RigError
+from tacit.geometry.transforms import FloatArray, from_rotation, from_translation, invert, rotation_from_rpy
 from tacit.rig import ArmSpec, CameraSpec, GripperSpec, Rig, TactileSpec
-from tacit.robot import chain_from_spec
-from tacit.transforms import FloatArray, from_rotation, from_translation, invert, rotation_from_rpy
+from tacit.rig.scene import camera_from_spec
 from tacit_sim.attributes import numbers, pose_attributes
 from tacit_sim.board import BOARD_ASSET, FLANGE_BOARD, WORLD_BOARD, BoardPlace, board_geom
 from tacit_sim.lens import Lens
@@ -146,7 +145,7 @@ def lenses_of(rig: Rig) -> dict[str, Lens]:
 
 def _arm(rig: Rig, name: str, arm: ArmSpec, held: str) -> str:
     """Nested bodies of the arm; each carries its capsules, the last one the gripper and what is held."""
-    chain = chain_from_spec(arm)
+    chain = arm.chain
     inner = _flange(rig, chain.end, held)
     for index in reversed(range(len(arm.joints))):
         joint = arm.joints[index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tacit.transforms import FloatArray
+from tacit.geometry.transforms import FloatArray
 
 PACE = 0.35
 """Part of the rig's velocity limits; smoothstep peaks at 1.5 times the mean."""

@@ -14,13 +14,13 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from std_msgs.msg import Bool, String
 
+from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig, load_rig
-from tacit.transforms import FloatArray
-from tacit.units import vector_from_canonical
+from tacit.rig.units import vector_from_canonical
 from tacit_ros import messages
-from tacit_ros.parameters import declare, parameter
-from tacit_ros.process import run_node
-from tacit_ros.qos import latched, profile
+from tacit_ros.wire.parameters import declare, parameter
+from tacit_ros.wire.process import run_node
+from tacit_ros.wire.qos import latched, profile
 from tacit_sim.as_built import as_built
 from tacit_sim.cell import HOME, Cell
 from tacit_sim.motion import Tour

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tacit.errors import ConfigError
-from tacit.robot import Robot
-from tacit.rotations import rotation_from_vector
-from tacit.transforms import FloatArray, from_rotation, from_translation, invert, transform_points
+from tacit.geometry.robot import Robot
+from tacit.geometry.rotations import rotation_from_vector
+from tacit.geometry.transforms import FloatArray, from_rotation, from_translation, invert, transform_points
 from tacit_sim import board
 from tacit_sim.cell import HOME, Cell
 from tacit_sim.model import only_arm

@@ -21,8 +21,8 @@ from std_srvs.srv import Trigger
 
 from tacit.errors import TacitError
 from tacit.rig import Rig, load_rig
-from tacit_ros.parameters import declare, parameter, read
-from tacit_ros.process import run_node
+from tacit_ros.wire.parameters import declare, parameter, read
+from tacit_ros.wire.process import run_node
 from tacit_sim.as_built import JointError, as_built
 from tacit_sim.cell import Cell
 from tacit_sim.model import only_arm

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.transforms import FloatArray
+from tacit.geometry.transforms import FloatArray
 from tacit_sim.model import TOUCH_GROUP
 from tacit_sim.rendering import mujoco
 

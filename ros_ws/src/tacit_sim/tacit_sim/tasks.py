@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tacit.errors import ConfigError, did_you_mean
-from tacit.transforms import FloatArray
+from tacit.geometry.transforms import FloatArray
 
 STAGES = ("reach", "lift", "carry", "place", "retreat")
 """Stage names in order; a rig's `steps` stream of the simulator holds indices into them."""

@@ -19,10 +19,10 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Bool, String
 
+from tacit.geometry.transforms import FloatArray
 from tacit.images import encode_jpeg
 from tacit.rig import CameraSpec, Rig, StreamBase, StreamSpec, TactileSpec
-from tacit.transforms import FloatArray
-from tacit.units import (
+from tacit.rig.units import (
     efforts_to_canonical,
     rates_from_canonical,
     vector_from_canonical,
@@ -30,7 +30,7 @@ from tacit.units import (
 )
 from tacit_ros import messages
 from tacit_ros.messages import MessageError
-from tacit_ros.qos import profile
+from tacit_ros.wire.qos import profile
 from tacit_sim.as_built import JointError
 from tacit_sim.cell import Cell
 from tacit_sim.demonstrations import CAMERA_QUALITY, TACTILE_QUALITY

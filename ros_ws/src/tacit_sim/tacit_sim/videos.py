@@ -19,9 +19,9 @@ from tacit.convert.gripper_mask import GripperShape
 from tacit.convert.vace_e import Seen, Side, episode_content, name_task, write_whole
 from tacit.convert.vace_e_files import ObjectTrack, TaskAttributes
 from tacit.errors import ConfigError, did_you_mean
-from tacit.geometry import RigGeometry
+from tacit.geometry.transforms import FloatArray, from_translation, rotation_to_6d
 from tacit.rig import load_rig
-from tacit.transforms import FloatArray, from_translation, rotation_to_6d
+from tacit.rig.scene import RigGeometry
 from tacit_sim.cell import Cell
 from tacit_sim.experts import Expert
 

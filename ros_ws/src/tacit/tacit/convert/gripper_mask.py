@@ -14,13 +14,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tacit.camera import Camera
 from tacit.config import Config
-from tacit.footprint import box_corners
-from tacit.geometry import FINGER_SIGNS, RigGeometry
-from tacit.kinematics import fk_numpy
-from tacit.rig import Rig
-from tacit.transforms import FloatArray, invert, transform_points
+from tacit.geometry.camera import Camera
+from tacit.geometry.footprint import box_corners
+from tacit.geometry.kinematics import fk_numpy
+from tacit.geometry.transforms import FloatArray, invert, transform_points
+from tacit.rig.scene import FINGER_SIGNS, RigGeometry, RigLike
 
 NEAR_PLANE_M = 0.01
 ALONG_EDGE = np.array([0.0, 0.5, 1.0])[:, None]
@@ -125,7 +124,7 @@ def _finger(name: str, tip: FloatArray, T_world_flange: FloatArray, shape: Gripp
 
 
 def _plain_fingers(
-    rig: Rig, arm: str, Q: FloatArray, T_world_flange: FloatArray, shape: GripperShape
+    rig: RigLike, arm: str, Q: FloatArray, T_world_flange: FloatArray, shape: GripperShape
 ) -> list[Body]:
     """Return fingers of a gripper without sensors: blocks on both sides of the opening."""
     gripper = rig.arms[arm].gripper

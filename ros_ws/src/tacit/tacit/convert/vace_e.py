@@ -30,10 +30,10 @@ from tacit.convert.vace_e_files import (
 from tacit.episode import EpisodeReader, find_episodes
 from tacit.episode.files import episode_number
 from tacit.errors import EpisodeError, did_you_mean
-from tacit.geometry import RigGeometry
+from tacit.geometry.transforms import rotation_to_6d
 from tacit.images import Image
 from tacit.rig import GripperSpec, Rig
-from tacit.transforms import rotation_to_6d
+from tacit.rig.scene import RigGeometry, RigLike
 
 SIDES = ("left", "right")
 Side = Literal["left", "right"]
@@ -248,7 +248,7 @@ def hand_tracks(
     return tracks
 
 
-def sides_of(rig: Rig, lone: Side) -> dict[str, str]:
+def sides_of(rig: RigLike, lone: Side) -> dict[str, str]:
     """Return {arm: side}: by `left` and `right` in the names, else in their order.
 
     Raises:

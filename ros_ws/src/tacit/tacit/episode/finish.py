@@ -15,7 +15,7 @@ import numpy as np
 
 from tacit.episode import schema
 from tacit.episode.columns import hash_rows, set_attributes
-from tacit.stream_counts import StreamCounts
+from tacit.streams.counts import StreamCounts
 
 HASH_BLOCK = 256
 

@@ -185,7 +185,7 @@ def _pose_column(file: h5py.File, path: str, child: str, rig: Rig | None = None)
     """A (T, 4, 4) column of T_base_child; the base frame of an episode is the rig's world."""
     attributes: dict[str, AttributeValue] = {"parent": "world", "child": child}
     if rig is not None:
-        attributes |= {"fk_model": "tacit.geometry.RigGeometry", "fk_sha256": rig.calibration_id}
+        attributes |= {"fk_model": "tacit.rig.scene.RigGeometry", "fk_sha256": rig.calibration_id}
     return Column(file, path, (4, 4), np.float64, 64, attributes)
 
 

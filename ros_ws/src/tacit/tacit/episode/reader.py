@@ -187,7 +187,7 @@ class EpisodeReader:
         return self._pair("sensor_visibility", camera, sensor)
 
     def flags(self, camera: str, sensor: str) -> np.ndarray:
-        """Return `tacit.footprint` flags (T,) u1."""
+        """Return `tacit.geometry.footprint` flags (T,) u1."""
         return self._pair("sensor_flags", camera, sensor)
 
     def sensor_pose(self, sensor: str) -> np.ndarray:
@@ -240,7 +240,7 @@ class EpisodeReader:
 
     @functools.cached_property
     def drops(self) -> dict[str, dict[str, float]]:
-        """Counts per stream, see `tacit.stream_counts.StreamCounts.as_dict`."""
+        """Counts per stream, see `tacit.streams.counts.StreamCounts.as_dict`."""
         group = self._file.get("drops", {})
         return {name: {k: v.item() for k, v in group[name].attrs.items()} for name in group}
 

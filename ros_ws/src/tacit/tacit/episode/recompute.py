@@ -27,10 +27,10 @@ from tacit.episode.finish import content_sha256, write_joint_rates, write_statis
 from tacit.episode.layout import calibration_text
 from tacit.episode.reader import EpisodeReader
 from tacit.errors import EpisodeError, did_you_mean
-from tacit.footprint import FRESH
-from tacit.geometry import RigGeometry
+from tacit.geometry.footprint import FRESH
 from tacit.rig import GripperSpec, JointSpec, Rig, parse_rig
-from tacit.units import from_canonical, to_canonical
+from tacit.rig.scene import RigGeometry
+from tacit.rig.units import from_canonical, to_canonical
 
 TEMPORARY_SUFFIX = ".recomputing"
 """Not `.hdf5`: a copy that is killed halfway must never be taken for an episode."""

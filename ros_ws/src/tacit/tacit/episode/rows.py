@@ -10,9 +10,9 @@ from tacit.episode import schema
 from tacit.episode.columns import Column
 from tacit.episode.layout import Columns
 from tacit.errors import EpisodeError
-from tacit.footprint import FRESH
-from tacit.geometry import RigGeometry
+from tacit.geometry.footprint import FRESH
 from tacit.rig import CommandSpec, Rig, StreamSpec
+from tacit.rig.scene import RigGeometry
 from tacit.streams import Sample, Tick
 
 ABSENT = Sample(None, 0, 0, -1, False)

@@ -12,9 +12,9 @@ from tacit.episode import schema
 from tacit.episode.findings import Audit, Rule
 from tacit.episode.finish import content_sha256
 from tacit.errors import ImageError
-from tacit.footprint import IN_FRONT, box_area, clip_box
-from tacit.geometry import RigGeometry
+from tacit.geometry.footprint import IN_FRONT, box_area, clip_box
 from tacit.images import decode_image
+from tacit.rig.scene import RigGeometry
 
 Violations = Iterable[tuple[str, str]]
 

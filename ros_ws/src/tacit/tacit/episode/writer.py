@@ -33,8 +33,8 @@ from tacit.episode.reserve import Reserve
 from tacit.episode.rows import TickRows
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.rig import CommandSpec, Rig, StreamSpec
-from tacit.stream_counts import GAP_PERIODS, StreamCounts
 from tacit.streams import Tick
+from tacit.streams.counts import GAP_PERIODS, StreamCounts
 
 FLUSH_NS = 300_000_000
 """Flush interval: below the promised 0.5 s by a tick and a slow flush on a loaded machine."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tacit.episode import AuditReport, EpisodeReader
-from tacit.stream_counts import StreamCounts
+from tacit.streams.counts import StreamCounts
 from tacit.view.draw import (
     COLOR_NAMES,
     COLORS,

@@ -12,12 +12,12 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from tacit.bundle.runtime import OnnxProgress
 from tacit.convert.video import write_video
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError, did_you_mean
-from tacit.follow import Reading, changes, follow
 from tacit.progress import DetectorConfig, TaskState
-from tacit.runtime import OnnxProgress
+from tacit.progress.follow import Reading, changes, follow
 from tacit.view.draw import COLORS, GROUND, Color, Image, draw_label, enlarge
 
 BAR_HEIGHT, BAR_GAP = 14, 6

@@ -16,8 +16,8 @@ from std_msgs.msg import Float32, String
 from tacit.episode import segments, video_progress
 from tacit_ros.demo.processes import check_alive, running_stack
 from tacit_ros.demo.settings import DemoSettings
-from tacit_ros.scripted import ANSWER_S, start_when_ready
-from tacit_ros.session import Session
+from tacit_ros.run.scripted import ANSWER_S, start_when_ready
+from tacit_ros.wire.session import Session
 
 PATIENCE_S = 0.1
 """How long the cell waits for the command of a tick; with no policy running it goes on so slowly."""

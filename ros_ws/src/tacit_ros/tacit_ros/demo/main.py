@@ -23,7 +23,7 @@ from tacit_ros.demo.recording import record_demonstrations
 from tacit_ros.demo.report import write_report
 from tacit_ros.demo.settings import DemoSettings
 from tacit_ros.demo.steps import Notebook
-from tacit_ros.environment import prepare
+from tacit_ros.wire.environment import prepare
 
 CONFIGS = Path("learning/configs")
 

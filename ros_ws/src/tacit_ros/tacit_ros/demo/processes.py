@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tacit.errors import TacitError
-from tacit_ros.environment import child_environment
+from tacit_ros.wire.environment import child_environment
 
 STOP_SECONDS = 20.0
 """Time a stack gets to finalise an open episode before it is killed."""

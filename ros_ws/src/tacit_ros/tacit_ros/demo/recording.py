@@ -12,8 +12,8 @@ from rich.console import Console
 from tacit.episode import EpisodeReader, find_episodes
 from tacit_ros.demo.processes import check_alive, running_stack
 from tacit_ros.demo.settings import DemoSettings
-from tacit_ros.scripted import record_scripted, watch_cell
-from tacit_ros.session import Session
+from tacit_ros.run.scripted import record_scripted, watch_cell
+from tacit_ros.wire.session import Session
 
 
 def record_demonstrations(settings: DemoSettings, console: Console) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The verbs over alignment: evaluate, view, export signals, make and convert data."""

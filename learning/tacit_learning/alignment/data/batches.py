@@ -1,0 +1,135 @@
+"""Batches of alignment training: whole videos as they are, and clips of them warped in time.
+
+Everything random comes from a generator of (seed, batch number, process), so a resumed run sees the
+same batches. Alignment losses and travelled distances read the videos as they are (`FEATURES`, ...);
+learnable heads read the clips (`CLIP_...`). Legend: B videos, T frames of the longest, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tacit_learning.alignment.data.videos import Video, VideoSet
+from tacit_learning.alignment.data.warp import warp
+from tacit_learning.alignment.settings import WarpConfig
+from tacit_learning.data.windows import Batch
+
+FEATURES, MASK, TASK = "features", "mask", "task"
+LABELS, ACTION, PROGRESS = "labels", "action", "progress"
+ACTION_MASK, PROGRESS_MASK = "action_mask", "progress_mask"
+SPAN_START, SPAN_END, SPAN_MASK = "span_start", "span_end", "span_mask"
+ELAPSED, REMAINING, CONDITION = "elapsed", "remaining", "condition"
+MOTION = "motion"
+"""Whether the task went back (0), stood still (1) or went on (2) in the last .3 s (B, T) i8."""
+FPS = "fps"
+"""Rate of all frames [Hz] (scalar)."""
+DRAW = "draw"
+"""Seed of what the losses draw in this batch (scalar i8)."""
+MOTION_S = 0.3
+CLIP = "clip_"
+"""Prefix of the same keys for warped clips."""
+
+
+def training_batches(
+    videos: VideoSet,
+    warping: WarpConfig | None,
+    *,
+    batch_size: int,
+    condition_rate: float,
+    seed: int,
+    first: int,
+    rank: int,
+) -> Iterator[Batch]:
+    """Yield batches without end, from batch number `first`; all videos of one are of one task.
+
+    Args:
+        videos: To draw from.
+        warping: How clips are changed; None: no clips.
+        batch_size: Videos per batch; as many as the task has where it has fewer.
+        condition_rate: Share of clips whose class is given to the head.
+        seed: Of the run.
+        first: Number of the first batch.
+        rank: Of this process.
+    """
+    number = first
+    by_task = [[v for v in videos.videos if v.task == task] for task in range(len(videos.tasks))]
+    while True:
+        rng = np.random.default_rng([seed, number, rank])
+        pool = by_task[videos.videos[int(rng.integers(len(videos)))].task]
+        chosen = [pool[i] for i in rng.permutation(len(pool))[:batch_size]]
+        batch = whole_videos(chosen, videos.fps)
+        batch[DRAW] = torch.tensor(int(rng.integers(2**62)))
+        if warping is not None:
+            frames = [warp(len(video), videos.fps, warping, rng) for video in chosen]
+            clips = gather(chosen, frames, videos.fps)
+            given = torch.from_numpy(rng.random(len(chosen)) < condition_rate)
+            clips[CONDITION] = torch.where(given.unsqueeze(1), clips[LABELS] + 1, 0)
+            batch |= {CLIP + key: value for key, value in clips.items()}
+        yield batch
+        number += 1
+
+
+def whole_videos(videos: Sequence[Video], fps: float) -> Batch:
+    """Return videos as they are, padded with their last frame, with the stretches of their actions."""
+    batch = gather(videos, [np.arange(len(video)) for video in videos], fps)
+    batch[FPS] = torch.tensor(fps)
+    for key, field in ((SPAN_START, "start"), (SPAN_END, "end"), (SPAN_MASK, "mask")):
+        batch[key] = _pad([getattr(video.spans, field) for video in videos])
+    return batch
+
+
+def gather(videos: Sequence[Video], frames: Sequence[np.ndarray], fps: float) -> Batch:
+    """Return the chosen frames of each video, padded with the last one; time runs evenly.
+
+    `remaining` is how long the video, from the frame that is seen, still took to the end of its last
+    action [s].
+    """
+    rows = [torch.from_numpy(np.asarray(f, dtype=np.int64)) for f in frames]
+    pairs = list(zip(videos, rows, strict=True))
+    batch = {
+        FEATURES: _pad([video.features[row] for video, row in pairs]),
+        MASK: _pad([torch.ones(len(row), dtype=torch.bool) for row in rows], repeat=False),
+        LABELS: _pad([video.labels[row] for video, row in pairs]),
+        ACTION: _pad([video.action[row] for video, row in pairs]),
+        PROGRESS: _pad([video.progress[row] for video, row in pairs]),
+        ACTION_MASK: _pad([video.action_mask[row] for video, row in pairs], repeat=False),
+        PROGRESS_MASK: _pad([video.progress_mask[row] for video, row in pairs], repeat=False),
+        REMAINING: _pad([_remaining(video, row, fps) for video, row in pairs]),
+        MOTION: _pad([_motion(video, row, fps) for video, row in pairs]),
+        TASK: torch.tensor([video.task for video in videos]),
+    }
+    longest = batch[MASK].shape[1]
+    batch[ELAPSED] = (torch.arange(longest) / fps).expand(len(videos), -1).contiguous()
+    batch[CONDITION] = torch.zeros_like(batch[LABELS])
+    return batch
+
+
+def clip_of(batch: Batch) -> Batch:
+    """Return the warped clips of a batch under their plain names."""
+    return {key.removeprefix(CLIP): value for key, value in batch.items() if key.startswith(CLIP)}
+
+
+def _motion(video: Video, row: Tensor, fps: float) -> Tensor:
+    window = max(1, round(MOTION_S * fps))
+    before = row[(torch.arange(len(row)) - window).clamp(min=0)]
+    return torch.sign((video.progress[row] - video.progress[before]).round(decimals=6)).long() + 1
+
+
+def _remaining(video: Video, row: Tensor, fps: float) -> Tensor:
+    acting = video.labels.nonzero()
+    last = int(acting[-1]) if len(acting) else len(video) - 1
+    return (last - row).clamp(min=0) / fps
+
+
+def _pad(rows: Sequence[Tensor], repeat: bool = True) -> Tensor:
+    """Stack rows (T_i, ...) to (B, T, ...), filled up with their last value, or with zeros."""
+    longest = max(len(row) for row in rows)
+    filled = []
+    for row in rows:
+        last = row[-1:] if repeat else torch.zeros_like(row[-1:])
+        filled.append(torch.cat([row, last.expand(longest - len(row), *row.shape[1:])]))
+    return torch.stack(filled)

@@ -1,0 +1,1 @@
+"""How good an alignment or a progress estimate is, beside its baselines."""

@@ -1,0 +1,132 @@
+"""What an estimate of progress must beat: constants, chance, frame counts, and raw features.
+
+Published heads lost to "always 0.5". A baseline may know more than a model would: at action level all
+of them are told when an action starts, and `frame_count_with_class` also which one it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit_learning.alignment.judge.arrays import Frames, as_array
+from tacit_learning.alignment.metrics import nearest_frames
+from tacit_learning.data.annotations import Annotation, Segment
+from tacit_learning.losses.progress import Level, action_progress, video_progress
+
+CONSTANTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+HALF = "always 0.5"
+MAX_MEMORY = 5000
+"""Training frames that `raw nearest frame` keeps at most."""
+
+Baseline = Callable[[Annotation, Frames], NDArray[np.float64]]
+"""Estimates progress (T,) of a video from its annotation (oracle parts only) and features (T, D)."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A training video: its annotation and features (T, D)."""
+
+    annotation: Annotation
+    features: Frames
+
+
+def fit_baselines(train: Sequence[Labelled], level: Level, seed: int = 0) -> dict[str, Baseline]:
+    """Fit all baselines to the training videos.
+
+    Args:
+        train: Videos.
+        level: "action" restarts with every action; "video" (and "proportional") does not.
+        seed: Of the random baseline.
+
+    Returns:
+        Name to estimator, in the order of a table.
+    """
+    fitted: dict[str, Baseline] = {f"always {value:g}": _constant(value) for value in CONSTANTS}
+    fitted["random"] = _random(seed)
+    fitted["frame count"] = _count(train, level, by_class=False)
+    if level == "action":
+        fitted["frame count with class"] = _count(train, level, by_class=True)
+    fitted["raw travelled distance"] = _travelled(train, level)
+    fitted["raw nearest frame"] = _nearest(train, level, seed)
+    return fitted
+
+
+def mean_lengths(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return the mean of every class, and that of all values together under ""."""
+    means = {name: float(np.mean(found)) for name, found in values.items()}
+    return {**means, "": float(np.mean(np.concatenate([list(found) for found in values.values()])))}
+
+
+def spans(annotation: Annotation, level: Level) -> tuple[Segment, ...]:
+    """Return what progress is counted over: each action, or the video as a whole (named "")."""
+    if level == "action":
+        return annotation.action_segments()
+    return (Segment("", 0, annotation.num_frames - 1),)
+
+
+def _constant(value: float) -> Baseline:
+    return lambda annotation, features: np.full(annotation.num_frames, value)
+
+
+def _random(seed: int) -> Baseline:
+    rng = np.random.default_rng(seed)
+    return lambda annotation, features: rng.random(annotation.num_frames)
+
+
+def _count(train: Sequence[Labelled], level: Level, by_class: bool) -> Baseline:
+    """Elapsed frames over their mean number in training."""
+    lengths: dict[str, list[float]] = {}
+    for video in train:
+        for span in spans(video.annotation, level):
+            lengths.setdefault(span.name, []).append(span.length)
+    means = mean_lengths(lengths)
+
+    def estimate(annotation: Annotation, features: Frames) -> NDArray[np.float64]:
+        progress = np.zeros(annotation.num_frames)
+        for span in spans(annotation, level):
+            mean = means.get(span.name if by_class else "", means[""])
+            progress[span.start : span.end + 1] = np.arange(1, span.length + 1) / mean
+        return np.clip(progress, 0, 1)
+
+    return estimate
+
+
+def _travelled(train: Sequence[Labelled], level: Level) -> Baseline:
+    """Distance that the features have travelled over its mean total in training, per class."""
+    totals: dict[str, list[float]] = {}
+    for video in train:
+        for span in spans(video.annotation, level):
+            totals.setdefault(span.name, []).append(float(_distance(video.features, span)[-1]))
+    means = mean_lengths(totals)
+
+    def estimate(annotation: Annotation, features: Frames) -> NDArray[np.float64]:
+        progress = np.zeros(annotation.num_frames)
+        for span in spans(annotation, level):
+            total = max(means.get(span.name, means[""]), 1e-12)
+            progress[span.start : span.end + 1] = _distance(features, span) / total
+        return np.clip(progress, 0, 1)
+
+    return estimate
+
+
+def _nearest(train: Sequence[Labelled], level: Level, seed: int) -> Baseline:
+    """Progress of the most similar training frame; at action level frames of actions only."""
+    target = action_progress if level == "action" else video_progress
+    masks = [video.annotation.action_mask() | (level != "action") for video in train]
+    memory = np.concatenate([as_array(v.features)[mask] for v, mask in zip(train, masks, strict=True)])
+    known = np.concatenate(
+        [target(v.annotation).numpy()[mask] for v, mask in zip(train, masks, strict=True)]
+    ).astype(np.float64)
+    kept = np.random.default_rng(seed).permutation(len(memory))[:MAX_MEMORY]
+    memory, known = memory[kept], known[kept]
+    return lambda annotation, features: known[nearest_frames(features, memory)]
+
+
+def _distance(features: Frames, span: Segment) -> NDArray[np.float64]:
+    """Return the distance travelled since the first frame of a span (L,)."""
+    part = as_array(features)[span.start : span.end + 1]
+    return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(part, axis=0), axis=1))])

@@ -1,0 +1,118 @@
+"""How far an estimate of progress is from the truth, and how it behaves.
+
+All take one video (T,); mean over videos, not over frames, so that long videos do not drown short ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from tacit_learning.alignment.judge.arrays import Values, as_array
+from tacit_learning.data.annotations import Segment
+
+LENGTH_BINS = (1, 8, 16, 32, 64)
+"""Lower edges of the bins of segment length [frames]."""
+TOLERANCE = 1e-6
+"""A smaller fall is rounding."""
+
+
+def overall_progress_error(
+    pred: Values, target: Values, mask: NDArray[np.bool_] | None = None, *, clip: bool = False
+) -> float:
+    """Compute mean |pred - target|: OPE of a whole video, OGPE where each frame saw only its past.
+
+    Args:
+        pred: Estimates (T,).
+        target: True progress (T,).
+        mask: Frames that count (T,); all if left out.
+        clip: Put estimates into 0..1 first, as a deployed estimator would.
+
+    Returns:
+        The error; nan where no frame counts.
+
+    Raises:
+        ValueError: Lengths differ.
+    """
+    estimate, true = as_array(pred), as_array(target)
+    if estimate.shape != true.shape:
+        raise ValueError(f"progress of shape {estimate.shape} against a target of shape {true.shape}")
+    if clip:
+        estimate = np.clip(estimate, 0.0, 1.0)
+    error = np.abs(estimate - true)
+    error = error[mask] if mask is not None else error
+    return float(error.mean()) if error.size else float("nan")
+
+
+def normalised_error(error: float, error_of_half: float) -> float:
+    """Compute 1 - error / error of always saying 0.5: 1 perfect, 0 no better, below 0 worse."""
+    return 1.0 - error / error_of_half
+
+
+def spearman(pred: Values, target: Values) -> float:
+    """Compute Spearman's rank correlation; 0 (not nan) where either is constant."""
+    a, b = rankdata(as_array(pred)), rankdata(as_array(target))
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt((a**2).sum() * (b**2).sum())
+    return float((a * b).sum() / scale) if scale > 0 else 0.0
+
+
+def r_squared(pred: Values, target: Values) -> float:
+    """Compute 1 - residual / variance of the target; nan where the target is constant or empty."""
+    estimate, true = as_array(pred), as_array(target)
+    if not true.size or np.ptp(true) == 0:
+        return float("nan")
+    return float(1 - ((estimate - true) ** 2).sum() / ((true - true.mean()) ** 2).sum())
+
+
+def monotonicity(pred: Values) -> float:
+    """Compute the share of frames at which the estimate does not fall; 1 for a single frame."""
+    steps = np.diff(as_array(pred))
+    return float((steps >= -TOLERANCE).mean()) if len(steps) else 1.0
+
+
+def first_error(pred: Values, target: Values) -> float:
+    """Compute |pred - target| at the first frame."""
+    return float(abs(as_array(pred)[0] - as_array(target)[0]))
+
+
+def last_error(pred: Values, target: Values) -> float:
+    """Compute |pred - target| at the last frame."""
+    return float(abs(as_array(pred)[-1] - as_array(target)[-1]))
+
+
+def segment_slices(segments: Sequence[Segment]) -> list[slice]:
+    """Return the frames of each segment as a slice."""
+    return [slice(segment.start, segment.end + 1) for segment in segments]
+
+
+def error_by_length(
+    pred: Values, target: Values, segments: Sequence[Segment], edges: Sequence[int] = LENGTH_BINS
+) -> dict[str, tuple[float, int]]:
+    """Compute the mean error of segments by their length.
+
+    Args:
+        pred: Estimates (T,).
+        target: True progress (T,).
+        segments: Of the same video.
+        edges: Lower edges of the bins [frames]; the last bin is open.
+
+    Returns:
+        Bin name such as "8-15" or "64+" to (mean error over its segments, their number); bins without
+        segments are left out.
+    """
+    estimate, true = as_array(pred), as_array(target)
+    found: dict[str, list[float]] = {}
+    for segment in segments:
+        number = int(np.searchsorted(edges, segment.length, side="right")) - 1
+        part = slice(segment.start, segment.end + 1)
+        error = float(np.abs(estimate[part] - true[part]).mean())
+        found.setdefault(_bin_name(edges, max(number, 0)), []).append(error)
+    return {name: (float(np.mean(errors)), len(errors)) for name, errors in found.items()}
+
+
+def _bin_name(edges: Sequence[int], number: int) -> str:
+    return f"{edges[number]}+" if number + 1 == len(edges) else f"{edges[number]}-{edges[number + 1] - 1}"

@@ -1,0 +1,201 @@
+"""The alignment model: features to embeddings to progress, over whole videos or frame by frame.
+
+Normalisers travel as buffers: features and embeddings are z-scored, the travelled distance is divided
+by its mean over the training videos. `step` carries one flat memory, so that a bundle needs to know
+nothing of what is in it. Legend: B videos, T frames, F features, D embedding, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tacit_learning.alignment.model.encoder import make_encoder
+from tacit_learning.alignment.model.heads import UNKNOWN, HeadInputs, HeadOutputs, ProgressHead
+from tacit_learning.alignment.model.motion import MotionNet
+from tacit_learning.alignment.model.normalisers import Distances, FeatureScale
+from tacit_learning.alignment.model.protas import ProtasHead
+from tacit_learning.alignment.recipes import SPECS, DistanceHead, RecipeHead
+from tacit_learning.alignment.settings import AlignmentConfig
+from tacit_learning.layers.causal import join, split
+from tacit_learning.losses.progress import cumulative_distance, increments
+
+
+class Head(Protocol):
+    """What the model asks of a progress head; `gives` names the outputs that mean something."""
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """Of action, video, remaining, done, classes."""
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that a stream remembers."""
+
+    def __call__(self, inputs: HeadInputs) -> HeadOutputs:
+        """Run over whole sequences."""
+
+    def step(self, inputs: HeadInputs, memory: Tensor, is_first: Tensor) -> tuple[HeadOutputs, Tensor]:
+        """Take one frame."""
+
+
+class Frames(NamedTuple):
+    """What the model reads of whole videos.
+
+    features (B, T, F); elapsed (B, T) [s] since the first frame; task (B,) i8; condition (B, T) i8: class
+    + 1 where it is given, else 0.
+    """
+
+    features: Tensor
+    elapsed: Tensor
+    task: Tensor
+    condition: Tensor
+
+
+class Shape(NamedTuple):
+    """Sizes that come with the data: F, C with background, and the number of tasks."""
+
+    num_features: int
+    num_classes: int
+    num_tasks: int
+
+
+class AlignmentModel(nn.Module):
+    """Encoder, normalisers and one progress head.
+
+    Args:
+        config: Of the run.
+        shape: Sizes of the data.
+    """
+
+    def __init__(self, config: AlignmentConfig, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.scale = FeatureScale(shape.num_features)
+        self.encoder = make_encoder(config.encoder, shape.num_features, shape.num_tasks)
+        self.embedding_scale = FeatureScale(config.encoder.dim)
+        self.distances = Distances(shape.num_tasks, shape.num_classes)
+        self.dim = config.encoder.dim
+        measures = config.progress.enabled and config.progress.method == "cumulative_l2"
+        self.foreground = nn.Linear(self.dim, 1) if measures else None
+        self.head_net = make_head(config, shape)
+        moves = config.progress.enabled and config.progress.motion_weight > 0
+        self.motion_net = MotionNet(config.motion, shape.num_features) if moves else None
+
+    @property
+    def head(self) -> Head | None:
+        """The progress head with its type; None where only alignment is learned."""
+        return self.head_net  # type: ignore[return-value]
+
+    @property
+    def state_size(self) -> int:
+        """Numbers that a stream remembers."""
+        return sum(self._sizes())
+
+    def motion(self, features: Tensor) -> Tensor | None:
+        """Return logits of the task going back, standing still, going on (B, T, 3); None: not learned."""
+        return self.motion_net(self.scale(features)) if self.motion_net is not None else None
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Map features (B, T, F) to unit embeddings (B, T, D)."""
+        return self.encoder(self.scale(features))
+
+    def read(self, embeddings: Tensor, frames: Frames) -> HeadOutputs:
+        """Run the head over embeddings (B, T, D) of whole videos."""
+        assert self.head is not None
+        travelled = self.distances.of_video(self.travel(embeddings), frames.task)
+        scaled = self.embedding_scale(embeddings)
+        return self.head(HeadInputs(scaled, frames.elapsed, travelled, frames.condition))
+
+    def read_segments(self, embeddings: Tensor, seconds: Tensor, label: Tensor, given: Tensor) -> HeadOutputs:
+        """Run the head over actions whose starts are known, each as a sequence of its own.
+
+        Args:
+            embeddings: Frames of the actions (S, L, D), padded on the right.
+            seconds: Time since the first frame of the action (S, L).
+            label: Class of each action (S,).
+            given: Whether the head is told the class (S,); it always knows that an action starts.
+        """
+        assert self.head is not None
+        distance = cumulative_distance(embeddings)
+        travelled = self.distances.of_action(distance, label.unsqueeze(1).expand(distance.shape))
+        condition = torch.where(given, label + 1, self.shape.num_classes + 1).unsqueeze(1)
+        inputs = HeadInputs(
+            self.embedding_scale(embeddings), seconds, travelled, condition.expand(distance.shape)
+        )
+        return self.head(inputs)
+
+    def travel(self, embeddings: Tensor) -> Tensor:
+        """Compute the distance (B, T) that embeddings (B, T, D) travel, on frames of actions if those are
+        told from the background."""
+        steps = increments(embeddings)
+        if self.foreground is not None:
+            steps = steps * self._foreground(embeddings[:, 1:])
+        return torch.nn.functional.pad(steps, (1, 0)).cumsum(-1)
+
+    def foreground_logits(self, embeddings: Tensor) -> Tensor:
+        """Return the logit of being part of an action per frame (B, T); the embedding is not moved by it."""
+        assert self.foreground is not None
+        return self.foreground(self.embedding_scale(embeddings.detach())).squeeze(-1)
+
+    def step(
+        self, features: Tensor, elapsed: Tensor, memory: Tensor, task: int = 0
+    ) -> tuple[HeadOutputs, Tensor | None, Tensor]:
+        """Take one frame with explicit memory: what the exported graph does.
+
+        Args:
+            features: (B, F).
+            elapsed: Seconds since the first frame (B, 1); 0 marks the first frame, whose memory is not read.
+            memory: (B, state_size).
+            task: Which task is followed.
+
+        Returns:
+            Outputs and motion logits with T = 1, and the new memory.
+        """
+        assert self.head is not None
+        is_first = elapsed <= 0
+        encoder, before, travelled, head, moving = split(memory, self._sizes())
+        scaled = self.scale(features)
+        embedding, encoder = self.encoder.step(scaled, encoder, is_first)
+        before = torch.where(is_first, embedding, before)
+        moved = increments(torch.stack([before, embedding], dim=1))
+        if self.foreground is not None:
+            moved = moved * self._foreground(embedding.unsqueeze(1))
+        travelled = torch.where(is_first, 0.0, travelled + moved)
+        number = torch.full((len(features),), task, device=features.device)
+        inputs = HeadInputs(
+            self.embedding_scale(embedding).unsqueeze(1),
+            elapsed,
+            self.distances.of_video(travelled, number),
+            torch.full_like(elapsed, UNKNOWN, dtype=torch.long),
+        )
+        outputs, head = self.head.step(inputs, head, is_first)
+        motion = None
+        if self.motion_net is not None:
+            motion, moving = self.motion_net.step(scaled, moving, is_first)
+        return outputs, motion, join([encoder, embedding, travelled, head, moving], embedding)
+
+    def _foreground(self, embeddings: Tensor) -> Tensor:
+        return self.foreground_logits(embeddings).sigmoid().detach()
+
+    def _sizes(self) -> list[int]:
+        head = self.head.state_size if self.head is not None else 0
+        moving = self.motion_net.state_size if self.motion_net is not None else 0
+        return [self.encoder.state_size, self.dim, 1, head, moving]
+
+
+def make_head(config: AlignmentConfig, shape: Shape) -> nn.Module | None:
+    """Build the head that `config.progress` names; None where progress is off."""
+    progress, dim = config.progress, config.encoder.dim
+    if not progress.enabled:
+        return None
+    if progress.method == "cumulative_l2":
+        return DistanceHead()
+    if progress.method == "protas":
+        return ProtasHead(progress.protas, dim, shape.num_classes)
+    if progress.recipe == "dense":
+        return ProgressHead(config.head, dim, shape.num_classes)
+    options = progress.learnable
+    return RecipeHead(SPECS[progress.recipe], dim, options.hidden_dim, progress.level, options.use_gru)

@@ -1,0 +1,1 @@
+"""Folders of videos as checked, aligned, padded batches."""

@@ -1,0 +1,132 @@
+"""`tacit check vace_e`: what a data set holds, what of it cannot be used and why, how it will be batched."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tacit.config import parse
+from tacit.convert.vace_e_files import METADATA_NAME
+from tacit_learning.vace_e.config import DataOptions
+from tacit_learning.vace_e.data.batch_choice import BucketSampler
+from tacit_learning.vace_e.data.dataset import VaceEDataset
+
+LOOKED_AT = 8  # windows whose masks are read
+
+
+@dataclass(frozen=True)
+class Options:
+    """Check a VACE-E data set: every episode by the rules of the format, masks, sizes, metadata.
+
+    Exit code 0 when every episode can be used, 1 when some cannot, 2 when none can.
+    """
+
+    data: Annotated[Path, tyro.conf.Positional]
+    """Folder of the task folders (dataset_base_path)."""
+    metadata: Path | None = None
+    """Metadata of the tasks (JSON); metadata.json in the data folder if there is one."""
+    robot_data: Path | None = None
+    """Root of the HDF5 files, where they do not lie beside the videos."""
+    height: int = 480
+    """Of the windows [px]."""
+    width: int = 832
+    """Of the windows [px]."""
+    num_frames: int = 81
+    """Of the windows."""
+    batch_size: int = 1
+    """Over all processes; says how many repeats fill the batches."""
+    gripper_open_values: tuple[int, ...] = ()
+    """Integer codes that mean open."""
+    control_from_mask: bool = False
+    """Make the control video from target and mask."""
+    json: Path | None = None
+    """Write the report here."""
+
+
+def main(argv: list[str]) -> int:
+    """Run `tacit check vace_e DATA`; return 0, 1 (some episodes cannot be used) or 2 (none, or usage)."""
+    options = tyro.cli(Options, args=argv, prog="tacit check vace_e")
+    dataset = VaceEDataset(data_options(options))
+    console = Console(highlight=False)
+    for line in dataset.report.lines():
+        console.print(escape(line), soft_wrap=True)
+    console.print(_table(dataset))
+    white = white_fractions(dataset)
+    console.print(
+        f"masks: {100 * np.mean(white):.1f} % white, to be generated "
+        f"({100 * min(white):.1f} to {100 * max(white):.1f} % in {len(white)} windows)",
+        soft_wrap=True,
+    )
+    sampler = BucketSampler([dataset.bucket(i) for i in range(len(dataset))], options.batch_size)
+    for line in sampler.lines():
+        console.print(line, soft_wrap=True)
+    if options.json is not None:
+        options.json.write_text(json.dumps(_content(dataset, white), indent=1), encoding="utf-8")
+    return 1 if dataset.report.excluded else 0
+
+
+def data_options(options: Options) -> DataOptions:
+    """Return the options of the data set; `metadata.json` beside the tasks is taken unasked."""
+    default = options.data / METADATA_NAME
+    metadata = options.metadata or (default if default.is_file() else None)
+    content = {
+        "dataset_base_path": str(options.data),
+        "task_metadata_path": None if metadata is None else str(metadata),
+        "robot_data_path": None if options.robot_data is None else str(options.robot_data),
+        "height": options.height,
+        "width": options.width,
+        "num_frames": options.num_frames,
+        "gripper_open_values": options.gripper_open_values or None,
+        "control_from_mask": options.control_from_mask,
+    }
+    return parse(DataOptions, content, "tacit check vace_e")
+
+
+def white_fractions(dataset: VaceEDataset, count: int = LOOKED_AT) -> list[float]:
+    """Return the share of white of the masks of a few windows, spread over the data set."""
+    numbers = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int)).tolist()
+    masks = (dataset.item(i, reference=False).mask for i in numbers)
+    return [float(mask.mean()) for mask in masks if mask is not None]
+
+
+def _table(dataset: VaceEDataset) -> Table:
+    """One row per task folder: episodes, frames, what they have, and the prompt."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("episodes", "frames", "motion", "objects", "image"):
+        table.add_column(name, justify="right")
+    for name in ("task", "prompt"):
+        table.add_column(name, overflow="fold")
+    for task, count in Counter(record.task for record in dataset.records).items():
+        records = [record for record in dataset.records if record.task == task]
+        have = [sum(getattr(r, f) for r in records) for f in ("has_motion", "has_objects")] + [
+            sum(r.reference is not None for r in records)
+        ]
+        cells = (count, _span([record.frames for record in records]), *have)
+        table.add_row(*map(str, cells), escape(task), escape(dataset.texts[task].prompt))
+    return table
+
+
+def _span(values: Sequence[int]) -> str:
+    return str(values[0]) if min(values) == max(values) else f"{min(values)}-{max(values)}"
+
+
+def _content(dataset: VaceEDataset, white: Sequence[float]) -> dict[str, object]:
+    report = dataset.report
+    return {
+        "found": report.found,
+        "valid": report.valid,
+        "excluded": report.counts,
+        "notes": report.note_counts,
+        "findings": [asdict(finding) for finding in (*report.excluded, *report.notes)],
+        "white": list(white),
+    }

@@ -1,0 +1,280 @@
+"""The data set: windows of episodes as items, labels made once, pixels read on demand."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from tacit.convert.vace_e_files import METADATA_NAME, EpisodeFiles, hide
+from tacit.convert.video import read_frames
+from tacit.images import Image, decode_image
+from tacit_learning.data.labels import UNKNOWN, Dependence, LabelMaps, embodiment_of, mutual_information
+from tacit_learning.vace_e.config import DataOptions
+from tacit_learning.vace_e.data.discovery import discover
+from tacit_learning.vace_e.data.folders import episode_files
+from tacit_learning.vace_e.data.items import VaceEItem
+from tacit_learning.vace_e.data.prompts import Metadata, load_metadata, make_prompt, task_type
+from tacit_learning.vace_e.data.records import DiscoveryReport, EpisodeRecord, Finding
+from tacit_learning.vace_e.data.trajectories import Motion, Objects, load_motion, load_objects
+from tacit_learning.vace_e.data.windows import (
+    check_size,
+    choose_frames,
+    fit_mask,
+    fit_video,
+    fitting_frames,
+    nearest_shape,
+    rows_in_window,
+)
+
+INDEX_NAME = "vace_e_index.json"
+KEPT_EPISODES = 4096
+"""Trajectories held in memory; an episode takes about 100 kB, and feature batches read hundreds a step."""
+
+
+class Bucket(NamedTuple):
+    """Size of a window: items of one bucket stack to a batch."""
+
+    frames: int
+    height: int
+    width: int
+
+
+class EpisodeText(NamedTuple):
+    """What the metadata make of one task folder; None where they say nothing."""
+
+    prompt: str
+    task: str | None
+    embodiment: str | None
+
+
+class Trajectories(NamedTuple):
+    """Whole trajectories of one episode; None: missing."""
+
+    motion: Motion | None
+    objects: Objects | None
+
+
+class VaceEDataset(Dataset[VaceEItem]):
+    """Windows of all usable episodes, in the order of task folder and episode number.
+
+    Args:
+        options: Folders, sizes, limits.
+        labels: Maps of a checkpoint; None: made from the metadata and the folders found.
+        extend: Give texts that `labels` does not know new ids (training), or leave them -1 (evaluation).
+        require_target: Training needs the target video; sampling does not.
+        index: File that keeps what was found between runs; None: in `cache_path`, if there is one.
+        seed: Of random windows.
+
+    Raises:
+        EpisodeError: No usable episode.
+        ConfigError: Metadata, sizes or gripper codes that need mending.
+    """
+
+    def __init__(
+        self,
+        options: DataOptions,
+        *,
+        labels: LabelMaps | None = None,
+        extend: bool = True,
+        require_target: bool = True,
+        index: Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.sizes = ((options.height, options.width), *options.other_sizes)
+        for height, width in self.sizes:
+            check_size(height, width, options.num_frames)
+        self.options = options
+        self.seed = seed
+        self.require_target = require_target
+        self.metadata = load_metadata(options.task_metadata_path) if options.task_metadata_path else None
+        if index is None and options.cache_path is not None:
+            index = Path(options.cache_path) / INDEX_NAME
+        records, report = discover(options, require_target=require_target, index=index)
+        self.records: list[EpisodeRecord] = records
+        self.report: DiscoveryReport = replace(report, notes=(*report.notes, *self._unnamed_tasks()))
+        self.texts = {task: describe_task(self.metadata, task, options) for task in self._tasks()}
+        self.labels = self._make_labels(labels, extend)
+        self._kept: OrderedDict[str, Trajectories] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, i: int) -> VaceEItem:
+        """Return the window of episode i with its pixels."""
+        return self.item(i)
+
+    def item(self, i: int, *, video: bool = True, reference: bool = True) -> VaceEItem:
+        """Return the window of episode i; `video` and `reference` False leave those pixels unread."""
+        record = self.records[i]
+        frames = self.frames(i)
+        target, control, mask = self._read_videos(i, frames) if video else (None, None, None)
+        motion, objects = self.trajectories(i)
+        return VaceEItem(
+            video=target,
+            control=control,
+            mask=mask,
+            reference=self.reference(i) if reference else None,
+            prompt=self.texts[record.task].prompt,
+            task_name=record.task,
+            episode_name=record.episode,
+            task_label=self.task_label(i),
+            embodiment_label=self.embodiment_label(i),
+            num_frames=len(frames),
+            **_windowed_motion(motion, record, frames, self.options.max_hand_motion_length),
+            **_windowed_objects(objects, record, frames, self.options.max_object_trajectory_length),
+        )
+
+    def bucket(self, i: int) -> Bucket:
+        """Return the size of window i: of the sizes, the one whose shape is nearest to its video's."""
+        record = self.records[i]
+        frames = fitting_frames(record.frames, self.options.num_frames)
+        return Bucket(frames, *nearest_shape((record.height, record.width), self.sizes))
+
+    def frames(self, i: int) -> np.ndarray:
+        """Return the frames of the video that window i holds (F,) i8."""
+        record = self.records[i]
+        return choose_frames(
+            record.frames, self.options.num_frames, self.options.window, record.identity, self.seed
+        )
+
+    def files(self, i: int) -> EpisodeFiles:
+        """Return where the files of episode i are."""
+        record = self.records[i]
+        return episode_files(self.options, record.task, record.episode)
+
+    def prompt(self, i: int) -> str:
+        """Return the prompt of episode i."""
+        return self.texts[self.records[i].task].prompt
+
+    def task_label(self, i: int) -> int:
+        """Return the task label of episode i; -1 when unknown."""
+        text = self.texts[self.records[i].task].task
+        return UNKNOWN if text is None else self.labels.task_id(text)
+
+    def embodiment_label(self, i: int) -> int:
+        """Return the embodiment label of episode i; -1 when unknown."""
+        text = self.texts[self.records[i].task].embodiment
+        return UNKNOWN if text is None else self.labels.embodiment_id(text)
+
+    def label_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the task and embodiment labels of all episodes (E,), (E,) i8."""
+        numbers = range(len(self))
+        task = np.array([self.task_label(i) for i in numbers], np.int64)
+        return task, np.array([self.embodiment_label(i) for i in numbers], np.int64)
+
+    def dependence(self) -> Dependence:
+        """Return how much task and embodiment labels of the episodes know of each other; -1 left out."""
+        task, embodiment = self.label_arrays()
+        known = (task != UNKNOWN) & (embodiment != UNKNOWN)
+        return mutual_information(task[known].tolist(), embodiment[known].tolist())
+
+    def reference(self, i: int) -> Image | None:
+        """Return the image of the end effector of episode i (h, w, 3), in its own size."""
+        name = self.records[i].reference
+        return None if name is None else decode_image((self.files(i).folder / name).read_bytes())
+
+    def trajectories(self, i: int) -> Trajectories:
+        """Return the whole trajectories of episode i; the last ones asked for stay in memory."""
+        record = self.records[i]
+        if record.identity not in self._kept:
+            files, options = self.files(i), self.options
+            motion = load_motion(files.hands, options.gripper_open_values) if record.has_motion else None
+            objects = load_objects(files.objects, options.max_objects) if record.has_objects else None
+            self._kept[record.identity] = Trajectories(motion, objects)
+            if len(self._kept) > KEPT_EPISODES:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(record.identity)
+        return self._kept[record.identity]
+
+    def subset(self, indices: Sequence[int]) -> VaceEDataset:
+        """Return the data set of some episodes; labels are those of the whole."""
+        part = copy.copy(self)
+        part.records = [self.records[i] for i in indices]
+        return part
+
+    def _tasks(self) -> list[str]:
+        """Task folders found and those that only the metadata know, sorted."""
+        named = self.metadata.per_task_attributes if self.metadata is not None else {}
+        return sorted({*named, *(record.task for record in self.records)})
+
+    def _unnamed_tasks(self) -> list[Finding]:
+        """Say which task folders the metadata do not name, and where metadata may lie."""
+        path = self.options.task_metadata_path
+        where = f"{path} does not name this folder" if path else "task_metadata_path is null"
+        if path is None and (Path(self.options.dataset_base_path) / METADATA_NAME).is_file():
+            where += f", but {self.options.dataset_base_path}/{METADATA_NAME} is there"
+        known = {} if self.metadata is None else self.metadata.per_task_attributes
+        unnamed = sorted({record.task for record in self.records} - set(known))
+        told = f"{where}; its prompt is its name, its embodiment unknown"
+        return [Finding(task, "task without metadata", told) for task in unnamed]
+
+    def _make_labels(self, labels: LabelMaps | None, extend: bool) -> LabelMaps:
+        tasks = [text.task for text in self.texts.values() if text.task is not None]
+        bodies = [text.embodiment for text in self.texts.values() if text.embodiment is not None]
+        if labels is None:
+            return LabelMaps.build(tasks, bodies)
+        return labels.extended(tasks, bodies) if extend else labels
+
+    def _read_videos(
+        self, i: int, frames: np.ndarray
+    ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
+        """Read target, control and mask of one window, all cut alike."""
+        files, size = self.files(i), self.bucket(i)[1:]
+        mask = fit_mask(read_frames(files.mask, frames), *size)
+        has_target = self.require_target or files.target.is_file()
+        target = fit_video(read_frames(files.target, frames), *size) if has_target else None
+        if not self.options.control_from_mask:
+            return target, fit_video(read_frames(files.control, frames), *size), mask
+        control = (
+            None if target is None else np.stack([hide(*pair) for pair in zip(target, mask, strict=True)])
+        )
+        return target, control, mask
+
+
+def describe_task(metadata: Metadata | None, task: str, options: DataOptions) -> EpisodeText:
+    """Return prompt and label texts of a task folder.
+
+    A folder without metadata has no known embodiment, and a task only where prompts are the labels.
+    """
+    known = None if metadata is None else metadata.per_task_attributes.get(task)
+    prompt = make_prompt(known, task)
+    by_prompt = options.task_label_by == "prompt"
+    if known is None:
+        return EpisodeText(prompt, prompt if by_prompt else None, None)
+    embodiment = embodiment_of(known.embodiment_type, options.embodiment_label)
+    return EpisodeText(prompt, prompt if by_prompt else task_type(known), embodiment)
+
+
+def _windowed_motion(
+    motion: Motion | None, record: EpisodeRecord, frames: np.ndarray, longest: int
+) -> dict[str, np.ndarray]:
+    if motion is None:
+        return {}
+    window = rows_in_window(len(motion.values), record.frames, frames, longest)
+    return {
+        "motion": motion.values[window.rows],
+        "motion_mask": motion.mask[window.rows],
+        "motion_valid": motion.valid[window.rows],
+        "motion_times": window.times,
+    }
+
+
+def _windowed_objects(
+    objects: Objects | None, record: EpisodeRecord, frames: np.ndarray, longest: int
+) -> dict[str, np.ndarray]:
+    if objects is None:
+        return {}
+    window = rows_in_window(objects.values.shape[1], record.frames, frames, longest)
+    return {
+        "objects": objects.values[:, window.rows],
+        "object_valid": objects.valid[:, window.rows],
+        "object_ids": objects.ids,
+        "object_times": window.times,
+    }

@@ -1,0 +1,295 @@
+"""From items to what the network reads: encoded once by the frozen networks, kept in the cache.
+
+Fresh and cached tensors are the same bits: both go through the number type of the cache.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tacit_learning.losses.flow import mask_share
+from tacit_learning.vace_e.config_model import TEMPORAL, ModelConfig
+from tacit_learning.vace_e.data.batch_choice import Draw
+from tacit_learning.vace_e.data.cache import (
+    LatentCache,
+    image_key,
+    pack_mask,
+    text_key,
+    unpack_mask,
+    video_key,
+)
+from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.data.features import pad_text, stack_images
+from tacit_learning.vace_e.data.items import VaceEItem, collate
+from tacit_learning.vace_e.data.jitter import jittered
+from tacit_learning.vace_e.data.signals import Signals, signals_of
+from tacit_learning.vace_e.model.conditioning import (
+    encode_halves,
+    encode_latents,
+    encode_reference,
+    join_control,
+    reference_batch,
+    to_signed,
+)
+from tacit_learning.vace_e.model.frozen import Frozen
+
+KEPT_TOKENS = 4096
+"""Texts and images whose tokens stay in memory; an image takes 0.7 MB in bf16."""
+
+Entry = Mapping[str, Tensor]
+BatchT = TypeVar("BatchT", "Clips", "FeatureBatch")
+
+
+@dataclass(frozen=True)
+class Clips:
+    """A batch of clips as the network reads it; reference slots come first.
+
+    Attributes:
+        latents: x_0 (B, 16, T, H, W); None when there is no target video.
+        control: (B, 96, T, H, W).
+        share: White share of each cell (B, 1, T, H, W).
+        text: Zero-padded tokens of the prompt (B, 512, D).
+        signals: Streams.
+        task_label: (B,), -1 unknown.
+        embodiment_label: (B,), -1 unknown.
+        num_reference: Latent frames that hold a reference image.
+    """
+
+    latents: Tensor
+    control: Tensor
+    share: Tensor
+    text: Tensor
+    signals: Signals
+    task_label: Tensor
+    embodiment_label: Tensor
+    num_reference: int
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """Streams and labels of the feature losses."""
+
+    signals: Signals
+    task_label: Tensor
+    embodiment_label: Tensor
+
+
+def move(batch: BatchT, device: torch.device) -> BatchT:
+    """Return clips or a feature batch on `device`."""
+    changed: dict[str, Any] = {
+        each.name: value.to(device)
+        for each in fields(batch)
+        if isinstance(value := getattr(batch, each.name), Tensor | Signals)
+    }
+    return replace(batch, **changed)
+
+
+class Inputs:
+    """Encoded inputs of the windows of a data set.
+
+    Args:
+        dataset: The windows.
+        frozen: Networks that encode; made only when something is missing.
+        model: Sizes of the network.
+        cache: None: encode every time.
+        dtype: Of what is kept.
+        seed: Of jittered views.
+    """
+
+    def __init__(
+        self,
+        dataset: VaceEDataset,
+        frozen: Frozen,
+        model: ModelConfig,
+        cache: LatentCache | None,
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+    ) -> None:
+        self.dataset = dataset
+        self.frozen = frozen
+        self.model = model
+        self.cache = cache
+        self.dtype = dtype
+        self.seed = seed
+        self._tokens: OrderedDict[str, Tensor] = OrderedDict()
+
+    def fill(self, numbers: Sequence[int], visit: Callable[[int], None] = lambda done: None) -> None:
+        """Encode what the cache lacks of these windows, one kind after the other to save memory."""
+        self.tokens_of("")  # the negative prompt of sampling
+        kinds: tuple[Callable[[int], object], ...] = (self.text_tokens, self.image_tokens, self._latents)
+        done = 0
+        for kind, name in zip(kinds, ("text", "image", "vae"), strict=True):
+            for i in numbers:
+                kind(i)
+                done += 1
+                visit(done)
+            self.frozen.release(name)
+
+    def keys(self) -> list[str]:
+        """Return the keys of all windows, for pruning."""
+        keys: list[str | None] = []
+        for i in range(len(self.dataset)):
+            keys += [self._video_key(i), self._reference_key(i), self._image_key(i), self._text_key(i)]
+        return sorted({key for key in keys if key is not None})
+
+    def clips(self, numbers: Sequence[int]) -> Clips:
+        """Return windows of one bucket as a batch on the CPU, in float32."""
+        batch = collate([self.dataset.item(i, video=False, reference=False) for i in numbers])
+        entries = [self._latents(i) for i in numbers]
+        parts = {
+            name: torch.stack([e[name] for e in entries]).float()
+            for name in ("target", "inactive", "reactive")
+        }
+        mask = torch.stack([unpack_mask(entry) for entry in entries])
+        reference = self._reference_batch(numbers)
+        latents = parts["target"] if reference is None else torch.cat([reference, parts["target"]], dim=2)
+        num_reference = latents.shape[2] - parts["target"].shape[2]
+        text, text_mask = pad_text([self.text_tokens(i) for i in numbers], self.model.backbone.text_length)
+        longest = int(text_mask.sum(1).max())
+        image, has_image = self._images(numbers)
+        return Clips(
+            latents=latents,
+            control=join_control(parts["inactive"], parts["reactive"], mask, reference),
+            share=mask_share(mask, tuple(latents.shape[2:]), num_reference),  # type: ignore[arg-type]
+            text=text,
+            signals=signals_of(
+                batch,
+                text[:, :longest],
+                text_mask[:, :longest],
+                image,
+                has_image,
+                latents.shape[2] - num_reference,
+            ),
+            task_label=batch.task_label,
+            embodiment_label=batch.embodiment_label,
+            num_reference=num_reference,
+        )
+
+    def features(self, draws: Sequence[Draw], step: int | None = None) -> FeatureBatch:
+        """Return streams and labels of windows, jittered by their view at a step; None: as they are."""
+        numbers = [draw.item for draw in draws]
+        items = [self._view(draw, step) for draw in draws]
+        batch = collate(items)
+        text, text_mask = pad_text([self.text_tokens(i) for i in numbers], self.model.backbone.text_length)
+        longest = int(text_mask.sum(1).max())
+        image, has_image = self._images(numbers)
+        frames = max(item.num_frames for item in items)
+        signals = signals_of(
+            batch, text[:, :longest], text_mask[:, :longest], image, has_image, (frames - 1) // TEMPORAL + 1
+        )
+        return FeatureBatch(signals, batch.task_label, batch.embodiment_label)
+
+    def text_tokens(self, i: int) -> Tensor:
+        """Return the tokens of the prompt of window i (L, D) float32."""
+        return self.tokens_of(self.dataset.prompt(i))
+
+    def tokens_of(self, text: str) -> Tensor:
+        """Return the tokens of any text (L, D) float32."""
+        key = text_key(text, self.frozen.identity, self.dtype)
+        return self._kept(key, lambda: self.frozen.text(text))
+
+    def image_tokens(self, i: int) -> Tensor | None:
+        """Return the tokens of the end effector of window i (P, D) float32; None without a picture."""
+        key = self._image_key(i)
+        return None if key is None else self._kept(key, lambda: self.frozen.image(self._picture(i)))
+
+    def white_fraction(self, i: int) -> float:
+        """Return the share of the pixels of window i that are to be generated."""
+        return float(unpack_mask(self._latents(i)).float().mean())
+
+    def _view(self, draw: Draw, step: int | None) -> VaceEItem:
+        item = self.dataset.item(draw.item, video=False, reference=False)
+        if step is None:
+            return item
+        return jittered(item, np.random.default_rng([self.seed, step, draw.item, draw.view]))
+
+    def _images(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return stack_images([self.image_tokens(i) for i in numbers], self.model.encoders)
+
+    def _latents(self, i: int) -> Entry:
+        """Return what the autoencoder makes of window i, and of its reference image."""
+        self._reference(i)
+        return self._entry(self._video_key(i), lambda: self._encode_video(i))
+
+    def _encode_video(self, i: int) -> Entry:
+        item = self.dataset.item(i, reference=False)
+        if item.control is None or item.mask is None:
+            raise ValueError(f"window {i} has no control video or no mask")
+        vae, device = self.frozen.vae, self.frozen.device
+        mask = torch.from_numpy(item.mask[None]).to(device)
+        inactive, reactive = encode_halves(_signed(item.control, device), mask, vae)
+        target = torch.zeros_like(inactive)  # sampling needs none
+        if item.video is not None:
+            target = encode_latents(vae, _signed(item.video, device))
+        made = {"target": target, "inactive": inactive, "reactive": reactive}
+        return {name: value[0].to(self.dtype) for name, value in made.items()} | pack_mask(item.mask)
+
+    def _reference(self, i: int) -> Tensor | None:
+        key = self._reference_key(i)
+        if key is None:
+            return None
+        return self._entry(key, lambda: {"latents": self._encode_reference(i)})["latents"]
+
+    def _encode_reference(self, i: int) -> Tensor:
+        bucket = self.dataset.bucket(i)
+        picture = torch.from_numpy(self._picture(i))
+        letterboxed = reference_batch([picture], bucket.height, bucket.width)
+        if letterboxed is None:
+            raise ValueError(f"window {i} has no reference image")
+        return encode_reference(self.frozen.vae, letterboxed.to(self.frozen.device))[0].to(self.dtype)
+
+    def _reference_batch(self, numbers: Sequence[int]) -> Tensor | None:
+        found = [self._reference(i) for i in numbers]
+        present = [each for each in found if each is not None]
+        if present and len(present) < len(found):
+            raise ValueError("windows with and without a reference image in one batch; bucket them apart")
+        return torch.stack(present).float() if present else None
+
+    def _picture(self, i: int) -> np.ndarray:
+        picture = self.dataset.reference(i)
+        if picture is None:
+            raise ValueError(f"window {i} has no picture of the end effector")
+        return picture
+
+    def _entry(self, key: str, make: Callable[[], Entry]) -> Entry:
+        if self.cache is not None:
+            return self.cache.get_or_make(key, make)
+        return {name: value.cpu() for name, value in make().items()}
+
+    def _kept(self, key: str, make: Callable[[], Tensor]) -> Tensor:
+        """Return tokens from memory, the cache, or fresh, in this order."""
+        if key not in self._tokens:
+            entry = self._entry(key, lambda: {"tokens": make().to(self.dtype)})
+            self._tokens[key] = entry["tokens"]
+            if len(self._tokens) > KEPT_TOKENS:
+                self._tokens.popitem(last=False)
+        self._tokens.move_to_end(key)
+        return self._tokens[key].float()
+
+    def _video_key(self, i: int) -> str:
+        return video_key(self.dataset, i, self.frozen.identity, self.dtype)
+
+    def _reference_key(self, i: int) -> str | None:
+        size = list(self.dataset.bucket(i)[1:])
+        return image_key(self.dataset, i, self.frozen.identity, self.dtype, role="reference", size=size)
+
+    def _image_key(self, i: int) -> str | None:
+        return image_key(self.dataset, i, self.frozen.identity, self.dtype, role="embodiment")
+
+    def _text_key(self, i: int) -> str:
+        return text_key(self.dataset.prompt(i), self.frozen.identity, self.dtype)
+
+
+def _signed(video: np.ndarray, device: torch.device) -> Tensor:
+    """Return frames (F, H, W, 3) u1 as a batch of one in -1..1 (1, 3, F, H, W)."""
+    return to_signed(torch.from_numpy(video[None]).to(device))

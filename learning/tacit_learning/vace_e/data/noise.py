@@ -1,0 +1,95 @@
+"""What is random in a step, drawn per global sample: any number of processes draws the same.
+
+Every draw is a pure function of (seed, batch number, sample), on the CPU, so a resumed run goes on
+bit for bit, and two processes with half the batch train as one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tacit_learning.engine.seeding import step_generator
+from tacit_learning.losses.flow import FlowWeighting, sample_uniform, shift_sigma
+from tacit_learning.vace_e.config_model import STREAMS
+from tacit_learning.vace_e.data.signals import Signals
+
+LEVELS, NOISE, CLIP_DROPOUT, FEATURE_DROPOUT, FIXED = range(5)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise as the latents, and its level sigma (B,)."""
+
+    values: Tensor
+    sigma: Tensor
+
+    def to(self, device: torch.device) -> Noise:
+        """Return the noise on `device`."""
+        return Noise(self.values.to(device), self.sigma.to(device))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which part of the global batch a process holds."""
+
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def samples(self, count: int) -> range:
+        """Return the global numbers of the `count` samples of this process."""
+        return range(self.rank * count, (self.rank + 1) * count)
+
+
+def draw_noise(
+    place: Place, batch: int, shape: tuple[int, ...], shift: float, weighting: FlowWeighting
+) -> Noise:
+    """Draw noise and its levels for one batch.
+
+    Args:
+        place: Seed and part.
+        batch: Running number of the batch.
+        shape: Of the latents (B, C, T, H, W).
+        shift: Of the levels.
+        weighting: `logit_normal` changes how levels are drawn.
+    """
+    u = sample_uniform(
+        shape[0],
+        generator=step_generator(place.seed, batch, LEVELS),
+        rank=place.rank,
+        world=place.world,
+        logit_normal=weighting == "logit_normal",
+    )
+    rows = [
+        torch.randn(shape[1:], generator=step_generator(place.seed, batch, NOISE, sample))
+        for sample in place.samples(shape[0])
+    ]
+    return Noise(torch.stack(rows), shift_sigma(u, shift))
+
+
+def drop_streams(signals: Signals, place: Place, batch: int, kind: int, probability: float) -> Signals:
+    """Return signals with each stream of each sample absent by chance.
+
+    Args:
+        signals: Of this process.
+        place: Seed and part.
+        batch: Running number of the batch.
+        kind: CLIP_DROPOUT or FEATURE_DROPOUT.
+        probability: Of a stream to be dropped.
+    """
+    if not probability:
+        return signals
+    generator = step_generator(place.seed, batch, kind)
+    chance = torch.rand(len(signals) * place.world, len(STREAMS), generator=generator)
+    own = place.samples(len(signals))
+    keep = chance[own.start : own.stop] >= probability
+    return replace(signals, present=signals.present & keep.to(signals.present.device))
+
+
+def fixed_noise(seed: int, window: int, sigma: float, shape: tuple[int, ...]) -> Noise:
+    """Return the noise of one window at one level: the same at every validation."""
+    generator = step_generator(seed, FIXED, window, round(sigma * 1000))
+    return Noise(torch.randn((1, *shape), generator=generator), torch.tensor([sigma]))

@@ -1,0 +1,1 @@
+"""What a trained model draws, measured on held-out episodes."""

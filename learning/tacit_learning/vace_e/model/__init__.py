@@ -1,0 +1,1 @@
+"""Wan2.1-VACE with streams of motion, objects, text and embodiment."""

@@ -1,0 +1,1 @@
+"""Videos drawn with a trained model."""

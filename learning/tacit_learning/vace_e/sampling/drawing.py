@@ -1,0 +1,79 @@
+"""Draw windows of a data set, and keep them as files: the sample as mp4, a sheet to compare as png."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from tacit.convert.video import write_video
+from tacit_learning.vace_e.config import VaceEConfig
+from tacit_learning.vace_e.data.features import pad_text
+from tacit_learning.vace_e.data.inputs import Inputs, move
+from tacit_learning.vace_e.judge.report import contact_sheet
+from tacit_learning.vace_e.model.vace_e import VaceE
+from tacit_learning.vace_e.sampling.guidance import GuidanceScales
+from tacit_learning.vace_e.sampling.sample import SamplerSettings, decode_video, sample_latents
+
+NEGATIVE_PROMPT = ""
+
+
+class SampledClip(NamedTuple):
+    """A drawn window beside its control and recording, each (F, H, W, 3) u1, and the mask (F, H, W)."""
+
+    name: str
+    control: np.ndarray
+    sample: np.ndarray
+    target: np.ndarray | None
+    mask: np.ndarray
+    fps: float
+
+
+def sampler_settings(config: VaceEConfig) -> SamplerSettings:
+    """Return how a run draws its videos."""
+    return SamplerSettings(
+        config.sample_steps,
+        config.sample_shift or config.shift,
+        config.sampler,
+        GuidanceScales(text=config.guidance_scale),
+        config.seed,
+        config.mixed_precision,
+    )
+
+
+@torch.no_grad()
+def draw_window(
+    model: VaceE, inputs: Inputs, window: int, settings: SamplerSettings, device: torch.device
+) -> SampledClip:
+    """Draw one window of a data set.
+
+    Args:
+        model: In evaluation mode, on `device`.
+        inputs: Encoded windows.
+        window: Its number.
+        settings: How to draw.
+        device: Where.
+    """
+    clips = move(inputs.clips([window]), device)
+    negative, _ = pad_text([inputs.tokens_of(NEGATIVE_PROMPT)], clips.text.shape[1])
+    latents = sample_latents(model, clips, settings, negative)
+    video = decode_video(inputs.frozen.vae, latents, clips.num_reference)[0]
+    item = inputs.dataset.item(window, reference=False)
+    if item.control is None or item.mask is None:
+        raise ValueError(f"window {window} has no control video or no mask")
+    name = f"{item.task_name}_{item.episode_name}".replace(" ", "_")
+    fps = inputs.dataset.records[window].fps
+    return SampledClip(name, item.control, video, item.video, item.mask, fps)
+
+
+def save_clip(folder: Path, name: str, clip: SampledClip) -> Path:
+    """Write `<name>.mp4`, and `<name>.png` with rows of control, sample and recording."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.mp4"
+    write_video(path, clip.sample, clip.fps)
+    rows = [video for video in (clip.control, clip.sample, clip.target) if video is not None]
+    cv2.imwrite(str(path.with_suffix(".png")), cv2.cvtColor(contact_sheet(rows), cv2.COLOR_RGB2BGR))
+    return path

@@ -1,0 +1,222 @@
+"""Inference in Python: a masked video, a prompt, hands, objects and a picture in; a video out.
+
+The names of the arguments are those of Wan's VACE pipelines, with `vace_e_` before ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tacit.errors import ConfigError
+from tacit_learning.vace_e.assembly import make_networks
+from tacit_learning.vace_e.data.features import pad_text, stack_images
+from tacit_learning.vace_e.data.inputs import Clips, move
+from tacit_learning.vace_e.data.items import VaceEItem, collate
+from tacit_learning.vace_e.data.signals import signals_of
+from tacit_learning.vace_e.data.trajectories import motion_from_array
+from tacit_learning.vace_e.data.windows import check_size, rows_in_window
+from tacit_learning.vace_e.model.conditioning import (
+    encode_halves,
+    encode_reference,
+    join_control,
+    latent_shape,
+    reference_batch,
+    to_signed,
+)
+from tacit_learning.vace_e.sampling.guidance import GuidanceScales
+from tacit_learning.vace_e.sampling.sample import SamplerSettings, decode_video, sample_latents
+from tacit_learning.vace_e.sampling.trained import Trained, choose_device, load_trained
+
+Video = np.ndarray | Sequence[np.ndarray]
+
+
+class VaceEPipeline:
+    """Draws one video per call.
+
+    Args:
+        trained: The model.
+        device: Where everything runs.
+    """
+
+    def __init__(self, trained: Trained, device: torch.device) -> None:
+        self.trained = trained
+        self.device = device
+        self.frozen = make_networks(trained.config, device)
+        self._checkpoint = trained.folder
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: str | Path, device: str = "auto") -> VaceEPipeline:
+        """Load a run or checkpoint folder."""
+        where = choose_device(device)
+        return cls(load_trained(checkpoint, where), where)
+
+    def __call__(
+        self,
+        prompt: str,
+        vace_video: Video,
+        vace_video_mask: Video,
+        *,
+        negative_prompt: str = "",
+        vace_reference_image: np.ndarray | None = None,
+        enable_vace_e: bool = True,
+        vace_e_checkpoint: str | Path | None = None,
+        vace_e_hand_motion_sequence: np.ndarray | None = None,
+        vace_e_object_trajectory_sequence: np.ndarray | None = None,
+        vace_e_embodiment_image_features: np.ndarray | Tensor | None = None,
+        seed: int = 0,
+        cfg_scale: float | GuidanceScales | None = None,
+        num_inference_steps: int | None = None,
+        sigma_shift: float | None = None,
+    ) -> np.ndarray:
+        """Draw a video.
+
+        Args:
+            prompt: What is done.
+            vace_video: Control video (F, H, W, 3) u1 RGB, hands masked; F = 4 k + 1, sides multiples of 16.
+            vace_video_mask: (F, H, W), white, True or > 127 = generate.
+            negative_prompt: What guidance leads away from.
+            vace_reference_image: End effector (h, w, 3) u1.
+            enable_vace_e: False draws with the base model and what trained of it.
+            vace_e_checkpoint: Another checkpoint than the pipeline's.
+            vace_e_hand_motion_sequence: (T, 20), or (T, 10) of the right hand; NaN = missing. T frames, or
+                any number of rows over the same time.
+            vace_e_object_trajectory_sequence: (T, N, 9) positions and 6-D rotations; NaN = missing.
+            vace_e_embodiment_image_features: CLIP tokens (P, D), or a picture (h, w, 3) u1; None: of the
+                reference image.
+            seed: Of the noise.
+            cfg_scale: Guidance of the text, or a scale for each kind of condition.
+            num_inference_steps: Steps in time.
+            sigma_shift: Of the noise levels.
+
+        Returns:
+            (F, H, W, 3) u1 RGB.
+
+        Raises:
+            ConfigError: Shapes that do not belong together.
+        """
+        if vace_e_checkpoint is not None and Path(vace_e_checkpoint) != self._checkpoint:
+            self.trained = load_trained(vace_e_checkpoint, self.device)
+            self._checkpoint = Path(vace_e_checkpoint)
+        control, mask = _check_videos(vace_video, vace_video_mask)
+        item = _item(prompt, control, mask, vace_e_hand_motion_sequence, vace_e_object_trajectory_sequence)
+        image = self._image_tokens(vace_e_embodiment_image_features, vace_reference_image)
+        clips = self._clips(item, control, mask, vace_reference_image, image)
+        negative, _ = pad_text([self.frozen.text(negative_prompt)], clips.text.shape[1])
+        latents = sample_latents(
+            self.trained.model,
+            move(clips, self.device),
+            self._settings(seed, cfg_scale, num_inference_steps, sigma_shift),
+            negative,
+            with_streams=enable_vace_e,
+        )
+        return decode_video(self.frozen.vae, latents, clips.num_reference)[0]
+
+    def _settings(
+        self, seed: int, scale: float | GuidanceScales | None, steps: int | None, shift: float | None
+    ) -> SamplerSettings:
+        config = self.trained.config
+        scale = config.guidance_scale if scale is None else scale
+        return SamplerSettings(
+            steps or config.sample_steps,
+            shift or config.sample_shift or config.shift,
+            config.sampler,
+            scale if isinstance(scale, GuidanceScales) else GuidanceScales(text=scale),
+            seed,
+            config.mixed_precision,
+        )
+
+    def _image_tokens(
+        self, features: np.ndarray | Tensor | None, reference: np.ndarray | None
+    ) -> Tensor | None:
+        if features is None:
+            return None if reference is None else self.frozen.image(reference)
+        if features.ndim == 3:
+            return self.frozen.image(np.asarray(features))
+        width = self.trained.model.config.encoders.image_dim
+        if features.ndim != 2 or features.shape[1] != width:
+            raise ConfigError(
+                f"vace_e_embodiment_image_features: {tuple(features.shape)}, expected (P, {width}), or a "
+                "picture (h, w, 3)"
+            )
+        return torch.as_tensor(np.asarray(features), dtype=torch.float32)
+
+    def _clips(
+        self,
+        item: VaceEItem,
+        control: np.ndarray,
+        mask: np.ndarray,
+        reference: np.ndarray | None,
+        image: Tensor | None,
+    ) -> Clips:
+        vae, sizes = self.frozen.vae, self.trained.model.config
+        pixels = to_signed(torch.from_numpy(control[None]).to(self.device))
+        masks = torch.from_numpy(mask[None]).to(self.device)
+        picture = None if reference is None else torch.from_numpy(np.ascontiguousarray(reference))
+        letterboxed = reference_batch([picture], *control.shape[1:3])
+        slot = None if letterboxed is None else encode_reference(vae, letterboxed.to(self.device))
+        joined = join_control(*encode_halves(pixels, masks, vae), masks, slot).float()
+        text, text_mask = pad_text([self.frozen.text(item.prompt)], sizes.backbone.text_length)
+        tokens, has_image = stack_images([image], sizes.encoders)
+        frames = latent_shape(*control.shape[:3])[0]
+        longest = int(text_mask.sum())
+        signals = signals_of(
+            collate([item]), text[:, :longest], text_mask[:, :longest], tokens, has_image, frames
+        )
+        unknown = torch.tensor([-1])
+        empty = torch.zeros_like(joined[:, :1])
+        return Clips(
+            empty, joined, empty, text, signals, unknown, unknown, num_reference=joined.shape[2] - frames
+        )
+
+
+def _check_videos(video: Video, mask: Video) -> tuple[np.ndarray, np.ndarray]:
+    control, white = np.asarray(video), np.asarray(mask)
+    if white.ndim == 4:
+        white = white.max(-1)
+    if control.ndim != 4 or control.shape[-1] != 3 or control.dtype != np.uint8:
+        raise ConfigError(
+            f"vace_video: {control.shape} of {control.dtype}, expected (F, H, W, 3) RGB of uint8"
+        )
+    if white.shape != control.shape[:3]:
+        raise ConfigError(f"vace_video_mask: {white.shape}, expected {control.shape[:3]} as vace_video")
+    check_size(control.shape[1], control.shape[2], control.shape[0])
+    return np.ascontiguousarray(control), white if white.dtype == bool else white > 127
+
+
+def _item(
+    prompt: str, control: np.ndarray, mask: np.ndarray, motion: np.ndarray | None, objects: np.ndarray | None
+) -> VaceEItem:
+    """Return the window that the arrays describe; rows are spread over its time."""
+    frames = np.arange(len(control))
+    item = VaceEItem(None, None, None, None, prompt, "", "", -1, -1, len(control))
+    if motion is not None:
+        found = motion_from_array(motion)
+        window = rows_in_window(len(found.values), len(frames), frames, len(found.values))
+        item = replace(
+            item,
+            motion=found.values[window.rows],
+            motion_mask=found.mask[window.rows],
+            motion_valid=found.valid[window.rows],
+            motion_times=window.times,
+        )
+    if objects is not None:
+        tracks = np.asarray(objects, np.float32)
+        if tracks.ndim != 3 or tracks.shape[-1] != 9:
+            raise ConfigError(f"vace_e_object_trajectory_sequence: {tracks.shape}, expected (T, N, 9)")
+        tracks = tracks.transpose(1, 0, 2)
+        valid = np.isfinite(tracks).all(-1)
+        window = rows_in_window(tracks.shape[1], len(frames), frames, tracks.shape[1])
+        item = replace(
+            item,
+            objects=np.where(valid[..., None], tracks, 0)[:, window.rows],
+            object_valid=valid[:, window.rows],
+            object_ids=np.arange(len(tracks)),
+            object_times=window.times,
+        )
+    return item

@@ -1,0 +1,48 @@
+"""A policy as one file: manifest, binding to a rig, ONNX run, chunks in time.
+
+Imports point down this list only: runtime > file > binding > manifest > player, inference, onnx_file.
+"""
+
+from tacit.bundle.binding import Binding
+from tacit.bundle.file import (
+    PolicyBundle,
+    check_rig,
+    check_signature,
+    describe,
+    load_bundle,
+    parse_bundle,
+    relative_difference,
+    run_graph,
+    save_bundle,
+    verify,
+)
+from tacit.bundle.manifest import (
+    MANIFEST_KEY,
+    SCHEMA_VERSION,
+    Golden,
+    ImageInput,
+    Manifest,
+    golden_inputs,
+    output_shapes,
+)
+
+__all__ = [
+    "Binding",
+    "Golden",
+    "ImageInput",
+    "MANIFEST_KEY",
+    "Manifest",
+    "PolicyBundle",
+    "SCHEMA_VERSION",
+    "check_rig",
+    "check_signature",
+    "describe",
+    "golden_inputs",
+    "load_bundle",
+    "output_shapes",
+    "parse_bundle",
+    "relative_difference",
+    "run_graph",
+    "save_bundle",
+    "verify",
+]

@@ -1,0 +1,122 @@
+"""What a policy bundle says about itself: the manifest and the golden sample's inputs.
+
+JSON under one key of the ONNX metadata; `bundle` reads and writes it, `binding` holds it against a rig.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+import tacit
+from tacit.config import Config
+from tacit.rig import Name, Positive, canonical_hash
+
+MANIFEST_KEY = "tacit.bundle.manifest"
+SCHEMA_VERSION = "tacit-bundle 1"
+FLOAT32_TOLERANCE = 1e-5
+"""Largest golden difference between CPUs for a float32 graph, relative to outputs of order 1."""
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class ImageInput(Config):
+    """One image input: the size the graph takes, and the stored size it is made from [px]."""
+
+    height: Annotated[int, Field(gt=0)]
+    width: Annotated[int, Field(gt=0)]
+    source_height: Annotated[int, Field(gt=0)]
+    source_width: Annotated[int, Field(gt=0)]
+    mode: Literal["squash", "letterbox"] = "squash"
+
+
+class Golden(Config):
+    """What the graph must answer to `golden_inputs`.
+
+    act_hsa: first and last row (A,) of the chunk. progress: `[progress, done]`, then `hidden_out`.
+    """
+
+    seed: Count = 0
+    first_row: tuple[float, ...] = ()
+    last_row: tuple[float, ...] = ()
+    tolerance: Positive = FLOAT32_TOLERANCE
+
+
+class Manifest(Config):
+    """What a bundle is. `digest` is sha256 over all other fields, as canonical JSON."""
+
+    schema_version: Literal["tacit-bundle 1"] = "tacit-bundle 1"
+    kind: Literal["act_hsa", "progress"]
+    rig_name: Name
+    rig_id: str
+    calibration_id: str
+    calibration: dict[str, Any]
+    state_names: tuple[Name, ...]
+    action_names: tuple[Name, ...] = ()
+    cameras: dict[Name, ImageInput]
+    touch: dict[Name, ImageInput] = {}
+    chunk_size: Count = 0
+    rate_hz: Positive
+    action_space: Literal["joint_position", "none"] = "joint_position"
+    obs_skew_max_s: Positive = 0.05
+    state_min: tuple[float, ...]
+    state_max: tuple[float, ...]
+    hidden_size: Count = 0
+    golden: Golden = Golden()
+    train: dict[str, Any] = {}
+    tacit_version: str = tacit.__version__
+    parameters_sha256: str = ""
+    digest: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        size = len(self.state_names)
+        if not len(self.state_min) == len(self.state_max) == size:
+            raise ValueError(f"state_min, state_max: expected {size} values, one for each state name")
+        for label, names in (("state_names", self.state_names), ("action_names", self.action_names)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{label}: a name appears twice")
+        if self.kind == "act_hsa" and not (self.chunk_size and self.action_names):
+            raise ValueError("kind act_hsa: chunk_size and action_names must not be empty")
+        if self.kind == "progress" and not self.hidden_size:
+            raise ValueError("kind progress: hidden_size must be above 0")
+        return self
+
+    def seal(self) -> Manifest:
+        """Return the manifest with its `digest` filled in."""
+        return self.model_copy(update={"digest": self.expected_digest()})
+
+    def expected_digest(self) -> str:
+        """Return sha256 (hex) over every field but `digest`."""
+        data = self.model_dump(mode="json")
+        del data["digest"]
+        return canonical_hash(data)
+
+
+def golden_inputs(manifest: Manifest) -> dict[str, NDArray[Any]]:
+    """Return the inputs of the golden sample, from `RandomState(golden.seed)`.
+
+    Drawn in this order: state uniform in the training range; cameras, then touch, by sorted name,
+    uint8 noise; for progress also hidden (normal, .1) and elapsed (uniform 0..10 s).
+    """
+    random = np.random.RandomState(manifest.golden.seed)
+    low, high = np.asarray(manifest.state_min), np.asarray(manifest.state_max)
+    inputs: dict[str, NDArray[Any]] = {"state": random.uniform(low, high)[None].astype(np.float32)}
+    for prefix, group in (("image", manifest.cameras), ("touch", manifest.touch)):
+        for name in sorted(group):
+            shape = (1, group[name].height, group[name].width, 3)
+            inputs[f"{prefix}.{name}"] = random.randint(0, 256, shape).astype(np.uint8)
+    if manifest.kind == "progress":
+        inputs["hidden"] = (0.1 * random.standard_normal((1, manifest.hidden_size))).astype(np.float32)
+        inputs["elapsed"] = random.uniform(0, 10, (1, 1)).astype(np.float32)
+    return inputs
+
+
+def output_shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    """Return name -> shape of the graph outputs that the manifest promises."""
+    if manifest.kind == "act_hsa":
+        return {"chunk": (1, manifest.chunk_size, len(manifest.action_names))}
+    return {"progress": (1, 1), "done": (1, 1), "hidden_out": (1, manifest.hidden_size)}

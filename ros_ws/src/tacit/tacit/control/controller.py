@@ -1,0 +1,231 @@
+"""What the robot is told at each control tick, by state, chunks and limits. Pure but for one lock.
+
+The command thread calls `step`, the inference thread `add` and `fail`, services the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.bundle.player import ChunkPlayer
+from tacit.control.safety import Fault, MotionLimiter, check_finite, check_tracking
+from tacit.control.states import MOVING, Answer, PolicyMachine, State
+from tacit.control.workspace import Workspace
+from tacit.geometry.transforms import FloatArray
+from tacit.rig import Rig
+
+TRACKING_TICKS = 5
+"""Ticks in a row that a joint may be far from its command: 0.2 s at 25 Hz."""
+
+HOME_REACHED = 1e-4
+"""Distance of every joint from home at which homing has arrived [rad]."""
+
+FIRST_CHUNK_NS = 2_000_000_000
+"""How long a run may wait for its first chunk before it holds."""
+
+
+class Controller:
+    """Turns chunks into limited commands, and faults into braking.
+
+    Args:
+        rig: Limits and order of the command vector (S,).
+        player: Plays the chunks.
+        dt: Control period [s].
+        dry_run: Commands are not sent: the robot need not follow them.
+    """
+
+    def __init__(self, rig: Rig, player: ChunkPlayer, dt: float, dry_run: bool = False) -> None:
+        self._rig, self._player = rig, player
+        self.limiter = MotionLimiter.from_rig(rig, dt)
+        self._workspace = Workspace(rig)
+        self._home: FloatArray | None = None
+        self._machine = PolicyMachine()
+        self._lock = threading.RLock()
+        self._dry_run = dry_run
+        self._far_ticks = 0
+        self._commanded = False
+        self._approaching = True
+        self._last_target: FloatArray | None = None
+        self._waiting_since_ns: int | None = None
+
+    @property
+    def state(self) -> State:
+        """The present state."""
+        return self._machine.state
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why it holds; None while idle or running."""
+        return self._machine.fault
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether commands go to the shadow topic only."""
+        return self._dry_run
+
+    @property
+    def disagreement(self) -> float:
+        """Largest difference of the last chunk from the one before, where they met [rad, m]."""
+        return self._player.disagreement
+
+    def __str__(self) -> str:
+        return str(self._machine)
+
+    def home(self, measured: FloatArray | None, fault: Fault | None) -> Answer:
+        """Go to the rig's home from the measured state (S,), grippers as they are; refused as `start` is."""
+        with self._lock:
+            goal = self._rig.home
+            if goal is None:
+                return Answer(False, "the rig has no home; give every arm `home: [...]` joints")
+            answer = self._begin(measured, fault, self._machine.home)
+            if answer.success:
+                self._home = np.where(np.isnan(goal), self.limiter.position, goal)
+            return answer
+
+    def start(self, measured: FloatArray | None, fault: Fault | None) -> Answer:
+        """Run from the measured state (S,); refused on any input fault, or far from the last command."""
+        with self._lock:
+            return self._begin(measured, fault, self._machine.start)
+
+    def _begin(
+        self, measured: FloatArray | None, fault: Fault | None, change: Callable[[], Answer]
+    ) -> Answer:
+        """Leave IDLE or HOLD by `change`, from the measured state (S,), where nothing speaks against it."""
+        if measured is not None:
+            fault = fault or check_finite("measured state", measured)
+        if fault is not None or measured is None:
+            return Answer(False, f"input is not ready: {fault or 'no joint state yet'}")
+        if self.state == "HOLD" and self._commanded and not self._dry_run:
+            limit = self._rig.safety.tracking_error
+            far = check_tracking(self._rig.state_names, self.limiter.position, measured, limit)
+            if far is not None:
+                return Answer(False, f"{far}; the robot was moved while holding, call ~/reset first")
+        answer = change()
+        if answer.success:
+            self.limiter.seed(measured)
+            self._player.reset()
+            self._far_ticks, self._commanded, self._approaching = 0, False, True
+            self._last_target = self._waiting_since_ns = None
+        return answer
+
+    def hold(self) -> Answer:
+        """Brake and hold on request."""
+        return self.fail(Fault("requested", "hold was called"))
+
+    def fail(self, fault: Fault) -> Answer:
+        """Brake and hold for a fault."""
+        with self._lock:
+            return self._machine.hold(fault)
+
+    def estop(self) -> Answer:
+        """Brake and latch."""
+        with self._lock:
+            return self._machine.estop()
+
+    def reset(self) -> Answer:
+        """Back to idle; the last command is forgotten."""
+        with self._lock:
+            if self.state not in MOVING and not self.limiter.is_at_rest:
+                return Answer(False, "still braking; try again")
+            answer = self._machine.reset()
+            self._commanded = self._commanded and not answer.success
+            return answer
+
+    def set_dry_run(self, value: bool) -> Answer:
+        """Switch between the shadow and the command topics; never in motion."""
+        with self._lock:
+            if self.state in MOVING or not self.limiter.is_at_rest:
+                return Answer(False, f"{self.state}; call ~/hold first")
+            self._dry_run, self._commanded = value, False
+            return Answer(True, "dry run" if value else "live: commands reach the robot")
+
+    def add(self, chunk: NDArray[np.floating], stamp_ns: int) -> None:
+        """Take a checked chunk (K, S) in rig order; ignored unless running."""
+        with self._lock:
+            if self.state == "RUNNING":
+                self._player.add(chunk, stamp_ns)
+
+    def rows_left(self, now_ns: int) -> int:
+        """Return how many rows of the chunks in force are left."""
+        with self._lock:
+            return self._player.rows_left(now_ns)
+
+    def step(self, now_ns: int, measured: FloatArray | None) -> FloatArray | None:
+        """Return the command (S,) of this control tick, or None: nothing to publish.
+
+        While running that is the limited target. After a fault it brakes, then gives nothing: a
+        position-controlled arm stays at its last command.
+        """
+        with self._lock:
+            if self.state == "HOMING":
+                return self._go_home(measured)
+            if self.state == "RUNNING":
+                target = self._player.command(now_ns)
+                if target is not None:
+                    return self._follow(target, measured)
+                if not self._commanded and self._may_wait(now_ns):
+                    return None
+                self.fail(Fault("chunk_exhausted", "no new chunk came before the last one ended"))
+            return None if self.limiter.is_at_rest else self.limiter.brake()
+
+    def _may_wait(self, now_ns: int) -> bool:
+        """Whether the first chunk of a run may still come."""
+        if self._waiting_since_ns is None:
+            self._waiting_since_ns = now_ns
+        return now_ns - self._waiting_since_ns <= FIRST_CHUNK_NS
+
+    def _go_home(self, measured: FloatArray | None) -> FloatArray:
+        """One command on the way home; arriving ends in IDLE."""
+        assert self._home is not None
+        self._approaching = True
+        command = self._follow(self._home, measured)
+        arrived = np.abs(command - self._home).max() < HOME_REACHED
+        if self.state == "HOMING" and arrived and np.abs(self.limiter.speed).max() < HOME_REACHED:
+            self.limiter.seed(command)
+            self._machine.arrive()
+        return command
+
+    def _follow(self, target: FloatArray, measured: FloatArray | None) -> FloatArray:
+        fault = None
+        if measured is not None and not self._commanded and np.isfinite(measured).all():
+            self.limiter.seed(measured)
+        elif measured is not None and not self._dry_run:
+            limit = self._rig.safety.tracking_error
+            fault = check_tracking(self._rig.state_names, self.limiter.position, measured, limit)
+        self._far_ticks = self._far_ticks + 1 if fault else 0
+        if fault is not None and (self._far_ticks >= TRACKING_TICKS or fault.reason != "tracking"):
+            self.fail(fault)
+            return self.limiter.brake()
+        if self.state != "HOMING":
+            self._approaching = self._approaching and not self._catches_up(target)
+        self._last_target, self._commanded = target, True
+        return self._step_within_workspace(target)
+
+    def _step_within_workspace(self, target: FloatArray) -> FloatArray:
+        """Take a step, or brake from before it where it would come to rest outside the workspace."""
+        before, speed, rest = self.limiter.position, self.limiter.speed, self.limiter.resting_place
+        command = self.limiter.step(target, approach=self._approaching)
+        fault = self._workspace.check(self.limiter.resting_place, rest)
+        if fault is None:
+            return command
+        self.limiter.go_back(before, speed)
+        self.fail(fault)
+        return self.limiter.brake()
+
+    def _catches_up(self, target: FloatArray) -> bool:
+        """Whether the next step meets the target at its own speed, within what acceleration allows.
+
+        From then on the target is followed closely; before, the limiter brakes ahead of it.
+        """
+        limiter = self.limiter
+        change = limiter.acceleration * limiter.dt
+        needed = (target - limiter.position) / limiter.dt
+        before = target if self._last_target is None else self._last_target
+        pace = (target - before) / limiter.dt
+        return bool(
+            (np.abs(needed - limiter.speed) <= change).all() and (np.abs(needed - pace) <= change).all()
+        )

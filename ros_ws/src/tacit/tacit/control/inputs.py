@@ -1,0 +1,206 @@
+"""From messages of a rig to what a bundle asks for: the newest aligned tick, as an observation.
+
+Callbacks only store (`store`); the inference thread drains, aligns and gates. No rclpy here. Used
+by the policy node and the progress node alike.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tacit.bundle.manifest import Manifest
+from tacit.bundle.runtime import Observation
+from tacit.control.safety import (
+    Fault,
+    check_age,
+    check_finite,
+    check_range,
+    check_skew,
+    first_fault,
+    skew_ms,
+)
+from tacit.geometry.transforms import FloatArray
+from tacit.images import as_rgb
+from tacit.rig import Rig
+from tacit.streams import TIMER, Aligner, Arrival, Tick, Value
+
+QUEUE_LIMIT = 1024
+"""Messages that wait for the inference thread: more than a second of a full rig."""
+
+OFFSET_WINDOW = 50
+"""Messages whose delay is looked back on to place foreign stamps on the steady clock: a fifth of a second,
+so that a simulator which paused (to reset) is followed again at once."""
+
+SAME_CLOCK_NS = 10_000_000_000
+"""Stamps further than this from the node's clock come from another clock: a simulator without /clock."""
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest message of a stream: header stamp, reception on the steady clock, value."""
+
+    stamp_ns: int
+    received_ns: int
+    value: Value
+
+
+class AlignedInputs:
+    """Holds and aligns the streams that a bundle needs on a rig.
+
+    Args:
+        rig: Checked against the bundle before.
+        manifest: Says which cameras, touch sensors and ranges.
+        node_time_ns: The node's clock (ROS time).
+        steady_ns: The clock that measures ages: the steady one, or simulated time where that rules.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        manifest: Manifest,
+        node_time_ns: Callable[[], int],
+        steady_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._rig, self._manifest = rig, manifest
+        self._node_time_ns, self._steady_ns = node_time_ns, steady_ns
+        reference = rig.alignment.tick_source.removeprefix("camera:")
+        self._images = (*manifest.cameras, *manifest.touch)
+        self._states = tuple(name for name, spec in rig.streams.items() if spec.role == "state")
+        needed = {*self._images, *self._states, *({reference} - {TIMER})}
+        specs = rig.specs
+        self.names = tuple(name for name in specs if name in needed)
+        self._aligner = Aligner.from_rig(rig, exclude=[name for name in specs if name not in needed])
+        self._queue: deque[Arrival] = deque(maxlen=QUEUE_LIMIT)
+        self._offsets_ns: deque[int] = deque(maxlen=OFFSET_WINDOW)
+        self._event = threading.Event()
+        self.newest: dict[str, Newest] = {}
+
+    def store(self, name: str, stamp_ns: int, recv_ns: int, value: Value) -> None:
+        """Keep one message; `recv_ns` of the middleware is replaced by the steady clock."""
+        received_ns = self._steady_ns()
+        before = self.newest.get(name)
+        if before is None or stamp_ns != before.stamp_ns:  # a repeated stamp is no news: it ages
+            self._offsets_ns.append(stamp_ns - received_ns)
+            self.newest[name] = Newest(stamp_ns, received_ns, value)
+        self._queue.append(Arrival(name, stamp_ns, received_ns, value))
+        self._event.set()
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when a message has come, or after `timeout_s`."""
+        self._event.wait(timeout_s)
+        self._event.clear()
+
+    def wake(self) -> None:
+        """Let `wait` return now."""
+        self._event.set()
+
+    def poll(self, may_wait: bool = True) -> list[Tick]:
+        """Align what was stored and return the closed ticks, oldest first.
+
+        Args:
+            may_wait: False where time stands still until an answer comes: then stamps alone decide.
+        """
+        while self._queue:
+            arrival = self._queue.popleft()
+            self._aligner.push(arrival.name, arrival.stamp_ns, arrival.recv_ns, arrival.value)
+        return self._aligner.poll(self._steady_ns() if may_wait else None)
+
+    def now_ns(self) -> int:
+        """Return the present on the clock of the stamps.
+
+        That is the node's clock, or, where stamps lie far from it, the steady clock shifted by the
+        least delay of late messages.
+        """
+        node_ns = self._node_time_ns()
+        if not self._offsets_ns:
+            return node_ns
+        shifted_ns = self._steady_ns() + max(self._offsets_ns.copy())
+        return node_ns if abs(node_ns - shifted_ns) <= SAME_CLOCK_NS else shifted_ns
+
+    def newest_stamp_ns(self) -> int:
+        """Return the latest stamp heard on any stream; 0 before the first."""
+        return max((newest.stamp_ns for newest in list(self.newest.values())), default=0)
+
+    def measured(self) -> FloatArray | None:
+        """Return the newest state (S,) in rig order, not aligned; None before all streams were heard."""
+        if any(name not in self.newest for name in self._states):
+            return None
+        return self._state({name: self.newest[name].value for name in self._states})
+
+    def observation(self, tick: Tick) -> Observation:
+        """Return a tick as an observation; compressed images are decoded here.
+
+        Raises:
+            ImageError: An image cannot be decoded.
+        """
+        samples = tick.samples
+        cameras, touch = self._manifest.cameras, self._manifest.touch
+        return Observation(
+            stamp_ns=tick.stamp_ns,
+            state=self._state({name: samples[name].value for name in self._states}),
+            images={name: as_rgb(samples[name].value) for name in cameras},  # type: ignore[arg-type]
+            touch={name: as_rgb(samples[name].value) for name in touch},  # type: ignore[arg-type]
+        )
+
+    def tick_fault(self, tick: Tick, check_ages: bool = True) -> Fault | None:
+        """Return why this tick must not be inferred on: missing, age, skew, finite, range."""
+        return first_fault(self._tick_gates(tick, check_ages))
+
+    def silence_fault(self) -> Fault | None:
+        """Return which stream has gone silent, by the steady clock; its stamps may run backwards."""
+        now_ns = self._steady_ns()
+        return first_fault(self._silence(name, now_ns) for name in self.names)
+
+    def skew_ms(self, tick: Tick) -> float:
+        """Return how far the parts of a tick lie apart [ms]."""
+        return skew_ms(self._stamps(tick).values())
+
+    def ages_ms(self) -> dict[str, float]:
+        """Return time since the last reception per stream [ms]."""
+        now_ns = self._steady_ns()
+        return {name: (now_ns - n.received_ns) / 1e6 for name, n in list(self.newest.items())}
+
+    def _tick_gates(self, tick: Tick, check_ages: bool) -> Iterator[Fault | None]:
+        safety, manifest = self._rig.safety, self._manifest
+        missing = [n for n in (*self._images, *self._states) if n not in tick.samples]
+        yield Fault("missing", f"no message yet on {', '.join(missing)}") if missing else None
+        if check_ages:
+            now_ns = self.now_ns()
+            for name in self._images:
+                yield check_age(name, tick.samples[name].stamp_ns, now_ns, safety.image_age_ms)
+        yield check_skew(self._stamps(tick), min(safety.skew_ms, 1e3 * manifest.obs_skew_max_s))
+        state = self._state({name: tick.samples[name].value for name in self._states})
+        yield check_finite("state", state)
+        wanted = [self._rig.state_names.index(name) for name in manifest.state_names]
+        yield check_range(manifest.state_names, state[wanted], manifest.state_min, manifest.state_max)
+
+    def _silence(self, name: str, now_ns: int) -> Fault | None:
+        newest = self.newest.get(name)
+        if newest is None:
+            return Fault("missing", f"no message yet on {name}")
+        if newest.stamp_ns <= 0:
+            return Fault("no_stamp", f"{name} is stamped 0; let its driver fill header.stamp")
+        safety = self._rig.safety
+        limit_ms = safety.joint_age_ms if name in self._states else safety.image_age_ms
+        accepted_ns = self._aligner.buffers[name].newest_ns
+        latency_ns = self._aligner.buffers[name].plan.latency_ns
+        if accepted_ns is not None and newest.stamp_ns - latency_ns < accepted_ns:
+            behind_ms = (accepted_ns - newest.stamp_ns + latency_ns) / 1e6
+            return Fault("stamp_backwards", f"{name} is stamped {behind_ms:.0f} ms before what came earlier")
+        return check_age(name, newest.received_ns, now_ns, limit_ms)
+
+    def _stamps(self, tick: Tick) -> dict[str, int]:
+        used = (*self._images, *self._states)
+        return {name: tick.samples[name].stamp_ns for name in used} | {"tick": tick.stamp_ns}
+
+    def _state(self, values: dict[str, object]) -> FloatArray:
+        state = np.full(len(self._rig.state_names), np.nan)
+        for name, value in values.items():
+            state[self._rig.index_of(self._rig.streams[name].names)] = np.asarray(value, dtype=np.float64)
+        return state

@@ -1,0 +1,8 @@
+"""Progress of a task while it runs: done, stalled, fallen back; live and along a recording.
+
+Imports point down this list only: watch, follow > detector.
+"""
+
+from tacit.progress.detector import CompletionDetector, Decimator, DetectorConfig, TaskState
+
+__all__ = ["CompletionDetector", "Decimator", "DetectorConfig", "TaskState"]

@@ -1,0 +1,86 @@
+"""From aligned ticks to a judged progress: decimate, gate, estimate, detect. No rclpy here."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+
+from tacit.bundle.runtime import OnnxProgress
+from tacit.control.inputs import AlignedInputs
+from tacit.control.safety import Fault
+from tacit.errors import BundleError, ConfigError, ImageError
+from tacit.progress.detector import CompletionDetector, Decimator, DetectorConfig, TaskState
+from tacit.rig import Rig
+from tacit.streams import Tick
+
+SLOWEST_RATE = 0.9
+"""Least part of the training rate at which frames may come; slower, progress would run too slowly."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one frame says: progress (None where invalid), task state, whether done, any fault, and the
+    step that runs ("" between steps; None where the bundle tells none)."""
+
+    progress: float | None
+    state: TaskState
+    done: bool
+    fault: Fault | None = None
+    step: str | None = None
+
+
+class ProgressWatch:
+    """Follows one task at a time with a progress bundle.
+
+    Args:
+        model: The bundle at work.
+        rig: Its rate must reach the bundle's.
+        detector: Thresholds.
+        signal: Which output the detector sees: `progress` or `done`.
+
+    Raises:
+        ConfigError: The rig's ticks are slower than the bundle's training rate.
+    """
+
+    def __init__(self, model: OnnxProgress, rig: Rig, detector: DetectorConfig, signal: str) -> None:
+        wanted, found = model.manifest.rate_hz, rig.alignment.rate_hz
+        if found < SLOWEST_RATE * wanted:
+            raise ConfigError(
+                f"rig {rig.name}: alignment.rate_hz is {found:g}, the bundle was trained at {wanted:g} Hz; "
+                "raise the camera rate or export a bundle trained at the rig's rate"
+            )
+        self._model, self._signal = model, signal
+        self._detector, self._decimator = CompletionDetector(detector), Decimator(wanted)
+        self._lock = threading.Lock()
+
+    def reset(self) -> None:
+        """Start a new episode with the next frame."""
+        with self._lock:
+            self._model.reset()
+            self._detector.reset()
+            self._decimator.reset()
+
+    def see(self, tick: Tick, inputs: AlignedInputs) -> Judgement | None:
+        """Judge a tick; None where it is not its turn."""
+        with self._lock:
+            if not self._decimator.is_due(tick.stamp_ns):
+                return None
+            fault = inputs.tick_fault(tick, check_ages=False)
+            if fault is not None:
+                return self._invalid(fault)
+            try:
+                estimate = self._model.step(inputs.observation(tick))
+            except (BundleError, ImageError) as problem:
+                return self._invalid(Fault("inference_errors", str(problem)))
+            if estimate.restarted:
+                self._detector.reset()
+            value = estimate.progress if self._signal == "progress" else estimate.done
+            state = self._detector.update(value, tick.stamp_ns, estimate.motion)
+            if state == "invalid" or not math.isfinite(estimate.progress):
+                return self._invalid(Fault("not_finite", "the model's answer is not finite"))
+            progress = min(1.0, max(0.0, estimate.progress))
+            return Judgement(progress, state, self._detector.is_done, step=estimate.step)
+
+    def _invalid(self, fault: Fault) -> Judgement:
+        return Judgement(None, "invalid", self._detector.is_done, fault)

@@ -1,0 +1,154 @@
+"""One episode in the making: aligner and writer on one thread, and when to give up.
+
+Pure apart from the file: arrivals and time come in, ticks go to the disk. `RecorderSession` owns
+the thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tacit.episode import EpisodeWriter
+from tacit.rig import Rig
+from tacit.streams import Aligner, Arrival, Tick
+
+WAIT_NS = 900_000_000
+"""How long a tick waits for a stream on the stamps: frames come out of the encoders and of the
+message queues in bursts, topic by topic, in a fast simulation many in a moment, and a recorder has
+no reason to hurry. Just under LOST_NS: what is waited for longer ends the episode."""
+LOST_NS = 1_000_000_000
+"""A required stream silent for so long, by its stamps and by the steady clock, ends the episode."""
+PAUSE_NS = 30_000_000_000
+"""In simulated time everything may stand still for so long before the episode ends."""
+
+
+class Recording:
+    """An episode between start and stop; used by one thread only."""
+
+    def __init__(self, rig: Rig, writer: EpisodeWriter, before: Iterable[Arrival] = ()) -> None:
+        """Begin.
+
+        Args:
+            rig: The rig.
+            writer: The open file.
+            before: Commands from shortly before the start, still in force at the first tick.
+        """
+        self.writer = writer
+        self.lost_queue: dict[str, int] = {}
+        self.lost_reported: dict[str, int] = {}
+        self._aligner = Aligner.from_rig(rig, wait_ns=WAIT_NS)
+        self._images = set(rig.image_names)
+        # Commands are left out: a silent teleoperator holds the robot, the last command stays in force.
+        self._vital = [n for n, s in rig.specs.items() if s.required and n not in rig.commands]
+        self._headerless = {n for n, s in rig.specs.items() if s.type.startswith("std_msgs/")}
+        self._newest_ns: dict[str, int] = {}
+        self._heard_at_ns: dict[str, int] = {}
+        self._arrived: set[str] = set()
+        self._gaps: dict[str, int] = {}
+        self._heard_ns = 0
+        self._began_ns = 0
+        self.last_tick_ns = 0
+        for arrival in sorted(before, key=lambda a: a.stamp_ns):
+            self._aligner.push(arrival.name, arrival.stamp_ns, arrival.recv_ns, arrival.value)
+        self._aligner.reset_counts()
+
+    def push(self, arrival: Arrival) -> None:
+        """Take one message: encoded bytes (1-D uint8), numbers, or a mapping with `position`."""
+        name, stamp_ns = arrival.name, arrival.stamp_ns
+        received = self._aligner.counts[name].received
+        value = arrival.value["position"] if isinstance(arrival.value, Mapping) else arrival.value
+        self._aligner.push(name, stamp_ns, arrival.recv_ns, value)
+        if self._aligner.counts[name].received == received:
+            return  # refused and counted: stamp 0, duplicate or out of order
+        if name not in self._images:
+            self.writer.append_stream(name, stamp_ns, arrival.recv_ns, arrival.value)
+        self._newest_ns[name] = stamp_ns
+        self._arrived.add(name)
+        self._began_ns = self._began_ns or stamp_ns
+
+    def advance(self, now_ns: int, heard: bool) -> None:
+        """Write the ticks that can be closed, and flush when it is time.
+
+        Args:
+            now_ns: Steady clock.
+            heard: Whether anything arrived since the last call.
+        """
+        self._write(self._aligner.poll(), now_ns)
+        self._note_gaps()
+        self.writer.flush_if_due(now_ns)
+        if heard or not self._heard_ns:
+            self._heard_ns = now_ns
+        self._heard_at_ns |= dict.fromkeys(self._arrived, now_ns)
+        self._arrived.clear()
+
+    def lost(self, now_ns: int, simulated: bool) -> str | None:
+        """Return why the episode must end, if a required stream is lost; None while all is well.
+
+        Args:
+            now_ns: Steady clock.
+            simulated: Stamps run on simulated time, which may stand still for a while.
+        """
+        silent_ns = now_ns - self._heard_ns if self._heard_ns else 0
+        if silent_ns > (PAUSE_NS if simulated else LOST_NS):
+            return f"nothing received for {silent_ns / 1e9:.1f} s; are the drivers alive?"
+        newest_ns = max(self._newest_ns.values(), default=0)
+        for name in self._vital:
+            behind_ns = newest_ns - self._newest_ns.get(name, self._began_ns)
+            unheard_ns = now_ns - self._heard_at_ns.setdefault(name, now_ns)
+            if behind_ns >= LOST_NS and unheard_ns >= LOST_NS:
+                return f"required stream {name} lost: {behind_ns / 1e9:.1f} s behind the others"
+        return None
+
+    def event(self, kind: str, data: Mapping[str, object]) -> None:
+        """Note an event at the newest stamp."""
+        self.writer.event(max(self._newest_ns.values(), default=0), kind, dict(data))
+
+    def finish(self, success: bool | None, *, reason: str = "stopped", outcome: str = "") -> Path:
+        """Write what is pending and give the file its name.
+
+        Raises:
+            EpisodeError: No tick was recorded, or the disk is full.
+        """
+        if reason == "stopped":
+            self._write(self._aligner.flush(), None)
+        self._note_gaps()
+        counts = self._aligner.counts
+        for name, count in counts.items():
+            count.lost_queue = self.lost_queue.get(name, 0)
+            count.lost_reported = self.lost_reported.get(name, 0)
+            if name in self._headerless:  # stamped on arrival: only sequence numbers tell a loss
+                count.missing = count.lost_reported + count.lost_queue
+        return self.writer.close(success, outcome=outcome, reason=reason, counts=counts)
+
+    def discard(self) -> Path:
+        """Move the unfinished file to the trash."""
+        return self.writer.discard()
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Return counts per stream for the status: received, lost, stale ticks, gaps."""
+        return {
+            name: {
+                "received": count.received,
+                "bad_stamp": count.bad_stamp,
+                "out_of_order": count.out_of_order,
+                "duplicate": count.duplicate,
+                "gaps": count.gaps,
+                "stale_ticks": count.stale_ticks,
+                "lost_queue": self.lost_queue.get(name, 0),
+            }
+            for name, count in self._aligner.counts.items()
+        }
+
+    def _write(self, ticks: list[Tick], now_ns: int | None) -> None:
+        for tick in ticks:
+            self.writer.append(tick, now_ns)
+            self.last_tick_ns = tick.stamp_ns
+
+    def _note_gaps(self) -> None:
+        """Turn each new gap of a stream into an event, so that a check can tell it from a defect."""
+        for name, count in self._aligner.counts.items():
+            if count.gaps > self._gaps.get(name, 0) and name not in self._headerless:
+                new = count.gaps - self._gaps.get(name, 0)
+                self._gaps[name] = count.gaps
+                self.event("gap", {"stream": name, "gaps": new, "longest_ms": count.longest_gap_ns / 1e6})

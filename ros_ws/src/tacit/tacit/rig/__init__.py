@@ -1,0 +1,53 @@
+"""The rig contract: one YAML that says what a robot cell is, and the scene that it spans.
+
+Imports point down this list only: units > contract > scene > specs.
+"""
+
+from tacit.rig.contract import RIGS_FOLDER, Rig, canonical_hash, load_rig, parse_rig, shipped_rigs
+from tacit.rig.scene import RigGeometry
+from tacit.rig.specs import (
+    NAME_PATTERN,
+    AlignmentSpec,
+    ArmSpec,
+    CalibrationRecord,
+    CameraSpec,
+    CommandSpec,
+    DhRow,
+    GripperSpec,
+    JointSpec,
+    Name,
+    Positive,
+    QosSpec,
+    SafetySpec,
+    SimulationSpec,
+    StreamBase,
+    StreamSpec,
+    TactileSpec,
+)
+
+__all__ = [
+    "NAME_PATTERN",
+    "RIGS_FOLDER",
+    "AlignmentSpec",
+    "ArmSpec",
+    "CalibrationRecord",
+    "CameraSpec",
+    "CommandSpec",
+    "DhRow",
+    "GripperSpec",
+    "JointSpec",
+    "Name",
+    "Positive",
+    "QosSpec",
+    "Rig",
+    "RigGeometry",
+    "SafetySpec",
+    "SimulationSpec",
+    "StreamBase",
+    "StreamSpec",
+    "TactileSpec",
+    "canonical_hash",
+    "load_rig",
+    "parse_rig",
+    "shipped_rigs",
+]

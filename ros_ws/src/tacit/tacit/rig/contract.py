@@ -1,0 +1,301 @@
+"""The rig contract: what the robot is, read from one `rig.yaml`.
+
+It names joints, cameras, tactile sensors, topics, limits and calibration, and drives recorder,
+training, policy node and simulator. Parts: `specs`; poses and boxes: `scene`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import AfterValidator, Field, model_validator
+
+from tacit.config import Config, load_yaml, parse, to_yaml
+from tacit.errors import RigError, did_you_mean
+from tacit.geometry.footprint import Footprint
+from tacit.geometry.transforms import FloatArray
+from tacit.rig.scene import RigGeometry
+from tacit.rig.specs import (
+    AlignmentSpec,
+    ArmSpec,
+    CalibrationRecord,
+    CameraSpec,
+    CommandSpec,
+    GripperSpec,
+    JointSpec,
+    Name,
+    SafetySpec,
+    SimulationSpec,
+    StreamBase,
+    StreamSpec,
+    TactileSpec,
+)
+
+RIGS_FOLDER = Path(__file__).parent.parent / "rigs"
+
+
+def _checked_topics(commands: dict[str, CommandSpec]) -> dict[str, CommandSpec]:
+    if not commands:
+        raise ValueError("at least one command topic is needed")
+    return commands
+
+
+class Rig(Config):
+    """A whole robot cell. Stream names (cameras, tactile, streams, commands) are one namespace."""
+
+    schema_version: Literal["tacit-rig 1"] = "tacit-rig 1"
+    name: Name
+    description: str = ""
+    arms: Annotated[dict[Name, ArmSpec], Field(min_length=1)]
+    cameras: dict[Name, CameraSpec]
+    tactile: dict[Name, TactileSpec] = {}
+    streams: dict[Name, StreamSpec]
+    commands: Annotated[dict[Name, CommandSpec], AfterValidator(_checked_topics)]
+    alignment: AlignmentSpec
+    safety: SafetySpec = SafetySpec()
+    simulation: SimulationSpec | None = None
+    calibrations: dict[str, CalibrationRecord] = {}
+    """By key path of what was calibrated, such as `cameras.wrist.pose`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Rig:
+        for problem in _problems(self):
+            raise ValueError(problem)
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rig) and other.rig_id == self.rig_id
+
+    def __hash__(self) -> int:
+        return hash(self.rig_id)
+
+    @functools.cached_property
+    def state_names(self) -> tuple[str, ...]:
+        """Order of qpos and action (S,): for each arm its joints, then its gripper."""
+        names: list[str] = []
+        for arm in self.arms.values():
+            names += [joint.name for joint in arm.joints]
+            names += [arm.gripper.name] if arm.gripper else []
+        return tuple(names)
+
+    @functools.cached_property
+    def gripper_indices(self) -> tuple[int, ...]:
+        """Positions of the gripper openings in `state_names`."""
+        grippers = {arm.gripper.name for arm in self.arms.values() if arm.gripper}
+        return tuple(i for i, name in enumerate(self.state_names) if name in grippers)
+
+    @functools.cached_property
+    def members(self) -> tuple[JointSpec | GripperSpec, ...]:
+        """Joint and gripper entries in the order of `state_names`."""
+        result: list[JointSpec | GripperSpec] = []
+        for arm in self.arms.values():
+            result += [*arm.joints, *([arm.gripper] if arm.gripper else [])]
+        return tuple(result)
+
+    def limits(self, field: Literal["lower", "upper", "velocity", "acceleration"]) -> FloatArray:
+        """Return one limit for every state element (S,) [rad, m and per second]."""
+        return np.array([getattr(member, field) for member in self.members])
+
+    def arm_slice(self, arm: str) -> slice:
+        """Return where the joints (without gripper) of `arm` stand in the state vector."""
+        first = self.arms[arm].joints[0].name
+        start = self.state_names.index(first)
+        return slice(start, start + len(self.arms[arm].joints))
+
+    def index_of(self, names: Sequence[str]) -> list[int]:
+        """Return positions in `state_names`; an unknown name is a RigError that lists the valid."""
+        for name in names:
+            if name not in self.state_names:
+                raise RigError(f"rig {self.name}: no joint {name!r}; {did_you_mean(name, self.state_names)}")
+        return [self.state_names.index(name) for name in names]
+
+    @functools.cached_property
+    def home(self) -> FloatArray | None:
+        """State (S,) to go home to: joints by `home` of each arm, NaN for grippers; None without one."""
+        values: list[float] = []
+        for arm in self.arms.values():
+            if arm.home is None:
+                return None
+            values += [*arm.home, *([float("nan")] if arm.gripper else [])]
+        return np.array(values)
+
+    @functools.cached_property
+    def rig_id(self) -> str:
+        """sha256 of the whole rig as canonical JSON; of records of calibration only where there are any."""
+        data = self.model_dump(mode="json")
+        if not self.calibrations:
+            del data["calibrations"]
+        return canonical_hash(data)
+
+    @functools.cached_property
+    def calibration(self) -> dict[str, Any]:
+        """The geometric part alone: kinematics, gripper model, camera K/D/T, sensor poses, sizes."""
+        dump = self.model_dump(mode="json")
+        camera_keys = ("width", "height", "model", "K", "D", "parent", "T_parent_camera")
+        arm_keys = ("model", "dh", "urdf", "base_link", "tip_link", "T_world_base")
+        joint_keys = ("name", "sign", "offset", "urdf_joint")
+        gripper_keys = ("name", "axis", "raw", "scale", "offset", "table")
+        arms = {
+            name: _pick(arm, arm_keys)
+            | {"gripper": arm["gripper"] and _pick(arm["gripper"], gripper_keys)}
+            | {"joints": [_pick(joint, joint_keys) for joint in arm["joints"]]}
+            for name, arm in dump["arms"].items()
+        }
+        return {
+            "arms": arms,
+            "cameras": {n: _pick(c, camera_keys) for n, c in dump["cameras"].items()},
+            "tactile": {
+                n: _pick(t, ("mount", "T_mount_sensor", "size_m")) for n, t in dump["tactile"].items()
+            },
+        }
+
+    @functools.cached_property
+    def calibration_id(self) -> str:
+        """sha256 of `calibration` as canonical JSON."""
+        return canonical_hash(self.calibration)
+
+    @functools.cached_property
+    def geometry(self) -> RigGeometry:
+        """Poses and pixel boxes of this rig, built on first use."""
+        return RigGeometry(self)
+
+    def sensor_poses(self, q: ArrayLike) -> dict[str, FloatArray]:
+        """Return {sensor: T_world_sensor (4, 4)} at the state q (S,)."""
+        return self.geometry.sensor_poses(q)
+
+    def sensor_boxes(self, q: ArrayLike, camera: str) -> dict[str, Footprint]:
+        """Return {sensor: Footprint} in one camera at the state q (S,)."""
+        self.geometry.camera(camera)
+        return {
+            sensor: footprint
+            for (name, sensor), footprint in self.geometry.footprints(q).items()
+            if name == camera
+        }
+
+    @functools.cached_property
+    def specs(self) -> dict[str, StreamBase]:
+        """Every stream by name: cameras, tactile, streams, commands."""
+        groups: tuple[Mapping[str, StreamBase], ...] = (
+            self.cameras,
+            self.tactile,
+            self.streams,
+            self.commands,
+        )
+        return {name: spec for group in groups for name, spec in group.items()}
+
+    @functools.cached_property
+    def image_names(self) -> tuple[str, ...]:
+        """Names of cameras, then tactile sensors."""
+        return (*self.cameras, *self.tactile)
+
+    def joint(self, name: str) -> JointSpec | GripperSpec:
+        """Return the entry of one state name; an unknown name is a RigError that lists the valid."""
+        return self.members[self.index_of([name])[0]]
+
+    def to_yaml(self) -> str:
+        """Return the rig as YAML text that `parse_rig` reads back."""
+        return to_yaml(self)
+
+
+def canonical_hash(data: Any) -> str:
+    """Return sha256 (hex) of `data` as JSON with sorted keys; floats as Python's repr."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_rig(name_or_path: str | Path) -> Rig:
+    """Read a shipped rig by name (`nova2_sim`) or any `rig.yaml` by path.
+
+    Raises:
+        RigError: No such rig, or the file is wrong; the message names file, key path and cure.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = RIGS_FOLDER / f"{name_or_path}.yaml"
+        if not path.is_file():
+            raise RigError(
+                f"rig {str(name_or_path)!r}: not shipped and not a .yaml path; "
+                f"{did_you_mean(str(name_or_path), shipped_rigs())}"
+            )
+    data = load_yaml(path, RigError)
+    return parse(Rig, _embed_urdf(data, path.parent, str(path)), str(path), RigError)
+
+
+def parse_rig(text_data: dict[str, Any], source: str) -> Rig:
+    """Validate an already parsed rig mapping (from an episode or a bundle)."""
+    return parse(Rig, text_data, source, RigError)
+
+
+def shipped_rigs() -> list[str]:
+    """Return the names of the rigs inside the package."""
+    return sorted(path.stem for path in RIGS_FOLDER.glob("*.yaml"))
+
+
+def _embed_urdf(data: dict[str, Any], folder: Path, source: str) -> dict[str, Any]:
+    """Replace each `urdf:` path, relative to the rig file, by the text of the file."""
+    arms = data.get("arms")
+    for name, arm in arms.items() if isinstance(arms, dict) else ():
+        urdf = arm.get("urdf") if isinstance(arm, dict) else None
+        if not isinstance(urdf, str) or "<" in urdf:
+            continue
+        path = folder / urdf
+        if not path.is_file():
+            raise RigError(
+                f"{source}: arms.{name}.urdf: no file {str(path)!r}; paths are relative to the rig file"
+            )
+        arm["urdf"] = path.read_text(encoding="utf-8")
+    return data
+
+
+def _pick(mapping: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: mapping[key] for key in keys}
+
+
+def _problems(rig: Rig) -> Iterable[str]:
+    """Yield what contradicts inside a rig; the first is reported."""
+    yield from _duplicates("state name", rig.state_names)
+    groups = (rig.cameras, rig.tactile, rig.streams, rig.commands)
+    yield from _duplicates("stream name", [name for group in groups for name in group])
+    frames = {"world"} | {f"{arm}.flange" for arm in rig.arms}
+    fingers = {f"{a}.finger_{side}" for a, s in rig.arms.items() if s.gripper for side in ("left", "right")}
+    for name, camera in rig.cameras.items():
+        if camera.parent not in frames:
+            yield f"cameras.{name}.parent: no frame {camera.parent!r}; {did_you_mean(camera.parent, frames)}"
+    mounts = (frames | fingers) - {"world"}
+    for name, sensor in rig.tactile.items():
+        if sensor.mount not in mounts:
+            yield f"tactile.{name}.mount: no frame {sensor.mount!r}; {did_you_mean(sensor.mount, mounts)}"
+    for name in rig.safety.workspace:
+        if name not in rig.arms:
+            yield f"safety.workspace: no arm {name!r}; {did_you_mean(name, rig.arms)}"
+    yield from _coverage(rig)
+    source = rig.alignment.tick_source
+    valid = {"timer"} | {f"camera:{name}" for name in rig.cameras}
+    if source not in valid:
+        yield f"alignment.tick_source: {source!r}; {did_you_mean(source, valid)}"
+
+
+def _coverage(rig: Rig) -> Iterable[str]:
+    """Every state element comes from one state stream and goes to one command topic."""
+    states = [n for stream in rig.streams.values() if stream.role == "state" for n in stream.names]
+    commands = [n for command in rig.commands.values() for n in command.names]
+    for label, names in (("streams (role state)", states), ("commands", commands)):
+        yield from _duplicates(label, names)
+        for name in names:
+            if name not in rig.state_names:
+                yield f"{label}: unknown joint {name!r}; {did_you_mean(name, rig.state_names)}"
+        missing = [name for name in rig.state_names if name not in names]
+        if missing:
+            yield f"{label}: no topic carries {', '.join(missing)}; add them to `names` of one topic"
+
+
+def _duplicates(label: str, names: Sequence[str]) -> Iterable[str]:
+    for name in sorted({n for n in names if list(names).count(n) > 1}):
+        yield f"{label} {name!r} is used twice; give each its own"

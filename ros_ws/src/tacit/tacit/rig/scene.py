@@ -1,0 +1,213 @@
+"""The scene that a rig spans at given joints: poses of flanges, cameras and sensors, and their footprints.
+
+Joins kinematics, cameras and footprints of `tacit.geometry`; the recorder, the checker and the policy
+node all ask here, by `rig.geometry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tacit.errors import RigError, did_you_mean
+from tacit.geometry.camera import Camera, FisheyeCamera, PinholeCamera
+from tacit.geometry.footprint import (
+    Footprint,
+    Footprints,
+    box_corners,
+    footprint_at,
+    project_boxes,
+)
+from tacit.geometry.kinematics import fk_numpy
+from tacit.geometry.robot import Robot
+from tacit.geometry.transforms import FloatArray, invert, transform_points
+from tacit.rig.specs import ArmSpec, CameraSpec, TactileSpec
+
+FINGER_SIGNS = {"finger_left": 1.0, "finger_right": -1.0}
+
+
+@dataclass(frozen=True, eq=False)
+class _Mount:
+    """What a camera or sensor hangs on: the world (arm None), a flange (sign 0) or a finger."""
+
+    arm: str | None
+    sign: float
+    T_mount_child: FloatArray
+
+
+class RigLike(Protocol):
+    """What the scene needs of a rig. `tacit.rig.contract.Rig` is one; it builds its scene on first use."""
+
+    name: str
+    arms: dict[str, ArmSpec]
+    cameras: dict[str, CameraSpec]
+    tactile: dict[str, TactileSpec]
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Order of the state (S,)."""
+
+    def arm_slice(self, arm: str) -> slice:
+        """Return where the joints of `arm` stand in the state."""
+
+
+def camera_from_spec(spec: CameraSpec) -> Camera:
+    """Return the camera that a rig describes.
+
+    Raises:
+        ValueError: D has a length that the model does not know.
+    """
+    kind = FisheyeCamera if spec.model == "fisheye" else PinholeCamera
+    return kind(np.asarray(spec.K), spec.D, spec.width, spec.height)
+
+
+class RigGeometry:
+    """Poses and pixel boxes of everything in a rig.
+
+    Every method takes the measured state q (S,) in the order of `rig.state_names` [rad, gripper m];
+    those that return arrays also take (N, S) and then return a leading axis N.
+    """
+
+    def __init__(self, rig: RigLike) -> None:
+        """Build chains and lenses once.
+
+        Raises:
+            RigError: The kinematics of an arm cannot be built.
+        """
+        self.rig = rig
+        self.robots = {name: Robot.from_rig(rig, name) for name in rig.arms}
+        self._cameras = {name: camera_from_spec(spec) for name, spec in rig.cameras.items()}
+        self._camera_mounts = {n: self._mount(s.parent, s.T_parent_camera) for n, s in rig.cameras.items()}
+        self._T_camera_parent = {n: invert(m.T_mount_child) for n, m in self._camera_mounts.items()}
+        self._sensor_mounts = {n: self._mount(s.mount, s.T_mount_sensor) for n, s in rig.tactile.items()}
+        self._corners = {name: box_corners(spec.size_m) for name, spec in rig.tactile.items()}
+        self._finger_axes = {
+            name: _unit(spec.gripper.axis) for name, spec in rig.arms.items() if spec.gripper is not None
+        }
+        self._columns = {name: rig.arm_slice(name) for name in rig.arms}
+        self._openings = {
+            name: rig.state_names.index(spec.gripper.name)
+            for name, spec in rig.arms.items()
+            if spec.gripper is not None
+        }
+
+    def camera(self, name: str) -> Camera:
+        """Return the lens of one camera."""
+        if name not in self._cameras:
+            raise RigError(f"rig {self.rig.name}: no camera {name!r}; {did_you_mean(name, self._cameras)}")
+        return self._cameras[name]
+
+    def flange_poses(self, q: ArrayLike) -> dict[str, FloatArray]:
+        """Return {arm: T_world_flange (..., 4, 4)}."""
+        q = self._checked(q)
+        return {name: self._flange(name, q) for name in self.robots}
+
+    def camera_poses(self, q: ArrayLike) -> dict[str, FloatArray]:
+        """Return {camera: T_world_camera (..., 4, 4)} of the optical frames."""
+        return self._world_poses(self._camera_mounts, self._checked(q))
+
+    def sensor_poses(self, q: ArrayLike) -> dict[str, FloatArray]:
+        """Return {sensor: T_world_sensor (..., 4, 4)}: centre of the gel face, z out of the gel."""
+        return self._world_poses(self._sensor_mounts, self._checked(q))
+
+    def footprints(self, q: ArrayLike) -> dict[tuple[str, str], Footprint]:
+        """Return {(camera, sensor): Footprint} at one state q (S,)."""
+        q = self._checked(q)
+        if q.ndim != 1:
+            raise ValueError(f"state of shape {q.shape}, expected (S,); see footprint_tracks for (N, S)")
+        corners = self._corners_in_cameras(q)
+        result = {}
+        for name, camera in self._cameras.items():
+            if not corners[name]:
+                continue
+            batch = project_boxes(np.stack(list(corners[name].values())), camera)
+            for i, sensor in enumerate(corners[name]):
+                result[name, sensor] = footprint_at(batch, i)
+        return result
+
+    def footprint_tracks(self, Q: ArrayLike) -> dict[tuple[str, str], Footprints]:
+        """Return {(camera, sensor): Footprints of N ticks} for states Q (N, S), vectorised."""
+        Q = self._checked(Q)
+        if Q.ndim != 2:
+            raise ValueError(f"states of shape {Q.shape}, expected (N, S)")
+        return {
+            (name, sensor): project_boxes(np.broadcast_to(points, (len(Q), 8, 3)), self._cameras[name])
+            for name, sensors in self._corners_in_cameras(Q).items()
+            for sensor, points in sensors.items()
+        }
+
+    def _corners_in_cameras(self, q: FloatArray) -> dict[str, dict[str, FloatArray]]:
+        """Return {camera: {sensor: corners (..., 8, 3) in the optical frame}}.
+
+        Where camera and sensor ride on the same arm the joints cancel, and are left out.
+        """
+        flanges: dict[str, FloatArray] = {}
+        in_flange = {name: self._in_flange(mount, q) for name, mount in self._sensor_mounts.items()}
+        result: dict[str, dict[str, FloatArray]] = {}
+        for camera, mount in self._camera_mounts.items():
+            T_camera_world: FloatArray | None = None
+            result[camera] = {}
+            for sensor, held in self._sensor_mounts.items():
+                if held.arm == mount.arm:
+                    T = self._T_camera_parent[camera] @ in_flange[sensor]
+                else:
+                    if T_camera_world is None:
+                        T_world_parent = self._carrier(mount.arm, q, flanges)
+                        T_camera_world = self._T_camera_parent[camera] @ invert(T_world_parent)
+                    T = T_camera_world @ self._carrier(held.arm, q, flanges) @ in_flange[sensor]
+                result[camera][sensor] = transform_points(T, self._corners[sensor])
+        return result
+
+    def _world_poses(self, mounts: Mapping[str, _Mount], q: FloatArray) -> dict[str, FloatArray]:
+        flanges: dict[str, FloatArray] = {}
+        shape = (*q.shape[:-1], 4, 4)
+        return {
+            name: np.broadcast_to(
+                self._carrier(mount.arm, q, flanges) @ self._in_flange(mount, q), shape
+            ).copy()
+            for name, mount in mounts.items()
+        }
+
+    def _carrier(self, arm: str | None, q: FloatArray, cache: dict[str, FloatArray]) -> FloatArray:
+        """Return T_world_flange of `arm` (computed once per call), or the identity for the world."""
+        if arm is None:
+            return np.eye(4)
+        if arm not in cache:
+            cache[arm] = self._flange(arm, q)
+        return cache[arm]
+
+    def _flange(self, arm: str, q: FloatArray) -> FloatArray:
+        joints = q[..., self._columns[arm]]
+        return np.asarray(self.rig.arms[arm].T_world_base) @ fk_numpy(self.robots[arm].chain, joints)
+
+    def _in_flange(self, mount: _Mount, q: FloatArray) -> FloatArray:
+        """Return T_flange_child: fingers move by half the opening along the gripper axis."""
+        if mount.arm is None or mount.sign == 0.0:
+            return mount.T_mount_child
+        half = 0.5 * mount.sign * q[..., self._openings[mount.arm], None]
+        T = np.broadcast_to(mount.T_mount_child, (*q.shape[:-1], 4, 4)).copy()
+        T[..., :3, 3] += half * self._finger_axes[mount.arm]
+        return T
+
+    def _mount(self, frame: str, T_frame_child: FloatArray) -> _Mount:
+        if frame == "world":
+            return _Mount(None, 0.0, np.asarray(T_frame_child))
+        arm, _, part = frame.rpartition(".")
+        return _Mount(arm, FINGER_SIGNS.get(part, 0.0), np.asarray(T_frame_child))
+
+    def _checked(self, q: ArrayLike) -> FloatArray:
+        q = np.asarray(q, dtype=np.float64)
+        size = len(self.rig.state_names)
+        if q.ndim not in (1, 2) or q.shape[-1] != size:
+            names = ", ".join(self.rig.state_names)
+            raise ValueError(f"state of shape {q.shape}, expected ({size},) or (N, {size}): {names}")
+        return q
+
+
+def _unit(axis: ArrayLike) -> FloatArray:
+    axis = np.asarray(axis, dtype=np.float64)
+    return axis / np.linalg.norm(axis)

@@ -1,0 +1,340 @@
+"""The parts of a rig file: joints, gripper, arms, cameras, sensors, streams, gates.
+
+Pydantic models only; `tacit.rig` joins them to a `Rig`, loads files and checks what parts say of
+each other.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
+
+from tacit.config import Config
+from tacit.errors import RigError, did_you_mean
+from tacit.geometry.camera import FISHEYE_COUNTS, PINHOLE_COUNTS
+from tacit.geometry.kinematics import DH_MODELS, Chain, DhParameters, chain_from_dh
+from tacit.geometry.transforms import Transform
+from tacit.geometry.urdf import chain_from_urdf, reduce_urdf
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def _intrinsics(value: Any) -> np.ndarray:
+    K = np.asarray(value, dtype=np.float64)
+    if K.shape != (3, 3) or not np.isfinite(K).all():
+        raise ValueError(f"camera matrix of shape {K.shape}, expected 3x3 finite numbers")
+    if K[0, 0] <= 0 or K[1, 1] <= 0 or not np.array_equal(K[2], [0, 0, 1]):
+        raise ValueError("camera matrix: expected fx, fy > 0 and a last row [0, 0, 1]")
+    K.setflags(write=False)
+    return K
+
+
+Intrinsics = Annotated[np.ndarray, BeforeValidator(_intrinsics), PlainSerializer(lambda K: K.tolist())]
+
+
+def _reduced(urdf: str | None) -> str | None:
+    if urdf is None:
+        return None
+    if "<" not in urdf:
+        raise ValueError(f"{urdf!r} is not URDF text; read a rig that names a file with `load_rig`")
+    try:
+        return reduce_urdf(urdf)
+    except RigError as problem:
+        raise ValueError(str(problem)) from None
+
+
+def _check_table(name: str, table: np.ndarray) -> None:
+    steps = np.diff(table, axis=0)
+    monotone = bool((steps[:, 0] > 0).all() and ((steps[:, 1] > 0).all() or (steps[:, 1] < 0).all()))
+    if len(table) < 2 or not monotone:
+        raise ValueError(
+            f"gripper {name}: table: expected at least two [raw, opening_m] rows with raw increasing and "
+            "opening strictly rising or falling"
+        )
+
+
+class QosSpec(Config):
+    """Quality of service of one topic."""
+
+    reliability: Literal["reliable", "best_effort"] = "reliable"
+    depth: Annotated[int, Field(ge=1)] = 10
+    durability: Literal["volatile", "transient_local"] = "volatile"
+
+
+class JointSpec(Config):
+    """One arm joint: canonical q = sign * raw + offset [rad]; limits are canonical.
+
+    `urdf_joint` is its name in the URDF where that differs, as on two arms that share one file.
+    """
+
+    name: Name
+    lower: float
+    upper: float
+    velocity: Positive
+    acceleration: Positive
+    sign: Literal[1, -1] = 1
+    offset: float = 0.0
+    urdf_joint: Name | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> JointSpec:
+        if not self.lower < self.upper:
+            raise ValueError(f"joint {self.name}: lower {self.lower} is not below upper {self.upper}")
+        return self
+
+
+class GripperSpec(Config):
+    """A parallel gripper: state is the full opening between the pad faces [m].
+
+    `axis` is the direction in the flange frame along which `finger_left` opens. `raw` says what the
+    driver reports: `linear` (opening = scale * raw + offset), `table` ((raw, opening) rows, raw
+    increasing, opening monotone) or `claw` (the X-Trainer servo coefficient 0..1, plus offset).
+    """
+
+    name: Name = "gripper"
+    lower: float = 0.0
+    upper: Positive
+    velocity: Positive
+    acceleration: Positive
+    axis: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    raw: Literal["linear", "table", "claw"] = "linear"
+    scale: float = 1.0
+    offset: float = 0.0
+    table: tuple[tuple[float, float], ...] = ()
+
+    @model_validator(mode="after")
+    def _usable(self) -> GripperSpec:
+        if not self.lower < self.upper:
+            raise ValueError(f"gripper {self.name}: lower {self.lower} is not below upper {self.upper}")
+        if not any(self.axis):
+            raise ValueError(f"gripper {self.name}: axis is zero, expected a direction in the flange frame")
+        if self.raw == "linear" and self.scale == 0:
+            raise ValueError(f"gripper {self.name}: scale is 0, expected metres of opening per raw unit")
+        if self.raw == "table":
+            _check_table(self.name, np.array(self.table, dtype=np.float64).reshape(-1, 2))
+        return self
+
+
+class DhRow(Config):
+    """One row of a standard DH table: A = Rz(q + offset) Tz(d) Tx(a) Rx(alpha)."""
+
+    offset: float = 0.0
+    d: float
+    a: float
+    alpha: float
+
+
+class ArmSpec(Config):
+    """One arm: kinematics by built-in `model`, own `dh` rows, or `urdf` with its two links.
+
+    `urdf` is a path relative to the rig file, or the text itself; in a loaded rig it is always the
+    text, reduced to what kinematics needs, so a rig in an episode stands alone. `home` are the joints
+    [rad] of the pose that the policy node's `~/home` goes to.
+    """
+
+    model: str | None = None
+    dh: tuple[DhRow, ...] | None = None
+    urdf: Annotated[str | None, AfterValidator(_reduced)] = None
+    base_link: str | None = None
+    tip_link: str | None = None
+    T_world_base: Transform = Field(default_factory=lambda: np.eye(4))
+    joints: Annotated[tuple[JointSpec, ...], Field(min_length=1)]
+    gripper: GripperSpec | None = None
+    home: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _home_within_limits(self) -> ArmSpec:
+        if self.home is not None and len(self.home) != len(self.joints):
+            raise ValueError(f"home: {len(self.home)} values for {len(self.joints)} joints")
+        for joint, value in zip(self.joints, self.home or (), strict=False):
+            if not joint.lower <= value <= joint.upper:
+                raise ValueError(f"home: {joint.name} at {value} is outside {joint.lower} to {joint.upper}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_kinematics(self) -> ArmSpec:
+        given = [k for k in ("model", "dh", "urdf") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of model, dh, urdf; found {given or 'none'}")
+        return self
+
+    @model_validator(mode="after")
+    def _chain_exists(self) -> ArmSpec:
+        try:
+            _ = self.chain
+        except RigError as problem:
+            raise ValueError(str(problem)) from None
+        return self
+
+    @functools.cached_property
+    def chain(self) -> Chain:
+        """The kinematics that `model`, `dh` or `urdf` describe."""
+        return chain_from_spec(self)
+
+
+def chain_from_spec(arm: ArmSpec) -> Chain:
+    """Return the chain that a rig's arm describes by `model`, `dh` or `urdf`.
+
+    Raises:
+        RigError: Unknown model, another number of rows than joints, or a URDF that does not fit.
+    """
+    names = [joint.name for joint in arm.joints]
+    if arm.urdf is not None:
+        if arm.base_link is None or arm.tip_link is None:
+            raise RigError("urdf: base_link and tip_link are needed; name the two links of the chain")
+        urdf_names = [joint.urdf_joint or joint.name for joint in arm.joints]
+        return chain_from_urdf(arm.urdf, arm.base_link, arm.tip_link, urdf_names)
+    if arm.model is not None and arm.model not in DH_MODELS:
+        raise RigError(
+            f"model: no arm {arm.model!r}; {did_you_mean(arm.model, DH_MODELS)}; or give dh or urdf"
+        )
+    rows = (
+        DH_MODELS[arm.model] if arm.model else tuple(DhParameters(**row.model_dump()) for row in arm.dh or ())
+    )
+    if len(rows) != len(names):
+        raise RigError(
+            f"{arm.model or 'dh'}: {len(rows)} rows for {len(names)} joints; give one row per joint"
+        )
+    return chain_from_dh(rows, names)
+
+
+class StreamBase(Config):
+    """What every topic has: where it is, how it is sent, how often, how late."""
+
+    topic: str
+    type: str
+    qos: QosSpec = QosSpec()
+    rate_hz: Positive
+    required: bool = True
+    latency_ms: float = 0.0
+
+
+class CameraSpec(StreamBase):
+    """A camera: K, D describe the STORED image; parent is `world` or `<arm>.flange`."""
+
+    type: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
+    info_topic: str | None = None
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    model: Literal["pinhole", "fisheye"] = "pinhole"
+    K: Intrinsics
+    D: tuple[float, ...] = ()
+    parent: str
+    T_parent_camera: Transform
+    frame_id: str = ""
+
+    @model_validator(mode="after")
+    def _known_distortion(self) -> CameraSpec:
+        counts = FISHEYE_COUNTS if self.model == "fisheye" else PINHOLE_COUNTS
+        if len(self.D) not in counts:
+            raise ValueError(f"D: {len(self.D)} coefficients, expected one of {counts} for {self.model}")
+        return self
+
+
+class TactileSpec(StreamBase):
+    """A camera-based tactile sensor.
+
+    `size_m` is (width, height, thickness). The sensor frame sits in the centre of the gel face,
+    x along the width, y along the height, z out of the gel. Mount is `<arm>.flange`,
+    `<arm>.finger_left` (moves +opening/2 along the gripper axis) or `<arm>.finger_right`.
+    """
+
+    type: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    mount: str
+    T_mount_sensor: Transform
+    size_m: tuple[Positive, Positive, Positive]
+    sensor_type: str = "gelsight"
+    serial: str = ""
+
+
+class StreamSpec(StreamBase):
+    """A low-dimensional topic; `names` are its elements, bound by name where the type has names.
+
+    role `state` feeds qpos; `extra` is stored as it is; `steps` holds an index into `names` (an
+    operator's or the simulator's step marker) and becomes the step annotation of the episode.
+    """
+
+    names: tuple[Name, ...]
+    role: Literal["state", "extra", "steps"] = "state"
+
+
+class CommandSpec(StreamBase):
+    """A topic on which commands go to the robot, for the named joints and grippers."""
+
+    names: tuple[Name, ...]
+
+
+class CalibrationRecord(Config):
+    """How a calibrated value of a rig came about; written by `tacit calibrate`, read by people and checks.
+
+    Attributes:
+        parent, child: The named frames of a pose; empty where the value is no pose.
+        date: ISO 8601, with its offset from UTC.
+        method: The command that wrote it.
+        num_views: Pictures used.
+        rms_px, held_out_px: Error over the pictures used, and over pictures that were not.
+        sigma_mm, sigma_deg: One standard deviation of a pose.
+        inputs_sha256: Of the pictures and joints that went in.
+        replaces: `calibration_id` of the rig before.
+        value_sha256: Of the value itself, so that a later change by hand is seen.
+    """
+
+    parent: str = ""
+    child: str = ""
+    date: str
+    method: str
+    num_views: Annotated[int, Field(ge=0)] = 0
+    rms_px: float | None = None
+    held_out_px: float | None = None
+    sigma_mm: float | None = None
+    sigma_deg: float | None = None
+    board: str = ""
+    inputs_sha256: str = ""
+    replaces: str = ""
+    value_sha256: str = ""
+
+
+class AlignmentSpec(Config):
+    """When a tick is made: `camera:<name>` (its stamps) or `timer` at `rate_hz`."""
+
+    tick_source: str
+    rate_hz: Positive
+
+
+class WorkspaceSpec(Config):
+    """A box in the world frame [m] that flange and tactile sensors of an arm must stay in."""
+
+    lower: tuple[float, float, float]
+    upper: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _has_room(self) -> WorkspaceSpec:
+        if not all(low < high for low, high in zip(self.lower, self.upper, strict=True)):
+            raise ValueError(f"workspace: lower {self.lower} is not below upper {self.upper} in x, y and z")
+        return self
+
+
+class SafetySpec(Config):
+    """Gates of the policy node; ages in ms. Defaults: RUNTIME section of the README."""
+
+    image_age_ms: Positive = 150.0
+    joint_age_ms: Positive = 60.0
+    skew_ms: Positive = 50.0
+    tracking_error: Positive = 0.35
+    calibration_translation_m: Positive = 0.003
+    calibration_rotation_deg: Positive = 0.5
+    workspace: dict[Name, WorkspaceSpec] = {}
+
+
+class SimulationSpec(Config):
+    """Marks a rig that `tacit_sim` can stand in for."""
+
+    task: str = "place_cube"
+    tactile_rays: tuple[int, int] = (40, 30)

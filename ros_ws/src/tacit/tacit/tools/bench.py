@@ -1,0 +1,89 @@
+"""`tacit bench <name>`: measurements on this machine.
+
+The benches live in `tests/benches` of a checkout and are not shipped; each is a function
+`main(argv) -> exit code` behind a string, so it costs nothing until it is run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import tacit
+from tacit.errors import ConfigError, did_you_mean
+
+
+class Bench(NamedTuple):
+    """One measurement: where it lives, what it tells, and whether `tacit bench all` includes it."""
+
+    target: str
+    help: str
+    in_all: bool = True
+
+
+BENCHES: dict[str, Bench] = {
+    "core": Bench("core:main", "kinematics, footprints, images, alignment, writing, limits"),
+    "fk": Bench("fk:main", "forward kinematics: speed, and distance from the vendor's URDF"),
+    "recorder": Bench("recorder:recorder", "a minute of recording: dropped ticks, CPU, skew"),
+    "kill": Bench("recorder:kill", "kill the recorder at random instants, count what is lost"),
+    "alignment": Bench("alignment:main", "alignment losses beside plain ones, with bars"),
+    "vace_e": Bench("vace_e:main", "training steps of VACE, in batches or one by one", False),
+    "expert": Bench("expert:main", "success of the scripted experts over seeds", False),
+    "calibration-sim": Bench(
+        "calibration_sim:main", "a cell calibrated through ROS: where its boxes land", False
+    ),
+    "calibration": Bench("calibration:main", "hand-eye against OpenCV and bundle adjustment", False),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run one bench, or `all` that are quick; without a name list them."""
+    if not argv or argv[0] in ("-h", "--help", "list"):
+        _print_list()
+        return 0
+    if argv[0] == "all":
+        chosen = [name for name, bench in BENCHES.items() if bench.in_all]
+        return max(load_bench(name)(argv[1:]) for name in chosen)
+    return load_bench(argv[0])(argv[1:])
+
+
+def load_bench(name: str) -> Callable[[list[str]], int]:
+    """Return the function of one bench.
+
+    Raises:
+        ConfigError: No such bench, or tacit was installed without its checkout.
+    """
+    if name not in BENCHES:
+        raise ConfigError(f"tacit bench {name}: no such bench; {did_you_mean(name, BENCHES)}")
+    tests = find_tests()
+    if tests is None:
+        raise ConfigError(
+            f"tacit bench {name}: the benches are not part of the installed package; clone the repository, "
+            "install it with `pip install -e .` and run `tacit bench` there"
+        )
+    for folder in (tests, tests / "helpers"):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+    module, _, function = BENCHES[name].target.partition(":")
+    return getattr(importlib.import_module(f"benches.{module}"), function)
+
+
+def find_tests() -> Path | None:
+    """Return the `tests` folder of the checkout that tacit runs from, or that this is called in."""
+    places = [*Path(tacit.__file__).parents, Path.cwd(), *Path.cwd().parents]
+    return next((place / "tests" for place in places if (place / "tests" / "benches").is_dir()), None)
+
+
+def _print_list() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, bench in BENCHES.items():
+        table.add_row(name, bench.help, "" if bench.in_all else "by name only")
+    console = Console(highlight=False)
+    console.print("usage: tacit bench <name>|all \\[options]     tacit bench <name> --help says more\n")
+    console.print(table)

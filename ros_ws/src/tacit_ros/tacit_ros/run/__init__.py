@@ -1,0 +1,1 @@
+"""What runs together: stacks, `tacit up`, launch files, and clients of running nodes."""

@@ -1,0 +1,1 @@
+"""Between messages and values: decoders, quality of service, parameters, processes of nodes."""

@@ -1,0 +1,122 @@
+"""From one message of a rig topic to its canonical value, or a MessageError that says what is wrong.
+
+Images become RGB (H, W, 3) uint8, or stay encoded (1-D uint8) when the topic is compressed; numbers
+become float64 in the order of the rig's names, converted from driver units to rad and m.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.errors import RigError, did_you_mean
+from tacit.rig import CameraSpec, CommandSpec, Rig, StreamSpec, TactileSpec
+from tacit.rig.units import efforts_to_canonical, rates_to_canonical, to_canonical
+from tacit.streams import JointReading, Value
+from tacit_ros import messages
+
+Decoder = Callable[[object], Value]
+JOINT_STATE = "sensor_msgs/msg/JointState"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+
+
+def decoder_of(rig: Rig, name: str) -> Decoder:
+    """Return the function that reads messages of stream `name`.
+
+    Raises:
+        RigError: The rig has no such stream.
+    """
+    specs = rig.specs
+    if name not in specs:
+        raise RigError(f"rig {rig.name}: no stream {name!r}; {did_you_mean(name, specs)}")
+    spec = specs[name]
+    if isinstance(spec, (CameraSpec, TactileSpec)):
+        return _image_decoder(spec)
+    assert isinstance(spec, (StreamSpec, CommandSpec))
+    return _number_decoder(rig, name, spec)
+
+
+def joint_reading_of(rig: Rig, name: str) -> Callable[[object], JointReading]:
+    """Return the function that reads position, velocity and effort of a JointState stream."""
+    spec, position_of = rig.streams[name], decoder_of(rig, name)
+    converts = bool(_converted_names(rig, spec))
+
+    def read(message: object) -> JointReading:
+        reading = {"position": cast(NDArray[np.float64], position_of(message))}
+        for field, convert in (("velocity", rates_to_canonical), ("effort", efforts_to_canonical)):
+            values = messages.read_joint_field(message, field, spec.names)  # type: ignore[arg-type]
+            if values is not None and converts:
+                values = convert(rig, spec.names, values, messages.read_named(message, spec.type, spec.names))
+            if values is not None:
+                reading[field] = values
+        return reading
+
+    return read
+
+
+def has_joint_reading(rig: Rig, name: str) -> bool:
+    """Tell whether a stream is a measured state that may carry velocity and effort."""
+    spec = rig.streams.get(name)
+    return spec is not None and spec.role == "state" and spec.type == JOINT_STATE
+
+
+def _image_decoder(spec: CameraSpec | TactileSpec) -> Decoder:
+    expected = (spec.height, spec.width)
+
+    def raw(message: object) -> Value:
+        rgb = messages.read_image(message)  # type: ignore[arg-type]
+        _check_size(rgb.shape[:2], expected)
+        return rgb
+
+    def compressed(message: object) -> Value:
+        data = messages.read_compressed(message)  # type: ignore[arg-type]
+        size = messages.encoded_size(data)
+        if size is None:
+            raise messages.MessageError(
+                f"compressed image of {data.size} bytes is neither JPEG nor PNG; "
+                "set the format of the camera driver to jpeg"
+            )
+        _check_size(size, expected)
+        return data
+
+    return compressed if spec.type == COMPRESSED else raw
+
+
+def _check_size(found: tuple[int, ...], expected: tuple[int, int]) -> None:
+    if tuple(found) != expected:
+        raise messages.MessageError(
+            f"image is {found[1]}x{found[0]}, the rig says {expected[1]}x{expected[0]} (width x height); "
+            "set the camera to that size, or calibrate the rig for the new one"
+        )
+
+
+def _number_decoder(rig: Rig, stream: str, spec: StreamSpec | CommandSpec) -> Decoder:
+    names, type_name = spec.names, spec.type
+    if isinstance(spec, StreamSpec) and spec.role == "steps":
+        names = (stream,)  # one number under the stream's own name: an index into spec.names
+    if isinstance(spec, StreamSpec) and spec.role != "state":
+        return lambda message: messages.read_named(message, type_name, names)
+    converted = _converted_names(rig, spec)
+
+    def numbers(message: object) -> Value:
+        values = messages.read_named(message, type_name, names)
+        for index, name in converted:
+            values[index] = to_canonical(rig, name, float(values[index]))
+        return values
+
+    return numbers
+
+
+def _converted_names(rig: Rig, spec: StreamSpec | CommandSpec) -> list[tuple[int, str]]:
+    """Return the elements whose driver unit differs from ours: the rest is left alone, at 100 Hz."""
+    return [(i, name) for i, name in enumerate(spec.names) if not _is_identity(rig, name)]
+
+
+def _is_identity(rig: Rig, name: str) -> bool:
+    member = rig.members[rig.state_names.index(name)]
+    plain_joint = getattr(member, "sign", 1) == 1 and member.offset == 0.0
+    plain_gripper = getattr(member, "raw", "linear") == "linear" and getattr(member, "scale", 1.0) == 1.0
+    return plain_joint and plain_gripper
