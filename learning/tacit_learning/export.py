@@ -24,7 +24,7 @@ from tacit.bundle.manifest import ImageInput, Manifest
 from tacit.bundle.onnx_file import with_metadata
 from tacit.errors import BundleError, ConfigError, did_you_mean
 from tacit.images import ImageTransform
-from tacit_learning.act_hsa.policy import ActHsaPolicy, PolicySpec
+from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.act_hsa.train import TrainedPolicy, policy_from
 from tacit_learning.alignment.checkpoints import TrainedAlignment, alignment_from, weights_of
 from tacit_learning.alignment.data.episode_videos import load_source
@@ -39,6 +39,7 @@ from tacit_learning.alignment.model.streaming import (
 from tacit_learning.alignment.progress_head import ProgressModel
 from tacit_learning.alignment.train import TrainedProgress, progress_from
 from tacit_learning.data.episodes import NO_TOUCH_SIZE
+from tacit_learning.data.spec import PolicySpec
 from tacit_learning.engine.checkpoint import load_checkpoint
 
 OPSET = 20

@@ -17,7 +17,6 @@ from tacit.bundle.manifest import ImageInput, Manifest
 from tacit.bundle.runtime import Observation, OnnxProgress
 from tacit.errors import BundleError, ConfigError
 from tacit.rig import load_rig
-from tacit_learning.act_hsa.train import make_spec
 from tacit_learning.alignment.checkpoints import load_alignment, weights_of
 from tacit_learning.alignment.data import episode_videos
 from tacit_learning.alignment.data.episode_videos import EpisodeSource
@@ -31,6 +30,7 @@ from tacit_learning.alignment.train import make_encoder
 from tacit_learning.alignment.train_alignment import train_on
 from tacit_learning.data.annotations import Annotation, AnnotationSet
 from tacit_learning.data.episodes import Episode
+from tacit_learning.data.spec import make_spec
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.export import export_checkpoint
 

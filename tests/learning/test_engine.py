@@ -18,6 +18,7 @@ from tacit_learning.engine.config import TrainConfig
 from tacit_learning.engine.ema import Ema
 from tacit_learning.engine.loop import Clock
 from tacit_learning.engine.optimizer import make_optimizer, set_learning_rate
+from tacit_learning.engine.seeding import seeded
 from tacit_learning.engine.tracking import SilentReporter
 
 
@@ -131,6 +132,28 @@ def test_backbone_has_its_own_rate_and_every_group_decays(tmp_path: Path) -> Non
     set_learning_rate(optimizer, config, 0, 0.0)
     assert [g["lr"] for g in optimizer.param_groups] == [1e-3, 1e-5]
     assert [g["weight_decay"] for g in optimizer.param_groups] == [1e-4, 1e-4]
+
+
+def test_a_seed_of_its_own_leaves_the_generators_of_all_devices_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    devices = {0: torch.tensor([11]), 1: torch.tensor([12])}  # a stand-in for two cards
+
+    def seed_all(seed: int) -> None:
+        devices.update(dict.fromkeys(devices, torch.tensor([seed])))
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(devices))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seed_all)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: devices[device])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: devices.update({device: state}))
+    cpu = torch.get_rng_state()
+    with seeded(5):
+        assert {int(state) for state in devices.values()} == {5}
+        first = torch.rand(3)
+    assert [int(state) for state in devices.values()] == [11, 12]
+    assert torch.equal(torch.get_rng_state(), cpu)
+    with seeded(5):
+        assert torch.equal(torch.rand(3), first)
 
 
 def test_time_of_validation_is_not_training_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from tiny_world import tiny_config, tiny_table
 from torch.nn.parallel import DistributedDataParallel
 
 from tacit_learning.act_hsa.policy import ActHsaPolicy
-from tacit_learning.act_hsa.train import make_spec
+from tacit_learning.data.spec import make_spec
 from tacit_learning.data.windows import Batch, ChunkWindows
 
 WORLD, ROWS = 2, [0, 11, 35, 47, 62, 88]

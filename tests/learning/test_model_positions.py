@@ -8,7 +8,8 @@ import pytest
 import torch
 from tiny_world import tiny_config
 
-from tacit_learning.act_hsa.model import ActModel, ModelSizes
+from tacit_learning.act_hsa.model import ActModel
+from tacit_learning.data.spec import ModelSizes
 
 
 def spread_over_steps(model: ActModel) -> float:

@@ -15,9 +15,10 @@ from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
 from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.act_hsa.touch_alignment import negative_pairs, view_pairs
-from tacit_learning.act_hsa.train import make_spec
 from tacit_learning.data import keys
+from tacit_learning.data.spec import make_spec
 from tacit_learning.data.windows import Batch, ChunkWindows
+from tacit_learning.layers.inputs import prepare_touch
 
 CPU = torch.device("cpu")
 
@@ -53,7 +54,7 @@ def test_the_action_depends_on_every_sense(table, tmp_path: Path, key: str, norm
 def test_touch_without_contact_is_the_reference(table, tmp_path: Path) -> None:
     policy = make_policy(table, tmp_path)
     reference = torch.from_numpy(table.references)[None]
-    touch, contact = policy.prepare_touch(reference)
+    touch, contact = prepare_touch(reference, policy.references)
     assert torch.equal(touch, torch.full_like(touch, 0.5))
     assert torch.equal(contact, torch.zeros(1, 2))
 

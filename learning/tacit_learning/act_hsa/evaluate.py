@@ -11,11 +11,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from tacit_learning.act_hsa.policy import ActHsaPolicy, prepare_images
+from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.data import keys
 from tacit_learning.data.windows import Batch
 from tacit_learning.engine.loop import to_device
-from tacit_learning.engine.seeding import step_generator
+from tacit_learning.engine.seeding import seeded, step_generator
+from tacit_learning.layers.inputs import prepare_images, prepare_touch
 from tacit_learning.losses.act import kl_per_dimension, masked_l1
 
 ACTIVE_NATS = 0.01  # a latent dimension below this carries nothing (Burda et al. 2016)
@@ -34,8 +35,7 @@ def evaluate(policy: nn.Module, batches: Iterable[Batch], device: torch.device) 
     rows, weights = [], []
     for number, batch in enumerate(batches):
         batch = to_device(batch, device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(step_generator(0, number).initial_seed() % 2**31)
+        with seeded(step_generator(0, number).initial_seed() % 2**31):
             rows.append(_evaluate_batch(policy, batch))
         weights.append(float(len(batch[keys.STATE])))
     if not rows:
@@ -81,7 +81,10 @@ def _by_unit(policy: ActHsaPolicy, raw: Tensor, batch: Batch) -> dict[str, Tenso
 
 
 def _active_units(policy: ActHsaPolicy, batch: Batch) -> Tensor:
-    state, touch = policy.normalize_state(batch[keys.STATE]), policy.prepare_touch(batch[keys.TOUCH])[0]
+    state, touch = (
+        policy.normalize_state(batch[keys.STATE]),
+        prepare_touch(batch[keys.TOUCH], policy.references)[0],
+    )
     action = policy.normalize_action(batch[keys.ACTION])
     images = prepare_images(batch[keys.IMAGES])
     output = policy.model(state, images, touch, action, batch[keys.ACTION_IS_PAD])

@@ -13,20 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from tacit_learning.act_hsa.config import ModelConfig
+from tacit_learning.data.spec import ModelSizes
 from tacit_learning.layers.backbone import Backbone, BackboneIdentity, build_backbone
 from tacit_learning.layers.positions import sine_1d, sine_2d
 from tacit_learning.layers.transformer import Decoder, Encoder, xavier_uniform_
-
-
-@dataclass(frozen=True)
-class ModelSizes:
-    """What the rig and the data decide about the network."""
-
-    action_dim: int
-    num_cameras: int
-    num_sensors: int
-    image_size: tuple[int, int]
-    touch_size: tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -7,48 +7,20 @@ A action.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from tacit.rig import Rig
 from tacit_learning.act_hsa.config import ActHsaConfig
-from tacit_learning.act_hsa.model import ActModel, ModelOutput, ModelSizes
+from tacit_learning.act_hsa.model import ActModel, ModelOutput
 from tacit_learning.act_hsa.touch_alignment import TouchAlignment, view_pairs
 from tacit_learning.data import keys
-from tacit_learning.data.episodes import NO_TOUCH_SIZE, View
-from tacit_learning.data.statistics import Statistics
+from tacit_learning.data.spec import PolicySpec
 from tacit_learning.data.windows import Batch
 from tacit_learning.layers.backbone import BackboneIdentity
+from tacit_learning.layers.inputs import prepare_images, prepare_touch
 from tacit_learning.losses.act import kl_divergence, masked_l1
 
 Identities = tuple[BackboneIdentity, BackboneIdentity]
-TOUCH_ZERO = 0.5  # a gel without contact becomes mid grey, so that pretrained backbones see an image
-
-
-@dataclass(frozen=True)
-class PolicySpec:
-    """What a policy needs beside its configuration: the rig, its streams and the statistics."""
-
-    rig: Rig
-    view: View
-    statistics: Statistics
-    references: Tensor | None = None  # (S, h, w, 3) u1; None: they come with the weights
-
-    @property
-    def sizes(self) -> ModelSizes:
-        """Sizes of the network."""
-        cameras, sensors = self.view.cameras, self.view.sensors
-        first = next(iter(cameras.values()))
-        touch = next(iter(sensors.values()), None)
-        return ModelSizes(
-            action_dim=len(self.rig.state_names),
-            num_cameras=len(cameras),
-            num_sensors=len(sensors),
-            image_size=(first.height, first.width),
-            touch_size=(touch.height, touch.width) if touch else NO_TOUCH_SIZE,
-        )
 
 
 class ActHsaPolicy(nn.Module):
@@ -125,18 +97,9 @@ class ActHsaPolicy(nn.Module):
         Returns:
             Actions (B, K, A) in canonical units.
         """
-        touch_input, _ = self.prepare_touch(touch)
+        touch_input, _ = prepare_touch(touch, self.references)
         output = self.model(self.normalize_state(state), prepare_images(images), touch_input)
         return output.chunk * self.action_std + self.action_mean
-
-    def prepare_touch(self, touch: Tensor) -> tuple[Tensor, Tensor]:
-        """Subtract the no-contact reference.
-
-        Returns:
-            0.5 + difference / 255 (B, S, 3, h, w), and the mean absolute difference (B, S).
-        """
-        difference = touch.float() - self.references.float()
-        return TOUCH_ZERO + difference.movedim(-1, 2) / 255, difference.abs().mean((-3, -2, -1))
 
     def normalize_state(self, state: Tensor) -> Tensor:
         """Map canonical units to zero mean and unit deviation (B, A)."""
@@ -150,7 +113,7 @@ class ActHsaPolicy(nn.Module):
         state = self.normalize_state(batch[keys.STATE])
         if self.training and self.config.augment.state_noise > 0:
             state = state + self.config.augment.state_noise * torch.randn_like(state)
-        touch, contact = self.prepare_touch(batch[keys.TOUCH])
+        touch, contact = prepare_touch(batch[keys.TOUCH], self.references)
         action = self.normalize_action(batch[keys.ACTION])
         images = prepare_images(batch[keys.IMAGES])
         return state, self.model(state, images, touch, action, batch[keys.ACTION_IS_PAD]), contact
@@ -159,8 +122,3 @@ class ActHsaPolicy(nn.Module):
         warmup = self.config.hsa.warmup_steps
         share = 1.0 if step is None or not warmup else min(1.0, (step + 1) / warmup)
         return self.config.hsa.weight * share
-
-
-def prepare_images(images: Tensor) -> Tensor:
-    """Map RGB bytes (B, N, H, W, 3) to 0..1 floats (B, N, 3, H, W)."""
-    return images.movedim(-1, 2).float() / 255

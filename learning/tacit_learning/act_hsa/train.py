@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +13,21 @@ from torch import nn
 
 import tacit
 from tacit.config import parse, to_yaml
-from tacit.rig import canonical_hash, parse_rig
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
-from tacit_learning.act_hsa.policy import ActHsaPolicy, Identities, PolicySpec
+from tacit_learning.act_hsa.policy import ActHsaPolicy, Identities
 from tacit_learning.data.augment import augment
 from tacit_learning.data.episodes import (
     EpisodeTable,
     find_training_episodes,
     load_table,
-    make_view,
     split_episodes,
 )
-from tacit_learning.data.statistics import Statistics, compute_statistics
+from tacit_learning.data.spec import PolicySpec, make_spec, read_spec
 from tacit_learning.data.windows import Batch, ChunkWindows, StepSampler, fixed_batches, make_loader
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 from tacit_learning.engine.loop import Job, Result, fit
+from tacit_learning.engine.provenance import dataset_sha256, git_commit
 from tacit_learning.engine.seeding import seed_everything, step_generator
 from tacit_learning.engine.tracking import Reporter
 from tacit_learning.layers.backbone import BackboneIdentity
@@ -85,13 +83,6 @@ def train_on_tables(config: ActHsaConfig, tables: Tables, reporter: Reporter) ->
     return fit(job, config.train, reporter)
 
 
-def make_spec(table: EpisodeTable) -> PolicySpec:
-    """Compute the statistics of the training split and gather what a policy needs."""
-    rig = table.rig
-    statistics = compute_statistics(rig.state_names, rig.gripper_indices, table.state, table.action)
-    return PolicySpec(rig, table.view, statistics, torch.from_numpy(table.references))
-
-
 def load_policy(folder: str | Path) -> TrainedPolicy:
     """Rebuild a trained policy from a checkpoint or run folder, without network or weight files.
 
@@ -105,37 +96,14 @@ def policy_from(checkpoint: Checkpoint) -> TrainedPolicy:
     """Rebuild the policy of a loaded checkpoint."""
     texts, source = checkpoint.texts, str(checkpoint.folder)
     config = parse(ActHsaConfig, yaml.safe_load(texts["config.yaml"]), f"{source}/config.yaml")
-    rig = parse_rig(yaml.safe_load(texts["rig.yaml"]), f"{source}/rig.yaml")
-    statistics = parse(Statistics, json.loads(texts["statistics.json"]), f"{source}/statistics.json")
     about = json.loads(texts["about.json"])
     camera, touch = (parse(BackboneIdentity, item, source) for item in about["backbones"])
-    spec = PolicySpec(rig, make_view(rig, config.data), statistics)
+    spec = read_spec(texts, config.data, source)
     policy = ActHsaPolicy(config, spec, (camera, touch))
     policy.load_state_dict(dict(checkpoint.weights))
     provenance = {k: about[k] for k in ("git", "dataset_sha256", "num_episodes", "tacit_version")}
     provenance |= {"step": checkpoint.position.step, "metrics": dict(checkpoint.metrics)}
     return TrainedPolicy(policy.eval(), config, spec, float(about["fps"]), provenance)
-
-
-def dataset_sha256(table: EpisodeTable) -> str:
-    """Return a hash of what was trained on: names, states and actions of every episode."""
-    rows = [
-        [episode.path.name, episode.state.tobytes().hex(), episode.action.tobytes().hex()]
-        for episode in table.episodes
-    ]
-    return canonical_hash(rows)
-
-
-def git_commit() -> str:
-    """Return the commit of this code, with `-dirty` where files differ; "unknown" outside git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 def _texts(config: ActHsaConfig, spec: PolicySpec, policy: ActHsaPolicy, tables: Tables) -> dict[str, str]:
@@ -152,8 +120,7 @@ def _texts(config: ActHsaConfig, spec: PolicySpec, policy: ActHsaPolicy, tables:
     }
     return {
         "config.yaml": to_yaml(config),
-        "rig.yaml": spec.rig.to_yaml(),
-        "statistics.json": spec.statistics.model_dump_json(indent=1),
+        **spec.texts(),
         "about.json": json.dumps(about, indent=1),
     }
 

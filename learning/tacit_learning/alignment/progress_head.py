@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.config import Config
-from tacit_learning.act_hsa.model import ModelSizes
-from tacit_learning.act_hsa.policy import TOUCH_ZERO, prepare_images
 from tacit_learning.alignment.config import HeadConfig
+from tacit_learning.data.spec import ModelSizes
 from tacit_learning.data.windows import Batch
 from tacit_learning.layers.backbone import Backbone, BackboneIdentity, ConvSpec, build_backbone
+from tacit_learning.layers.inputs import prepare_images, prepare_touch
 from tacit_learning.layers.pooling import token_weights
 
 FEATURES, STATE, ELAPSED, PROGRESS, MASK = "features", "state", "elapsed", "progress", "mask"
@@ -74,7 +74,7 @@ class FrameEncoder(nn.Module):
         grid = self.backbone(prepare_images(images).flatten(0, 1)).flatten(2)
         features = [torch.einsum("bcl,gl->bgc", grid, self.fields).reshape(len(images), -1)]
         if self.sizes.num_sensors:
-            difference = (touch.float() - self.references.float()).movedim(-1, 2) / 255 + TOUCH_ZERO
+            difference, _ = prepare_touch(touch, self.references)
             backbone = self.backbone if self.touch_backbone is None else self.touch_backbone
             features.append(backbone(difference.flatten(0, 1)).mean((2, 3)).reshape(len(images), -1))
         return torch.cat(features, dim=1)

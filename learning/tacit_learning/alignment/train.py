@@ -15,10 +15,8 @@ from torch import Tensor, nn
 
 import tacit
 from tacit.config import parse, to_yaml
-from tacit.rig import parse_rig
 from tacit_learning.act_hsa.config import ModelConfig
-from tacit_learning.act_hsa.policy import PolicySpec
-from tacit_learning.act_hsa.train import TrainedPolicy, dataset_sha256, git_commit, load_policy, make_spec
+from tacit_learning.act_hsa.train import TrainedPolicy, load_policy
 from tacit_learning.alignment.config import EncoderConfig, ProgressConfig
 from tacit_learning.alignment.evaluate import evaluate
 from tacit_learning.alignment.progress_head import (
@@ -37,13 +35,13 @@ from tacit_learning.data.episodes import (
     EpisodeTable,
     find_training_episodes,
     load_table,
-    make_view,
     split_episodes,
 )
-from tacit_learning.data.statistics import Statistics
+from tacit_learning.data.spec import PolicySpec, make_spec, read_spec
 from tacit_learning.data.windows import Batch
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 from tacit_learning.engine.loop import Job, Result, fit
+from tacit_learning.engine.provenance import dataset_sha256, git_commit
 from tacit_learning.engine.seeding import seed_everything
 from tacit_learning.engine.tracking import Reporter
 
@@ -173,15 +171,13 @@ def progress_from(checkpoint: Checkpoint) -> TrainedProgress:
     """Rebuild the progress model of a loaded checkpoint."""
     texts, source = checkpoint.texts, str(checkpoint.folder)
     config = parse(ProgressConfig, yaml.safe_load(texts["config.yaml"]), f"{source}/config.yaml")
-    rig = parse_rig(yaml.safe_load(texts["rig.yaml"]), f"{source}/rig.yaml")
-    statistics = parse(Statistics, json.loads(texts["statistics.json"]), f"{source}/statistics.json")
     encoder_spec = parse(EncoderSpec, json.loads(texts["encoder.json"]), f"{source}/encoder.json")
     about = json.loads(texts["about.json"])
-    spec = PolicySpec(rig, make_view(rig, config.data), statistics)
+    spec = read_spec(texts, config.data, source)
     model = ProgressModel(
         config.head,
         FrameEncoder(encoder_spec, spec.sizes),
-        len(rig.state_names),
+        len(spec.rig.state_names),
         config.clips.done_at,
         config.done_weight,
     )
@@ -237,8 +233,7 @@ def _texts(
     }
     return {
         "config.yaml": to_yaml(config),
-        "rig.yaml": spec.rig.to_yaml(),
-        "statistics.json": spec.statistics.model_dump_json(indent=1),
+        **spec.texts(),
         "encoder.json": encoder.model_dump_json(indent=1),
         "about.json": json.dumps(about, indent=1),
     }

@@ -16,7 +16,6 @@ from torch import nn
 import tacit
 from tacit.config import to_yaml
 from tacit.errors import ConfigError
-from tacit_learning.act_hsa.train import git_commit
 from tacit_learning.alignment.checkpoints import ABOUT, BEST
 from tacit_learning.alignment.data import batches as keys
 from tacit_learning.alignment.data.batches import whole_videos
@@ -39,6 +38,7 @@ from tacit_learning.alignment.recipes import RecipeHead
 from tacit_learning.alignment.settings import AlignmentConfig
 from tacit_learning.data.windows import Batch
 from tacit_learning.engine.loop import Job, Result, fit
+from tacit_learning.engine.provenance import git_commit
 from tacit_learning.engine.seeding import seed_everything
 from tacit_learning.engine.tracking import Reporter
 

@@ -1,1 +1,1 @@
-"""Layers: positions, the transformer of ACT, pooling inside boxes, vision backbones."""
+"""Layers: positions, the transformer of ACT, pooling inside boxes, vision backbones, prepared inputs."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tacit_learning.engine.distributed import broadcast_module, equal_over_processes
-from tacit_learning.engine.seeding import step_generator
+from tacit_learning.engine.seeding import seeded, step_generator
 from tacit_learning.losses.club import CategoricalClub, ClubEstimator, fit_club
 from tacit_learning.vace_e.config import VaceEConfig
 
@@ -34,8 +34,7 @@ class ClubTrainer:
     ) -> None:
         self.config = config
         self.estimator: ClubEstimator | CategoricalClub
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             if config.club_variant == "categorical":
                 self.estimator = CategoricalClub(
                     feature_dim, num_embodiments, config.club_hidden, clamp_zero=config.club_clamp_zero

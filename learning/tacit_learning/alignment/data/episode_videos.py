@@ -16,9 +16,7 @@ import yaml
 from tacit.config import parse
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError
-from tacit.rig import parse_rig
-from tacit_learning.act_hsa.policy import PolicySpec
-from tacit_learning.act_hsa.train import load_policy, make_spec
+from tacit_learning.act_hsa.train import load_policy
 from tacit_learning.alignment.data.videos import Annotated
 from tacit_learning.alignment.progress_head import EncoderSpec, FrameEncoder
 from tacit_learning.alignment.settings import AlignmentConfig
@@ -29,10 +27,9 @@ from tacit_learning.data.episodes import (
     EpisodeTable,
     find_training_episodes,
     load_table,
-    make_view,
     split_episodes,
 )
-from tacit_learning.data.statistics import Statistics
+from tacit_learning.data.spec import PolicySpec, make_spec, read_spec
 from tacit_learning.engine.tracking import Reporter
 
 TRAIN, VALIDATION = "train", "validation"
@@ -48,11 +45,7 @@ class EpisodeSource:
 
     def texts(self) -> dict[str, str]:
         """Return what the checkpoint keeps of it as text."""
-        return {
-            "rig.yaml": self.spec.rig.to_yaml(),
-            "statistics.json": self.spec.statistics.model_dump_json(indent=1),
-            "encoder.json": self.encoder_spec.model_dump_json(indent=1),
-        }
+        return self.spec.texts() | {"encoder.json": self.encoder_spec.model_dump_json(indent=1)}
 
 
 def encode_episodes(
@@ -94,11 +87,9 @@ def load_source(texts: dict[str, str], weights: dict[str, torch.Tensor], folder:
     if "encoder.json" not in texts:
         return None
     config = parse(AlignmentConfig, yaml.safe_load(texts["config.yaml"]), f"{folder}/config.yaml")
-    rig = parse_rig(yaml.safe_load(texts["rig.yaml"]), f"{folder}/rig.yaml")
-    statistics = parse(Statistics, json.loads(texts["statistics.json"]), f"{folder}/statistics.json")
     encoder_spec = parse(EncoderSpec, json.loads(texts["encoder.json"]), f"{folder}/encoder.json")
     assert config.data.episodes is not None
-    spec = PolicySpec(rig, make_view(rig, config.data.episodes), statistics)
+    spec = read_spec(texts, config.data.episodes, folder)
     encoder = FrameEncoder(encoder_spec, spec.sizes)
     encoder.load_state_dict(weights)
     return EpisodeSource(encoder.eval(), encoder_spec, spec)

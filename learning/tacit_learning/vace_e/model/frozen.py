@@ -17,6 +17,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+from tacit_learning.engine.seeding import seeded
 from tacit_learning.vace_e.config_model import ModelConfig
 from tacit_learning.vace_e.data.features import encode_images, encode_text
 from tacit_learning.vace_e.model.conditioning import VideoCoder
@@ -170,8 +171,7 @@ class _Patches:
 
 
 def _tiny_vae(seed: int) -> AutoencoderKLWan:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return AutoencoderKLWan(
             base_dim=3,
             z_dim=16,

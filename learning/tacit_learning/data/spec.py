@@ -1,0 +1,78 @@
+"""What a model of episodes must know beside its options: rig, streams, statistics; kept as texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import yaml
+from torch import Tensor
+
+from tacit.config import parse
+from tacit.rig import Rig, parse_rig
+from tacit_learning.data.episodes import NO_TOUCH_SIZE, DataConfig, EpisodeTable, View, make_view
+from tacit_learning.data.statistics import Statistics, compute_statistics
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """What the rig and the data decide about a network; image sizes are (height, width) [px]."""
+
+    action_dim: int
+    num_cameras: int
+    num_sensors: int
+    image_size: tuple[int, int]
+    touch_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy needs beside its configuration: the rig, its streams and the statistics."""
+
+    rig: Rig
+    view: View
+    statistics: Statistics
+    references: Tensor | None = None  # (S, h, w, 3) u1; None: they come with the weights
+
+    @property
+    def sizes(self) -> ModelSizes:
+        """Sizes of the network."""
+        cameras, sensors = self.view.cameras, self.view.sensors
+        first = next(iter(cameras.values()))
+        touch = next(iter(sensors.values()), None)
+        return ModelSizes(
+            action_dim=len(self.rig.state_names),
+            num_cameras=len(cameras),
+            num_sensors=len(sensors),
+            image_size=(first.height, first.width),
+            touch_size=(touch.height, touch.width) if touch else NO_TOUCH_SIZE,
+        )
+
+    def texts(self) -> dict[str, str]:
+        """Return the files of a checkpoint that `read_spec` reads, name -> content."""
+        return {
+            "rig.yaml": self.rig.to_yaml(),
+            "statistics.json": self.statistics.model_dump_json(indent=1),
+        }
+
+
+def make_spec(table: EpisodeTable) -> PolicySpec:
+    """Compute the statistics of the training split and gather what a policy needs."""
+    rig = table.rig
+    statistics = compute_statistics(rig.state_names, rig.gripper_indices, table.state, table.action)
+    return PolicySpec(rig, table.view, statistics, torch.from_numpy(table.references))
+
+
+def read_spec(texts: Mapping[str, str], data: DataConfig, source: str) -> PolicySpec:
+    """Rebuild a specification from the texts of a checkpoint; touch references come with its weights.
+
+    Args:
+        texts: Of `PolicySpec.texts`.
+        data: Options of the run: which streams, at which sizes.
+        source: Named in errors.
+    """
+    rig = parse_rig(yaml.safe_load(texts["rig.yaml"]), f"{source}/rig.yaml")
+    statistics = parse(Statistics, json.loads(texts["statistics.json"]), f"{source}/statistics.json")
+    return PolicySpec(rig, make_view(rig, data), statistics)
