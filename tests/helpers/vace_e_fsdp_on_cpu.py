@@ -10,7 +10,7 @@ import sys
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
-import tacit_learning.engine.processes as processes
+import tacit_learning.vace_e.processes as processes
 import tacit_learning.vace_e.train as training
 from tacit.config import load
 from tacit_learning.engine.tracking import Reporter, SilentReporter

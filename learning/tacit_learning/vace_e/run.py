@@ -17,14 +17,6 @@ from torch import Tensor
 from tacit.config import to_yaml
 from tacit.errors import ConfigError, TacitError
 from tacit_learning.engine.loop import Clock, Result
-from tacit_learning.engine.processes import (
-    check_processes,
-    choose_wrapped,
-    full_weights,
-    gathered,
-    is_sharded,
-    keep_moments_on_cpu,
-)
 from tacit_learning.engine.seeding import seed_everything
 from tacit_learning.engine.stages import Stage, set_trainable, stage_at
 from tacit_learning.engine.tracking import Reporter, Tracker
@@ -40,6 +32,14 @@ from tacit_learning.vace_e.model.frozen import TINY
 from tacit_learning.vace_e.model.saving import save_model
 from tacit_learning.vace_e.model.vace_e import group_of, parameter_groups
 from tacit_learning.vace_e.objective import Objective, combine
+from tacit_learning.vace_e.processes import (
+    check_processes,
+    choose_wrapped,
+    full_weights,
+    gathered,
+    is_sharded,
+    keep_moments_on_cpu,
+)
 from tacit_learning.vace_e.state import (
     Progress,
     Snapshot,

@@ -11,7 +11,6 @@ from accelerate import Accelerator
 
 from tacit_learning.data.labels import LabelMaps, labels_from_json
 from tacit_learning.engine.loop import Result
-from tacit_learning.engine.processes import make_accelerator
 from tacit_learning.engine.tracking import Reporter, SilentReporter
 from tacit_learning.vace_e.assembly import (
     check_labels_equal,
@@ -24,6 +23,7 @@ from tacit_learning.vace_e.assembly import (
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.inputs import Inputs
 from tacit_learning.vace_e.objective import find_extra_loss
+from tacit_learning.vace_e.processes import make_accelerator
 from tacit_learning.vace_e.run import Materials, TrainingRun
 from tacit_learning.vace_e.state import Snapshot, load_snapshot
 
