@@ -26,10 +26,8 @@ JointReading = dict[str, NDArray[np.float64]]
 TIMER = "timer"
 SILENT_PERIODS = 5
 """A stream silent for longer is not waited for: a dead optional sensor must not delay every tick."""
-BUFFER_LIMIT = 4096
-"""Samples kept per stream while no tick consumes them (41 s at 100 Hz)."""
-PENDING_LIMIT = 256
-"""Reference frames that may wait; the oldest closes when one more arrives."""
+BUFFER_LIMIT = 4096  # samples kept per stream while no tick consumes them (41 s at 100 Hz)
+PENDING_LIMIT = 256  # reference frames that may wait; the oldest closes when one more arrives
 
 
 @dataclass(frozen=True)
