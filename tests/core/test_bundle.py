@@ -69,6 +69,11 @@ def test_metadata_is_what_the_onnx_library_reads(tmp_path: Path, rig: Rig) -> No
     onnx.checker.check_model(model)
 
 
+def test_manifest_lies_under_the_key_that_older_files_carry(tmp_path: Path, rig: Rig) -> None:
+    model = onnx.load_from_string(policy_bundle(tmp_path, rig).model_bytes)
+    assert [prop.key for prop in model.metadata_props] == ["tacit.manifest"]
+
+
 def test_graph_digest_ignores_the_metadata_and_nothing_else(rig: Rig) -> None:
     model = policy_model(manifest_for(rig))
     assert graph_sha256(with_metadata(model, {"a": "b"})) == graph_sha256(model)

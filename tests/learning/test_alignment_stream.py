@@ -143,7 +143,7 @@ def test_a_model_of_several_tasks_needs_one_to_follow(tmp_path: Path) -> None:
 
 
 def test_a_stream_of_features_is_no_bundle_and_a_bundle_no_stream(exported: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no 'tacit.bundle.manifest'"):
+    with pytest.raises(BundleError, match="no 'tacit.manifest'"):
         load_bundle(exported / "model.onnx")
     bundle = progress_bundle(tmp_path, load_rig("nova2_sim"))
     with pytest.raises(BundleError, match="no 'tacit.alignment'"):

@@ -15,7 +15,8 @@ import tacit
 from tacit.config import Config
 from tacit.rig import Name, Positive, canonical_hash
 
-MANIFEST_KEY = "tacit.bundle.manifest"
+MANIFEST_KEY = "tacit.manifest"
+"""Key of the manifest in the ONNX metadata. It is part of the file format: no move of the code changes it."""
 SCHEMA_VERSION = "tacit-bundle 1"
 FLOAT32_TOLERANCE = 1e-5
 """Largest golden difference between CPUs for a float32 graph, relative to outputs of order 1."""
