@@ -11,8 +11,9 @@ from tiny_bundles import manifest_for, policy_bundle
 from benches.testing import wait_until
 from tacit.bundle.player import ChunkPlayer
 from tacit.bundle.runtime import OnnxPolicy
+from tacit.control.acting import Acting
 from tacit.control.controller import Controller
-from tacit.control.inference_thread import InferenceThread, Replanner
+from tacit.control.inference_thread import InferenceThread
 from tacit.control.inputs import AlignedInputs
 from tacit.images import encode_jpeg
 from tacit.rig import Rig, load_rig, parse_rig
@@ -120,8 +121,9 @@ def test_one_skewed_tick_is_left_out_and_the_third_in_a_row_holds(rig: Rig, tmp_
     clock, answered = Clock(), []
     policy = OnnxPolicy(policy_bundle(tmp_path, rig), rig)
     inputs = AlignedInputs(rig, policy.manifest, clock, clock)
-    made = controller(rig, "temporal_ensemble")
-    thread = InferenceThread(policy, inputs, made, Replanner("temporal_ensemble", 1), answered.append)
+    acting = Acting(policy, rig, inputs, lockstep=True)
+    made = acting.controller
+    thread = InferenceThread(acting, answered.append)
     thread.start()
 
     def frame(skip: str = "") -> None:
@@ -131,7 +133,7 @@ def test_one_skewed_tick_is_left_out_and_the_third_in_a_row_holds(rig: Rig, tmp_
 
     try:
         frame()
-        assert thread.begin_run(lambda: made.start(START, None)).success
+        assert acting.start().success
         for skip in ("", "left", "left", "left", ""):
             frame(skip)
         assert made.state == "RUNNING"

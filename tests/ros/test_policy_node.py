@@ -42,9 +42,7 @@ class Cell:
         return future.result()
 
     def ready(self) -> None:
-        self.bench.until(
-            lambda: self.node.inference.readiness() is None and not self.node.inputs.silence_fault(), "input"
-        )
+        self.bench.until(lambda: self.node.acting.readiness() is None, "input")
 
     def run(self) -> None:
         self.ready()
@@ -162,7 +160,7 @@ def test_start_without_input_is_refused_with_the_stream(make: Make) -> None:
 def test_lockstep_answers_each_tick_once_with_its_stamp(make: Make, mode: str) -> None:
     cell = make(lockstep=True, mode=mode, runs=False)
     first_ns = 10**9
-    while cell.node.inference.tick is None:
+    while cell.node.acting.tick is None:
         first_ns += 40_000_000
         cell.robot.publish_joints(first_ns)
         cell.robot.publish_images(first_ns)
@@ -225,7 +223,7 @@ def test_output_that_is_not_a_number_holds(make: Make) -> None:
     cell.robot.follows = False
     cell.robot.state = np.full(7, -0.7)
     cell.until_hold("not_finite")
-    assert cell.node.inference.not_finite == 1
+    assert cell.node.acting.not_finite == 1
 
 
 def test_stuck_inference_is_aborted_and_holds(make: Make) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit.bundle.player import ChunkPlayer
+from tacit.control.acting import Replanner
 from tacit.control.controller import Controller
-from tacit.control.inference_thread import Replanner
 from tacit.control.periodic import PeriodicThread, SimulatedClock
 from tacit.control.safety import Fault
 from tacit.control.states import PolicyMachine

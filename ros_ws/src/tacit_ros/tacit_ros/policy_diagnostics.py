@@ -39,7 +39,7 @@ class PolicyDiagnostics:
             "state": node.controller.state,
             "reason": node.controller.fault.reason if node.controller.fault else "",
             "dry_run": node.controller.dry_run,
-            "mode": node.settings.mode,
+            "mode": node.acting.play.mode,
             "bundle_sha256": node.policy.bundle.sha256,
         }
 
@@ -67,7 +67,7 @@ class PolicyDiagnostics:
         node = self._node
         ages = {f"age_{name}_ms": f"{age:.1f}" for name, age in node.inputs.ages_ms().items()}
         rejected = {f"rejected_{n}": c for n, c in node.subscriptions_of_rig.rejected.items()}
-        tick = node.inference.tick
+        tick = node.acting.tick
         skew = {"skew_ms": f"{node.inputs.skew_ms(tick):.1f}"} if tick is not None else {}
         return {**ages, **skew, **rejected}
 
@@ -78,5 +78,5 @@ class PolicyDiagnostics:
             **{f"clamps_{name}": int(count) for name, count in zip(names, clamps, strict=True)},
             "chunk_rows_left": node.controller.rows_left(node.inputs.now_ns()),
             "chunk_disagreement": f"{node.controller.disagreement:.4f}",
-            "not_finite_chunks": node.inference.not_finite,
+            "not_finite_chunks": node.acting.not_finite,
         }

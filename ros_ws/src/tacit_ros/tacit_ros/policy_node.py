@@ -1,7 +1,7 @@
 """The policy node `policy`: a bundle, a rig, and the states IDLE, RUNNING, HOMING, HOLD, ESTOP.
 
-Callbacks only store; `inference_thread` infers, `periodic` commands, `controller` decides. The
-software stop is not safety-rated.
+Callbacks only store; the inference thread and the command thread both call `tacit.control.acting`,
+which the simulator's closed loop calls too. The software stop is not safety-rated.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from tacit.bundle import PolicyBundle, describe, load_bundle
-from tacit.bundle.player import DEFAULT_BLEND, DEFAULT_DECAY, PLAY_MODES, ChunkPlayer
+from tacit.bundle import Manifest, PolicyBundle, describe, load_bundle
+from tacit.bundle.player import PLAY_MODES, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy
-from tacit.control.controller import Controller
-from tacit.control.inference_thread import InferenceThread, Replanner
+from tacit.control.acting import Acting
+from tacit.control.inference_thread import InferenceThread
 from tacit.control.inputs import AlignedInputs
 from tacit.control.periodic import PeriodicThread, SimulatedClock, SteadyClock
 from tacit.control.states import MOVING, Answer
@@ -42,11 +42,15 @@ class PolicyParameters:
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
     bundle: str = parameter("", "Path of the exported policy (.onnx).")
     sha256: str = parameter("", "Expected sha256 of the bundle; empty accepts any.")
-    mode: str = parameter("blend", "How chunks overlap in time.", choices=PLAY_MODES)
-    blend: int = parameter(DEFAULT_BLEND, "Rows of cross-fade in mode blend.")
-    ensemble_m: float = parameter(DEFAULT_DECAY, "Decay of the weights in mode temporal_ensemble.")
+    mode: str = parameter(
+        "", "How chunks overlap in time; empty: as the bundle says.", choices=("", *PLAY_MODES)
+    )
+    blend: int = parameter(-1, "Rows of cross-fade in mode blend; -1: as the bundle says.")
+    ensemble_m: float = parameter(
+        -1.0, "Decay of the weights in mode temporal_ensemble; -1: as the bundle says."
+    )
     replan_ticks: int = parameter(
-        0, "Ticks between inferences; 0: blend 10 (half a short chunk), others every tick."
+        0, "Ticks between inferences; 0: as the bundle says, or as is usual for another mode."
     )
     dry_run: bool = parameter(False, "Publish to ~/shadow_command only.")
     lockstep: bool = parameter(False, "Answer each tick with one command: for a simulator that waits.")
@@ -70,25 +74,24 @@ class PolicyNode(Node):
         self.rig = load_rig(self.settings.rig)
         self.policy = OnnxPolicy(_bundle(self.settings), self.rig, self.settings.num_threads)
         manifest = self.policy.manifest
-        period_ns = round(1e9 / manifest.rate_hz)
-        self.controller = Controller(
-            self.rig, _player(self.settings, period_ns), period_ns / 1e9, self.settings.dry_run
-        )
         self.inputs = self._make_inputs()
-        self.commands = CommandPublisher(self, self.rig, period_ns / 1e9)
-        self.inference = InferenceThread(
+        self.acting = Acting(
             self.policy,
+            self.rig,
             self.inputs,
-            self.controller,
-            Replanner(self.settings.mode, _replan_ticks(self.settings, manifest.chunk_size)),
-            self._command_at if self.settings.lockstep else None,
+            _playing(self.settings, manifest),
+            dry_run=self.settings.dry_run,
+            lockstep=self.settings.lockstep,
         )
+        self.controller, period_ns = self.acting.controller, self.acting.period_ns
+        self.commands = CommandPublisher(self, self.rig, period_ns / 1e9)
+        self.inference = InferenceThread(self.acting, self._command_at if self.settings.lockstep else None)
         self.loop = None if self.settings.lockstep else self._make_loop(period_ns)
         self._announced = ""
         self._state_topic = self.create_publisher(String, "~/state", qos.latched())
         self._offer_services()
         self._open_topics()
-        self.get_logger().info(f"{self.policy.bundle.source}\n{describe(manifest)}")
+        self.get_logger().info(f"{self.policy.bundle.source}\n{describe(manifest)}\nplays {self.acting.play}")
         self._begin()
 
     def close(self) -> None:
@@ -133,11 +136,11 @@ class PolicyNode(Node):
 
     def _offer_services(self) -> None:
         actions: dict[str, Callable[[], Answer]] = {
-            "start": self._start,
-            "home": self._go_home,
+            "start": self.acting.start,
+            "home": self.acting.go_home,
             "hold": self.controller.hold,
             "estop": self.controller.estop,
-            "reset": self.controller.reset,
+            "reset": self.acting.reset,
         }
         for name, action in actions.items():
             self.create_service(Trigger, f"~/{name}", self._trigger(action))
@@ -155,26 +158,14 @@ class PolicyNode(Node):
         response.success, response.message = self.controller.set_dry_run(bool(request.data))
         return response
 
-    def _start(self) -> Answer:
-        fault = self.inference.readiness()
-        if fault is None and not self.settings.lockstep:
-            fault = self.inputs.silence_fault()
-        return self.inference.begin_run(lambda: self.controller.start(self.inputs.measured(), fault))
-
-    def _go_home(self) -> Answer:
-        fault = None if self.settings.lockstep else self.inputs.silence_fault()
-        return self.controller.home(self.inputs.measured(), fault)
-
     def _control(self) -> None:
         """One tick of the command thread."""
         if self.controller.state in MOVING:
-            fault = self.inference.abort_overdue() or self.inputs.silence_fault()
-            if fault is not None:
-                self.controller.fail(fault)
+            self.acting.watch()
         self._command_at(self.inputs.now_ns())
 
     def _command_at(self, now_ns: int) -> None:
-        command = self.controller.step(now_ns, self.inputs.measured())
+        command = self.acting.command(now_ns)
         if command is not None and self.context.ok():
             self.commands.publish(command, now_ns, self.controller.dry_run)
         if self.controller.state in ("HOLD", "ESTOP"):
@@ -211,14 +202,15 @@ def _bundle(settings: PolicyParameters) -> PolicyBundle:
     return load_bundle(settings.bundle, settings.sha256 or None)
 
 
-def _player(settings: PolicyParameters, period_ns: int) -> ChunkPlayer:
-    return ChunkPlayer(period_ns, settings.mode, settings.blend, settings.ensemble_m)  # type: ignore[arg-type]
-
-
-def _replan_ticks(settings: PolicyParameters, chunk_size: int) -> int:
-    if settings.replan_ticks > 0:
-        return settings.replan_ticks
-    return max(1, min(DEFAULT_BLEND, chunk_size // 2)) if settings.mode == "blend" else 1
+def _playing(settings: PolicyParameters, manifest: Manifest) -> PlaySpec:
+    """The bundle's way of playing, with what the parameters override."""
+    return manifest.playing.changed(
+        manifest.chunk_size,
+        settings.mode or None,  # type: ignore[arg-type]  # one of the parameter's choices
+        settings.replan_ticks or None,
+        None if settings.blend < 0 else settings.blend,
+        None if settings.ensemble_m < 0 else settings.ensemble_m,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""Closed loop of a policy bundle and the cell, in lockstep: time waits for the inference."""
+"""Closed loop of a policy bundle and the cell, in lockstep: time waits for each tick to be answered.
+
+A thin driver: the cell's measurements go into the same `Acting` as the messages of a robot go into in the
+policy node, and its commands come back. So chunk player, gates, limiter, workspace and re-planning are
+those of `tacit run`.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.bundle.player import ChunkPlayer, PlayMode
+from tacit.bundle.player import PlaySpec
 from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
+from tacit.control.acting import Acting
+from tacit.control.inputs import AlignedInputs
 from tacit.episode import segments, video_progress
 from tacit_sim.cell import Cell
 from tacit_sim.tasks import STAGES, distance_to_goal
@@ -33,6 +40,7 @@ class Rollout:
         num_ticks: Length at 25 Hz.
         error_m: Distance of the part from the goal at the end, in the plane.
         stage: Name of the last stage.
+        fault: Why the policy held, "" where it did not: a node would have stopped there too.
         progress_mae: Mean absolute error of the estimated progress, where one was estimated.
         frames: Frames for a film strip, (H, W, 3) each.
     """
@@ -42,6 +50,7 @@ class Rollout:
     num_ticks: int
     error_m: float
     stage: str
+    fault: str = ""
     progress_mae: float | None = None
     frames: list[NDArray[np.uint8]] = field(default_factory=list, repr=False)
 
@@ -53,14 +62,56 @@ def observe(cell: Cell) -> Observation:
     return Observation(cell.time_ns, cell.state(), images, touch)
 
 
+class Sensors:
+    """Hands what the cell measures to the inputs of a policy, as the topics of the rig would.
+
+    Args:
+        cell: Measured at each call.
+        inputs: Take the streams that the bundle needs.
+    """
+
+    def __init__(self, cell: Cell, inputs: AlignedInputs) -> None:
+        self._cell, self._inputs = cell, inputs
+        rig = cell.rig
+        states = {name: spec for name, spec in rig.streams.items() if spec.role == "state"}
+        self._states = {name: rig.index_of(spec.names) for name, spec in states.items()}
+        self.joint_ns = round(1e9 / max(spec.rate_hz for spec in states.values()))
+
+    def joints(self) -> None:
+        """Measure joints and gripper; they come at their own rate, also between two ticks."""
+        state = self._cell.state()
+        for name, index in self._states.items():
+            self._store(name, state[index])
+
+    def images(self) -> Observation:
+        """Take a picture with every camera and touch sensor."""
+        observation = observe(self._cell)
+        for name, image in {**observation.images, **observation.touch}.items():
+            if name in self._inputs.names:
+                self._store(name, image)
+        return observation
+
+    def _store(self, name: str, value: NDArray) -> None:
+        self._inputs.store(name, self._cell.time_ns, self._cell.time_ns, value)
+
+
+@dataclass
+class _Trace:
+    """What is noted down while an episode runs."""
+
+    stages: list[int] = field(default_factory=list)
+    estimates: list[float] = field(default_factory=list)
+    frames: list[NDArray[np.uint8]] = field(default_factory=list)
+
+
 class Runner:
     """Runs a policy in a cell.
 
     Args:
         cell: The cell, undisturbed.
         policy: Bundle bound to the cell's rig.
-        mode: How overlapping chunks are played.
-        every: Ticks between two inferences; the mode's usual number if 0.
+        play: How chunks are played; the bundle's own way if None.
+        latency_ns: How much simulated time each inference takes.
         progress: A progress bundle to judge on the way.
         film_every: Keep a frame for a film strip every so many ticks; 0 for none.
     """
@@ -69,70 +120,86 @@ class Runner:
         self,
         cell: Cell,
         policy: OnnxPolicy,
-        mode: PlayMode = "temporal_ensemble",
-        every: int = 0,
+        play: PlaySpec | None = None,
+        latency_ns: int = 0,
         progress: OnnxProgress | None = None,
         film_every: int = 0,
     ) -> None:
         self._cell, self._policy, self._progress = cell, policy, progress
+        self._play, self._latency_ns = play, latency_ns
         self._tick_ns = round(1e9 / cell.rig.alignment.rate_hz)
-        self._player = ChunkPlayer(round(1e9 / policy.manifest.rate_hz), mode)
-        chunk = policy.manifest.chunk_size
-        usual = {"temporal_ensemble": 1, "blend": max(1, chunk // 2), "replace": max(1, chunk // 2)}
-        self._every = every or usual.get(mode, chunk)
         self._film_every = film_every
 
     def run(self, seed: int, max_ticks: int = MAX_TICKS) -> Rollout:
         """Play one episode from the start of `seed` until success has settled or time is up."""
         cell = self._cell
         cell.reset(seed)
-        self._player.reset()
+        acting = self.acting()
+        sensors = Sensors(cell, acting.inputs)
         if self._progress is not None:
             self._progress.reset()
-        stages: list[int] = []
-        estimates: list[float] = []
-        frames: list[NDArray[np.uint8]] = []
+        trace = _Trace()
         settled = 0
+        refused = ""
         for tick in range(max_ticks):
-            self._act(tick, estimates, frames)
-            stages.append(cell.stage())
-            cell.step(self._tick_ns)
-            settled = settled + 1 if cell.success() else 0
-            if settled >= self._patience:
+            sensors.joints()
+            self._note(tick, sensors.images(), trace)
+            if tick == 0 and (refused := _refusal(acting)):
                 break
-        return self._result(seed, stages, estimates, frames)
+            acting.look(lambda stamp_ns: self._obey(acting, stamp_ns))
+            self._advance(sensors)
+            settled = settled + 1 if cell.success() else 0
+            if settled >= (SETTLED_TICKS if self._progress is None else PROGRESS_TAIL_TICKS):
+                break
+        return self._result(seed, trace, refused or str(acting.controller.fault or ""))
 
-    @property
-    def _patience(self) -> int:
-        return SETTLED_TICKS if self._progress is None else PROGRESS_TAIL_TICKS
+    def acting(self) -> Acting:
+        """Return a policy that has seen nothing yet, on the clock of the cell."""
+        inputs = AlignedInputs(self._cell.rig, self._policy.manifest, self._now_ns, self._now_ns)
+        return Acting(
+            self._policy, self._cell.rig, inputs, self._play, lockstep=True, latency_ns=self._latency_ns
+        )
 
-    def _act(self, tick: int, estimates: list[float], frames: list[NDArray[np.uint8]]) -> None:
-        """Look, infer if it is time, and command."""
-        infer = tick % self._every == 0
-        film = self._film_every > 0 and tick % self._film_every == 0
-        if infer or film or self._progress is not None:
-            observation = observe(self._cell)
-            if infer:
-                self._player.add(self._policy.act(observation), observation.stamp_ns)
-            if self._progress is not None:
-                estimates.append(self._progress.step(observation).progress)
-            if film:
-                frames.append(film_frame(observation))
-        target = self._player.command(self._cell.time_ns)
-        if target is not None:
-            self._cell.command(target)
+    def _now_ns(self) -> int:
+        return self._cell.time_ns
 
-    def _result(
-        self, seed: int, stages: list[int], estimates: list[float], frames: list[NDArray[np.uint8]]
-    ) -> Rollout:
+    def _obey(self, acting: Acting, stamp_ns: int) -> None:
+        command = acting.command(stamp_ns)
+        if command is not None:
+            self._cell.command(command)
+
+    def _advance(self, sensors: Sensors) -> None:
+        """Step the cell to the next tick; joints are measured on the way, at their own rate."""
+        for passed in range(sensors.joint_ns, self._tick_ns + 1, sensors.joint_ns):
+            self._cell.step(sensors.joint_ns)
+            if passed < self._tick_ns:
+                sensors.joints()
+
+    def _note(self, tick: int, observation: Observation, trace: _Trace) -> None:
+        """Note the stage, and the estimated progress and a frame where they are wanted."""
+        trace.stages.append(self._cell.stage())
+        if self._progress is not None:
+            trace.estimates.append(self._progress.step(observation).progress)
+        if self._film_every > 0 and tick % self._film_every == 0:
+            trace.frames.append(film_frame(observation))
+
+    def _result(self, seed: int, trace: _Trace, fault: str) -> Rollout:
         cell = self._cell
         success = cell.success()
         mae = None
-        if estimates and success:
-            truth = video_progress(segments(stages, STAGES), len(stages))
-            mae = float(np.abs(np.asarray(estimates) - truth).mean())
+        if trace.estimates and success:
+            truth = video_progress(segments(trace.stages, STAGES), len(trace.stages))
+            mae = float(np.abs(np.asarray(trace.estimates) - truth).mean())
         error = distance_to_goal(cell.task, cell.object_pose()[:3, 3])
-        return Rollout(seed, success, len(stages), error, cell.stage_name(), mae, frames)
+        length = len(trace.stages)
+        return Rollout(seed, success, length, error, cell.stage_name(), fault, mae, trace.frames)
+
+
+def _refusal(acting: Acting) -> str:
+    """Start the run on what was heard so far; return why that was refused, "" where it runs."""
+    acting.look()
+    answer = acting.start()
+    return "" if answer.success else answer.message
 
 
 def film_frame(observation: Observation) -> NDArray[np.uint8]:

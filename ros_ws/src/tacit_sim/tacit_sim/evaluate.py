@@ -1,4 +1,7 @@
-"""`tacit evaluate`: how often a policy bundle succeeds in the simulated cell, without torch or ROS."""
+"""`tacit evaluate`: how often a policy bundle succeeds in the simulated cell, without torch or ROS.
+
+It acts as `tacit run` does: same gates, limits and chunk player, chunks played as the bundle says.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -15,6 +18,7 @@ import tyro
 from rich.console import Console
 
 from tacit.bundle import load_bundle
+from tacit.bundle.player import PlayMode, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy, OnnxProgress
 from tacit.errors import ConfigError
 from tacit.proportions import wilson_interval
@@ -37,10 +41,16 @@ class Arguments:
     """Number of episodes; seeds count up from --seed."""
     seed: int = 10_000
     """First seed. Keep it away from the seeds of the demonstrations."""
-    mode: Literal["temporal_ensemble", "blend", "open_loop", "replace"] = "temporal_ensemble"
-    """How overlapping chunks are played."""
-    every: int = 0
-    """Ticks between inferences; 0: 1 for temporal_ensemble, half a chunk for blend, else a chunk."""
+    mode: PlayMode | None = None
+    """How overlapping chunks are played; as the bundle says if left out, like the other three."""
+    every: int | None = None
+    """Ticks from one inference to the next."""
+    blend: int | None = None
+    """Rows of cross-fade in mode blend."""
+    decay: float | None = None
+    """Decay of the weights in mode temporal_ensemble."""
+    latency_ms: float = 0.0
+    """Simulated time that each inference takes: its chunk is handed on so much later."""
     max_ticks: int = MAX_TICKS
     """Longest episode."""
     progress: Path | None = None
@@ -81,7 +91,10 @@ def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
     progress = OnnxProgress(arguments.progress, rig, arguments.threads) if arguments.progress else None
     cell = Cell(rig, arguments.task)
     film_every = 12 if arguments.films else 0
-    runner = Runner(cell, policy, arguments.mode, arguments.every, progress, film_every)
+    play = bundle.manifest.playing.changed(
+        bundle.manifest.chunk_size, arguments.mode, arguments.every, arguments.blend, arguments.decay
+    )
+    runner = Runner(cell, policy, play, round(1e6 * arguments.latency_ms), progress, film_every)
     rollouts: list[Rollout] = []
     for seed in range(arguments.seed, arguments.seed + arguments.episodes):
         rollouts.append(runner.run(seed, arguments.max_ticks))
@@ -98,7 +111,8 @@ def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
     latency = asdict(policy.stats.summary())
     return summarise(rollouts) | {
         "task": cell.task.name,
-        "mode": arguments.mode,
+        "play": play.model_dump(),
+        "latency_ms": arguments.latency_ms,
         "bundle": arguments.bundle.name,
         "bundle_sha256": bundle.sha256,
         "inference": latency,
@@ -118,6 +132,7 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         "placement_error_mm": percentiles([1e3 * rollout.error_m for rollout in successes]),
         "placement_error_all_mm": percentiles([1e3 * rollout.error_m for rollout in rollouts]),
         "ticks": percentiles([float(rollout.num_ticks) for rollout in successes]),
+        "holds": dict(Counter(r.fault.partition(":")[0] for r in rollouts if r.fault)),
         "failures_by_stage": dict(Counter(r.stage for r in rollouts if not r.success)),
         "progress_mae": float(np.mean(errors)) if errors else None,
         "progress_episodes": len(errors),
@@ -144,7 +159,8 @@ def save_film(rollout: Rollout, folder: Path) -> Path:
 def _print(report: dict[str, Any], console: Console) -> None:
     low, high = report["wilson_95"]
     console.print(
-        f"\n{report['task']}, {report['mode']}: [bold]{report['successes']}/{report['episodes']}[/] "
+        f"\n{report['task']}, {PlaySpec.model_validate(report['play'])}, inference takes "
+        f"{report['latency_ms']:g} ms: [bold]{report['successes']}/{report['episodes']}[/] "
         f"= {100 * report['success_rate']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)",
         highlight=False,
         soft_wrap=True,
@@ -157,6 +173,8 @@ def _print(report: dict[str, Any], console: Console) -> None:
         console.print(
             f"failures by last stage: {report['failures_by_stage']}", highlight=False, soft_wrap=True
         )
+    if report["holds"]:
+        console.print(f"held by a fault: {report['holds']}", highlight=False, soft_wrap=True)
     if report["progress_mae"] is not None:
         console.print(
             f"progress error (mean absolute, {report['progress_episodes']} episodes): "

@@ -14,6 +14,7 @@ from tacit.bundle.file import (
     relative_difference,
     run_graph,
     save_bundle,
+    save_playing,
     verify,
 )
 from tacit.bundle.manifest import (
@@ -25,6 +26,7 @@ from tacit.bundle.manifest import (
     golden_inputs,
     output_shapes,
 )
+from tacit.bundle.player import PlaySpec
 
 __all__ = [
     "Binding",
@@ -32,6 +34,7 @@ __all__ = [
     "ImageInput",
     "MANIFEST_KEY",
     "Manifest",
+    "PlaySpec",
     "PolicyBundle",
     "SCHEMA_VERSION",
     "check_rig",
@@ -44,5 +47,6 @@ __all__ = [
     "relative_difference",
     "run_graph",
     "save_bundle",
+    "save_playing",
     "verify",
 ]

@@ -26,6 +26,7 @@ from tacit.bundle.manifest import (
     output_shapes,
 )
 from tacit.bundle.onnx_file import graph_sha256, read_metadata, with_metadata
+from tacit.bundle.player import PlaySpec
 from tacit.config import parse
 from tacit.errors import BundleError, ConfigError
 from tacit.rig import Rig
@@ -95,10 +96,28 @@ def save_bundle(path: str | Path, model_bytes: bytes, manifest: Manifest) -> Pol
         update={"first_row": tuple(first.tolist()), "last_row": tuple(last.tolist())}
     )
     update = {"golden": golden, "parameters_sha256": graph_sha256(model_bytes)}
-    text = manifest.model_copy(update=update).seal().model_dump_json()
-    data = with_metadata(model_bytes, {MANIFEST_KEY: text})
+    return _write(path, model_bytes, manifest.model_copy(update=update))
+
+
+def save_playing(bundle: PolicyBundle, play: PlaySpec, path: str | Path) -> PolicyBundle:
+    """Write a bundle to `path` with another way of playing its chunks; the graph stays as it is.
+
+    Raises:
+        BundleError: The bundle has no chunks (it is no policy).
+    """
+    if bundle.manifest.kind != "act_hsa":
+        raise BundleError(f"{bundle.source}: kind is {bundle.manifest.kind!r}, which has no chunks to play")
+    return _write(path, bundle.model_bytes, bundle.manifest.model_copy(update={"play": play}))
+
+
+def _write(path: str | Path, model_bytes: bytes, manifest: Manifest) -> PolicyBundle:
+    """Seal the manifest, attach it and write the file; a kill leaves the old file or the new one."""
+    path = Path(path)
+    data = with_metadata(model_bytes, {MANIFEST_KEY: manifest.seal().text()})
     bundle = parse_bundle(data, str(path))
-    Path(path).write_bytes(data)
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_bytes(data)
+    partial.replace(path)
     return bundle
 
 
@@ -174,6 +193,8 @@ def check_rig(manifest: Manifest, rig: Rig) -> Binding:
 def describe(manifest: Manifest) -> str:
     """Return what a person wants to know about a bundle, one fact a line."""
     images = [f"{n} {i.height}x{i.width}" for n, i in {**manifest.cameras, **manifest.touch}.items()]
+    said = "" if manifest.play else " (the default: the bundle does not say)"
+    playing = [f"play       {manifest.playing}{said}"] if manifest.kind == "act_hsa" else []
     return "\n".join(
         [
             f"kind       {manifest.kind} ({manifest.schema_version}, tacit {manifest.tacit_version})",
@@ -181,6 +202,7 @@ def describe(manifest: Manifest) -> str:
             f"state      {', '.join(manifest.state_names)}",
             f"images     {', '.join(images)}",
             f"chunk      {manifest.chunk_size} actions at {manifest.rate_hz:g} Hz ({manifest.action_space})",
+            *playing,
             f"parameters {manifest.parameters_sha256[:12]}",
             f"train      {json.dumps(manifest.train, sort_keys=True)[:200]}",
         ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 import tacit
+from tacit.bundle.player import PlaySpec
 from tacit.config import Config
 from tacit.rig import Name, Positive, canonical_hash
 
@@ -47,7 +48,11 @@ class Golden(Config):
 
 
 class Manifest(Config):
-    """What a bundle is. `digest` is sha256 over all other fields, as canonical JSON."""
+    """What a bundle is. `digest` is sha256 over all other fields, as canonical JSON.
+
+    `play` is how the chunks of a policy are played. Bundles written before there was such a field have
+    none; they are played as the defaults of `PlaySpec` say, and their digest does not count it.
+    """
 
     schema_version: Literal["tacit-bundle 1"] = "tacit-bundle 1"
     kind: Literal["act_hsa", "progress"]
@@ -66,6 +71,7 @@ class Manifest(Config):
     state_min: tuple[float, ...]
     state_max: tuple[float, ...]
     hidden_size: Count = 0
+    play: PlaySpec | None = None
     golden: Golden = Golden()
     train: dict[str, Any] = {}
     tacit_version: str = tacit.__version__
@@ -82,9 +88,27 @@ class Manifest(Config):
                 raise ValueError(f"{label}: a name appears twice")
         if self.kind == "act_hsa" and not (self.chunk_size and self.action_names):
             raise ValueError("kind act_hsa: chunk_size and action_names must not be empty")
+        if self.kind == "act_hsa" and self.playing.every_ticks >= self.chunk_size > 1:
+            raise ValueError(
+                f"play.every_ticks: {self.playing.every_ticks} ticks from one inference to the next, but a "
+                f"chunk ends after {self.chunk_size}; give fewer"
+            )
         if self.kind == "progress" and not self.hidden_size:
             raise ValueError("kind progress: hidden_size must be above 0")
         return self
+
+    @property
+    def playing(self) -> PlaySpec:
+        """How chunks are played: as the bundle says, or by the defaults where it says nothing."""
+        return self.play or PlaySpec()
+
+    def text(self) -> str:
+        """Return the manifest as JSON; what the bundle does not say is left out."""
+        return self.model_dump_json(exclude=self._unsaid)
+
+    @property
+    def _unsaid(self) -> set[str]:
+        return set() if self.play is not None else {"play"}
 
     def seal(self) -> Manifest:
         """Return the manifest with its `digest` filled in."""
@@ -92,9 +116,7 @@ class Manifest(Config):
 
     def expected_digest(self) -> str:
         """Return sha256 (hex) over every field but `digest`."""
-        data = self.model_dump(mode="json")
-        del data["digest"]
-        return canonical_hash(data)
+        return canonical_hash(self.model_dump(mode="json", exclude={"digest", *self._unsaid}))
 
 
 def golden_inputs(manifest: Manifest) -> dict[str, NDArray[Any]]:

@@ -107,10 +107,14 @@ class Controller:
         answer = change()
         if answer.success:
             self.limiter.seed(measured)
-            self._player.reset()
-            self._far_ticks, self._commanded, self._approaching = 0, False, True
-            self._last_target = self._waiting_since_ns = None
+            self._forget()
         return answer
+
+    def _forget(self) -> None:
+        """Forget the run before: its chunks, its last command, how long it waited."""
+        self._player.reset()
+        self._far_ticks, self._commanded, self._approaching = 0, False, True
+        self._last_target = self._waiting_since_ns = None
 
     def hold(self) -> Answer:
         """Brake and hold on request."""
@@ -127,12 +131,13 @@ class Controller:
             return self._machine.estop()
 
     def reset(self) -> Answer:
-        """Back to idle; the last command is forgotten."""
+        """Back to idle; chunks and the last command are forgotten."""
         with self._lock:
             if self.state not in MOVING and not self.limiter.is_at_rest:
                 return Answer(False, "still braking; try again")
             answer = self._machine.reset()
-            self._commanded = self._commanded and not answer.success
+            if answer.success:
+                self._forget()
             return answer
 
     def set_dry_run(self, value: bool) -> Answer:

@@ -111,6 +111,10 @@ class AlignedInputs:
             self._aligner.push(arrival.name, arrival.stamp_ns, arrival.recv_ns, arrival.value)
         return self._aligner.poll(self._steady_ns() if may_wait else None)
 
+    def reset(self) -> None:
+        """Align anew from the next message on: samples from before a jump of the clock would block it."""
+        self._aligner.reset()
+
     def now_ns(self) -> int:
         """Return the present on the clock of the stamps.
 

@@ -131,7 +131,6 @@ def _options(settings: DemoSettings, policy: Path, progress: Path) -> list[str]:
         f"simulator.real_time_factor={settings.closed_loop_speed}",
         "lockstep=true",
         f"policy.bundle={policy}",
-        f"policy.mode={settings.play_mode}",
         f"progress.bundle={progress}",
     ]
 

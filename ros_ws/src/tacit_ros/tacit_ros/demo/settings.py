@@ -25,8 +25,6 @@ class DemoSettings:
     instruction: str = "Pick up the cube and put it on the mark."
     first_seed: int = 0
     first_test_seed: int = 10_000
-    play_mode: str = "temporal_ensemble"
-    """How the policy node joins chunks; inference at every tick, predictions averaged."""
     recording_speed: float = 4.0
     """Simulated seconds per second while the expert demonstrates."""
     closed_loop_speed: float = 1.0

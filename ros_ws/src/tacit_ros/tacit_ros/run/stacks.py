@@ -113,7 +113,7 @@ NODES = {
         {
             "rig": "",
             "bundle": "",
-            "mode": "blend",
+            "mode": "",
             "replan_ticks": 0,
             "dry_run": False,
             "lockstep": False,
