@@ -77,6 +77,15 @@ def nan_bundle(folder: Path, rig: Rig, **changes: object) -> PolicyBundle:
     return save_bundle(folder / "nan.onnx", model.SerializeToString(), manifest)
 
 
+def seeing_bundle(folder: Path, rig: Rig, **changes: object) -> PolicyBundle:
+    """`policy_bundle` whose whole chunk is moved by 1e-5 times the sum of the means of its images."""
+    manifest = manifest_for(rig, **changes)
+    model = onnx.load_from_string(policy_model(manifest))
+    weight = next(item for item in model.graph.initializer if item.name == "image_weight")
+    weight.CopyFrom(_constant("image_weight", np.full(1, 1e-5, dtype=np.float32)))
+    return save_bundle(folder / "seeing.onnx", model.SerializeToString(), manifest)
+
+
 def slow_bundle(folder: Path, rig: Rig, **changes: object) -> PolicyBundle:
     """`policy_bundle` that takes minutes where joint1 is above 0.6 rad, and is quick below."""
     manifest = manifest_for(rig, **changes)

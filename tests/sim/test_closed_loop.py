@@ -12,8 +12,10 @@ import pytest
 pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 pytest.importorskip("onnx")
 
-from tiny_bundles import policy_bundle, progress_bundle
+from tiny_bundles import manifest_for, policy_bundle, progress_bundle
 
+from tacit.bundle.player import PlaySpec
+from tacit.bundle.runtime import Observation, OnnxPolicy
 from tacit.errors import ConfigError
 from tacit.rig import Rig
 from tacit_sim.cell import Cell
@@ -22,6 +24,10 @@ from tacit_sim.evaluate import main, summarise
 from tacit_sim.experts import Expert
 
 pytestmark = pytest.mark.sim
+TICK_NS = 40_000_000
+
+
+OPEN_LOOP = PlaySpec(mode="open_loop")
 
 
 class PlayedExpert:
@@ -30,7 +36,7 @@ class PlayedExpert:
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
         self._expert = Expert(cell.rig, cell.task)
-        self.manifest = SimpleNamespace(chunk_size=170, rate_hz=25.0)
+        self.manifest = manifest_for(cell.rig, chunk_size=170)
 
     def act(self, _: object) -> np.ndarray:
         self._expert.start(self._cell.state(), self._cell.object_pose())
@@ -38,21 +44,74 @@ class PlayedExpert:
 
 
 def test_a_policy_that_does_what_the_expert_does_succeeds_and_ends_early(cube_cell: Cell) -> None:
-    rollout = Runner(cube_cell, PlayedExpert(cube_cell), "open_loop").run(seed=21)
-    assert rollout.success
+    rollout = Runner(cube_cell, PlayedExpert(cube_cell), OPEN_LOOP).run(seed=21)
+    assert rollout.success and rollout.fault == ""
     assert rollout.stage == "retreat"
     assert 150 - SETTLED_TICKS < rollout.num_ticks <= 170
     assert rollout.error_m < 0.005
 
 
 def test_an_episode_without_success_ends_at_the_limit(cube_cell: Cell, rig: Rig, tmp_path: Path) -> None:
-    from tacit.bundle.runtime import OnnxPolicy
-
     policy = OnnxPolicy(policy_bundle(tmp_path, rig), rig)
     rollout = Runner(cube_cell, policy).run(seed=21, max_ticks=6)
     assert not rollout.success
     assert rollout.num_ticks == 6
     assert policy.stats.count == 6
+
+
+@pytest.mark.parametrize(("latency_ms", "inferences"), [(0, 12), (40, 12), (60, 8), (80, 6), (120, 4)])
+def test_no_inference_begins_before_the_one_under_way_ends(
+    cube_cell: Cell, rig: Rig, tmp_path: Path, latency_ms: int, inferences: int
+) -> None:
+    policy = OnnxPolicy(policy_bundle(tmp_path, rig, chunk_size=25), rig)
+    Runner(cube_cell, policy, latency_ns=latency_ms * 10**6).run(seed=21, max_ticks=12)
+    assert policy.stats.count == inferences
+
+
+class Recalled:
+    """A policy that keeps the stamps of what it saw; its chunk is the target ramp of its own time."""
+
+    def __init__(self, rig: Rig, start: np.ndarray) -> None:
+        self.manifest = manifest_for(rig, chunk_size=25)
+        self.start, self.seen = start, []
+
+    def act(self, observation: Observation) -> np.ndarray:
+        self.seen.append(observation.stamp_ns)
+        rows = (observation.stamp_ns - self.seen[0]) / TICK_NS + np.arange(25)
+        return self.start + 1e-4 * rows[:, None]
+
+
+@pytest.mark.parametrize("latency_ms", [0, 40, 60, 80, 120])
+def test_a_late_chunk_is_not_played_before_its_time_and_its_past_rows_are_skipped(
+    cube_cell: Cell, rig: Rig, latency_ms: int
+) -> None:
+    cube_cell.reset(5)
+    policy = Recalled(rig, cube_cell.state())
+    obeyed: list[tuple[int, np.ndarray]] = []
+    runner = Runner(cube_cell, policy, latency_ns=latency_ms * 10**6)
+    take = cube_cell.command
+    cube_cell.command = lambda target: (obeyed.append((cube_cell.time_ns, target)), take(target))  # type: ignore[method-assign]
+    try:
+        runner.run(seed=5, max_ticks=40)
+    finally:
+        del cube_cell.command
+    first_ns = obeyed[0][0]
+    assert first_ns == policy.seen[0] + -(-latency_ms * 10**6 // TICK_NS) * TICK_NS
+    # Every chunk speaks of the same ramp, so once all of them were observed in motion, each command is on
+    # it, whichever chunk it comes from; one that skipped too few or too many rows would be off.
+    after = [(now_ns, target) for now_ns, target in obeyed if now_ns - first_ns > 25 * TICK_NS]
+    for now_ns, target in after:
+        expected = policy.start + 1e-4 * (now_ns - policy.seen[0]) / TICK_NS
+        np.testing.assert_allclose(target, expected, atol=2e-6)
+    assert len(after) > 5
+
+
+def test_a_fault_of_the_gates_ends_the_motion_as_in_the_node(
+    cube_cell: Cell, rig: Rig, tmp_path: Path
+) -> None:
+    policy = OnnxPolicy(policy_bundle(tmp_path, rig, state_max=(0.0,) * 7), rig)
+    rollout = Runner(cube_cell, policy).run(seed=21, max_ticks=6)
+    assert not rollout.success and rollout.fault.startswith("input is not ready: out_of_range")
 
 
 class ExactProgress:
@@ -71,7 +130,7 @@ class ExactProgress:
 
 def test_progress_error_is_measured_against_the_stages_of_the_episode(cube_cell: Cell) -> None:
     progress = ExactProgress(cube_cell)
-    rollout = Runner(cube_cell, PlayedExpert(cube_cell), "open_loop", progress=progress).run(seed=21)
+    rollout = Runner(cube_cell, PlayedExpert(cube_cell), OPEN_LOOP, progress=progress).run(seed=21)
     # Five stages of equal weight; within each, progress grows in a straight line.
     truth = []
     for stage in range(5):
