@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tacit_learning.losses.flow import add_noise, flow_loss, sample_uniform, shift_sigma, timestep_of
 from tacit_learning.vace_e.config_model import BackboneConfig, preset
-from tacit_learning.vace_e.data.signals import random_signals
+from tacit_learning.vace_e.model.signals import random_signals
 from tacit_learning.vace_e.model.vace_e import VaceE, build_model
 
 SIZE = "small"  # preset

@@ -13,7 +13,7 @@ from vace_e_runs import changed, losses, run, small_config, write_small_dataset
 from tacit.cli import main
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.data.cache import LatentCache
-from tacit_learning.vace_e.model.saving import load_model
+from tacit_learning.vace_e.model.folder import load_model
 from tacit_learning.vace_e.model.vace_e import group_of
 from tacit_learning.vace_e.sampling.trained import load_trained
 

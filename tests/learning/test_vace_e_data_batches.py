@@ -16,8 +16,9 @@ from tacit.errors import ConfigError
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.batch_choice import BucketSampler, FeatureBatchSampler
 from tacit_learning.vace_e.data.dataset import VaceEDataset
-from tacit_learning.vace_e.data.items import VaceEItem, collate
+from tacit_learning.vace_e.data.items import VaceEItem, labels_of, signals_of
 from tacit_learning.vace_e.data.jitter import JitterConfig, jittered
+from tacit_learning.vace_e.model.signals import Signals
 from tacit_learning.vace_e.synthetic import SyntheticConfig, example_tasks, write_dataset
 
 
@@ -47,7 +48,6 @@ def item_of(rows: int, objects: int = 1, object_rows: int = 3) -> VaceEItem:
         embodiment_label=0,
         num_frames=5,
         motion=rng.normal(size=(rows, 20)).astype(np.float32),
-        motion_mask=np.ones((rows, 2), bool),
         motion_valid=np.ones((rows, 20), bool),
         motion_times=np.linspace(0, 4, rows, dtype=np.float32),
         objects=rng.normal(size=(objects, object_rows, 9)).astype(np.float32),
@@ -55,6 +55,10 @@ def item_of(rows: int, objects: int = 1, object_rows: int = 3) -> VaceEItem:
         object_ids=np.arange(objects),
         object_times=np.linspace(0, 4, object_rows, dtype=np.float32),
     )
+
+
+def signals(items: list[VaceEItem]) -> Signals:
+    return signals_of(items, [torch.ones(1, 4)] * len(items), [None] * len(items), 4, 3, 8)
 
 
 def test_an_item_has_the_shapes_that_the_format_says(root: Path) -> None:
@@ -72,7 +76,7 @@ def test_an_item_has_the_shapes_that_the_format_says(root: Path) -> None:
 def test_the_hand_is_masked_where_the_motion_says_it_is(root: Path, window: str) -> None:
     """The generator draws the wrist at its x and y: video, mask and motion agree frame by frame."""
     dataset = dataset_of(root, height=64, width=96, window=window)
-    item = next(i for i in dataset if i.motion_mask[:, 1].all() and not i.motion_mask[:, 0].any())
+    item = next(i for i in dataset if i.motion_valid[:, 9:18].all() and not i.motion_valid[:, :9].any())
     assert item.mask is not None and item.control is not None
     assert not np.array_equal(item.motion[0], item.motion[-1])
     for frame in range(item.num_frames):
@@ -86,8 +90,7 @@ def test_the_hand_is_masked_where_the_motion_says_it_is(root: Path, window: str)
 def test_pixels_are_left_unread_when_only_features_are_wanted(root: Path) -> None:
     item = dataset_of(root).item(0, video=False, reference=False)
     assert item.video is item.control is item.mask is item.reference is None
-    batch = collate([item, item])
-    assert batch.video is None and batch.has_motion.all() and batch.num_frames.tolist() == [13, 13]
+    assert item.has_motion and item.num_frames == 13
 
 
 @given(
@@ -95,33 +98,29 @@ def test_pixels_are_left_unread_when_only_features_are_wanted(root: Path) -> Non
 )
 def test_padding_keeps_each_item_and_is_zero_and_masked(lengths: list[int], counts: list[int]) -> None:
     items = [item_of(n, count) for n, count in zip(lengths, counts, strict=False)]
-    batch = collate(items)
+    batch = signals(items)
     assert batch.motion.shape[1] == max(1, *lengths, 1)
     for i, item in enumerate(items):
         n, count = len(item.motion), len(item.objects)
         np.testing.assert_array_equal(batch.motion[i, :n], item.motion)
         assert not batch.motion[i, n:].any() and not batch.motion_valid[i, n:].any()
-        assert batch.motion_rows[i].sum() == n
+        assert batch.motion_valid[i].any(-1).sum() == n
         np.testing.assert_array_equal(batch.objects[i, :count], item.objects)
         assert not batch.object_valid[i, count:].any() and (batch.object_ids[i, count:] == -1).all()
 
 
-def test_items_of_two_sizes_make_no_batch() -> None:
-    other = replace(item_of(3), video=np.zeros((9, 16, 16, 3), np.uint8))
-    with pytest.raises(ValueError, match="one size"):
-        collate([item_of(3), other])
-    with pytest.raises(ValueError, match="none missing"):
-        collate([item_of(3), replace(item_of(3), video=None)])
-    with pytest.raises(ValueError, match="no item"):
-        collate([])
+def test_no_window_makes_no_batch() -> None:
+    with pytest.raises(ValueError, match="no window"):
+        signals_of([], [], [], 4, 3, 8)
 
 
-def test_a_batch_moves_as_a_whole() -> None:
-    batch = collate([replace(item_of(3), reference=np.zeros((2, 2, 3), np.uint8)), item_of(4)])
+def test_a_batch_moves_as_a_whole_and_has_the_labels_of_its_windows() -> None:
+    items = [item_of(3), replace(item_of(4), task_label=-1, embodiment_label=2)]
+    batch = signals(items)
     moved = batch.to("meta")
     assert {t.device.type for t in vars(moved).values() if isinstance(t, torch.Tensor)} == {"meta"}
-    assert moved.reference[0] is not None and moved.reference[0].device.type == "meta"
-    assert moved.reference[1] is None and batch.motion.device.type == "cpu"
+    assert batch.motion.device.type == "cpu"
+    assert [labels.tolist() for labels in labels_of(items)] == [[1, -1], [0, 2]]
 
 
 def test_short_episodes_have_a_bucket_of_their_own(tmp_path: Path) -> None:

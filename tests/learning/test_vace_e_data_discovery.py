@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from tacit import cli
 from tacit.convert.vace_e_files import TaskAttributes
@@ -20,8 +21,9 @@ from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data import episode_check
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.data.discovery import discover
-from tacit_learning.vace_e.data.items import collate
-from tacit_learning.vace_e.data.records import DiscoveryReport, EpisodeRecord
+from tacit_learning.vace_e.data.episode_check import DiscoveryReport, EpisodeRecord
+from tacit_learning.vace_e.data.items import VaceEItem, signals_of
+from tacit_learning.vace_e.model.signals import Signals
 from tacit_learning.vace_e.synthetic import SyntheticConfig, SyntheticTask, write_dataset
 
 TASK = "12 grasp it_2024_05_18-18_49"
@@ -45,6 +47,10 @@ def root(pristine: Path, tmp_path: Path) -> Path:
 def options(root: Path, **changes: object) -> DataOptions:
     base = {"height": 32, "width": 48, "num_frames": 9, "task_metadata_path": str(root / "metadata.json")}
     return DataOptions.model_validate({"dataset_base_path": str(root), **base, **changes})
+
+
+def signals(items: list[VaceEItem]) -> Signals:
+    return signals_of(items, [torch.ones(1, 4)] * len(items), [None] * len(items), 4, 3, 8)
 
 
 def found(root: Path, **changes: object) -> tuple[list[EpisodeRecord], DiscoveryReport]:
@@ -156,7 +162,7 @@ def test_without_trajectories_an_episode_is_video_only_or_left_out(
     missing = reason.split()[0]
     assert (item.has_motion, item.has_objects) == (missing != "motion", missing != "objects")
     if missing == "motion":
-        assert item.motion.shape == (0, 20) and item.motion_mask.shape == (0, 2)
+        assert item.motion.shape == (0, 20) and item.motion_valid.shape == (0, 20)
     else:
         assert item.objects.shape == (0, 0, 9) and item.object_valid.shape == (0, 0)
     records, report = found(root, fallback_to_video_only=False)
@@ -180,16 +186,13 @@ def test_a_batch_with_a_video_only_episode_masks_it(root: Path) -> None:
     spoiled(root, "_object_trajectories.hdf5").unlink()
     next((root / TASK / "episode_1").glob("end_effector_*")).unlink()
     dataset = VaceEDataset(options(root))
-    batch = collate([dataset[0], dataset[1]])
-    assert (
-        batch.has_motion.tolist()
-        == batch.has_objects.tolist()
-        == batch.has_reference.tolist()
-        == [True, False]
-    )
+    items = [dataset[0], dataset[1]]
+    assert [item.reference is not None for item in items] == [True, False]
+    batch = signals(items)
+    assert batch.present[:, 1:3].tolist() == [[True, True], [False, False]]
     assert not batch.motion[1].any() and not batch.motion_valid[1].any() and not batch.objects[1].any()
-    alone = collate([dataset[1]])
-    assert alone.motion.shape == (1, 1, 20) and not alone.motion_rows.any()
+    alone = signals(items[1:])
+    assert alone.motion.shape == (1, 1, 20) and not alone.motion_valid.any()
 
 
 def test_hands_left_visible_under_the_mask_are_said(root: Path) -> None:

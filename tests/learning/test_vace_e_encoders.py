@@ -16,9 +16,9 @@ pytest.importorskip("diffusers")
 
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config_model import PRESETS, STREAMS, EncoderConfig, ModelConfig, Stream, preset
-from tacit_learning.vace_e.data.items import VaceEItem, collate
-from tacit_learning.vace_e.data.signals import Signals, random_signals, signals_of
+from tacit_learning.vace_e.data.items import VaceEItem, signals_of
 from tacit_learning.vace_e.model.encoders import Encoders, latent_frame_times, pool_to_latent_frames, sinusoid
+from tacit_learning.vace_e.model.signals import Signals, random_signals
 
 CONFIG = preset("tiny").encoders
 TEXT_DIM, FRAMES = 32, 5
@@ -184,16 +184,6 @@ def test_rows_that_are_all_masked_equal_an_absent_stream_up_to_its_presence(
     assert task.mask.sum(1).tolist() == [1 + CONFIG.latents + 1 + 1] * 3  # text, and two null tokens
 
 
-def test_dropout_removes_streams_per_sample_at_its_rate_and_by_its_generator() -> None:
-    signals = random_signals(1, CONFIG, TEXT_DIM, 2)
-    many = signals.rows(torch.zeros(4000, dtype=torch.long))
-    dropped = many.drop(0.1, torch.Generator().manual_seed(0)).present
-    assert (~dropped).float().mean(0).tolist() == pytest.approx([0.1] * 4, abs=0.02)
-    assert torch.equal(many.drop(0.1, torch.Generator().manual_seed(0)).present, dropped)
-    gone = signals.without(STREAMS)
-    assert not gone.drop(0.0).present.any()
-
-
 def test_without_task_streams_only_the_image_speaks() -> None:
     encoders = Encoders(CONFIG, TEXT_DIM, ("embodiment",))
     task, embodiment, z_task, z_emb = encoders(random_signals(2, CONFIG, TEXT_DIM, FRAMES))
@@ -234,7 +224,7 @@ def test_codes_of_different_frames_and_ids_differ() -> None:
     assert distances.min() > 0.1
 
 
-def test_a_collated_batch_becomes_signals_with_what_is_present() -> None:
+def test_windows_become_signals_with_what_is_present() -> None:
     rows = 9
     complete = VaceEItem(
         video=None,
@@ -256,11 +246,9 @@ def test_a_collated_batch_becomes_signals_with_what_is_present() -> None:
         object_times=np.arange(rows, dtype=np.float32),
     )
     video_only = VaceEItem(None, None, None, None, "b", "b", "episode_1", 1, 1, rows)
-    batch = collate([complete, video_only])
-    text_mask = torch.tensor([[True, True], [True, False]])
-    signals = signals_of(
-        batch, torch.zeros(2, 2, 32), text_mask, torch.zeros(2, 5, 32), torch.tensor([False, True]), 3
-    )
+    texts = [torch.zeros(2, 32), torch.zeros(1, 32)]
+    signals = signals_of([complete, video_only], texts, [None, torch.zeros(5, 32)], 32, 3, 16)
+    assert signals.text_mask.tolist() == [[True, True], [True, False]]
     assert signals.present.tolist() == [[True, True, True, False], [True, False, False, True]]
     assert signals.object_ids.tolist() == [[7], [-1]]
     torch.manual_seed(0)
@@ -276,7 +264,6 @@ def test_a_collated_batch_becomes_signals_with_what_is_present() -> None:
         ({"layers": (1, 1)}, "each once"),
         ({"layers": ()}, "at least one"),
         ({"layers": "0,-1"}, "expected sorted"),
-        ({"modality_dropout": 1.0}, "less than 1"),
     ],
 )
 def test_choices_that_the_network_does_not_have_are_refused(changes: dict[str, object], message: str) -> None:

@@ -20,7 +20,7 @@ from tacit_learning.data.labels import (
 )
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.dataset import VaceEDataset
-from tacit_learning.vace_e.label_trials import check_labels
+from tacit_learning.vace_e.data.label_check import check_labels
 from tacit_learning.vace_e.synthetic import SyntheticConfig, example_tasks, write_dataset
 
 SMALL = SyntheticConfig(height=16, width=16, num_frames=5, num_objects=1)

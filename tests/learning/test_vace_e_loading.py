@@ -20,11 +20,11 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config_model import preset
-from tacit_learning.vace_e.data.features import encode_images, encode_text, pad_text, stack_images
-from tacit_learning.vace_e.data.signals import random_signals
+from tacit_learning.vace_e.model.folder import load_adapters, load_model, save_adapters, save_model
+from tacit_learning.vace_e.model.frozen import encode_images, encode_text
 from tacit_learning.vace_e.model.loading import backbone_of, load_base, load_part, load_vae
 from tacit_learning.vace_e.model.lora import apply_lora, lora_names
-from tacit_learning.vace_e.model.saving import load_adapters, load_model, save_adapters, save_model
+from tacit_learning.vace_e.model.signals import pad_text, random_signals, stack_images
 from tacit_learning.vace_e.model.vace_e import VaceE, build_model, parameter_groups
 
 TINY = preset("tiny")
@@ -72,7 +72,7 @@ def test_frozen_parts_load_and_encode(base: Path, tmp_path: Path) -> None:
     processor = load_part(CLIPImageProcessorPil, clip, "image_processor")
     tokens = encode_images([torch.zeros(40, 60, 3, dtype=torch.uint8)], processor, image_encoder)
     assert tokens.shape == (1, 17, 32)
-    stacked, has_image = stack_images([None, tokens[0]], TINY.encoders)
+    stacked, has_image = stack_images([None, tokens[0]], TINY.encoders.image_dim)
     assert stacked.shape == (2, 17, 32) and has_image.tolist() == [False, True]
 
 
@@ -102,7 +102,10 @@ def test_a_hub_id_that_cannot_be_fetched_says_so(monkeypatch: pytest.MonkeyPatch
 def test_the_original_layout_is_told_from_that_of_diffusers(tmp_path: Path) -> None:
     (tmp_path / "Wan2.1_VAE.pth").touch()
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="the original layout of Wan .*tacit convert wan"):
+    with pytest.raises(
+        ConfigError,
+        match=r"first published in .*: give .*VACE-1.3B-diffusers or .*VACE-14B-diffusers",
+    ):
         load_base(tmp_path)
 
 

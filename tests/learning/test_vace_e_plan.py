@@ -14,8 +14,8 @@ pytest.importorskip("peft")
 from benches import vace_e as bench
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config_model import BackboneConfig, ModelConfig, preset
-from tacit_learning.vace_e.data.signals import random_signals
 from tacit_learning.vace_e.model.fusion import Adapter, Condition, Scene
+from tacit_learning.vace_e.model.signals import random_signals
 from tacit_learning.vace_e.model.vace_e import build_model, parameter_groups
 from tacit_learning.vace_e.plan import (
     ADAPTER_WIDTHS,

@@ -18,7 +18,7 @@ from tacit_learning.vace_e.assembly import make_inputs, make_networks
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
 from tacit_learning.vace_e.sampling.pipeline import VaceEPipeline
-from tacit_learning.vace_e.sampling.sample import SamplerSettings, sample_latents
+from tacit_learning.vace_e.sampling.solver import SamplerSettings, sample_latents
 from tacit_learning.vace_e.sampling.trained import Trained, load_trained
 
 

@@ -21,10 +21,10 @@ from tacit_learning.vace_e.data.cache import LatentCache
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.data.inputs import Inputs
 from tacit_learning.vace_e.data.schedule import Schedule, make_sampler
+from tacit_learning.vace_e.model.folder import MODEL_FILE, load_adapters
 from tacit_learning.vace_e.model.frozen import TINY, Frozen, make_frozen
 from tacit_learning.vace_e.model.loading import backbone_of, load_base
 from tacit_learning.vace_e.model.lora import apply_lora
-from tacit_learning.vace_e.model.saving import MODEL_FILE, load_adapters
 from tacit_learning.vace_e.model.vace_e import VaceE, build_model, train_in_float32
 from tacit_learning.vace_e.state import load_snapshot, restore_weights
 
@@ -142,9 +142,7 @@ def model_config(options: ModelOptions) -> ModelConfig:
         update={
             "layers": layers,
             "injection": options.vace_e_injection,
-            "scale": options.vace_e_scale,
             "task_processing": options.vace_e_task_processing,
-            "modality_dropout": 0.0,  # drawn per global sample by `draws.drop_streams`
         }
     )
 

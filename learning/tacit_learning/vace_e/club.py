@@ -17,6 +17,7 @@ from tacit_learning.losses.club import CategoricalClub, ClubEstimator, fit_club
 from tacit_learning.vace_e.config import VaceEConfig
 
 CLUB_STREAM = 7  # of the generator of the permutation
+HIDDEN = 256  # width of q, twice that of each of its two layers
 
 
 class Estimate(NamedTuple):
@@ -36,18 +37,9 @@ class ClubTrainer:
         self.estimator: ClubEstimator | CategoricalClub
         with seeded(config.seed):
             if config.club_variant == "categorical":
-                self.estimator = CategoricalClub(
-                    feature_dim, num_embodiments, config.club_hidden, clamp_zero=config.club_clamp_zero
-                )
+                self.estimator = CategoricalClub(feature_dim, num_embodiments, HIDDEN)
             else:
-                self.estimator = ClubEstimator(
-                    feature_dim,
-                    feature_dim,
-                    config.club_hidden,
-                    variant=config.club_variant,
-                    logvar=config.club_logvar,
-                    clamp_zero=config.club_clamp_zero,
-                )
+                self.estimator = ClubEstimator(feature_dim, feature_dim, HIDDEN, variant=config.club_variant)
         self.estimator.to(device)
         broadcast_module(self.estimator)
         self.optimizer = torch.optim.Adam(self.estimator.parameters(), lr=config.club_lr)

@@ -20,9 +20,9 @@ from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.judge.metrics import as_json
 from tacit_learning.vace_e.judge.report import write_page
 from tacit_learning.vace_e.judge.validate import Validator, spread
-from tacit_learning.vace_e.sampling.drawing import draw_window, save_clip
+from tacit_learning.vace_e.sampling.from_dataset import draw_window, save_clip
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
-from tacit_learning.vace_e.sampling.sample import SamplerSettings, Solver
+from tacit_learning.vace_e.sampling.solver import SamplerSettings, Solver
 from tacit_learning.vace_e.sampling.trained import Trained, choose_device, load_trained
 
 
@@ -96,7 +96,7 @@ def sample(argv: Sequence[str]) -> int:
     inputs = make_inputs(config, dataset, make_networks(config, device))
     settings = SamplerSettings(
         arguments.steps or config.sample_steps,
-        arguments.shift or config.sample_shift or config.shift,
+        arguments.shift or config.shift,
         arguments.sampler or config.sampler,
         arguments.guidance,
         arguments.seed,

@@ -156,7 +156,6 @@ class ModelOptions(Config):
     model_size: str | None = None
     vace_e_layers: tuple[int, ...] = ()
     vace_e_injection: Literal["adapter", "context"] = "adapter"
-    vace_e_scale: float = 1.0
     vace_e_checkpoint: str | None = None
     modality_dropout: float = Field(default=0.1, ge=0, lt=1)
     lora_base_model: tuple[Literal["dit", "vace"], ...] = ()
@@ -202,9 +201,6 @@ class ObjectiveOptions(Config):
     club_training_steps: int = Field(default=5, ge=1)
     club_update_freq: int = Field(default=1, ge=1)
     club_variant: Literal["gaussian", "mean", "sample", "categorical"] = "gaussian"
-    club_logvar: Literal["tanh", "soft_clamp"] = "tanh"
-    club_clamp_zero: bool = False
-    club_hidden: int = Field(default=256, ge=2)
     club_warmup: float = Field(default=0.1, ge=0, le=1)
     xcov_lambda: float = Field(default=0.0, ge=0)
     extra_losses: dict[str, float] = {}
@@ -250,7 +246,6 @@ class EngineOptions(Config):
     use_cache: bool = True
     sample_steps: int = Field(default=30, ge=1)
     guidance_scale: float = 5.0
-    sample_shift: float | None = Field(default=None, gt=0)
     sampler: Literal["euler", "unipc"] = "unipc"
 
     @field_validator("training_stages")

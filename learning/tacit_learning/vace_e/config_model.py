@@ -8,8 +8,10 @@ from pydantic import Field, field_validator, model_validator
 
 from tacit.config import Config
 from tacit.errors import ConfigError, did_you_mean
-from tacit_learning.vace_e.data.items import MOTION_WIDTH, OBJECT_WIDTH
 
+MOTION_WIDTH = 20
+"""Left position 3, left rotation 6, right position 3, right rotation 6, left gripper, right gripper."""
+OBJECT_WIDTH = 9  # position 3, rotation 6
 Stream = Literal["text", "motion", "objects", "embodiment"]
 TASK_STREAMS: tuple[Stream, ...] = ("text", "motion", "objects")
 STREAMS: tuple[Stream, ...] = (*TASK_STREAMS, "embodiment")
@@ -97,16 +99,14 @@ class ModelConfig(Config):
 
     `layers`: blocks after which the streams enter ("0,5,10" or a list). `injection`: `adapter`, two
     decoupled cross-attentions, or `context`, copies of the DiT blocks. `task_processing` false leaves
-    the embodiment tokens alone. `scale`: s, of what is added.
+    the embodiment tokens alone.
     """
 
     backbone: BackboneConfig = BackboneConfig()
     encoders: EncoderConfig = EncoderConfig()
     layers: tuple[int, ...] = (0, 5, 10, 15, 20, 25)
     injection: Literal["adapter", "context"] = "adapter"
-    scale: float = 1.0
     task_processing: bool = True
-    modality_dropout: float = Field(default=0.1, ge=0, lt=1)
 
     @field_validator("layers", mode="before")
     @classmethod

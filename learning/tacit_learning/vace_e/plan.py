@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tacit_learning.vace_e.config_model import LATENT_CHANNELS, PATCH, SPATIAL, BackboneConfig, ModelConfig
-from tacit_learning.vace_e.data.signals import random_signals
 from tacit_learning.vace_e.model.conditioning import latent_shape
 from tacit_learning.vace_e.model.encoders import Encoders, Tokens
 from tacit_learning.vace_e.model.fusion import Condition
 from tacit_learning.vace_e.model.lora import LoraBase, apply_lora
+from tacit_learning.vace_e.model.signals import random_signals
 from tacit_learning.vace_e.model.vace_e import VaceE, build_model, parameter_groups
 
 GB = 1e9

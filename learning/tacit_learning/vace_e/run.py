@@ -28,8 +28,8 @@ from tacit_learning.vace_e.data.inputs import Inputs
 from tacit_learning.vace_e.data.noise import Place
 from tacit_learning.vace_e.judge.report import write_page
 from tacit_learning.vace_e.judge.validate import Validator
+from tacit_learning.vace_e.model.folder import save_model
 from tacit_learning.vace_e.model.frozen import TINY
-from tacit_learning.vace_e.model.saving import save_model
 from tacit_learning.vace_e.model.vace_e import group_of, parameter_groups
 from tacit_learning.vace_e.objective import Objective, combine
 from tacit_learning.vace_e.processes import (

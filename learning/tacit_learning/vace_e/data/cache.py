@@ -1,7 +1,7 @@
 """Encoded inputs on disk: latents, text and image features, under a key of everything they depend on.
 
 A changed video, window, size, encoder or number type gives another key, so what is found is never
-stale; `prune` removes what nobody asks for any more. Who encodes is not known here.
+stale. Who encodes is not known here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +44,6 @@ class LatentCache:
         """Return where an entry lies."""
         return self.folder / key[:2] / f"{key}{SUFFIX}"
 
-    def __contains__(self, key: str) -> bool:
-        return self.path(key).is_file()
-
     def get(self, key: str, device: str = "cpu") -> dict[str, Tensor] | None:
         """Return the tensors of a key; None when there are none, or the file is damaged."""
         path = self.path(key)
@@ -78,25 +75,9 @@ class LatentCache:
             raise ConfigError(f"{self.path(key)}: cannot be read back; is the disk full?")
         return found
 
-    def keys(self) -> list[str]:
-        """Return all keys, sorted."""
-        return sorted(path.name.removesuffix(SUFFIX) for path in self._entries())
-
     def size_bytes(self) -> int:
         """Return how much disk the entries take."""
-        return sum(path.stat().st_size for path in self._entries())
-
-    def prune(self, keep: Collection[str]) -> int:
-        """Remove entries of other keys, and half-written ones; returns how many."""
-        wanted = set(keep)
-        stale = [path for path in self._entries() if path.name.removesuffix(SUFFIX) not in wanted]
-        stale += self.folder.glob("??/*.part")
-        for path in stale:
-            path.unlink(missing_ok=True)
-        return len(stale)
-
-    def _entries(self) -> Iterable[Path]:
-        return self.folder.glob(f"??/*{SUFFIX}")
+        return sum(path.stat().st_size for path in self.folder.glob(f"??/*{SUFFIX}"))
 
 
 def video_key(dataset: VaceEDataset, i: int, encoder: str, dtype: torch.dtype) -> str:

@@ -17,11 +17,10 @@ from tacit.convert.video import read_frames
 from tacit.images import Image, decode_image
 from tacit_learning.data.labels import UNKNOWN, Dependence, LabelMaps, embodiment_of, mutual_information
 from tacit_learning.vace_e.config import DataOptions
-from tacit_learning.vace_e.data.discovery import discover
-from tacit_learning.vace_e.data.folders import episode_files
+from tacit_learning.vace_e.data.discovery import discover, episode_files
+from tacit_learning.vace_e.data.episode_check import DiscoveryReport, EpisodeRecord, Finding
 from tacit_learning.vace_e.data.items import VaceEItem
 from tacit_learning.vace_e.data.prompts import Metadata, load_metadata, make_prompt, task_type
-from tacit_learning.vace_e.data.records import DiscoveryReport, EpisodeRecord, Finding
 from tacit_learning.vace_e.data.trajectories import Motion, Objects, load_motion, load_objects
 from tacit_learning.vace_e.data.windows import (
     check_size,
@@ -260,7 +259,6 @@ def _windowed_motion(
     window = rows_in_window(len(motion.values), record.frames, frames, longest)
     return {
         "motion": motion.values[window.rows],
-        "motion_mask": motion.mask[window.rows],
         "motion_valid": motion.valid[window.rows],
         "motion_times": window.times,
     }

@@ -1,9 +1,15 @@
-"""The rules that one episode must keep, each with the reason under which a breach is counted."""
+"""The rules that one episode must keep, and the report of which episodes break which.
+
+Every breach is counted under a short reason; a usable episode becomes an `EpisodeRecord`.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,13 +18,98 @@ from tacit.convert.video import VideoInfo, probe_video, read_frames
 from tacit.errors import EpisodeError, ImageError
 from tacit.images import decode_image
 from tacit_learning.vace_e.config import DataOptions
-from tacit_learning.vace_e.data.records import EpisodeRecord, Finding, Outcome
-from tacit_learning.vace_e.data.trajectories import TrajectoryError, load_motion, load_objects
+from tacit_learning.vace_e.data.trajectories import (
+    Motion,
+    Objects,
+    TrajectoryError,
+    load_motion,
+    load_objects,
+)
 from tacit_learning.vace_e.data.windows import MATCHING_FRAMES, MIN_FRAMES, WHITE_FROM
 
 SMALLEST_HAND = 0.002  # of the picture; less than this says nothing
 SAME_COLOUR = 16  # of 255; lossy codecs differ by less
-VISIBLE = 0.8
+VISIBLE = 0.8  # share of what the mask hides that looks as in the target
+WARN_EXCLUDED = 0.5  # of all episodes
+SHOWN_PER_REASON = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about one episode: the kind, for counting, and the story."""
+
+    where: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """One usable episode: how long and large its videos are, and what else it has."""
+
+    task: str
+    episode: str
+    frames: int
+    height: int
+    width: int
+    fps: float
+    has_motion: bool
+    has_objects: bool
+    reference: str | None  # file name
+
+    @property
+    def identity(self) -> str:
+        """Name that is unique in the data set and the same on every machine."""
+        return f"{self.task}/{self.episode}"
+
+
+@dataclass(frozen=True)
+class DiscoveryReport:
+    """What was found: excluded episodes, and notes on those that stay."""
+
+    root: Path
+    found: int
+    valid: int
+    excluded: tuple[Finding, ...] = ()
+    notes: tuple[Finding, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Excluded episodes per reason, most frequent first."""
+        return dict(Counter(finding.reason for finding in self.excluded).most_common())
+
+    @property
+    def note_counts(self) -> dict[str, int]:
+        """Notes per reason, most frequent first."""
+        return dict(Counter(finding.reason for finding in self.notes).most_common())
+
+    def lines(self) -> list[str]:
+        """Return the report as plain lines: totals, then each reason with its first cases."""
+        lines = [f"{self.root}: {self.valid} of {self.found} episodes usable"]
+        if self.valid and len(self.excluded) > WARN_EXCLUDED * self.found:
+            lines.append(f"WARNING: more than half of the episodes are excluded ({len(self.excluded)})")
+        return lines + told("excluded", self.excluded) + told("note", self.notes)
+
+
+@dataclass
+class Outcome:
+    """What the check of one episode gave: a record, or why it is left out."""
+
+    record: EpisodeRecord | None = None
+    excluded: Finding | None = None
+    notes: list[Finding] = field(default_factory=list)
+
+
+def told(kind: str, findings: Sequence[Finding]) -> list[str]:
+    """Return one line per reason with its count, and its first cases."""
+    lines = []
+    for reason, count in Counter(finding.reason for finding in findings).most_common():
+        lines.append(f"{kind}: {reason}: {count}")
+        cases = [finding for finding in findings if finding.reason == reason]
+        lines += [f"  {case.where}: {case.message}" for case in cases[:SHOWN_PER_REASON]]
+        if count > SHOWN_PER_REASON:
+            lines.append(f"  and {count - SHOWN_PER_REASON} more")
+    return lines
 
 
 def check_episode(files: EpisodeFiles, options: DataOptions, require_target: bool) -> Outcome:
@@ -32,8 +123,8 @@ def check_episode(files: EpisodeFiles, options: DataOptions, require_target: boo
     try:
         info = _check_videos(files, options, require_target)
         result.notes += _check_first_mask(files, options, where)
-        has_motion = _check_motion(files, options, where, result.notes)
-        has_objects = _check_objects(files, options, where, result.notes)
+        has_motion = _check_trajectories("motion", files, options, where, result.notes)
+        has_objects = _check_trajectories("objects", files, options, where, result.notes)
     except _Unusable as problem:
         result.excluded = Finding(where, problem.reason, str(problem))
         return result
@@ -117,29 +208,28 @@ def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _check_motion(files: EpisodeFiles, options: DataOptions, where: str, notes: list[Finding]) -> bool:
-    if not files.hands.is_file():
-        return _absent("motion missing", f"{files.hands} is missing", options, where, notes)
+def _check_trajectories(
+    kind: Literal["motion", "objects"],
+    files: EpisodeFiles,
+    options: DataOptions,
+    where: str,
+    notes: list[Finding],
+) -> bool:
+    """Return whether an episode has this kind of trajectory; note what is missing, damaged or doubtful."""
+    path = files.hands if kind == "motion" else files.objects
+    if not path.is_file():
+        return _absent(f"{kind} missing", f"{path} is missing", options, where, notes)
+    found: Motion | Objects | None
     try:
-        motion = load_motion(files.hands, options.gripper_open_values)
+        if kind == "motion":
+            found = load_motion(path, options.gripper_open_values)
+        else:
+            found = load_objects(path, options.max_objects)
     except TrajectoryError as problem:
-        return _absent("motion damaged", str(problem), options, where, notes)
-    if motion is None:
-        return _absent("motion missing", f"{files.hands}: no finite value in it", options, where, notes)
-    notes += [Finding(where, "motion doubtful", text) for text in motion.warnings]
-    return True
-
-
-def _check_objects(files: EpisodeFiles, options: DataOptions, where: str, notes: list[Finding]) -> bool:
-    if not files.objects.is_file():
-        return _absent("objects missing", f"{files.objects} is missing", options, where, notes)
-    try:
-        objects = load_objects(files.objects, options.max_objects)
-    except TrajectoryError as problem:
-        return _absent("objects damaged", str(problem), options, where, notes)
-    if objects is None:
-        return _absent("objects missing", f"{files.objects}: no finite value in it", options, where, notes)
-    notes += [Finding(where, "objects doubtful", text) for text in objects.warnings]
+        return _absent(f"{kind} damaged", str(problem), options, where, notes)
+    if found is None:
+        return _absent(f"{kind} missing", f"{path}: no finite value in it", options, where, notes)
+    notes += [Finding(where, f"{kind} doubtful", text) for text in found.warnings]
     return True
 
 

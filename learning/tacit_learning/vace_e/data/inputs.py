@@ -26,10 +26,8 @@ from tacit_learning.vace_e.data.cache import (
     video_key,
 )
 from tacit_learning.vace_e.data.dataset import VaceEDataset
-from tacit_learning.vace_e.data.features import pad_text, stack_images
-from tacit_learning.vace_e.data.items import VaceEItem, collate
+from tacit_learning.vace_e.data.items import VaceEItem, labels_of, signals_of
 from tacit_learning.vace_e.data.jitter import jittered
-from tacit_learning.vace_e.data.signals import Signals, signals_of
 from tacit_learning.vace_e.model.conditioning import (
     encode_halves,
     encode_latents,
@@ -39,6 +37,7 @@ from tacit_learning.vace_e.model.conditioning import (
     to_signed,
 )
 from tacit_learning.vace_e.model.frozen import Frozen
+from tacit_learning.vace_e.model.signals import Signals, pad_text
 
 KEPT_TOKENS = 4096
 """Texts and images whose tokens stay in memory; an image takes 0.7 MB in bf16."""
@@ -135,59 +134,34 @@ class Inputs:
                 visit(done)
             self.frozen.release(name)
 
-    def keys(self) -> list[str]:
-        """Return the keys of all windows, for pruning."""
-        keys: list[str | None] = []
-        for i in range(len(self.dataset)):
-            keys += [self._video_key(i), self._reference_key(i), self._image_key(i), self._text_key(i)]
-        return sorted({key for key in keys if key is not None})
-
     def clips(self, numbers: Sequence[int]) -> Clips:
         """Return windows of one bucket as a batch on the CPU, in float32."""
-        batch = collate([self.dataset.item(i, video=False, reference=False) for i in numbers])
+        items = [self.dataset.item(i, video=False, reference=False) for i in numbers]
         entries = [self._latents(i) for i in numbers]
-        parts = {
-            name: torch.stack([e[name] for e in entries]).float()
+        target, inactive, reactive = (
+            torch.stack([entry[name] for entry in entries]).float()
             for name in ("target", "inactive", "reactive")
-        }
+        )
         mask = torch.stack([unpack_mask(entry) for entry in entries])
         reference = self._reference_batch(numbers)
-        latents = parts["target"] if reference is None else torch.cat([reference, parts["target"]], dim=2)
-        num_reference = latents.shape[2] - parts["target"].shape[2]
-        text, text_mask = pad_text([self.text_tokens(i) for i in numbers], self.model.backbone.text_length)
-        longest = int(text_mask.sum(1).max())
-        image, has_image = self._images(numbers)
+        latents = target if reference is None else torch.cat([reference, target], dim=2)
+        num_reference = latents.shape[2] - target.shape[2]
+        text, _ = pad_text([self.text_tokens(i) for i in numbers], self.model.backbone.text_length)
         return Clips(
-            latents=latents,
-            control=join_control(parts["inactive"], parts["reactive"], mask, reference),
-            share=mask_share(mask, tuple(latents.shape[2:]), num_reference),  # type: ignore[arg-type]
-            text=text,
-            signals=signals_of(
-                batch,
-                text[:, :longest],
-                text_mask[:, :longest],
-                image,
-                has_image,
-                latents.shape[2] - num_reference,
-            ),
-            task_label=batch.task_label,
-            embodiment_label=batch.embodiment_label,
+            latents,
+            join_control(inactive, reactive, mask, reference),
+            mask_share(mask, tuple(latents.shape[2:]), num_reference),  # type: ignore[arg-type]
+            text,
+            self._signals(items, numbers, target.shape[2]),
+            *labels_of(items),
             num_reference=num_reference,
         )
 
     def features(self, draws: Sequence[Draw], step: int | None = None) -> FeatureBatch:
         """Return streams and labels of windows, jittered by their view at a step; None: as they are."""
-        numbers = [draw.item for draw in draws]
         items = [self._view(draw, step) for draw in draws]
-        batch = collate(items)
-        text, text_mask = pad_text([self.text_tokens(i) for i in numbers], self.model.backbone.text_length)
-        longest = int(text_mask.sum(1).max())
-        image, has_image = self._images(numbers)
-        frames = max(item.num_frames for item in items)
-        signals = signals_of(
-            batch, text[:, :longest], text_mask[:, :longest], image, has_image, (frames - 1) // TEMPORAL + 1
-        )
-        return FeatureBatch(signals, batch.task_label, batch.embodiment_label)
+        frames = (max(item.num_frames for item in items) - 1) // TEMPORAL + 1
+        return FeatureBatch(self._signals(items, [draw.item for draw in draws], frames), *labels_of(items))
 
     def text_tokens(self, i: int) -> Tensor:
         """Return the tokens of the prompt of window i (L, D) float32."""
@@ -213,8 +187,12 @@ class Inputs:
             return item
         return jittered(item, np.random.default_rng([self.seed, step, draw.item, draw.view]))
 
-    def _images(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
-        return stack_images([self.image_tokens(i) for i in numbers], self.model.encoders)
+    def _signals(self, items: Sequence[VaceEItem], numbers: Sequence[int], latent_frames: int) -> Signals:
+        """Join the streams of items with the tokens of their windows' prompts and pictures."""
+        texts = [self.text_tokens(i) for i in numbers]
+        images = [self.image_tokens(i) for i in numbers]
+        width, length = self.model.encoders.image_dim, self.model.backbone.text_length
+        return signals_of(items, texts, images, width, latent_frames, length)
 
     def _latents(self, i: int) -> Entry:
         """Return what the autoencoder makes of window i, and of its reference image."""
@@ -285,9 +263,6 @@ class Inputs:
 
     def _image_key(self, i: int) -> str | None:
         return image_key(self.dataset, i, self.frozen.identity, self.dtype, role="embodiment")
-
-    def _text_key(self, i: int) -> str:
-        return text_key(self.dataset.prompt(i), self.frozen.identity, self.dtype)
 
 
 def _signed(video: np.ndarray, device: torch.device) -> Tensor:

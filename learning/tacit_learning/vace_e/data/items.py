@@ -1,26 +1,27 @@
-"""One window of one episode, and a batch of them: natural lengths, padded with masks.
+"""One window of one episode, and the streams of several windows as one padded batch.
 
 Everything that may be missing has a mask; nothing missing is ever told apart by its zeros alone.
-Legend: B batch, F frames, H W pixels, T time rows, N objects.
+Legend: B batch, F frames, H W pixels, T time rows, N objects, L text tokens, P image tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-MOTION_WIDTH = 20
-"""Left position 3, left rotation 6, right position 3, right rotation 6, left gripper, right gripper."""
-OBJECT_WIDTH = 9
-LEFT, RIGHT, GRIPPERS = slice(0, 9), slice(9, 18), slice(18, 20)
+from tacit_learning.vace_e.config_model import MOTION_WIDTH, OBJECT_WIDTH
+from tacit_learning.vace_e.model.signals import Signals, pad_text, stack_images
+
 NO_OBJECT = -1
 
-BatchT = TypeVar("BatchT", bound="VaceEBatch")
+
+def _empty(*shape: int, dtype: type = np.float32) -> np.ndarray:
+    """Return a field that holds a new empty array of this shape when nothing is given."""
+    return field(default_factory=lambda: np.zeros(shape, dtype))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -34,23 +35,16 @@ class VaceEItem:
     prompt: str
     task_name: str
     episode_name: str
-    task_label: int
-    embodiment_label: int
+    task_label: int  # -1 unknown
+    embodiment_label: int  # -1 unknown
     num_frames: int
-    motion: np.ndarray = field(default_factory=lambda: np.zeros((0, MOTION_WIDTH), np.float32))  # (T, 20) f4
-    motion_mask: np.ndarray = field(
-        default_factory=lambda: np.zeros((0, 2), bool)
-    )  # (T, 2) wrists left, right
-    motion_valid: np.ndarray = field(default_factory=lambda: np.zeros((0, MOTION_WIDTH), bool))  # (T, 20)
-    motion_times: np.ndarray = field(
-        default_factory=lambda: np.zeros(0, np.float32)
-    )  # (T,) frames of the window
-    objects: np.ndarray = field(
-        default_factory=lambda: np.zeros((0, 0, OBJECT_WIDTH), np.float32)
-    )  # (N, T, 9)
-    object_valid: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), bool))  # (N, T)
-    object_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,)
-    object_times: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # (T,)
+    motion: np.ndarray = _empty(0, MOTION_WIDTH)  # (T, 20) f4
+    motion_valid: np.ndarray = _empty(0, MOTION_WIDTH, dtype=bool)  # (T, 20)
+    motion_times: np.ndarray = _empty(0)  # (T,) f4, frames of the window
+    objects: np.ndarray = _empty(0, 0, OBJECT_WIDTH)  # (N, T, 9) f4
+    object_valid: np.ndarray = _empty(0, 0, dtype=bool)  # (N, T)
+    object_ids: np.ndarray = _empty(0, dtype=np.int64)  # (N,)
+    object_times: np.ndarray = _empty(0)  # (T,) f4, frames of the window
 
     @property
     def has_motion(self) -> bool:
@@ -63,114 +57,61 @@ class VaceEItem:
         return bool(self.object_valid.any())
 
 
-@dataclass(frozen=True)
-class VaceEBatch:
-    """Items of one bucket (equal F, H, W). Padding is zero and masked; object ids are padded with -1.
+def signals_of(
+    items: Sequence[VaceEItem],
+    texts: Sequence[Tensor],
+    images: Sequence[Tensor | None],
+    image_dim: int,
+    latent_frames: int,
+    text_length: int,
+) -> Signals:
+    """Join the streams of several windows; shorter ones are padded with zeros that are masked.
 
-    T and N are at least 1, so that no layer meets an empty axis.
-    """
+    T, N, L and P are at least 1, so that no layer meets an empty axis; ids of padded objects are -1.
 
-    video: Tensor | None  # (B, F, H, W, 3) u1
-    control: Tensor | None  # (B, F, H, W, 3) u1
-    mask: Tensor | None  # (B, F, H, W) bool
-    reference: list[Tensor | None]  # each (h, w, 3) u1
-    prompt: list[str]
-    task_name: list[str]
-    episode_name: list[str]
-    task_label: Tensor  # (B,) i8, -1 unknown
-    embodiment_label: Tensor  # (B,) i8, -1 unknown
-    motion: Tensor  # (B, T, 20) f4
-    motion_mask: Tensor  # (B, T, 2) bool
-    motion_valid: Tensor  # (B, T, 20) bool
-    motion_times: Tensor  # (B, T) f4
-    objects: Tensor  # (B, N, T, 9) f4
-    object_valid: Tensor  # (B, N, T) bool
-    object_ids: Tensor  # (B, N) i8
-    object_times: Tensor  # (B, T) f4
-    num_frames: Tensor  # (B,) i8
-
-    def __len__(self) -> int:
-        return len(self.prompt)
-
-    @property
-    def motion_rows(self) -> Tensor:
-        """Rows that say anything (B, T) bool: the key mask of motion."""
-        return self.motion_valid.any(-1)
-
-    @property
-    def has_motion(self) -> Tensor:
-        """(B,) bool."""
-        return self.motion_rows.any(-1)
-
-    @property
-    def has_objects(self) -> Tensor:
-        """(B,) bool."""
-        return self.object_valid.flatten(1).any(-1)
-
-    @property
-    def has_reference(self) -> Tensor:
-        """(B,) bool."""
-        return torch.tensor([image is not None for image in self.reference])
-
-    def to(self: BatchT, device: torch.device | str, non_blocking: bool = False) -> BatchT:
-        """Return the batch with every tensor on `device`."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self: BatchT) -> BatchT:
-        """Return the batch in pinned memory (called by the loader)."""
-        return self._map(Tensor.pin_memory)
-
-    def _map(self: BatchT, function: Callable[[Tensor], Tensor]) -> BatchT:
-        changed: dict[str, object] = {
-            f.name: function(value)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor)
-        }
-        changed["reference"] = [None if image is None else function(image) for image in self.reference]
-        return replace(self, **changed)  # type: ignore[arg-type]
-
-
-def collate(items: Sequence[VaceEItem]) -> VaceEBatch:
-    """Stack items of one bucket; pad motion and objects to the longest, with masks.
+    Args:
+        items: B windows.
+        texts: UMT5 tokens of each prompt (L_i, text_dim); longer ones than `text_length` are cut.
+        images: CLIP tokens (P, image_dim) of each end effector, or None.
+        image_dim: Width of image tokens, where no window has any.
+        latent_frames: Of the longest window, without reference slots: (F - 1) / 4 + 1.
+        text_length: Of the transformer.
 
     Raises:
-        ValueError: No item, or items of several sizes: the sampler must keep buckets apart.
+        ValueError: No window.
     """
     if not items:
-        raise ValueError("no item to collate")
+        raise ValueError("no window to make a batch of")
+    text, text_mask = pad_text(texts, min(text_length, max(map(len, texts))))
+    image, has_image = stack_images(images, image_dim)
     time = max(1, *(len(item.motion) for item in items))
     count = max(1, *(item.objects.shape[0] for item in items))
     object_time = max(1, *(item.objects.shape[1] for item in items))
-    return VaceEBatch(
-        video=_pixels([item.video for item in items]),
-        control=_pixels([item.control for item in items]),
-        mask=_pixels([item.mask for item in items]),
-        reference=[None if item.reference is None else torch.from_numpy(item.reference) for item in items],
-        prompt=[item.prompt for item in items],
-        task_name=[item.task_name for item in items],
-        episode_name=[item.episode_name for item in items],
-        task_label=torch.tensor([item.task_label for item in items]),
-        embodiment_label=torch.tensor([item.embodiment_label for item in items]),
+    has_motion = torch.tensor([item.has_motion for item in items])
+    has_objects = torch.tensor([item.has_objects for item in items])
+    present = (text_mask.any(-1), has_motion, has_objects, has_image)
+    return Signals(
+        text=text,
+        text_mask=text_mask,
         motion=_padded([item.motion for item in items], (time,)),
-        motion_mask=_padded([item.motion_mask for item in items], (time,)),
         motion_valid=_padded([item.motion_valid for item in items], (time,)),
         motion_times=_padded([item.motion_times for item in items], (time,)),
         objects=_padded([item.objects for item in items], (count, object_time)),
         object_valid=_padded([item.object_valid for item in items], (count, object_time)),
         object_ids=_padded([item.object_ids for item in items], (count,), NO_OBJECT),
         object_times=_padded([item.object_times for item in items], (object_time,)),
-        num_frames=torch.tensor([item.num_frames for item in items]),
+        image=image,
+        present=torch.stack([flag.to(text.device) for flag in present], dim=1),
+        latent_frames=latent_frames,
+    ).to(text.device)
+
+
+def labels_of(items: Sequence[VaceEItem]) -> tuple[Tensor, Tensor]:
+    """Return the task and the embodiment labels of windows, each (B,) i8, -1 unknown."""
+    return (
+        torch.tensor([item.task_label for item in items]),
+        torch.tensor([item.embodiment_label for item in items]),
     )
-
-
-def _pixels(arrays: Sequence[np.ndarray | None]) -> Tensor | None:
-    present = [array for array in arrays if array is not None]
-    if not present:
-        return None
-    shapes = {array.shape for array in present}
-    if len(shapes) > 1 or len(present) < len(arrays):
-        raise ValueError(f"videos of {sorted(shapes)} in one batch, expected one size and none missing")
-    return torch.from_numpy(np.stack(present))
 
 
 def _padded(arrays: Sequence[np.ndarray], lengths: tuple[int, ...], fill: int = 0) -> Tensor:

@@ -42,7 +42,6 @@ def jittered(item: VaceEItem, rng: np.random.Generator, config: JitterConfig | N
     return replace(
         item,
         motion=np.where(valid, motion, np.float32(0)),
-        motion_mask=item.motion_mask[rows],
         motion_valid=valid,
         motion_times=item.motion_times[rows],
         objects=np.where(object_valid[..., None], objects, np.float32(0)),

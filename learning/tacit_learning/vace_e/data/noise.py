@@ -14,7 +14,7 @@ from torch import Tensor
 from tacit_learning.engine.seeding import step_generator
 from tacit_learning.losses.flow import FlowWeighting, sample_uniform, shift_sigma
 from tacit_learning.vace_e.config_model import STREAMS
-from tacit_learning.vace_e.data.signals import Signals
+from tacit_learning.vace_e.model.signals import Signals
 
 LEVELS, NOISE, CLIP_DROPOUT, FEATURE_DROPOUT, FIXED = range(5)
 

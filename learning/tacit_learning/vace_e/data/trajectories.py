@@ -16,8 +16,8 @@ import h5py
 import numpy as np
 
 from tacit.errors import EpisodeError
+from tacit_learning.vace_e.config_model import MOTION_WIDTH, OBJECT_WIDTH
 from tacit_learning.vace_e.data.grippers import gripper_states
-from tacit_learning.vace_e.data.items import MOTION_WIDTH, OBJECT_WIDTH
 
 SIDES = ("left", "right")
 WRIST_WIDTH = 9

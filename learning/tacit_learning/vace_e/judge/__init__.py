@@ -1,1 +1,4 @@
-"""What a trained model draws, measured on held-out episodes."""
+"""How good a trained model is: loss on fixed noise, sampled videos, probes of features; and its page.
+
+Imports point down this list only: validate > probes > lpips, metrics, report.
+"""

@@ -7,10 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tacit.images import decode_image
-from tacit.view.draw import film_strip
 from tacit.view.page import Page
 from tacit.view.plot import Band, Line, Series, line_plot
 
@@ -18,7 +15,6 @@ PAGE = "report.html"
 SAMPLES = "samples"
 VALIDATION = "validation.json"
 LABELS = "labels.json"
-STRIP_FRAMES = 6
 MAX_STRIPS = 6
 STRIP_WIDTH = 900  # [px] on the page
 
@@ -92,12 +88,6 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     for row in map(json.loads, text.splitlines()):
         rows[row["kind"], row["step"]] = row
     return sorted(rows.values(), key=lambda row: row["step"])
-
-
-def contact_sheet(videos: Sequence[np.ndarray], frames: int = STRIP_FRAMES) -> np.ndarray:
-    """Return evenly spaced frames of several videos (F, H, W, 3) u1, one row each."""
-    tiles = [video[index] for video in videos for index in np.linspace(0, len(video) - 1, frames).astype(int)]
-    return film_strip(tiles, frames)
 
 
 def _headline(page: Page, rows: Sequence[Row]) -> None:

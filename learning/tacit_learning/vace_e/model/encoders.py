@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tacit_learning.layers.positions import TEMPERATURE
 from tacit_learning.layers.transformer import Attention, Encoder, FeedForward, Residual
 from tacit_learning.vace_e.config_model import STREAMS, TASK_STREAMS, TEMPORAL, EncoderConfig, Stream
-from tacit_learning.vace_e.data.signals import Signals
+from tacit_learning.vace_e.model.signals import Signals
 
 TYPICAL_DEVIATION = 0.25  # of a value within a clip [m]; embedded to 1, or the time code would drown it
 ROUNDING = 1e-3  # frames: a time of 4.0001 belongs to the latent frame of 4

@@ -7,7 +7,7 @@ afterwards. `tiny` means small random ones: the chain runs without weights, offl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -19,12 +19,12 @@ from torch import Tensor
 
 from tacit_learning.engine.seeding import seeded
 from tacit_learning.vace_e.config_model import ModelConfig
-from tacit_learning.vace_e.data.features import encode_images, encode_text
 from tacit_learning.vace_e.model.conditioning import VideoCoder
 from tacit_learning.vace_e.model.loading import load_part, load_vae
 
 TINY = "tiny"
 TINY_IMAGE_TOKENS = 5
+CLIP_LAYER = -2  # Wan I2V reads the last but one layer of CLIP
 
 
 class TextCoder(Protocol):
@@ -102,6 +102,47 @@ def make_frozen(
         lambda: _Clip(clip, device),
         device,
     )
+
+
+@torch.no_grad()
+def encode_text(
+    prompts: Sequence[str], tokenizer: Callable[..., Any], text_encoder: Any, length: int = 512
+) -> list[Tensor]:
+    """Encode prompts as the Wan pipelines do, cut to their real lengths.
+
+    Args:
+        prompts: B texts.
+        tokenizer: Of UMT5.
+        text_encoder: `UMT5EncoderModel`.
+        length: Longest prompt in tokens; more is cut off.
+
+    Returns:
+        B tensors (L_i, text_dim).
+    """
+    from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+
+    inputs = tokenizer(
+        [prompt_clean(prompt) for prompt in prompts],
+        padding="max_length",
+        max_length=length,
+        truncation=True,
+        add_special_tokens=True,
+        return_attention_mask=True,
+        return_tensors="pt",
+    )
+    device = next(text_encoder.parameters()).device
+    ids, mask = inputs.input_ids.to(device), inputs.attention_mask.to(device)
+    hidden = text_encoder(ids, mask).last_hidden_state
+    return [row[:count] for row, count in zip(hidden, mask.sum(1).tolist(), strict=True)]
+
+
+@torch.no_grad()
+def encode_images(images: Sequence[Tensor], processor: Callable[..., Any], image_encoder: Any) -> Tensor:
+    """Encode RGB images u1 (h, w, 3) with CLIP to tokens (B, P, image_dim), class token first."""
+    pixels = processor(images=[image.cpu().numpy() for image in images], return_tensors="pt").pixel_values
+    parameter = next(image_encoder.parameters())
+    output = image_encoder(pixels.to(parameter.device, parameter.dtype), output_hidden_states=True)
+    return output.hidden_states[CLIP_LAYER]
 
 
 class _Umt5:

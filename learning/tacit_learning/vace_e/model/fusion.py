@@ -1,4 +1,4 @@
-"""Where the streams enter the video: x <- x + s H_l(x, tokens, t) after chosen blocks.
+"""Where the streams enter the video: x <- x + H_l(x, tokens, t) after chosen blocks.
 
 `Adapter` is decoupled cross-attention (Ye et al. 2023, arXiv:2308.06721) with a learned balance of
 task and embodiment; `ContextBlock` is a copy of the DiT block, to compare. The last layer of both
@@ -170,7 +170,6 @@ class Fusion(nn.Module):
 
     def __init__(self, config: ModelConfig, blocks: nn.ModuleList) -> None:
         super().__init__()
-        self.scale = config.scale
         made: dict[str, nn.Module] = {}
         for layer in config.layers:
             made[str(layer)] = (

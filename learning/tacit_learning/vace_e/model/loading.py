@@ -240,8 +240,8 @@ def _download(place: str, part: str) -> Path:
 def _wrong_layout(folder: Path, part: str) -> str:
     if any((folder / name).exists() for name in ORIGINAL_FILES):
         return (
-            f"the original layout of Wan (found {_listing(folder)}); rewrite it once with: "
-            f"tacit convert wan {folder} --out <folder>; or take {VACE_1_3B}"
+            f"the layout that Wan was first published in (found {_listing(folder)}); tacit reads the same "
+            f"weights in the layout of diffusers: give {' or '.join(PUBLISHED)}"
         )
     if (folder / "config.json").exists() and weight_files(folder):
         name = load_json(folder / "config.json").get("_class_name")

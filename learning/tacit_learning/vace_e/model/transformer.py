@@ -111,8 +111,8 @@ class VaceETransformer(WanVACETransformer3DModel):
                 )
                 x = x + hint * scale_of[layer]
             adapter = None if fusion is None else fusion.at(layer)
-            if fusion is not None and adapter is not None:
-                x = x + fusion.scale * self._run(adapter, x, condition, scene)
+            if adapter is not None:
+                x = x + self._run(adapter, x, condition, scene)
         return x
 
     def _run(self, block: nn.Module, *inputs: Any) -> Any:

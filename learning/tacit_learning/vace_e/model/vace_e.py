@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tacit_learning.vace_e.config_model import EncoderConfig, ModelConfig
-from tacit_learning.vace_e.data.signals import Signals
 from tacit_learning.vace_e.model.encoders import Encoders
 from tacit_learning.vace_e.model.fusion import Condition, Fusion
+from tacit_learning.vace_e.model.signals import Signals
 from tacit_learning.vace_e.model.transformer import VaceETransformer
 
 
@@ -42,28 +42,20 @@ class VaceE(nn.Module):
             self.project_embodiment = _projection(config.encoders)
             transformer.fusion = Fusion(config, transformer.blocks)
 
-    def conditioning(
-        self, signals: Signals, num_reference: int = 0, generator: torch.Generator | None = None
-    ) -> Condition | None:
-        """Encode the streams; while training, each is dropped with `modality_dropout`.
+    def conditioning(self, signals: Signals, num_reference: int = 0) -> Condition | None:
+        """Encode the streams; None for base VACE.
 
         Args:
             signals: Streams of the batch.
             num_reference: Leading latent frames that hold a reference image.
-            generator: Of the dropout, on the CPU; None: the global one.
-
-        Returns:
-            None for base VACE.
         """
-        if self.encoders is None:
-            return None
-        return Condition.of(self.encoders(self._dropped(signals, generator)), num_reference)
+        return None if self.encoders is None else Condition.of(self.encoders(signals), num_reference)
 
-    def features(self, signals: Signals, generator: torch.Generator | None = None) -> Features:
-        """Compute features and their projections, with the dropout of `conditioning`."""
+    def features(self, signals: Signals) -> Features:
+        """Compute features and their projections."""
         if self.encoders is None:
             raise ValueError("VaceE.features: this model has no streams")
-        encoded = self.encoders(self._dropped(signals, generator))
+        encoded = self.encoders(signals)
         return self.project(encoded.z_task, encoded.z_emb)
 
     def project(self, z_task: Tensor, z_emb: Tensor) -> Features:
@@ -109,10 +101,6 @@ class VaceE(nn.Module):
         if not half or torch.is_autocast_enabled(device):
             return contextlib.nullcontext()
         return torch.autocast(device, half[0])
-
-    def _dropped(self, signals: Signals, generator: torch.Generator | None) -> Signals:
-        probability = self.config.modality_dropout
-        return signals.drop(probability, generator) if self.training and probability else signals
 
 
 def build_model(config: ModelConfig, with_streams: bool = True) -> VaceE:

@@ -15,10 +15,8 @@ from torch import Tensor
 
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.assembly import make_networks
-from tacit_learning.vace_e.data.features import pad_text, stack_images
 from tacit_learning.vace_e.data.inputs import Clips, move
-from tacit_learning.vace_e.data.items import VaceEItem, collate
-from tacit_learning.vace_e.data.signals import signals_of
+from tacit_learning.vace_e.data.items import VaceEItem, labels_of, signals_of
 from tacit_learning.vace_e.data.trajectories import motion_from_array
 from tacit_learning.vace_e.data.windows import check_size, rows_in_window
 from tacit_learning.vace_e.model.conditioning import (
@@ -29,8 +27,9 @@ from tacit_learning.vace_e.model.conditioning import (
     reference_batch,
     to_signed,
 )
+from tacit_learning.vace_e.model.signals import pad_text
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
-from tacit_learning.vace_e.sampling.sample import SamplerSettings, decode_video, sample_latents
+from tacit_learning.vace_e.sampling.solver import SamplerSettings, decode_video, sample_latents
 from tacit_learning.vace_e.sampling.trained import Trained, choose_device, load_trained
 
 Video = np.ndarray | Sequence[np.ndarray]
@@ -124,7 +123,7 @@ class VaceEPipeline:
         scale = config.guidance_scale if scale is None else scale
         return SamplerSettings(
             steps or config.sample_steps,
-            shift or config.sample_shift or config.shift,
+            shift or config.shift,
             config.sampler,
             scale if isinstance(scale, GuidanceScales) else GuidanceScales(text=scale),
             seed,
@@ -161,18 +160,14 @@ class VaceEPipeline:
         letterboxed = reference_batch([picture], *control.shape[1:3])
         slot = None if letterboxed is None else encode_reference(vae, letterboxed.to(self.device))
         joined = join_control(*encode_halves(pixels, masks, vae), masks, slot).float()
-        text, text_mask = pad_text([self.frozen.text(item.prompt)], sizes.backbone.text_length)
-        tokens, has_image = stack_images([image], sizes.encoders)
+        tokens = self.frozen.text(item.prompt)
+        length = sizes.backbone.text_length
+        text, _ = pad_text([tokens], length)
         frames = latent_shape(*control.shape[:3])[0]
-        longest = int(text_mask.sum())
-        signals = signals_of(
-            collate([item]), text[:, :longest], text_mask[:, :longest], tokens, has_image, frames
-        )
-        unknown = torch.tensor([-1])
+        signals = signals_of([item], [tokens], [image], sizes.encoders.image_dim, frames, length)
         empty = torch.zeros_like(joined[:, :1])
-        return Clips(
-            empty, joined, empty, text, signals, unknown, unknown, num_reference=joined.shape[2] - frames
-        )
+        references = joined.shape[2] - frames
+        return Clips(empty, joined, empty, text, signals, *labels_of([item]), num_reference=references)
 
 
 def _check_videos(video: Video, mask: Video) -> tuple[np.ndarray, np.ndarray]:
@@ -201,7 +196,6 @@ def _item(
         item = replace(
             item,
             motion=found.values[window.rows],
-            motion_mask=found.mask[window.rows],
             motion_valid=found.valid[window.rows],
             motion_times=window.times,
         )

@@ -49,16 +49,13 @@ VERBS: dict[str, Verb] = {
     "recompute-boxes": Verb(
         "tacit.tools.recompute:main", "bring recorded episodes to a new calibration", "Collect"
     ),
-    "convert wan": Verb(
-        "tacit_learning.vace_e.original:main",
-        "Wan 2.1 weights as published to the layout of diffusers",
-        "Learn",
-    ),
     "convert vace_e": Verb("tacit.convert.vace_e:main", "episodes to videos, masks, trajectories", "Learn"),
     "check": Verb("tacit.tools.check:main", "audit episodes: structure, time, images, boxes", "Look"),
     "check vace_e": Verb("tacit_learning.vace_e.data.data_check:main", "audit a video data set", "Look"),
     "check labels": Verb(
-        "tacit_learning.vace_e.label_check:main", "labels of a video data set: equal however read", "Look"
+        "tacit_learning.vace_e.data.label_check:main",
+        "labels of a video data set, equal however read",
+        "Look",
     ),
     "recover": Verb("tacit.tools.recover:main", "make an interrupted recording readable", "Look"),
     "view": Verb("tacit.view.cli:main", "write a page that shows an episode, boxes included", "Look"),

@@ -5,20 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
 from tacit.convert.video import write_video
+from tacit.images import encode_png
+from tacit.view.draw import film_strip
 from tacit_learning.vace_e.config import VaceEConfig
-from tacit_learning.vace_e.data.features import pad_text
 from tacit_learning.vace_e.data.inputs import Inputs, move
-from tacit_learning.vace_e.judge.report import contact_sheet
+from tacit_learning.vace_e.model.signals import pad_text
 from tacit_learning.vace_e.model.vace_e import VaceE
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
-from tacit_learning.vace_e.sampling.sample import SamplerSettings, decode_video, sample_latents
+from tacit_learning.vace_e.sampling.solver import SamplerSettings, decode_video, sample_latents
 
 NEGATIVE_PROMPT = ""
+SHEET_FRAMES = 6
 
 
 class SampledClip(NamedTuple):
@@ -36,7 +37,7 @@ def sampler_settings(config: VaceEConfig) -> SamplerSettings:
     """Return how a run draws its videos."""
     return SamplerSettings(
         config.sample_steps,
-        config.sample_shift or config.shift,
+        config.shift,
         config.sampler,
         GuidanceScales(text=config.guidance_scale),
         config.seed,
@@ -74,6 +75,8 @@ def save_clip(folder: Path, name: str, clip: SampledClip) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.mp4"
     write_video(path, clip.sample, clip.fps)
-    rows = [video for video in (clip.control, clip.sample, clip.target) if video is not None]
-    cv2.imwrite(str(path.with_suffix(".png")), cv2.cvtColor(contact_sheet(rows), cv2.COLOR_RGB2BGR))
+    videos = [video for video in (clip.control, clip.sample, clip.target) if video is not None]
+    frames = np.linspace(0, len(clip.sample) - 1, SHEET_FRAMES).astype(int)
+    sheet = film_strip([video[i] for video in videos for i in frames], SHEET_FRAMES)
+    path.with_suffix(".png").write_bytes(encode_png(sheet).tobytes())
     return path

@@ -6,7 +6,7 @@ Legend: B batch, L text tokens, T time rows, N objects, P image tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from tacit_learning.vace_e.config_model import STREAMS, EncoderConfig, Stream
-from tacit_learning.vace_e.data.items import VaceEBatch
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,6 @@ class Signals:
         keep = torch.tensor([stream not in streams for stream in STREAMS], device=self.present.device)
         return replace(self, present=self.present & keep)
 
-    def drop(self, probability: float, generator: torch.Generator | None = None) -> Signals:
-        """Return the signals with each stream of each sample absent by chance.
-
-        Args:
-            probability: Of a stream to be dropped.
-            generator: On the CPU; None: the global one.
-        """
-        chance = torch.rand(self.present.shape, generator=generator).to(self.present.device)
-        return replace(self, present=self.present & (chance >= probability))
-
     def _map(self, function: Callable[[Tensor], Tensor]) -> Signals:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         changed: dict[str, Any] = {
@@ -68,39 +57,39 @@ class Signals:
         return replace(self, **changed)
 
 
-def signals_of(
-    batch: VaceEBatch,
-    text: Tensor,
-    text_mask: Tensor,
-    image: Tensor,
-    has_image: Tensor,
-    latent_frames: int,
-) -> Signals:
-    """Join a batch of windows with the tokens of its prompts and images.
+def pad_text(tokens: Sequence[Tensor], length: int) -> tuple[Tensor, Tensor]:
+    """Pad prompts with zeros; Wan attends these zeros, so its transformer must get all of its length.
 
     Args:
-        batch: As collated.
-        text: UMT5 tokens (B, L, text_dim).
-        text_mask: True = a token of the prompt (B, L).
-        image: CLIP tokens (B, P, image_dim), anything where a sample has no image, P >= 1.
-        has_image: Which samples have one (B,) bool.
-        latent_frames: Of the window, without reference slots: (F - 1) / 4 + 1.
+        tokens: B tensors (L_i, text_dim).
+        length: L; longer prompts are cut.
+
+    Returns:
+        Text (B, L, text_dim), and True where a token is real (B, L).
     """
-    present = [text_mask.any(-1), batch.has_motion, batch.has_objects, has_image]
-    return Signals(
-        text=text,
-        text_mask=text_mask,
-        motion=batch.motion,
-        motion_valid=batch.motion_valid,
-        motion_times=batch.motion_times,
-        objects=batch.objects,
-        object_valid=batch.object_valid,
-        object_ids=batch.object_ids,
-        object_times=batch.object_times,
-        image=image,
-        present=torch.stack([flag.to(text.device) for flag in present], dim=1),
-        latent_frames=latent_frames,
-    ).to(text.device)
+    text = tokens[0].new_zeros(len(tokens), length, tokens[0].shape[-1])
+    mask = torch.zeros(len(tokens), length, dtype=torch.bool, device=text.device)
+    for row, prompt in enumerate(tokens):
+        count = min(len(prompt), length)
+        text[row, :count] = prompt[:count]
+        mask[row, :count] = True
+    return text, mask
+
+
+def stack_images(tokens: Sequence[Tensor | None], image_dim: int) -> tuple[Tensor, Tensor]:
+    """Stack image tokens of a batch where some samples have none.
+
+    Args:
+        tokens: Each (P, image_dim) or None.
+        image_dim: The width when no sample has an image.
+
+    Returns:
+        Tokens (B, P, image_dim), zero where there is none, and which samples have them (B,) bool.
+    """
+    present = [image for image in tokens if image is not None]
+    example = present[0] if present else torch.zeros(1, image_dim)
+    has_image = torch.tensor([image is not None for image in tokens], device=example.device)
+    return torch.stack([torch.zeros_like(example) if t is None else t for t in tokens]), has_image
 
 
 def random_signals(

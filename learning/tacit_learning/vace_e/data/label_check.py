@@ -1,0 +1,277 @@
+"""`tacit check labels`: whether labels stay the same however the data are read, and what they say.
+
+A label that changes between batches, subsets, processes or runs makes a contrastive loss pull the
+wrong items together, and nothing else complains. So it is tried here, on the data themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tacit.config import parse
+from tacit.convert.vace_e_files import METADATA_NAME
+from tacit.errors import ConfigError
+from tacit_learning.data.labels import (
+    CONFLICT_NAT,
+    UNKNOWN,
+    LabelMaps,
+    labels_from_json,
+    load_labels,
+    mutual_information,
+)
+from tacit_learning.vace_e.config import DataOptions
+from tacit_learning.vace_e.data.dataset import VaceEDataset
+
+LABELS_NAME = "labels.json"
+FIRST_IN_ORDER = "\x00"  # sorts before every text: a map numbered anew would move all ids
+UNKNOWN_TEXT = "(unknown)"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Check the labels of a VACE-E data set: equal in every batch, shuffle, subset, process and resume.
+
+    Exit code 0 when they are, 1 when not, 2 when nothing could be checked.
+    """
+
+    data: Annotated[Path, tyro.conf.Positional]
+    """Folder of the task folders (dataset_base_path)."""
+    metadata: Path | None = None
+    """Metadata of the tasks (JSON); metadata.json in the data folder if there is one."""
+    labels: Path | None = None
+    """Maps to use, and to extend by what these data add: labels.json, or a checkpoint that holds one."""
+    older: Path | None = None
+    """Maps of an earlier run: their ids must be the same now."""
+    task_label_by: Literal["prompt", "task_type"] = "prompt"
+    """What makes a task class."""
+    embodiment_label: Literal["coarse", "fine"] = "coarse"
+    """human and robot, or every embodiment_type by itself."""
+    seed: int = 0
+    """Seed of the shuffles and subsets."""
+    write: Path | None = None
+    """Write the maps here as labels.json."""
+    json: Path | None = None
+    """Write the report here."""
+
+
+class Check(NamedTuple):
+    """One question and its answer."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class LabelReport(NamedTuple):
+    """All answers, and what the labels are like."""
+
+    checks: list[Check]
+    warnings: list[str]
+    task_counts: dict[str, int]
+    embodiment_counts: dict[str, int]
+    information: dict[str, float]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+
+def main(argv: list[str]) -> int:
+    """Run `tacit check labels DATA`; return 0, 1 (inconsistent) or 2 (usage)."""
+    options = tyro.cli(Options, args=argv, prog="tacit check labels")
+    stored = None if options.labels is None else _stored(options.labels)
+    dataset = VaceEDataset(_data_options(options), labels=stored, require_target=False)
+    older = None if options.older is None else _stored(options.older)
+    report = check_labels(dataset, older, options.seed)
+    _print(Console(highlight=False), dataset, report)
+    if options.write is not None:
+        dataset.labels.save(options.write)
+    if options.json is not None:
+        checks = [check._asdict() for check in report.checks]
+        content = report._asdict() | {"checks": checks, "ok": report.ok}
+        options.json.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    return 0 if report.ok else 1
+
+
+Labels = dict[str, tuple[int, int]]
+"""Task folder and episode -> task label, embodiment label."""
+
+
+def check_labels(dataset: VaceEDataset, older: LabelMaps | None = None, seed: int = 0) -> LabelReport:
+    """Try the labels of a data set in every way in which they are used.
+
+    Args:
+        dataset: With the maps to be checked.
+        older: Maps of an earlier run, whose ids must be the same.
+        seed: Seed of the shuffles and subsets.
+    """
+    expected = _labels_of(dataset)
+    rng = random.Random(seed)
+    checks = [
+        _check_texts(dataset),
+        _check_shuffles(dataset, expected, rng),
+        _check_subsets(dataset, expected, rng),
+        _check_order(dataset, rng),
+        _check_growth(dataset.labels),
+    ]
+    if older is not None:
+        checks.append(_check_older(dataset.labels, older))
+    texts = [dataset.texts[record.task] for record in dataset.records]
+    task = Counter(text.task or UNKNOWN_TEXT for text in texts)
+    embodiment = Counter(text.embodiment or UNKNOWN_TEXT for text in texts)
+    information = _information(dataset)
+    warnings = _warnings(task, embodiment, information["episodes"])
+    return LabelReport(checks, warnings, dict(task), dict(embodiment), information)
+
+
+def _labels_of(dataset: VaceEDataset) -> Labels:
+    return {
+        record.identity: (dataset.task_label(i), dataset.embodiment_label(i))
+        for i, record in enumerate(dataset.records)
+    }
+
+
+def _check_texts(dataset: VaceEDataset) -> Check:
+    """Equal texts have equal labels, and other texts others."""
+    pairs = {(text.task, dataset.labels.task_id(text.task)) for text in dataset.texts.values() if text.task}
+    good = len(pairs) == len({text for text, _ in pairs}) == len({number for _, number in pairs})
+    return Check("one id per text, one text per id", good, f"{len(pairs)} task texts")
+
+
+def _check_shuffles(dataset: VaceEDataset, expected: Labels, rng: random.Random) -> Check:
+    """Read the whole set as items several times, in another order each time."""
+    wrong = set()
+    for _ in range(3):
+        order = rng.sample(range(len(dataset)), len(dataset))
+        items = [dataset.item(i, video=False, reference=False) for i in order]
+        found = {f"{e.task_name}/{e.episode_name}": (e.task_label, e.embodiment_label) for e in items}
+        wrong |= {key for key, labels in found.items() if expected[key] != labels}
+    return Check(
+        "equal in every batch and shuffle", not wrong, _told(wrong, f"{len(expected)} items in 3 orders")
+    )
+
+
+def _check_subsets(dataset: VaceEDataset, expected: Labels, rng: random.Random) -> Check:
+    """Take subsets of several sizes."""
+    wrong, sizes = set(), [max(1, round(share * len(dataset))) for share in (0.2, 0.5, 0.9)]
+    for size in sizes:
+        part = _labels_of(dataset.subset(sorted(rng.sample(range(len(dataset)), size))))
+        wrong |= {key for key, labels in part.items() if expected[key] != labels}
+    return Check("equal in every subset", not wrong, _told(wrong, f"subsets of {sizes} episodes"))
+
+
+def _check_order(dataset: VaceEDataset, rng: random.Random) -> Check:
+    """Another process may list the folders in another order."""
+    texts = list(dataset.texts.values())
+    hashes = set()
+    for each in (texts, rng.sample(texts, len(texts))):
+        tasks = [text.task for text in each if text.task is not None]
+        bodies = [text.embodiment for text in each if text.embodiment is not None]
+        hashes.add(LabelMaps.build(tasks, bodies).sha256)
+    return Check("equal in every process", len(hashes) == 1, f"sha256 {min(hashes)[:12]}")
+
+
+def _check_growth(labels: LabelMaps) -> Check:
+    """A resume reads the maps back, and may meet new texts; those that exist stay, unknown ones are -1."""
+    again = labels_from_json(json.loads(json.dumps(labels.as_json())), "labels")
+    grown = again.extended([FIRST_IN_ORDER], [FIRST_IN_ORDER])
+    kept = grown.task.items() >= labels.task.items() and grown.embodiment.items() >= labels.embodiment.items()
+    last = grown.task_id(FIRST_IN_ORDER) == len(labels.task)
+    unknown = labels.task_id(FIRST_IN_ORDER) == UNKNOWN == labels.embodiment_id(FIRST_IN_ORDER)
+    return Check("equal after a resume", kept and last and unknown, "new texts go last, unknown ones are -1")
+
+
+def _check_older(labels: LabelMaps, older: LabelMaps) -> Check:
+    name = "equal to an earlier run"
+    try:
+        labels.check_extends(older)
+    except ConfigError as problem:
+        return Check(name, False, str(problem))
+    return Check(name, True, f"{len(older.task)} task ids kept, {len(labels.task) - len(older.task)} new")
+
+
+def _information(dataset: VaceEDataset) -> dict[str, float]:
+    """Return I(task; embodiment), H(embodiment) [nat]: by episode as labelled, and by folder both ways."""
+    information, entropy = dataset.dependence()
+    found = {"episodes": information, "entropy": entropy}
+    if dataset.metadata is not None:
+        known = {n: t for n, t in dataset.metadata.per_task_attributes.items() if t.embodiment_type}
+        bodies = [dataset.texts[name].embodiment for name in known]
+        prompts = [dataset.texts[name].prompt for name in known]
+        types = [task.task_type for task in known.values()]
+        found["folders by prompt"] = mutual_information(prompts, bodies).information
+        found["folders by task_type"] = mutual_information(types, bodies).information
+    return found
+
+
+def _warnings(task: Counter[str], embodiment: Counter[str], information: float) -> list[str]:
+    found = []
+    if information > CONFLICT_NAT:
+        found.append(
+            f"task and embodiment labels share {information:.3f} nat (more than {CONFLICT_NAT}): "
+            "a feature that tells the task tells the body, so the task loss and CLUB pull against each "
+            "other; try task_label_by: task_type"
+        )
+    for name, counts in (("task", task), ("embodiment", embodiment)):
+        if unknown := counts[UNKNOWN_TEXT]:
+            found.append(
+                f"{unknown} episodes have no {name} label (-1): the metadata do not name their folder"
+            )
+    alone = [text for text, count in task.items() if count == 1 and text != UNKNOWN_TEXT]
+    if alone:
+        found.append(
+            f"{len(alone)} task classes have one episode, so no positive but its own views: {alone[:3]}"
+        )
+    return found
+
+
+def _told(wrong: set[str], good: str) -> str:
+    return f"{len(wrong)} episodes change: {sorted(wrong)[:3]}" if wrong else good
+
+
+def _print(console: Console, dataset: VaceEDataset, report: LabelReport) -> None:
+    for check in report.checks:
+        verdict = "[green]ok[/]" if check.ok else "[red]WRONG[/]"
+        console.print(f"{verdict:>11}  {check.name}: {escape(check.detail)}", soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("id", "episodes", "label"):
+        table.add_column(name, justify="left" if name == "label" else "right")
+    for ids, counts in (
+        (dataset.labels.embodiment, report.embodiment_counts),
+        (dataset.labels.task, report.task_counts),
+    ):
+        for text in sorted(counts, key=lambda text: ids.get(text, UNKNOWN)):
+            table.add_row(str(ids.get(text, UNKNOWN)), str(counts[text]), escape(text))
+    console.print(table)
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in report.information.items())
+    console.print(f"I(task; embodiment) in nat: {shown}", soft_wrap=True)
+    for warning in report.warnings:
+        console.print(f"[yellow]warning[/] {escape(warning)}", soft_wrap=True)
+
+
+def _data_options(options: Options) -> DataOptions:
+    default = options.data / METADATA_NAME
+    metadata = options.metadata or (default if default.is_file() else None)
+    content = {
+        "dataset_base_path": str(options.data),
+        "task_metadata_path": None if metadata is None else str(metadata),
+        "task_label_by": options.task_label_by,
+        "embodiment_label": options.embodiment_label,
+        "control_from_mask": True,  # labels do not depend on the control video
+    }
+    return parse(DataOptions, content, "tacit check labels")
+
+
+def _stored(path: Path) -> LabelMaps:
+    return load_labels(path / LABELS_NAME if path.is_dir() else path)
