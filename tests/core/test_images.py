@@ -12,7 +12,7 @@ from tacit.errors import ImageError
 from tacit.images import ImageTransform, decode_image, encode_jpeg, encode_png
 
 RED = np.full((24, 32, 3), [250, 10, 10], np.uint8)
-modes = st.sampled_from(["squash", "letterbox"])
+modes = st.sampled_from(["squash", "letterbox", "crop"])
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -129,6 +129,33 @@ def test_letterbox_keeps_the_aspect_and_pads_with_black():
     assert (output[-12:] == 0).all()
 
 
+@pytest.mark.parametrize(("height", "width"), [(100, 100), (60, 160), (240, 240), (33, 47)])
+def test_a_cut_keeps_the_aspect_covers_the_output_and_is_about_the_centre(height, width):
+    move = ImageTransform(120, 160, height, width, "crop")
+    output = move.image(np.full((120, 160, 3), 200, np.uint8))
+    assert output.shape == (height, width, 3) and (output == 200).all(), "nothing is padded"
+    corners = move.points([[0, 0], [160, 0], [0, 120]])
+    across, down = np.linalg.norm(corners[1:] - corners[0], axis=1)
+    assert across / down == pytest.approx(160 / 120, rel=0.01)
+    middle = (move.points([[-0.5, -0.5]]) + move.points([[159.5, 119.5]])) / 2
+    np.testing.assert_allclose(middle[0], [(width - 1) / 2, (height - 1) / 2], atol=0.51)
+
+
+@pytest.mark.parametrize("mode", ["squash", "letterbox", "crop"])
+@pytest.mark.parametrize(("height", "width"), [(60, 40), (48, 96), (97, 61)])
+def test_a_mask_takes_the_nearest_pixel_where_the_points_say_it_lies(mode, height, width):
+    move = ImageTransform(48, 64, height, width, mode)
+    mask = np.random.default_rng(0).integers(1, 256, (48, 64), dtype=np.uint8)
+    output = move.mask(mask)
+    assert output.shape == (height, width) and set(np.unique(output)) <= {0, *np.unique(mask)}
+    lands = np.rint(move.points(np.stack(np.mgrid[:48, :64][::-1], axis=-1))).astype(int)
+    seen = (lands >= 0).all(-1) & (lands < [width, height]).all(-1)
+    grows = min(move.placement.width / 64, move.placement.height / 48) >= 1
+    if grows:  # then every source pixel that is seen has a pixel of its own
+        np.testing.assert_array_equal(output[lands[seen][:, 1], lands[seen][:, 0]], mask[seen])
+    assert (output == 0).any() == (mode == "letterbox"), "only the padding is 0"
+
+
 def test_the_camera_and_the_transform_move_a_point_alike():
     from tacit.geometry.camera import PinholeCamera
 
@@ -147,4 +174,4 @@ def test_sizes_and_modes_are_checked():
     with pytest.raises(ValueError, match="at least 1"):
         ImageTransform(0, 1, 1, 1)
     with pytest.raises(ValueError, match="letterbox"):
-        ImageTransform(1, 1, 1, 1, "crop")  # type: ignore[arg-type]
+        ImageTransform(1, 1, 1, 1, "stretch")  # type: ignore[arg-type]

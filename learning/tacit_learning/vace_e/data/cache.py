@@ -21,7 +21,7 @@ from torch import Tensor
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2  # goes up when equal files would be encoded from other pixels
 SUFFIX = ".safetensors"
 
 

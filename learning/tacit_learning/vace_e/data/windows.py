@@ -12,10 +12,10 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import cv2
 import numpy as np
 
 from tacit.errors import ConfigError
+from tacit.images import ImageTransform
 
 WindowMode = Literal["first", "uniform", "random"]
 FRAME_STEP, MIN_FRAMES, SIZE_STEP = 4, 5, 16
@@ -128,23 +128,15 @@ def nearest_shape(size: tuple[int, int], choices: Sequence[tuple[int, int]]) -> 
 
 
 def fit_video(video: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return frames (F, height, width, 3): scaled to cover (bilinear), then cut about the centre."""
-    return np.stack([_cover(frame, height, width, cv2.INTER_LINEAR) for frame in video])
+    """Return frames (F, height, width, 3): scaled to cover, then cut about the centre."""
+    cover = ImageTransform(*video.shape[1:3], height, width, "crop")
+    return np.stack([cover.image(frame) for frame in video])
 
 
 def fit_mask(video: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return masks (F, height, width) bool, by the same cut: nearest pixel first, then white or not."""
-    grey = video.max(axis=-1)
-    return np.stack([_cover(frame, height, width, cv2.INTER_NEAREST_EXACT) >= WHITE_FROM for frame in grey])
-
-
-def _cover(frame: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:
-    scale = max(height / frame.shape[0], width / frame.shape[1])
-    rows, columns = max(height, round(frame.shape[0] * scale)), max(width, round(frame.shape[1] * scale))
-    if (rows, columns) != frame.shape[:2]:
-        frame = np.asarray(cv2.resize(frame, (columns, rows), interpolation=interpolation))
-    top, left = (rows - height) // 2, (columns - width) // 2
-    return np.ascontiguousarray(frame[top : top + height, left : left + width])
+    cover = ImageTransform(*video.shape[1:3], height, width, "crop")
+    return np.stack([cover.mask(frame) >= WHITE_FROM for frame in video.max(axis=-1)])
 
 
 def _hashed(text: str) -> int:

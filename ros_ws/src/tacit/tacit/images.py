@@ -66,7 +66,10 @@ def check_rgb(image: NDArray[np.uint8]) -> Image:
 
 
 class Placement(NamedTuple):
-    """Where the resized picture stands in the output: its size and its left top corner [px]."""
+    """Where the resized picture stands in the output: its size and its left top corner [px].
+
+    A picture that is cut stands over the edges: its corner is negative and its size larger.
+    """
 
     width: int
     height: int
@@ -76,7 +79,10 @@ class Placement(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """Resize to a fixed size: `squash` fills it, `letterbox` keeps the aspect and pads with black.
+    """Resize to a fixed size.
+
+    `squash` fills it; `letterbox` keeps the aspect and pads with black; `crop` keeps the aspect, covers
+    the output and cuts what stands over, as much on the left as on the right.
 
     Raises:
         ValueError: A size is not positive or the mode is unknown.
@@ -86,20 +92,25 @@ class ImageTransform:
     source_width: int
     height: int
     width: int
-    mode: Literal["squash", "letterbox"] = "squash"
+    mode: Literal["squash", "letterbox", "crop"] = "squash"
 
     def __post_init__(self) -> None:
         if min(self.source_height, self.source_width, self.height, self.width) < 1:
             raise ValueError(f"{self}: sizes must be at least 1")
-        if self.mode not in ("squash", "letterbox"):
-            raise ValueError(f"mode {self.mode!r}; expected squash or letterbox")
+        if self.mode not in ("squash", "letterbox", "crop"):
+            raise ValueError(f"mode {self.mode!r}; expected squash, letterbox or crop")
 
     @functools.cached_property
     def placement(self) -> Placement:
         """Where the picture lands in the output."""
         if self.mode == "squash":
             return Placement(self.width, self.height, 0, 0)
-        scale = min(self.width / self.source_width, self.height / self.source_height)
+        scales = (self.width / self.source_width, self.height / self.source_height)
+        if self.mode == "crop":
+            width = max(self.width, round(self.source_width * max(scales)))
+            height = max(self.height, round(self.source_height * max(scales)))
+            return Placement(width, height, -((width - self.width) // 2), -((height - self.height) // 2))
+        scale = min(scales)
         width = max(1, min(self.width, round(self.source_width * scale)))
         height = max(1, min(self.height, round(self.source_height * scale)))
         return Placement(width, height, (self.width - width) // 2, (self.height - height) // 2)
@@ -110,18 +121,18 @@ class ImageTransform:
         Raises:
             ImageError: Not RGB of the source size.
         """
-        if check_rgb(image_rgb).shape[:2] != (self.source_height, self.source_width):
-            raise ImageError(
-                f"image is {image_rgb.shape[1]}x{image_rgb.shape[0]}, the rig or bundle says "
-                f"{self.source_width}x{self.source_height}; fix the camera's size or the rig"
-            )
-        place = self.placement
-        resized = _resize(image_rgb, place.width, place.height)
-        if (place.width, place.height) == (self.width, self.height):
-            return resized
-        output = np.zeros((self.height, self.width, 3), dtype=np.uint8)
-        output[place.top : place.top + place.height, place.left : place.left + place.width] = resized
-        return output
+        self._check_size(check_rgb(image_rgb))
+        return self._placed(_resize(image_rgb, self.placement.width, self.placement.height))
+
+    def mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a mask (height, width): each pixel is the nearest one of the source, never a blend.
+
+        Raises:
+            ImageError: Not (H, W) of the source size.
+        """
+        self._check_size(mask)
+        size = (self.placement.width, self.placement.height)
+        return self._placed(np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)))
 
     def points(self, xy: ArrayLike) -> NDArray[np.float64]:
         """Return pixels (..., 2) of the output for pixels (..., 2) of the source: u' = (u + .5) s - .5."""
@@ -133,6 +144,24 @@ class ImageTransform:
         """Return boxes (..., 4) of the output for boxes (..., 4) of the source; NaN stays NaN."""
         xyxy = np.asarray(xyxy, dtype=np.float64)
         return np.concatenate([self.points(xyxy[..., :2]), self.points(xyxy[..., 2:])], axis=-1)
+
+    def _placed(self, resized: Image) -> Image:
+        """Return what is seen of the resized picture in the output, on black where it does not reach."""
+        place = self.placement
+        if self.mode == "crop":
+            resized = resized[-place.top : self.height - place.top, -place.left : self.width - place.left]
+        if resized.shape[:2] == (self.height, self.width):
+            return np.ascontiguousarray(resized)
+        output = np.zeros((self.height, self.width, *resized.shape[2:]), dtype=np.uint8)
+        output[place.top : place.top + place.height, place.left : place.left + place.width] = resized
+        return output
+
+    def _check_size(self, image: NDArray[np.uint8]) -> None:
+        if image.shape[:2] != (self.source_height, self.source_width):
+            raise ImageError(
+                f"image is {image.shape[1]}x{image.shape[0]}, the rig or bundle says "
+                f"{self.source_width}x{self.source_height}; fix the camera's size or the rig"
+            )
 
 
 def _resize(image: Image, width: int, height: int) -> Image:
