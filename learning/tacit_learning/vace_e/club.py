@@ -53,10 +53,15 @@ class ClubTrainer:
             z_emb: Likewise.
             embodiment_label: (B,); rows of -1 are left out of the categorical estimate.
             step: Optimiser step.
+
+        Returns:
+            The estimate; 0 where the categorical variant finds fewer than two labelled rows.
         """
         if isinstance(self.estimator, CategoricalClub):
             known = embodiment_label >= 0
             x, y = z_task[known].float(), embodiment_label[known]
+            if len(x) < 2:  # chance of the batch, not an error: a single row has none to compare with
+                return Estimate(0.0 * z_task.float().sum(), self._learning_loss)
         else:
             x, y = z_task.float(), z_emb.float()
         if step % self.config.club_update_freq == 0:
