@@ -36,8 +36,11 @@ demo-quick: $(STAMP)  ## the same loop with tiny numbers
 	$(BIN)/tacit demo --quick
 
 # One thread per process: the suite starts several processes, and results do not depend on the machine.
+# A worker per core up to four, for each loads torch and holds about 1 GB; one in turn: PYTEST_ARGS="-n 0".
+# Work is stolen rather than dealt out: neighbours stay on one worker and share what their module built.
 test: $(STAMP)  ## every test that this machine can run
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=10 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=10 \
+	  -n logical --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff and mypy over the whole tree
 	$(BIN)/ruff check .

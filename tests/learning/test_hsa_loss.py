@@ -13,6 +13,7 @@ from tacit_learning.losses.hsa import chance_level, hsa_loss
 
 GOLDEN = np.load(Path(__file__).parents[1] / "data" / "hsa.npz", allow_pickle=False)
 KAPPA = 0.07
+CHANCE = "chance__table_N_k_lnN1_random768"
 
 
 def golden(name: str) -> torch.Tensor:
@@ -176,10 +177,20 @@ def test_half_precision_is_computed_in_float32() -> None:
     assert hsa_loss(touch.bfloat16(), vision.bfloat16()).dtype == torch.float32
 
 
-def test_chance_of_unrelated_unit_features_is_near_the_table() -> None:
-    for num_negatives, kappa, log, _ in GOLDEN["chance__table_N_k_lnN1_random768"]:
-        assert chance_level(num_negatives) == pytest.approx(log, abs=1e-9)
-        assert kappa > 0
+@pytest.mark.parametrize("num_negatives", [1, 3, 15, 127])
+def test_features_that_carry_no_information_have_the_loss_of_chance(num_negatives: int) -> None:
+    same = torch.ones(2, 8, dtype=torch.float64)
+    loss = hsa_loss(same, same, negatives=same[:, None].expand(2, num_negatives, 8))
+    assert float(loss) == pytest.approx(chance_level(num_negatives), abs=1e-12)
+
+
+@pytest.mark.parametrize("row", [1, 7, 9, 14], ids=lambda row: str(GOLDEN[CHANCE][row, :2]))
+def test_unrelated_unit_features_start_where_the_table_says(row: int) -> None:
+    """The table is a simulation in numpy of random unit vectors with 768 features."""
+    num_negatives, kappa, _, expected = GOLDEN[CHANCE][row]
+    touch, vision, negatives = torch.randn(1024, 768), torch.randn(1024, 768), int(num_negatives)
+    loss = hsa_loss(touch, vision, temperature=kappa, negatives=torch.randn(1024, negatives, 768))
+    assert float(loss) == pytest.approx(expected, abs=0.05)  # three standard errors of the mean
 
 
 def test_wrong_shapes_are_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tacit.config import load
 from tacit.errors import ConfigError
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.cli import MODELS, train
-from tacit_learning.options import ALIASES, overrides
+from tacit_learning.options import overrides
 
 CONFIGS = Path(__file__).parents[2] / "learning" / "configs"
 
@@ -55,11 +56,26 @@ def test_wrong_words_say_what_to_do(words: list[str], message: str) -> None:
         overrides(words)
 
 
-def test_every_alias_points_at_an_existing_key() -> None:
-    config = load(ActHsaConfig, CONFIGS / "act_hsa.yaml")
-    for key in ALIASES.values():
-        section, name = key.split(".")
-        assert name in type(getattr(config, section)).model_fields
+def flags_of_the_readme() -> tuple[list[str], list[str]]:
+    """Return the flags that learning/README.md promises to accept, and those that it says do nothing."""
+    text = (CONFIGS.parent / "README.md").read_text()
+    section = text.partition("### Flags of the original notes")[2].partition("\n## ")[0]
+    accepted, _, others = section.partition("are accepted")
+    return re.findall(r"--(\w+)", accepted), re.findall(r"--(\w+)", others)
+
+
+def test_every_flag_that_the_readme_promises_is_accepted_and_no_other_is_silent() -> None:
+    accepted, without_effect = flags_of_the_readme()
+    assert len(accepted) > 15 and len(without_effect) == 2
+    texts = {"wrist_camera", "ckpt_dir", "task_name", "resume_ckpt_path"}
+    for flag in accepted:
+        value = [] if flag == "enable_hsa" else ["some" if flag in texts else "3"]
+        without_hsa = ["hsa.weight=0"]
+        changed = load(ActHsaConfig, CONFIGS / "act_hsa.yaml", without_hsa + overrides([f"--{flag}", *value]))
+        assert changed != load(ActHsaConfig, CONFIGS / "act_hsa.yaml", without_hsa), flag
+    for flag in without_effect:
+        with pytest.raises(ConfigError, match="leave the flag out"):
+            overrides([f"--{flag}", "3"])
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)

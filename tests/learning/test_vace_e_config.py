@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tacit.config import load, parse
+from tacit.config import apply_overrides, load, parse
 from tacit.errors import ConfigError
 from tacit_learning.options import VACE_E, find_config, overrides
 from tacit_learning.vace_e.config import MemoryConfig, VaceEConfig
@@ -71,51 +71,39 @@ def test_memory_options_hold_alone_together_or_not_at_all() -> None:
     assert config(vram_optimization=True).vram_optimization.compresses_gradients
 
 
-def test_the_flags_of_the_original_notes_exist_with_their_defaults() -> None:
-    defaults = {
-        "task_metadata_path": None,
-        "robot_data_path": None,
-        "enable_vace_e": True,
-        "vace_e_task_processing": True,
-        "max_hand_motion_length": 512,
-        "max_object_trajectory_length": 512,
-        "max_objects": 10,
-        "fallback_to_video_only": True,
-        "learning_rate": 1e-4,
-        "num_epochs": 1,
-        "dataset_repeat": 1,
-        "mixed_precision": "bf16",
-        "compile_model": False,
-        "debug": False,
-        "verbose_logging": False,
-        "save_intermediate_outputs": False,
-        "use_gradient_checkpointing": True,
-        "use_gradient_checkpointing_offload": False,
-        "enable_contrastive_loss": True,
-        "contrastive_temperature": 0.07,
-        "task_contrastive_lambda": 1.0,
-        "embodiment_contrastive_lambda": 1.0,
-        "enable_club_loss": True,
-        "club_lambda": 1.0,
-        "club_lr": 1e-3,
-        "club_training_steps": 5,
-        "club_update_freq": 1,
-        "lora_rank": 32,
-    }
-    read = config()
-    assert {name: getattr(read, name) for name in defaults} == defaults
-    logging, validation = read.logging, read.validation
-    assert (logging.wandb_project, logging.experiment_name) == ("vace_e_training", "my_experiment")
-    assert (logging.log_frequency, logging.save_model_artifacts, logging.wandb) == (100, True, "disabled")
-    assert (validation.enabled, validation.frequency, validation.num_samples) == (True, 5, 10)
-    assert set(validation.metrics) == {"video_quality", "task_alignment", "motion_accuracy"}
-    assert not any(
-        (
-            read.vram_optimization.offloads_optimizer,
-            read.vram_optimization.offloads_models,
-            read.vram_optimization.compresses_gradients,
+THE_NOTES = """
+--base_path videos --task_metadata_path tasks.json --robot_data_path robot --output_path out
+--vace_e_task_processing False --max_hand_motion_length 77
+--max_object_trajectory_length 78 --max_objects 3 --fallback_to_video_only False
+--learning_rate 3e-5 --num_epochs 2 --dataset_repeat 4 --mixed_precision no --compile_model --debug
+--verbose_logging --save_intermediate_outputs --use_gradient_checkpointing False
+--use_gradient_checkpointing_offload --enable_contrastive_loss False --contrastive_temperature 0.2
+--task_contrastive_lambda 0.3 --embodiment_contrastive_lambda 0.4 --enable_club_loss False
+--club_lambda 0.5 --club_lr 2e-3 --club_training_steps 6 --club_update_freq 7 --lora_rank 8
+--wandb_project ours --experiment_name first --log_frequency 9 --save_model_artifacts False
+"""
+
+
+def test_every_flag_of_the_original_notes_takes_effect() -> None:
+    """Each flag is given another value than it has by itself, so one that is ignored shows."""
+    read = parse(VaceEConfig, apply_overrides(NEEDED, words(THE_NOTES)), "the notes")
+    by_itself = config()
+    given = [word.removeprefix("--") for word in THE_NOTES.split() if word.startswith("--")]
+    assert len(given) == 33
+    for name in given:
+        holder, plain = (
+            (read.logging, by_itself.logging) if hasattr(read.logging, name) else (read, by_itself)
         )
-    )
+        name = {"base_path": "dataset_base_path"}.get(name, name)
+        assert getattr(holder, name) != getattr(plain, name), name
+    assert (read.learning_rate, read.max_objects, read.mixed_precision) == (3e-5, 3, "no")
+    assert (read.logging.wandb_project, read.logging.log_frequency) == ("ours", 9)
+    with pytest.raises(ConfigError, match="trains vace_e, but enable_vace_e is false"):
+        parse(VaceEConfig, apply_overrides(NEEDED, words("--enable_vace_e False")), "the notes")
+
+
+def test_the_contrastive_temperature_and_the_club_weight_are_those_of_the_notes() -> None:
+    assert (config().contrastive_temperature, config().club_lambda, config().lora_rank) == (0.07, 1.0, 32)
 
 
 def test_without_stages_one_trains_vace_e() -> None:

@@ -1,7 +1,7 @@
 """Hierarchical Spatial Alignment: InfoNCE between a touch and where it is seen.
 
 Source: DreamTacVLA, arXiv:2512.23864; rules of masks and negatives are ours. The policy chooses
-rows and negatives (`tacit_learning.act_hsa.alignment`). Legend: B rows, N negatives, D features.
+rows and negatives (`tacit_learning.act_hsa.touch_alignment`). Legend: B rows, N negatives, D features.
 """
 
 from __future__ import annotations
