@@ -12,7 +12,7 @@ import pytest
 from episode_kit import drawn_image, rig, tick_at, write_episode, writer_at
 
 from tacit.episode import EpisodeReader, dataset_index
-from tacit.episode.finish import Step, segments
+from tacit.episode.steps import Step, segments
 from tacit.errors import EpisodeError
 from tacit.rig import parse_rig
 

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.episode.labels import BACKGROUND
+from tacit.episode.steps import BACKGROUND
 from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.data.frame_times import resample_frames, runs
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from tacit.config import Config
-from tacit.episode.labels import BACKGROUND
+from tacit.episode.steps import BACKGROUND
 from tacit.errors import AnnotationError
 from tacit_learning.data.annotation_files import check_features, save_annotation_set, save_features
 from tacit_learning.data.annotation_policies import Repairs, SegmentPolicy, clean_segments

@@ -7,7 +7,7 @@ some seventy columns, so rows are written a flush interval at a time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import h5py
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from tacit.episode import schema
 
 AttributeValue = str | int | float | bool | np.ndarray | np.generic
+Attributes = dict[str, AttributeValue]
 
 
 class Column:
@@ -76,6 +77,32 @@ class Column:
         return self._sha.hexdigest()
 
 
+class Table:
+    """Columns that grow together, a row at a time.
+
+    Attributes:
+        columns: By what `append_row` calls them; the first one says how many rows there are.
+    """
+
+    def __init__(self, columns: dict[str, Column]) -> None:
+        self.columns = columns
+
+    @property
+    def num_rows(self) -> int:
+        """Rows taken so far."""
+        return next(iter(self.columns.values())).num_rows
+
+    def append_row(self, row: Mapping[str, object]) -> None:
+        """Take one value for each of the named columns."""
+        for name, value in row.items():
+            self.columns[name].append(value)
+
+    def flush(self) -> None:
+        """Write what has come since the last flush."""
+        for column in self.columns.values():
+            column.flush()
+
+
 def object_array(rows: Iterable[object], dtype: object) -> np.ndarray:
     """Return a 1-D array of rows that may have equal lengths (numpy would make it 2-D).
 
@@ -114,3 +141,12 @@ def set_attributes(target: h5py.HLObject, attributes: Mapping[str, AttributeValu
     """Write attributes; texts as variable-length strings (fixed ones fail above 64 KB)."""
     for name, value in attributes.items():
         target.attrs[name] = value
+
+
+def datasets(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield (path, dataset) of everything below `group`; a hard link counts under each of its names."""
+    for name, item in group.items():
+        if isinstance(item, h5py.Group):
+            yield from datasets(item, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", item

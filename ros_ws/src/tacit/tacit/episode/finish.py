@@ -7,41 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
 
 import h5py
 import numpy as np
 
 from tacit.episode import schema
-from tacit.episode.columns import hash_rows, set_attributes
+from tacit.episode.columns import datasets, hash_rows, set_attributes
+from tacit.episode.steps import segments
 from tacit.streams.counts import StreamCounts
 
 HASH_BLOCK = 256
 
 
-class Step(NamedTuple):
-    """One step of the task; both frames belong to it."""
-
-    name: str
-    start_frame: int
-    end_frame: int
-
-
-def segments(indices: Sequence[int] | np.ndarray, names: Sequence[str]) -> list[Step]:
-    """Return the runs of equal step index as inclusive segments.
+def write_derived(file: h5py.File, counts: Mapping[str, StreamCounts] | None = None) -> None:
+    """Write everything that follows from the ticks and the native streams, but the content hash.
 
     Args:
-        indices: Index into `names` per tick (T,); anything outside is background, no segment.
-        names: Step names.
+        file: The episode with all its ticks.
+        counts: Counts of the aligner; without them they are taken from the stored stamps.
     """
-    values = np.asarray(indices, dtype=np.int64)
-    if not len(values):
-        return []
-    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
-    ends = np.append(starts[1:], len(values)) - 1
-    runs = zip(values[starts], starts, ends, strict=True)
-    return [Step(names[v], int(s), int(e)) for v, s, e in runs if 0 <= v < len(names)]
+    write_steps(file)
+    write_joint_rates(file)
+    write_statistics(file)
+    write_drops(file, counts)
 
 
 def write_steps(file: h5py.File) -> None:
@@ -154,19 +143,10 @@ def content_sha256(file: h5py.File, digests: Mapping[str, str] | None = None) ->
 
 def _hashed_paths(file: h5py.File) -> Iterable[str]:
     """Yield dataset paths; a tactile stream counts once, at its own place and not at its link."""
-    tactile = set(file["tactile"]) if "tactile" in file else set()
-    skipped = {f"{schema.IMAGES}/{name}" for name in tactile}
-
-    def walk(group: h5py.Group, prefix: str) -> Iterable[str]:
-        for name in group:
-            path = f"{prefix}{name}"
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                yield from walk(item, path + "/")
-            elif path not in skipped and path.partition("/")[0] not in ("stats", "drops"):
-                yield path
-
-    return walk(file, "")
+    skipped = {f"{schema.IMAGES}/{name}" for name in file.get("tactile", ())}
+    for path, _ in datasets(file):
+        if path not in skipped and path.partition("/")[0] not in ("stats", "drops"):
+            yield path
 
 
 def _digest(dataset: h5py.Dataset) -> str:

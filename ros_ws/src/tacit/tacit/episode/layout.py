@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
 import tacit
 from tacit.episode import schema
-from tacit.episode.columns import AttributeValue, Column, set_attributes
+from tacit.episode.columns import Attributes, Column, set_attributes
+from tacit.geometry.footprint import FRESH
 from tacit.images import encode_png
-from tacit.rig import CameraSpec, Rig, StreamBase, TactileSpec
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The growing datasets of an episode, by what feeds them (keys are stream names)."""
-
-    tick_ns: Column
-    qpos: Column
-    action: Column
-    step_index: Column | None
-    images: dict[str, Column]
-    extra: dict[str, Column]
-    timestamps: dict[str, tuple[Column, Column, Column, Column]]
-    ee_pose: dict[str, Column]
-    camera_pose: dict[str, Column]
-    sensor_pose: dict[str, Column]
-    footprints: dict[tuple[str, str], tuple[Column, Column, Column, Column]]
-
-    def all(self) -> Iterable[Column]:
-        """Yield every column once."""
-        yield from (self.tick_ns, self.qpos, self.action)
-        if self.step_index:
-            yield self.step_index
-        for group in (self.images, self.extra, self.ee_pose, self.camera_pose, self.sensor_pose):
-            yield from group.values()
-        for columns in (*self.timestamps.values(), *self.footprints.values()):
-            yield from columns
+from tacit.rig import CameraSpec, Rig, TactileSpec
+from tacit.rig.scene import RigGeometry, RigLike
 
 
 def calibration_text(rig: Rig) -> str:
@@ -49,10 +23,10 @@ def calibration_text(rig: Rig) -> str:
     return json.dumps(rig.calibration, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def root_attributes(rig: Rig) -> dict[str, AttributeValue]:
+def root_attributes(rig: Rig) -> dict[str, str | float | bool]:
     """Return the root attributes that follow from the rig alone."""
     models = [arm.model or ("dh" if arm.dh else "urdf") for arm in rig.arms.values()]
-    latency = {name: spec.latency_ms for name, spec in stream_specs(rig).items()}
+    latency = {name: spec.latency_ms for name, spec in rig.specs.items()}
     return {
         "schema": schema.SCHEMA,
         "schema_version": schema.SCHEMA_VERSION,
@@ -72,74 +46,106 @@ def root_attributes(rig: Rig) -> dict[str, AttributeValue]:
     }
 
 
-def stream_specs(rig: Rig) -> dict[str, StreamBase]:
-    """Return all streams of a rig by name."""
-    return {**rig.cameras, **rig.tactile, **rig.streams, **rig.commands}
-
-
 def write_static(file: h5py.File, rig: Rig, references: Mapping[str, np.ndarray]) -> None:
     """Write calibration, sensor descriptions and no-contact references (RGB uint8 by sensor)."""
+    write_calibration(file, rig)
     for name, camera in rig.cameras.items():
-        group = file.create_group(f"cameras/{name}")
-        group.create_dataset("K", data=np.asarray(camera.K, dtype=np.float64))
-        group.create_dataset("D", data=np.asarray(camera.D, dtype=np.float64))
-        group.create_dataset("T", data=np.asarray(camera.T_parent_camera, dtype=np.float64))
-        attributes: dict[str, AttributeValue] = {
+        set_attributes(file[f"cameras/{name}"], {"width": camera.width, "height": camera.height})
+    for name, sensor in rig.tactile.items():
+        group = file[f"tactile/{name}"]
+        set_attributes(group, {"type": sensor.sensor_type, "serial": sensor.serial})
+        if name in references:
+            dataset = group.create_dataset("reference", shape=(1,), dtype=schema.VLEN_U1)
+            dataset[0] = encode_png(references[name])
+
+
+def write_calibration(file: h5py.File, rig: Rig) -> None:
+    """Write what a calibration decides of cameras and sensors, over what is there."""
+    for name, camera in rig.cameras.items():
+        group = file.require_group(f"cameras/{name}")
+        for key, value in (("K", camera.K), ("D", camera.D), ("T", camera.T_parent_camera)):
+            if key in group:  # another lens model may have another number of coefficients
+                del group[key]
+            group.create_dataset(key, data=np.asarray(value, dtype=np.float64))
+        attributes: Attributes = {
             "distortion_model": camera.model,
-            "width": camera.width,
-            "height": camera.height,
             "kind": "eye_to_hand" if camera.parent == "world" else "eye_in_hand",
             "parent_frame": camera.parent,
             "calibration_id": rig.calibration_id,
         }
         set_attributes(group, attributes)
     for name, sensor in rig.tactile.items():
-        group = file.create_group(f"tactile/{name}")
-        attributes = {
-            "type": sensor.sensor_type,
-            "serial": sensor.serial,
+        described: Attributes = {
             "size_m": np.asarray(sensor.size_m[:2]),
             "thickness_m": sensor.size_m[2],
             "T_mount": np.asarray(sensor.T_mount_sensor),
             "mount_frame": sensor.mount,
         }
-        set_attributes(group, attributes)
-        if name in references:
-            dataset = group.create_dataset("reference", shape=(1,), dtype=schema.VLEN_U1)
-            dataset[0] = encode_png(references[name])
+        set_attributes(file.require_group(f"tactile/{name}"), described)
 
 
-def create_columns(file: h5py.File, rig: Rig) -> Columns:
-    """Create every per-tick dataset of a rig, empty, with its attributes and links."""
-    steps = [stream for stream in rig.streams.values() if stream.role == "steps"]
-    step_index = None
-    if steps:
-        attributes = {"names": json.dumps(steps[0].names)}
-        step_index = Column(file, schema.STEP_INDEX, (), np.int32, schema.STAMP_CHUNK, attributes)
-    moving = [name for name, camera in rig.cameras.items() if camera.parent != "world"]
-    return Columns(
-        tick_ns=Column(file, schema.TICK_NS, (), np.int64, schema.STAMP_CHUNK),
-        qpos=_state_column(file, schema.QPOS, rig),
-        action=_state_column(file, schema.ACTION, rig),
-        step_index=step_index,
-        images=_image_columns(file, rig),
-        extra={
-            name: Column(file, f"observations/extra/{name}", (len(s.names),), np.float32)
-            for name, s in rig.streams.items()
-            if s.role == "extra"
-        },
-        timestamps={name: _timestamp_columns(file, name) for name in stream_specs(rig)},
-        ee_pose={arm: _pose_column(file, f"observations/ee_pose/{arm}", f"{arm}.flange") for arm in rig.arms},
-        camera_pose={name: _pose_column(file, f"camera_pose/{name}", f"{name} camera") for name in moving},
-        sensor_pose={name: _pose_column(file, f"sensor_pose/{name}", name, rig) for name in rig.tactile},
-        footprints={(c, s): _footprint_columns(file, rig, c, s) for c in rig.cameras for s in rig.tactile},
-    )
+def located(geometry: RigGeometry, states: np.ndarray, fresh: np.ndarray) -> dict[str, np.ndarray]:
+    """Return {path: rows} of every per-tick dataset that follows from joints and calibration.
+
+    Args:
+        geometry: Of the rig.
+        states: As stored, (N, S), so that a reader can compute the same.
+        fresh: Where the joints were fresh (N,).
+    """
+    rows: dict[str, np.ndarray] = {}
+    rows |= {f"observations/ee_pose/{arm}": T for arm, T in geometry.flange_poses(states).items()}
+    camera_poses = geometry.camera_poses(states)
+    rows |= {f"camera_pose/{name}": camera_poses[name] for name in moving_cameras(geometry.rig)}
+    rows |= {f"sensor_pose/{name}": T for name, T in geometry.sensor_poses(states).items()}
+    for (camera, sensor), track in geometry.footprint_tracks(states).items():
+        pair = f"{camera}/{sensor}"
+        rows[f"sensor_bbox/{pair}"] = track.box
+        rows[f"sensor_corners/{pair}"] = track.corners
+        rows[f"sensor_visibility/{pair}"] = track.visibility
+        rows[f"sensor_flags/{pair}"] = track.flags | np.where(fresh, FRESH, 0).astype(track.flags.dtype)
+    return rows
+
+
+def moving_cameras(rig: RigLike) -> list[str]:
+    """Return the cameras that an arm carries; only their poses are stored at every tick."""
+    return [name for name, camera in rig.cameras.items() if camera.parent != "world"]
+
+
+def image_path(rig: Rig, name: str) -> str:
+    """Return where the images of a stream are: cameras have a folder, which also links to the sensors'."""
+    return f"{schema.IMAGES}/{name}" if name in rig.cameras else f"observations/{name}"
+
+
+def create_columns(file: h5py.File, rig: Rig) -> dict[str, Column]:
+    """Create every per-tick dataset of a rig, empty, with its attributes and links.
+
+    Returns:
+        {path: column}; the stamps of the ticks come first.
+    """
+    columns = [Column(file, schema.TICK_NS, (), np.int64, schema.STAMP_CHUNK)]
+    columns += [_state_column(file, path, rig) for path in (schema.QPOS, schema.ACTION)]
+    for name, stream in rig.streams.items():
+        if stream.role == "steps" and schema.STEP_INDEX not in file:
+            names = {"names": json.dumps(stream.names)}
+            columns.append(Column(file, schema.STEP_INDEX, (), np.int32, schema.STAMP_CHUNK, names))
+        elif stream.role == "extra":
+            columns.append(Column(file, f"observations/extra/{name}", (len(stream.names),), np.float32))
+    columns += _image_columns(file, rig)
+    for name in rig.specs:
+        columns += _timestamp_columns(file, name)
+    columns += [_pose_column(file, f"observations/ee_pose/{arm}", f"{arm}.flange") for arm in rig.arms]
+    columns += [_pose_column(file, f"camera_pose/{name}", f"{name} camera") for name in moving_cameras(rig)]
+    columns += [_pose_column(file, f"sensor_pose/{name}", name, rig) for name in rig.tactile]
+    for camera in rig.cameras:
+        for sensor in rig.tactile:
+            columns += _footprint_columns(file, rig, camera, sensor)
+    return {column.path: column for column in columns}
 
 
 def _state_column(file: h5py.File, path: str, rig: Rig) -> Column:
     """A (T, S) column in the order of the rig, with names and units."""
     units = ["m" if i in rig.gripper_indices else "rad" for i in range(len(rig.state_names))]
-    attributes: dict[str, AttributeValue] = {
+    attributes: Attributes = {
         "names": json.dumps(rig.state_names),
         "units": json.dumps(units),
         "gripper_indices": np.asarray(rig.gripper_indices, dtype=np.int64),
@@ -149,12 +155,12 @@ def _state_column(file: h5py.File, path: str, rig: Rig) -> Column:
     return Column(file, path, (len(units),), np.float32, attributes=attributes)
 
 
-def _image_columns(file: h5py.File, rig: Rig) -> dict[str, Column]:
+def _image_columns(file: h5py.File, rig: Rig) -> list[Column]:
     """Cameras under observations/images; tactile under observations, hard-linked there."""
-    columns = {}
+    columns = []
     specs: dict[str, CameraSpec | TactileSpec] = {**rig.cameras, **rig.tactile}
     for name, spec in specs.items():
-        attributes: dict[str, AttributeValue] = {
+        attributes: Attributes = {
             "encoding": "jpeg",
             "color": "rgb",
             "height": spec.height,
@@ -163,46 +169,47 @@ def _image_columns(file: h5py.File, rig: Rig) -> dict[str, Column]:
             "frame_id": getattr(spec, "frame_id", ""),
             "pipeline_json": "{}",
         }
-        path = f"{schema.IMAGES}/{name}" if name in rig.cameras else f"observations/{name}"
-        columns[name] = Column(file, path, (), schema.VLEN_U1, schema.VLEN_CHUNK, attributes)
-    for name in rig.tactile:
-        file[f"{schema.IMAGES}/{name}"] = file[f"observations/{name}"]
+        columns.append(Column(file, image_path(rig, name), (), schema.VLEN_U1, schema.VLEN_CHUNK, attributes))
+    link_tactile(file, rig.tactile)
     return columns
 
 
-def _timestamp_columns(file: h5py.File, name: str) -> tuple[Column, Column, Column, Column]:
+def link_tactile(file: h5py.File, sensors: Iterable[str]) -> None:
+    """Give each tactile stream a second name beside the cameras, where other trainers look."""
+    for name in sensors:
+        file[f"{schema.IMAGES}/{name}"] = file[f"observations/{name}"]
+
+
+def _timestamp_columns(file: h5py.File, name: str) -> list[Column]:
     """stamp_ns, recv_ns, index, fresh of one stream."""
     group = f"timestamps/{name}"
-    fields = [
-        Column(file, f"{group}/{f}", chunk=schema.STAMP_CHUNK) for f in ("stamp_ns", "recv_ns", "index")
-    ]
-    fresh = Column(file, f"{group}/fresh", (), np.uint8, schema.STAMP_CHUNK)
+    columns = []
+    for field in schema.STAMP_FIELDS:
+        dtype = np.uint8 if field == "fresh" else np.int64
+        columns.append(Column(file, f"{group}/{field}", (), dtype, schema.STAMP_CHUNK))
     file[group].attrs["stamp_source"] = "header"
-    return fields[0], fields[1], fields[2], fresh
+    return columns
 
 
 def _pose_column(file: h5py.File, path: str, child: str, rig: Rig | None = None) -> Column:
     """A (T, 4, 4) column of T_base_child; the base frame of an episode is the rig's world."""
-    attributes: dict[str, AttributeValue] = {"parent": "world", "child": child}
+    attributes = {"parent": "world", "child": child}
     if rig is not None:
         attributes |= {"fk_model": "tacit.rig.scene.RigGeometry", "fk_sha256": rig.calibration_id}
     return Column(file, path, (4, 4), np.float64, 64, attributes)
 
 
-def _footprint_columns(
-    file: h5py.File, rig: Rig, camera: str, sensor: str
-) -> tuple[Column, Column, Column, Column]:
+def _footprint_columns(file: h5py.File, rig: Rig, camera: str, sensor: str) -> list[Column]:
     """box, corners, visibility, flags of one sensor in one camera."""
-    spec = rig.cameras[camera]
-    attributes: dict[str, AttributeValue] = {
+    spec, pair = rig.cameras[camera], f"{camera}/{sensor}"
+    attributes: Attributes = {
         "width": spec.width,
         "height": spec.height,
         "convention": schema.BBOX_CONVENTION,
     }
-    pair = f"{camera}/{sensor}"
-    return (
+    return [
         Column(file, f"sensor_bbox/{pair}", (4,), np.float32, attributes=attributes),
         Column(file, f"sensor_corners/{pair}", (4, 2), np.float32),
         Column(file, f"sensor_visibility/{pair}", (), np.float32, schema.STAMP_CHUNK),
         Column(file, f"sensor_flags/{pair}", (), np.uint8, schema.STAMP_CHUNK),
-    )
+    ]

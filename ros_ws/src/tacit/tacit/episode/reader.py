@@ -15,8 +15,8 @@ import numpy as np
 import yaml
 
 from tacit.episode import schema
-from tacit.episode.finish import Step
 from tacit.episode.secure import open_episode
+from tacit.episode.steps import Step
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.images import decode_image
 from tacit.rig import Rig, parse_rig
@@ -222,7 +222,7 @@ class EpisodeReader:
         streams = [name for name in self._file.get("timestamps", ()) if name != "tick_ns"]
         self._known(stream, streams, "stream")
         group = self._file[f"timestamps/{stream}"]
-        return {field: group[field][:] for field in ("stamp_ns", "recv_ns", "index", "fresh")}
+        return {field: group[field][:] for field in schema.STAMP_FIELDS}
 
     def stream(self, name: str) -> dict[str, np.ndarray]:
         """Return a low-dimensional stream at its native rate: stamp_ns, recv_ns and its fields."""

@@ -24,7 +24,7 @@ from tacit.episode import schema
 from tacit.episode.columns import AttributeValue, set_attributes
 from tacit.episode.files import sync_folder
 from tacit.episode.finish import content_sha256, write_joint_rates, write_statistics
-from tacit.episode.layout import calibration_text
+from tacit.episode.layout import calibration_text, located, moving_cameras, write_calibration
 from tacit.episode.reader import EpisodeReader
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.geometry.footprint import FRESH
@@ -148,7 +148,7 @@ def _rewrite(file: h5py.File, recorded: Rig, renewed: Rig, place: Path) -> Recom
     """Bring every part of the file that follows from the calibration up to date."""
     before = str(file.attrs["calibration_id"])
     converted = _convert_values(file, recorded, renewed)
-    _write_geometry_inputs(file, renewed)
+    write_calibration(file, renewed)
     shift = _write_geometry(file, renewed)
     for group in ("stats/qpos", "stats/action"):
         if group in file:
@@ -234,65 +234,31 @@ def _reading(member: JointSpec | GripperSpec) -> tuple[object, ...]:
     return member.raw, member.scale, member.offset, member.table
 
 
-def _write_geometry_inputs(file: h5py.File, rig: Rig) -> None:
-    for name, camera in rig.cameras.items():
-        group = file[f"cameras/{name}"]
-        for key, value in (("K", camera.K), ("D", camera.D), ("T", camera.T_parent_camera)):
-            if key in group:
-                del group[key]
-            group.create_dataset(key, data=np.asarray(value, dtype=np.float64))
-        attributes: dict[str, AttributeValue] = {
-            "distortion_model": camera.model,
-            "kind": "eye_to_hand" if camera.parent == "world" else "eye_in_hand",
-            "parent_frame": camera.parent,
-            "calibration_id": rig.calibration_id,
-        }
-        set_attributes(group, attributes)
-    for name, sensor in rig.tactile.items():
-        attributes = {
-            "size_m": np.asarray(sensor.size_m[:2]),
-            "thickness_m": sensor.size_m[2],
-            "T_mount": np.asarray(sensor.T_mount_sensor),
-            "mount_frame": sensor.mount,
-        }
-        set_attributes(file[f"tactile/{name}"], attributes)
-
-
 def _write_geometry(file: h5py.File, rig: Rig) -> dict[tuple[str, str], float]:
     """Write poses and footprints of the joints as stored (f4); return how far boxes have moved."""
-    geometry = RigGeometry(rig)
+    pairs = [(camera, sensor) for camera in rig.cameras for sensor in rig.tactile]
+    before = {pair: file[f"sensor_bbox/{pair[0]}/{pair[1]}"][:] for pair in pairs}
+    flags = [file[f"sensor_flags/{camera}/{sensor}"] for camera, sensor in pairs]
     states = file[schema.QPOS][:].astype(np.float64)
-    for arm, poses in geometry.flange_poses(states).items():
-        file[f"observations/ee_pose/{arm}"][...] = poses
-    moving = {name for name, camera in rig.cameras.items() if camera.parent != "world"}
-    for name, poses in geometry.camera_poses(states).items():
-        _write_camera_pose(file, name, poses if name in moving else None)
-    for name, poses in geometry.sensor_poses(states).items():
-        file[f"sensor_pose/{name}"][...] = poses
+    fresh = flags[0][:] & FRESH if flags else np.zeros(len(states), bool)  # the same in every pair
+    _move_camera_poses(file, rig, len(states))
+    for path, rows in located(RigGeometry(rig), states, fresh).items():
+        file[path][...] = rows
+    for name in rig.tactile:
         file[f"sensor_pose/{name}"].attrs["fk_sha256"] = rig.calibration_id
-    shift = {}
-    for (camera, sensor), track in geometry.footprint_tracks(states).items():
-        pair = f"{camera}/{sensor}"
-        shift[camera, sensor] = _median_shift(file[f"sensor_bbox/{pair}"][:], track.box)
-        fresh = file[f"sensor_flags/{pair}"][:] & FRESH
-        file[f"sensor_bbox/{pair}"][...] = track.box
-        file[f"sensor_corners/{pair}"][...] = track.corners
-        file[f"sensor_visibility/{pair}"][...] = track.visibility
-        file[f"sensor_flags/{pair}"][...] = track.flags | fresh
-    return shift
+    return {pair: _median_shift(before[pair], file[f"sensor_bbox/{pair[0]}/{pair[1]}"][:]) for pair in pairs}
 
 
-def _write_camera_pose(file: h5py.File, name: str, poses: np.ndarray | None) -> None:
+def _move_camera_poses(file: h5py.File, rig: Rig, num_ticks: int) -> None:
     """A camera that has been moved from the world to an arm, or back, changes where its pose is kept."""
-    path = f"camera_pose/{name}"
-    if poses is not None and path in file:
-        file[path][...] = poses
-        return
-    if path in file:
-        del file[path]
-    if poses is not None:
-        dataset = file.create_dataset(path, data=poses)
-        set_attributes(dataset, {"parent": "world", "child": f"{name} camera"})
+    moving = moving_cameras(rig)
+    for name in rig.cameras:
+        path = f"camera_pose/{name}"
+        if name in moving and path not in file:
+            dataset = file.create_dataset(path, (num_ticks, 4, 4), np.float64)
+            set_attributes(dataset, {"parent": "world", "child": f"{name} camera"})
+        elif name not in moving and path in file:
+            del file[path]
 
 
 def _median_shift(before: np.ndarray, after: np.ndarray) -> float:

@@ -6,23 +6,17 @@ The source stays where it is until the recovered file has its name; then it goes
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from tacit.episode import schema
-from tacit.episode.columns import write_rows
+from tacit.episode.columns import datasets, write_rows
 from tacit.episode.commit import ROWS, TABLES, TICKS, committed_rows
 from tacit.episode.files import PART_SUFFIX, move_to_trash, rename_new
-from tacit.episode.finish import (
-    content_sha256,
-    write_drops,
-    write_joint_rates,
-    write_statistics,
-    write_steps,
-)
+from tacit.episode.finish import content_sha256, write_derived
+from tacit.episode.layout import link_tactile
 from tacit.episode.secure import open_episode
 from tacit.errors import EpisodeError, ImageError
 from tacit.images import decode_image
@@ -79,7 +73,7 @@ def _copy_to_temporary(source: h5py.File, path: Path) -> Path:
     try:
         with h5py.File(temporary, "x") as copy:
             _copy_group(source, copy, "", num_ticks, committed_rows(source))
-            _link_tactile(copy)
+            link_tactile(copy, copy.get("tactile", ()))
             _finish(copy, num_ticks)
             copy.flush()
             os.fsync(copy.id.get_vfd_handle())
@@ -93,13 +87,13 @@ def whole_ticks(file: h5py.File) -> int:
     """Return how many ticks are whole in every per-tick dataset: written, committed, decodable."""
     if schema.TICK_NS not in file:
         return 0
-    datasets = [d for path, d in _datasets(file) if schema.axis_of(path) == "tick"]
-    count = min(len(dataset) for dataset in datasets)
+    per_tick = [d for path, d in datasets(file) if schema.axis_of(path) == "tick"]
+    count = min(len(dataset) for dataset in per_tick)
     count = min(count, committed_rows(file).get(TICKS, count))
     stamps = file[schema.TICK_NS][:count]
     backwards = np.flatnonzero(np.diff(stamps, prepend=0) <= 0)
     count = int(backwards[0]) if len(backwards) else count
-    for dataset in datasets:
+    for dataset in per_tick:
         count = _readable_rows(dataset, count)
     return _decodable_rows(file, count)
 
@@ -125,16 +119,13 @@ def _is_readable(dataset: h5py.Dataset, row: int) -> bool:
 
 def _decodable_rows(file: h5py.File, count: int) -> int:
     """Cut ticks from the end until the last image of every stream decodes."""
-    streams = [(path, d) for path, d in _datasets(file) if path.startswith("observations") and _is_image(d)]
+    streams = [(path, d) for path, d in datasets(file) if schema.is_encoded(d)]
+    streams = [(path, d) for path, d in streams if path.startswith("observations")]
     for path, dataset in streams:
         index = file.get(f"timestamps/{path.rpartition('/')[2]}/index")
         while count and not _decodes(dataset[count - 1], index, count - 1):
             count -= 1
     return count
-
-
-def _is_image(dataset: h5py.Dataset) -> bool:
-    return schema.is_encoded(dataset)
 
 
 def _decodes(data: np.ndarray, index: h5py.Dataset | None, row: int) -> bool:
@@ -171,12 +162,12 @@ def _copy_group(
 def _table_lengths(group: h5py.Group, prefix: str, committed: dict[str, int]) -> int:
     """Return the common readable length of a native table or of the events."""
     table = prefix.rstrip("/")
-    datasets = [item for item in group.values() if isinstance(item, h5py.Dataset)]
-    if schema.axis_of(table) not in ("native", "event") or not datasets:
+    members = [item for item in group.values() if isinstance(item, h5py.Dataset)]
+    if schema.axis_of(table) not in ("native", "event") or not members:
         return 0
-    count = min(len(dataset) for dataset in datasets)
+    count = min(len(dataset) for dataset in members)
     count = min(count, committed.get(table, count))
-    return min(_readable_rows(dataset, count) for dataset in datasets)
+    return min(_readable_rows(dataset, count) for dataset in members)
 
 
 def _copy_rows(source: h5py.Dataset, copy: h5py.Group, name: str, count: int) -> None:
@@ -193,17 +184,8 @@ def _is_tactile_link(file: h5py.File, path: str) -> bool:
     return path.startswith(schema.IMAGES + "/") and path.rpartition("/")[2] in file.get("tactile", ())
 
 
-def _link_tactile(copy: h5py.File) -> None:
-    """Recreate the second name of each tactile stream (a hard link is not copied as one)."""
-    for name in copy.get("tactile", ()):
-        copy[f"{schema.IMAGES}/{name}"] = copy[f"observations/{name}"]
-
-
 def _finish(copy: h5py.File, num_ticks: int) -> None:
-    write_steps(copy)
-    write_joint_rates(copy)
-    write_statistics(copy)
-    write_drops(copy, None)
+    write_derived(copy)
     stamps = copy[schema.TICK_NS]
     copy.attrs["state"] = schema.RECOVERED
     copy.attrs["termination_reason"] = "error"
@@ -212,15 +194,6 @@ def _finish(copy: h5py.File, num_ticks: int) -> None:
     copy.attrs["started_ns"] = np.int64(stamps[0])
     copy.attrs["ended_ns"] = np.int64(stamps[-1])
     copy.attrs["content_sha256"] = content_sha256(copy)
-
-
-def _datasets(group: h5py.Group, prefix: str = "") -> Iterable[tuple[str, h5py.Dataset]]:
-    for name in group:
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            yield from _datasets(item, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", item
 
 
 def _free_name(path: Path) -> Path:

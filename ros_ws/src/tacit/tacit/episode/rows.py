@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import h5py
 import numpy as np
 
 from tacit.episode import schema
-from tacit.episode.columns import Column
-from tacit.episode.layout import Columns
+from tacit.episode.columns import Table
+from tacit.episode.layout import create_columns, image_path, located
 from tacit.errors import EpisodeError
-from tacit.geometry.footprint import FRESH
 from tacit.rig import CommandSpec, Rig, StreamSpec
 from tacit.rig.scene import RigGeometry
 from tacit.streams import Sample, Tick
@@ -19,22 +19,23 @@ ABSENT = Sample(None, 0, 0, -1, False)
 """Stands for an optional stream that has not been seen yet."""
 
 
-class TickRows:
-    """Appends ticks to the columns of an episode.
+class TickRows(Table):
+    """The per-tick datasets of an episode; columns are called by their paths.
 
     Attributes:
         pending_bytes: Encoded images that `flush` will write.
     """
 
-    def __init__(self, rig: Rig, columns: Columns) -> None:
-        self.columns = columns
+    def __init__(self, file: h5py.File, rig: Rig) -> None:
+        super().__init__(create_columns(file, rig))
         self._rig = rig
         self._geometry = RigGeometry(rig)
         states = {name: spec for name, spec in rig.streams.items() if spec.role == "state"}
         self._states = {name: rig.index_of(spec.names) for name, spec in states.items()}
         self._commands = {name: rig.index_of(spec.names) for name, spec in rig.commands.items()}
         self._step_stream = next((n for n, s in rig.streams.items() if s.role == "steps"), None)
-        self._sizes = {**rig.cameras, **rig.tactile}
+        self._extras = [name for name, spec in rig.streams.items() if spec.role == "extra"]
+        self._images = {**rig.cameras, **rig.tactile}
         self._pending: list[tuple[np.ndarray, bool]] = []
         self.pending_bytes = 0
 
@@ -47,18 +48,20 @@ class TickRows:
         """
         samples = tick.samples
         qpos = self._gather(samples, self._states, "state")
-        action = self._gather(samples, self._commands, "command")
-        images = {name: self._image(samples, name) for name in self._sizes}
-        extra = {name: self._extra(samples, name) for name in self.columns.extra}
-        self.columns.tick_ns.append(tick.stamp_ns)
-        self.columns.qpos.append(qpos)
-        self.columns.action.append(action)
-        for name, row in {**images, **extra}.items():
-            (self.columns.extra if name in extra else self.columns.images)[name].append(row)
-        if self.columns.step_index is not None:
-            self.columns.step_index.append(_step_index(samples.get(self._step_stream or "")))
-        for name, columns in self.columns.timestamps.items():
-            _append_stamps(columns, samples.get(name, ABSENT))
+        row: dict[str, object] = {
+            schema.TICK_NS: tick.stamp_ns,
+            schema.QPOS: qpos,
+            schema.ACTION: self._gather(samples, self._commands, "command"),
+        }
+        images = {image_path(self._rig, name): self._image(samples, name) for name in self._images}
+        row |= images
+        row |= {f"observations/extra/{name}": self._extra(samples, name) for name in self._extras}
+        if self._step_stream is not None:
+            row[schema.STEP_INDEX] = _step_index(samples.get(self._step_stream))
+        for name in self._rig.specs:
+            sample = samples.get(name, ABSENT)
+            row |= {f"timestamps/{name}/{field}": getattr(sample, field) for field in schema.STAMP_FIELDS}
+        self.append_row(row)
         self.pending_bytes += sum(len(data) for data in images.values())
         self._pending.append((qpos, all(samples[name].fresh for name in self._states)))
 
@@ -70,29 +73,12 @@ class TickRows:
         """
         if self._pending:
             states = np.asarray([qpos for qpos, _ in self._pending], dtype=np.float64)
-            self._extend_geometry(states, np.asarray([fresh for _, fresh in self._pending]))
+            fresh = np.asarray([fresh for _, fresh in self._pending])
+            for path, rows in located(self._geometry, states, fresh).items():
+                self.columns[path].extend(rows)
             self._pending.clear()
             self.pending_bytes = 0
-        for column in self.columns.all():
-            column.flush()
-
-    def _extend_geometry(self, states: np.ndarray, fresh: np.ndarray) -> None:
-        """Append poses and footprints for states (N, S); `fresh` (N,) says where joints are."""
-        columns = self.columns
-        for arm, poses in self._geometry.flange_poses(states).items():
-            columns.ee_pose[arm].extend(poses)
-        if columns.camera_pose:
-            camera_poses = self._geometry.camera_poses(states)
-            for name, column in columns.camera_pose.items():
-                column.extend(camera_poses[name])
-        for name, poses in self._geometry.sensor_poses(states).items():
-            columns.sensor_pose[name].extend(poses)
-        for pair, track in self._geometry.footprint_tracks(states).items():
-            box, corners, visibility, flags = columns.footprints[pair]
-            box.extend(track.box)
-            corners.extend(track.corners)
-            visibility.extend(track.visibility)
-            flags.extend(track.flags | np.where(fresh, FRESH, 0))
+        super().flush()
 
     def _gather(
         self, samples: Mapping[str, Sample], parts: Mapping[str, list[int]], label: str
@@ -115,7 +101,7 @@ class TickRows:
         """The encoded image of a stream; empty bytes for an optional one that has not been seen."""
         sample = samples.get(name)
         if sample is None:
-            if self._sizes[name].required:
+            if self._images[name].required:
                 raise EpisodeError(f"tick without image stream {name!r}; is it published?")
             return np.empty(0, dtype=np.uint8)
         data = np.asarray(sample.value)
@@ -124,7 +110,7 @@ class TickRows:
                 f"image stream {name!r}: found an array {data.shape} {data.dtype}, expected encoded bytes "
                 "(1-D uint8): use tacit.images.encode_jpeg"
             )
-        column = self.columns.images[name]
+        column = self.columns[image_path(self._rig, name)]
         if column.num_rows == 0:
             column.dataset.attrs["encoding"] = schema.image_format(data)
         return data
@@ -137,14 +123,6 @@ class TickRows:
 
     def _spec(self, name: str) -> StreamSpec | CommandSpec:
         return self._rig.streams.get(name) or self._rig.commands[name]
-
-
-def _append_stamps(columns: tuple[Column, Column, Column, Column], sample: Sample) -> None:
-    stamp, recv, index, fresh = columns
-    stamp.append(sample.stamp_ns)
-    recv.append(sample.recv_ns)
-    index.append(sample.index)
-    fresh.append(sample.fresh)
 
 
 def _step_index(sample: Sample | None) -> int:

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from tacit.episode import schema
+from tacit.episode.columns import datasets
 from tacit.episode.findings import Audit, Rule
 from tacit.episode.finish import content_sha256
 from tacit.errors import ImageError
@@ -78,7 +79,7 @@ def images(audit: Audit) -> Violations:
 def finite(audit: Audit) -> Violations:
     """E05: joints, actions, poses and calibration are finite numbers."""
     groups = (schema.QPOS, schema.ACTION, "action_sent", "observations/ee_pose", "camera_pose", "sensor_pose")
-    for path, dataset in all_datasets(audit.reader.file):
+    for path, dataset in datasets(audit.reader.file):
         if path.startswith((*groups, "cameras/")) and not np.isfinite(dataset[()]).all():
             bad = np.argwhere(~np.isfinite(dataset[()]))[0].tolist()
             yield path, f"not finite at {bad}"
@@ -88,7 +89,7 @@ def rigid(audit: Audit) -> Violations:
     """E06: poses are rigid transforms."""
     file = audit.reader.file
     prefixes = ("observations/ee_pose", "camera_pose", "sensor_pose")
-    poses = [(p, d[()]) for p, d in all_datasets(file) if p.startswith(prefixes) or _is_camera_pose(p)]
+    poses = [(p, d[()]) for p, d in datasets(file) if p.startswith(prefixes) or _is_camera_pose(p)]
     poses += [(f"tactile/{s}", file[f"tactile/{s}"].attrs["T_mount"]) for s in audit.reader.tactile]
     for path, T in poses:
         R = T[..., :3, :3]
@@ -209,18 +210,9 @@ def image_datasets(audit: Audit) -> list[tuple[str, h5py.Dataset]]:
     return cameras + [(name, file[f"observations/{name}"]) for name in audit.reader.tactile]
 
 
-def all_datasets(group: h5py.Group, prefix: str = "") -> Iterable[tuple[str, h5py.Dataset]]:
-    """Yield (path, dataset) of everything below `group`."""
-    for name, item in group.items():
-        if isinstance(item, h5py.Group):
-            yield from all_datasets(item, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", item
-
-
 def tick_datasets(file: h5py.File) -> Iterable[tuple[str, h5py.Dataset]]:
     """Yield the datasets that have one row per tick."""
-    return ((path, d) for path, d in all_datasets(file) if schema.axis_of(path) == "tick")
+    return ((path, d) for path, d in datasets(file) if schema.axis_of(path) == "tick")
 
 
 def _noted(tick_ns: np.ndarray, i: int | np.signedinteger, gaps: list[int]) -> bool:

@@ -18,7 +18,6 @@ RECORDING, COMPLETE, RECOVERED, ABORTED = "recording", "complete", "recovered", 
 FINAL_STATES = (COMPLETE, RECOVERED, ABORTED)
 REASONS = ("stopped", "timeout", "error", "estop")
 ABORTING_REASONS = ("error", "estop")
-SUCCESS_LABELS = (1, 0, -1)
 
 ACTION = "action"
 QPOS = "observations/qpos"
@@ -29,6 +28,9 @@ STEP_INDEX = "annotations/step_index"
 STEPS = "annotations/steps"
 IMAGES = "observations/images"
 BBOX_CONVENTION = "opencv pixel centres at integers"
+
+STAMP_FIELDS = ("stamp_ns", "recv_ns", "index", "fresh")
+"""Of each stream at each tick, under `timestamps/<stream>/`; named as in `tacit.streams.Sample`."""
 
 VLEN_U1 = h5py.vlen_dtype(np.uint8)
 TEXT = h5py.string_dtype()
@@ -74,11 +76,6 @@ def axis_of(path: str) -> Axis:
 def is_encoded(dataset: h5py.Dataset) -> bool:
     """Whether the elements are variable-length bytes (JPEG or PNG)."""
     return h5py.check_vlen_dtype(dataset.dtype) == np.uint8
-
-
-def is_text(dataset: h5py.Dataset) -> bool:
-    """Whether the elements are strings."""
-    return h5py.check_string_dtype(dataset.dtype) is not None
 
 
 def image_format(data: np.ndarray) -> str:

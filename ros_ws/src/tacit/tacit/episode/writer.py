@@ -17,17 +17,11 @@ import h5py
 import numpy as np
 
 from tacit.episode import schema
-from tacit.episode.columns import set_attributes
+from tacit.episode.columns import Table, set_attributes
 from tacit.episode.commit import TICKS, CommitMark
 from tacit.episode.files import episode_number, move_to_trash, next_episode_path, part_path, rename_new
-from tacit.episode.finish import (
-    content_sha256,
-    write_drops,
-    write_joint_rates,
-    write_statistics,
-    write_steps,
-)
-from tacit.episode.layout import create_columns, root_attributes, write_static
+from tacit.episode.finish import content_sha256, write_derived
+from tacit.episode.layout import root_attributes, write_static
 from tacit.episode.native import EventTable, NativeStream
 from tacit.episode.reserve import Reserve
 from tacit.episode.rows import TickRows
@@ -107,15 +101,16 @@ class EpisodeWriter:
         with self._disk_errors():
             set_attributes(self._file, attributes | dict(metadata or {}))
             write_static(self._file, rig, references or {})
-            self._rows = TickRows(rig, create_columns(self._file, rig))
+            self._rows = TickRows(self._file, rig)
             low_dim: dict[str, StreamSpec | CommandSpec] = {**rig.streams, **rig.commands}
             self._streams = {name: NativeStream(self._file, name, spec) for name, spec in low_dim.items()}
             self._events = EventTable(self._file)
-            self._tables: dict[str, NativeStream | EventTable] = {
+            self._tables: dict[str, Table] = {
+                TICKS: self._rows,
                 **{f"streams/{name}": stream for name, stream in self._streams.items()},
                 "events": self._events,
             }
-            self._mark = CommitMark(self._file, [TICKS, *self._tables])
+            self._mark = CommitMark(self._file, list(self._tables))
             self._file.flush()
 
     def append(self, tick: Tick, now_ns: int | None = None) -> None:
@@ -184,8 +179,7 @@ class EpisodeWriter:
         self._reserve.take(self._rows.pending_bytes)
         with self._disk_errors():
             self._write_pending()
-            rows = {name: table.num_rows for name, table in self._tables.items()}
-            self._mark.write({TICKS: self.num_ticks, **rows})
+            self._mark.write({name: table.num_rows for name, table in self._tables.items()})
             self._file.flush()
             if sync and self._sync:
                 os.fsync(self._file.id.get_vfd_handle())
@@ -249,7 +243,6 @@ class EpisodeWriter:
             self.event(stamp_ns, "gap", {"stream": "ticks", "ms": interval_ns / 1e6})
 
     def _write_pending(self) -> None:
-        self._rows.flush()
         for table in self._tables.values():
             table.flush()
         self._file.flush()
@@ -261,11 +254,8 @@ class EpisodeWriter:
         reason: str,
         counts: Mapping[str, StreamCounts] | None,
     ) -> None:
-        write_steps(self._file)
-        write_joint_rates(self._file)
-        write_statistics(self._file)
-        write_drops(self._file, counts)
-        columns = [*self._rows.columns.all(), *(c for t in self._tables.values() for c in t.columns())]
+        write_derived(self._file, counts)
+        columns = [column for table in self._tables.values() for column in table.columns.values()]
         digests = {column.path: column.digest() for column in columns}
         attributes = {
             "state": schema.ABORTED if reason in schema.ABORTING_REASONS else schema.COMPLETE,

@@ -1,15 +1,38 @@
-"""From step annotations to the progress of every frame: the target of progress models."""
+"""Steps of a task: from the index at every tick to segments, and from segments to progress."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.episode.finish import Step
-
 BACKGROUND = frozenset({"background", "SIL", "0"})
+
+
+class Step(NamedTuple):
+    """One step of the task; both frames belong to it."""
+
+    name: str
+    start_frame: int
+    end_frame: int
+
+
+def segments(indices: Sequence[int] | np.ndarray, names: Sequence[str]) -> list[Step]:
+    """Return the runs of equal step index as inclusive segments.
+
+    Args:
+        indices: Index into `names` per tick (T,); anything outside is background, no segment.
+        names: Step names.
+    """
+    values = np.asarray(indices, dtype=np.int64)
+    if not len(values):
+        return []
+    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
+    ends = np.append(starts[1:], len(values)) - 1
+    runs = zip(values[starts], starts, ends, strict=True)
+    return [Step(names[v], int(s), int(e)) for v, s, e in runs if 0 <= v < len(names)]
 
 
 def video_progress(
