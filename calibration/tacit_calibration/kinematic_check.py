@@ -1,7 +1,9 @@
-"""Do two descriptions of one arm agree? A URDF against DH rows, and where not, which joint differs.
+"""Is the arm's kinematics right? Computed a second time by other code, and compared with a URDF.
 
-Compared at many joint states. Where they differ, joint signs, zero offsets and fixed base and tool
-frames are fitted; what is left after that is another arm, or another vendor's drawing.
+`second_opinion` computes the rig's own description anew, by roboticstoolbox or spatialmath: it finds faults
+of our code. `compare_chains` compares two descriptions of one arm, say DH rows and a URDF: it finds faults of
+the rig. Where they differ, joint signs, zero offsets and fixed base and tool frames are fitted; what is
+left after that is another arm, or another vendor's drawing.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from scipy.optimize import least_squares
 
 from tacit.errors import CalibrationError
 from tacit.geometry.kinematics import Chain, fk_numpy
+from tacit.geometry.toolbox import dh_poses, urdf_poses
 from tacit.geometry.transforms import invert, pose_error
+from tacit.rig import ArmSpec
 from tacit_calibration.increments import increment_of, small_pose
 
 FloatArray = NDArray[np.float64]
@@ -26,6 +30,58 @@ AGREE_M, AGREE_DEG = 1e-3, 0.05
 """Drawings of one arm differ by up to .7 mm (rounded link lengths); a millimetre is another arm."""
 OFFSET_RAD = np.deg2rad(0.1)
 FRAME_M, FRAME_DEG = 1e-3, 0.1
+NUM_CHECKED = 100
+SAME_M, SAME_DEG = 1e-9, 1e-7
+"""Two ways to multiply the same matrices differ by rounding, some 1e-16 m."""
+SNAPPED_M, SNAPPED_DEG = 2e-4, 0.02
+"""A URDF prints 1.5708 for a quarter turn, which we read as one: 3.7e-6 rad in each of six joints is .02 mm
+at a metre. Allowed is ten times that; a wrong link length or sign is a hundred times more."""
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """How far forward kinematics lies from another computation of it: the largest of many joint states.
+
+    Attributes:
+        by: Who computed it the second time.
+        max_m, max_deg: Largest distance of the flanges.
+        allowed_m, allowed_deg: What rounding explains.
+    """
+
+    by: str
+    max_m: float
+    max_deg: float
+    allowed_m: float
+    allowed_deg: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether rounding explains the difference."""
+        return self.max_m <= self.allowed_m and self.max_deg <= self.allowed_deg
+
+    def __str__(self) -> str:
+        return f"at most {1e3 * self.max_m:.2g} mm and {self.max_deg:.2g} deg from {self.by}"
+
+
+def second_opinion(arm: ArmSpec, seed: int = 0) -> SecondOpinion:
+    """Compute where the flange is by code that shares nothing with ours, at random joints.
+
+    DH rows go through roboticstoolbox's `DHRobot`, a URDF through spatialmath, joint by joint.
+
+    Raises:
+        MissingDependencyError: That package is not installed.
+    """
+    Q = np.random.default_rng(seed).uniform(-np.pi, np.pi, (NUM_CHECKED, len(arm.joints)))
+    rows = arm.dh_rows
+    if rows is not None:
+        other, by, allowed = dh_poses(rows, Q), "roboticstoolbox's DHRobot", (SAME_M, SAME_DEG)
+    else:
+        other = urdf_poses(str(arm.urdf), str(arm.base_link), str(arm.tip_link), Q)
+        by, allowed = "the URDF by spatialmath", (SNAPPED_M, SNAPPED_DEG)
+    apart = pose_error(fk_numpy(arm.chain, Q), other)
+    return SecondOpinion(
+        by, float(apart.translation.max()), float(np.rad2deg(apart.rotation.max())), *allowed
+    )
 
 
 @dataclass(frozen=True, eq=False)

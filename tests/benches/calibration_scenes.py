@@ -130,7 +130,7 @@ def _draw_arm(rng: np.random.Generator) -> Arm:
     sigma = np.array([ZERO_SIGMA, LENGTH_SIGMA_M, LENGTH_SIGMA_M, TWIST_SIGMA])
     rows = DH_MODELS[ARM]
     wrong = [DhParameters(*(np.array(row) + sigma * rng.normal(0, 1, 4))) for row in rows]
-    modelled, built = (Robot.from_chain(chain_from_dh(r, JOINT_NAMES), *limits) for r in (rows, wrong))
+    modelled, built = (Robot(chain_from_dh(r, JOINT_NAMES), *limits) for r in (rows, wrong))
     last_zero = rotate_z(wrong[-1].offset - rows[-1].offset)
     return Arm(modelled, built, invert(modelled.chain.end) @ last_zero @ built.chain.end @ X)
 

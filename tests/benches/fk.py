@@ -113,7 +113,7 @@ def dh_robot(model: str) -> Robot:
     """Return a built-in arm, its joints free within a half turn."""
     names = [f"joint{i + 1}" for i in range(len(DH_MODELS[model]))]
     limits = np.full(len(names), -np.pi), np.full(len(names), np.pi)
-    return Robot.from_chain(chain_from_dh(DH_MODELS[model], names), *limits)
+    return Robot(chain_from_dh(DH_MODELS[model], names), *limits)
 
 
 def urdf_robot(model: str) -> Robot:
@@ -128,7 +128,7 @@ def urdf_robot(model: str) -> Robot:
     text = f'<robot name="{model}">{"".join(joints)}</robot>'
     names = [f"joint{i + 1}" for i in range(len(joints))]
     limits = np.full(len(names), -np.pi), np.full(len(names), np.pi)
-    return Robot.from_chain(chain_from_urdf(text, "Link0", f"Link{len(names)}", names), *limits)
+    return Robot(chain_from_urdf(text, "Link0", f"Link{len(names)}", names), *limits)
 
 
 def distance_to_urdf(model: str, seed: int = 0) -> FloatArray:

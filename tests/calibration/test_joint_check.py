@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
 from arm_scenes import changed, look_at_states, robot_views
@@ -16,7 +19,7 @@ from tacit_calibration.cli import main
 from tacit_calibration.commands import check as check_command
 from tacit_calibration.drift import compare_rigs
 from tacit_calibration.joint_check import joint_moves, zero_offsets
-from tacit_calibration.kinematic_check import compare_chains
+from tacit_calibration.kinematic_check import compare_chains, second_opinion
 
 RIG = load_rig("nova2_sim_vga")
 TABLE = from_rotation(np.diag([1.0, -1.0, -1.0]), (-0.45, 0.09, 0.0))
@@ -152,6 +155,55 @@ def test_check_compares_a_rig_with_a_urdf(tmp_path, capsys, flipped, code):
     assert ("joint4 turns the other way" in capsys.readouterr().out) == bool(flipped)
     with pytest.raises(CalibrationError, match="--tip-link"):
         main(words[:-2])
+
+
+def planted(monkeypatch, where, name, wrong):
+    module = importlib.import_module(f"tacit.geometry.{where}")
+    right = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *given: wrong(right, *given))
+
+
+@pytest.mark.parametrize(
+    ("rig", "where", "name", "wrong"),
+    [
+        ("nova2_sim", "kinematics", "rotate_z", lambda right, angle: right(-angle)),
+        (
+            "nova2_sim",
+            "kinematics",
+            "_slide_and_twist",
+            lambda right, row: right(row._replace(a=row.d, d=row.a)),
+        ),
+        ("nova2_sim", "kinematics", "snap", lambda right, angle: right(angle) + 1e-6),
+        ("ur5e", "urdf", "rotation_from_rpy", lambda right, rpy: right(rpy).T),
+        ("ur5e", "urdf", "_z_to", lambda right, axis: right(-axis)),
+        ("ur5e", "urdf", "_numbers", lambda right, *given: [1.002 * x for x in right(*given)]),
+    ],
+)
+def test_a_fault_in_our_kinematics_is_caught_by_other_code(monkeypatch, capsys, rig, where, name, wrong):
+    main(["check", rig])
+    assert "fault of tacit" not in capsys.readouterr().out
+    planted(monkeypatch, where, name, wrong)
+    assert main(["check", rig]) == 1
+    assert "WRONG? arms.arm: forward kinematics lies at most" in capsys.readouterr().out
+
+
+def test_an_oblique_axis_is_computed_the_second_time_by_its_definition():
+    joints = changed(
+        RIG,
+        "arms.arm",
+        model=None,
+        urdf=nova2_text().replace("0 0 1", "1 2 -2"),
+        base_link="l0",
+        tip_link="l6",
+    )
+    found = second_opinion(joints.arms["arm"])
+    assert found.agrees and 1e-7 < found.max_m < 1e-4  # the roundings of the file are seen
+
+
+def test_check_goes_on_without_roboticstoolbox(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "roboticstoolbox", None)
+    assert main(["check", "nova2_sim"]) == 0
+    assert "not computed a second time" in capsys.readouterr().out
 
 
 def test_check_compares_two_dates(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -15,7 +16,8 @@ from scipy.spatial.transform import Rotation
 from tacit.errors import RigError
 from tacit.geometry.kinematics import DH_MODELS, chain_from_dh, fk_numpy, jacobian_numpy, snap
 from tacit.geometry.robot import Robot
-from tacit.geometry.transforms import pose_error
+from tacit.geometry.toolbox import dh_poses, urdf_poses
+from tacit.geometry.transforms import from_translation, pose_error
 from tacit.geometry.urdf import chain_from_urdf, reduce_urdf
 from tacit.rig import load_rig
 
@@ -74,11 +76,11 @@ def write_urdf(rows, axis="0 0 1", kind="revolute") -> str:
 
 def urdf_robot(model: str) -> Robot:
     chain = chain_from_urdf(write_urdf(URDF_ROWS[model]), "base_link", "Link6", NAMES)
-    return Robot.from_chain(chain, -LIMITS, LIMITS)
+    return Robot(chain, -LIMITS, LIMITS)
 
 
-def dh_robot(model: str, backend="numpy") -> Robot:
-    return Robot.from_chain(chain_from_dh(DH_MODELS[model], NAMES), -LIMITS, LIMITS, backend)
+def dh_robot(model: str, share: float = 1.0) -> Robot:
+    return Robot(chain_from_dh(DH_MODELS[model], NAMES), -share * LIMITS, share * LIMITS)
 
 
 def dh_product(model: str, q) -> np.ndarray:
@@ -119,16 +121,25 @@ def test_dh_and_the_vendors_urdf_agree(model, allowed_mm):
 
 
 @pytest.mark.parametrize("model", DH_MODELS)
-def test_backends_agree(model):
-    pytest.importorskip("roboticstoolbox")
-    numpy_robot, rtb = dh_robot(model), dh_robot(model, "rtb")
-    Q = np.random.default_rng(1).uniform(-2.7, 2.7, (50, 6))
-    np.testing.assert_allclose(rtb.forward_batch(Q), numpy_robot.forward_batch(Q), atol=1e-12)
-    np.testing.assert_allclose(rtb.forward(Q[0]), numpy_robot.forward(Q[0]), atol=1e-12)
-    np.testing.assert_allclose(rtb.jacobian(Q[0]), numpy_robot.jacobian(Q[0]), atol=1e-12)
-    np.testing.assert_allclose(rtb.forward_batch(Q[:1]), numpy_robot.forward_batch(Q[:1]), atol=1e-12)
-    goal = numpy_robot.forward(Q[0])
-    assert rtb.inverse(goal, Q[0] + 0.01).ok
+def test_roboticstoolbox_says_the_same_of_the_same_dh_rows(model):
+    rtb = pytest.importorskip("roboticstoolbox")
+    robot, Q = dh_robot(model), np.random.default_rng(1).uniform(-2.7, 2.7, (20, 6))
+    np.testing.assert_allclose(dh_poses(DH_MODELS[model], Q), robot.forward_batch(Q), atol=1e-12)
+    arm = rtb.DHRobot(
+        [rtb.RevoluteDH(d=r.d, a=r.a, alpha=r.alpha, offset=r.offset) for r in DH_MODELS[model]]
+    )
+    np.testing.assert_allclose(arm.jacob0(Q[0]), robot.jacobian(Q[0]), atol=1e-12)
+
+
+@pytest.mark.parametrize("model", DH_MODELS)
+@pytest.mark.parametrize("axis", ["0 0 1", "0 -1 0", "1 2 -2"])
+@pytest.mark.parametrize("kind", ["revolute", "prismatic"])
+def test_spatialmath_says_the_same_of_the_same_urdf_but_for_snapped_angles(model, axis, kind):
+    text = write_urdf(URDF_ROWS[model], axis, kind)
+    chain = chain_from_urdf(text, "base_link", "Link6", NAMES)
+    Q = np.random.default_rng(2).uniform(-2.7, 2.7, (5, 6))
+    # 1.5708 is 3.7e-6 off a quarter turn; a lever of some metres makes hundredths of a millimetre of it.
+    np.testing.assert_allclose(urdf_poses(text, "base_link", "Link6", Q), fk_numpy(chain, Q), atol=1e-4)
 
 
 def test_batch_equals_one_by_one():
@@ -176,15 +187,69 @@ def test_inverse_tracks_a_trajectory_in_small_steps():
 
 def test_inverse_stays_within_limits_and_says_when_it_fails():
     robot = dh_robot("nova2")
-    unreachable = np.eye(4)
+    unreachable, start = np.eye(4), np.full(6, 0.1)
     unreachable[:3, 3] = [2.0, 0, 0]
-    result = robot.inverse(unreachable, np.zeros(6))
+    result = robot.inverse(unreachable, start)
     assert not result.ok
-    assert (np.abs(result.q) <= LIMITS).all()
-    tight = Robot.from_chain(robot.chain, -np.full(6, 0.5), np.full(6, 0.5))
-    beyond = tight.inverse(robot.forward(np.full(6, 0.8)), np.zeros(6))
+    np.testing.assert_array_equal(result.q, start)
+    tight = Robot(robot.chain, -np.full(6, 0.5), np.full(6, 0.5))
+    beyond = tight.inverse(robot.forward(np.full(6, 0.8)), np.full(6, 0.9))
     assert not beyond.ok
-    assert (np.abs(beyond.q) <= 0.5).all()
+    np.testing.assert_array_equal(beyond.q, np.full(6, 0.5))
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_inverse_reaches_what_lies_within_tight_limits_too(share):
+    robot, rng = dh_robot("nova2", share), np.random.default_rng(3)
+    starts = rng.uniform(robot.lower, robot.upper, (100, 6))
+    for start in starts:
+        goal = robot.forward(np.clip(start + rng.uniform(-0.6, 0.6, 6), robot.lower, robot.upper))
+        result = robot.inverse(goal, start)
+        assert result.ok
+        assert (result.q >= robot.lower).all() and (result.q <= robot.upper).all()
+        error = pose_error(robot.forward(result.q), goal)
+        assert error.translation < 1e-7 and error.rotation < 1e-7
+
+
+@pytest.mark.parametrize("joint", range(6))
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_joint_at_its_limit_is_reached_and_the_others_stay_near(joint, side):
+    robot, rng = dh_robot("nova2"), np.random.default_rng(joint)
+    for _ in range(10):
+        q = rng.uniform(0.3, 2.0, 6) * rng.choice([-1, 1], 6)
+        q[joint] = side * LIMITS[joint]
+        result = robot.inverse(robot.forward(q), q - 0.03 * side * np.eye(6)[joint])
+        assert result.ok
+        assert np.abs(result.q).max(initial=0, where=np.arange(6) == joint) <= LIMITS[joint]
+        np.testing.assert_allclose(result.q, q, atol=1e-5)
+
+
+def test_inverse_is_the_same_every_time_also_where_it_looks_around():
+    robot, rng = dh_robot("nova2", 0.4), np.random.default_rng(5)
+    goals, starts = (rng.uniform(robot.lower, robot.upper, (20, 6)) for _ in range(2))
+    first, second = (
+        [robot.inverse(robot.forward(g), s) for g, s in zip(goals, starts, strict=True)] for _ in "12"
+    )
+    for one, two in zip(first, second, strict=True):
+        assert one.ok == two.ok
+        np.testing.assert_array_equal(one.q, two.q)
+
+
+def test_inverse_of_a_slide_and_of_seven_joints():
+    rows = [*DH_MODELS["nova2"], DH_MODELS["nova2"][0]]
+    limits = np.full(7, 2.5)
+    redundant = Robot(chain_from_dh(rows, [f"j{i}" for i in range(7)]), -limits, limits)
+    q = np.linspace(-1, 1.2, 7)
+    found = redundant.inverse(redundant.forward(q), q + 0.1)
+    assert found.ok
+    np.testing.assert_allclose(redundant.forward(found.q), redundant.forward(q), atol=2e-7)
+    chain = dh_robot("nova2").chain
+    slide = dataclasses.replace(chain, prismatic=np.arange(6) == 1)
+    arm = Robot(slide, -np.full(6, 3.0), np.full(6, 3.0))
+    q = np.array([0.3, 2.999, 0.5, -0.4, 0.8, 0.1])  # no whole turns: a slide of 3 m is not one of 3 - 2 pi
+    found = arm.inverse(arm.forward(q), q - 0.05)
+    assert found.ok
+    np.testing.assert_allclose(found.q, q, atol=1e-6)
 
 
 def test_rpy_within_a_ten_thousandth_of_a_quarter_turn_is_meant_to_be_it():
@@ -221,6 +286,24 @@ def test_fixed_joints_before_between_and_after_count():
     </robot>"""
     T = fk_numpy(chain_from_urdf(text, "world", "tool", ["j"]), [np.pi / 2])
     np.testing.assert_allclose(T[:3, 3], [0, 0.5, 0.03], atol=1e-12)
+
+
+def test_a_fixed_joint_may_have_a_zero_axis_but_a_moving_one_on_the_way_may_not():
+    text = write_urdf(URDF_ROWS["nova2"])
+    fixed = (
+        '<joint name="tool" type="fixed"><parent link="Link6"/><child link="tool"/>'
+        '<origin xyz="0 0 0.1"/><axis xyz="0 0 0"/></joint>'
+        '<joint name="side" type="floating"><parent link="Link6"/><child link="dust"/>'
+        '<axis xyz="0 0"/></joint>'
+        '<joint name="claw" type="revolute"><parent link="tool"/><child link="claw"/>'
+        '<axis xyz="0 0 0"/></joint>'
+    )
+    chain = chain_from_urdf(text.replace("</robot>", f"{fixed}</robot>"), "base_link", "tool", NAMES)
+    before = chain_from_urdf(text, "base_link", "Link6", NAMES)
+    along = fk_numpy(before, np.full(6, 0.3)) @ from_translation([0, 0, 0.1])
+    np.testing.assert_allclose(fk_numpy(chain, np.full(6, 0.3)), along, atol=1e-12)
+    with pytest.raises(RigError, match="'claw': axis is zero, expected the direction"):
+        chain_from_urdf(text.replace("</robot>", f"{fixed}</robot>"), "base_link", "claw", [*NAMES, "claw"])
 
 
 def test_reducing_a_urdf_keeps_its_kinematics_and_is_stable():

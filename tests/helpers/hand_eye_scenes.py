@@ -73,7 +73,7 @@ class JointScene(NamedTuple):
 def joint_scene(seed: int = 0, num: int = 10, px: float = 0.2) -> JointScene:
     """Return a perfect Nova 5 with a wrist camera: joints by inverse kinematics."""
     limits = np.full(6, -np.pi), np.full(6, np.pi)
-    robot = Robot.from_chain(chain_from_dh(DH_MODELS["nova5"], [f"j{i}" for i in range(1, 7)]), *limits)
+    robot = Robot(chain_from_dh(DH_MODELS["nova5"], [f"j{i}" for i in range(1, 7)]), *limits)
     rng, joints, views = np.random.default_rng(seed), [], []
     while len(views) < num:
         T_camera_board = invert(look_at(rng, 40.0))

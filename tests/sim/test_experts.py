@@ -85,7 +85,7 @@ def test_smoothstep_joins_its_ends_without_a_kink() -> None:
 
 
 def test_inverse_reaches_a_pose_that_forward_kinematics_confirms(rig: Rig) -> None:
-    inverse = ToolInverse(rig, TASKS["place_cube"])
+    inverse = ToolInverse(rig)
     robot = Robot.from_rig(rig)
     tool_in_flange = robot.forward(HOME)
     tool_in_flange = np.linalg.inv(tool_in_flange) @ inverse.pose(np.array(HOME))

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tacit.geometry.transforms import FloatArray, from_rotation, rotation_from_rpy
+from tacit.geometry.robot import Robot
+from tacit.geometry.transforms import FloatArray, from_rotation, invert, rotation_from_rpy
 from tacit.rig import Rig
+from tacit_sim.cell import HOME
 from tacit_sim.disturbance import smoothstep
-from tacit_sim.model import build_mjcf, only_arm, pose
-from tacit_sim.rendering import mujoco
+from tacit_sim.model import only_arm, tool_in_flange
 from tacit_sim.tasks import Task
 
 HOVER_M = 0.14
@@ -104,47 +105,23 @@ def at_tick(waypoints: list[Waypoint], tick: int) -> FloatArray:
 
 
 class ToolInverse:
-    """Joints for a tool pose by damped least squares, warm started.
+    """Joints for a pose of the tool, warm started: `Robot.inverse` seen from between the gel faces."""
 
-    Args:
-        rig: The cell's rig.
-        task: Any task; its parts do not matter.
-    """
-
-    def __init__(self, rig: Rig, task: Task) -> None:
-        self._model = mujoco.MjModel.from_xml_string(build_mjcf(rig, task))
-        self._data = mujoco.MjData(self._model)
-        joints = [self._model.joint(joint.name) for joint in only_arm(rig)[1].joints]
-        self._qpos = np.array([joint.qposadr[0] for joint in joints])
-        self._dof = np.array([joint.dofadr[0] for joint in joints])
-        self._tool = int(self._model.site("tool").id)
-        self._jacobian = np.zeros((6, self._model.nv))
+    def __init__(self, rig: Rig) -> None:
+        self._robot = Robot.from_rig(rig)
+        self._T_world_base = np.asarray(only_arm(rig)[1].T_world_base)
+        self._T_flange_tool = tool_in_flange(rig)
+        # The first solution imports the solver, some seconds: here, not at the first tick of an episode.
+        self.solve(self.pose(np.array(HOME)), np.array(HOME))
 
     def pose(self, q: FloatArray) -> FloatArray:
         """Return T_world_tool (4, 4) at joints (6,)."""
-        self._data.qpos[self._qpos] = q
-        mujoco.mj_kinematics(self._model, self._data)
-        return pose(self._data.site_xpos[self._tool], self._data.site_xmat[self._tool])
+        return np.asarray(self._T_world_base @ self._robot.forward(q) @ self._T_flange_tool)
 
-    def solve(self, T_world_tool: FloatArray, q: FloatArray, tolerance: float = 1e-6) -> FloatArray:
-        """Return joints (6,) that reach the pose, starting at `q`; the nearest found after 20 steps."""
-        q = np.array(q, dtype=np.float64)
-        for _ in range(20):
-            error = _pose_error(self.pose(q), T_world_tool)
-            if np.abs(error).max() < tolerance:
-                break
-            mujoco.mj_comPos(self._model, self._data)
-            mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._tool)
-            J = self._jacobian[:, self._dof]
-            q += J.T @ np.linalg.solve(J @ J.T + 1e-6 * np.eye(6), error)
-        return q
-
-
-def _pose_error(T: FloatArray, T_goal: FloatArray) -> FloatArray:
-    """Small twist (6,) from T to T_goal in world axes."""
-    R = T_goal[:3, :3] @ T[:3, :3].T
-    rotation = 0.5 * np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])
-    return np.concatenate([T_goal[:3, 3] - T[:3, 3], rotation])
+    def solve(self, T_world_tool: FloatArray, q: FloatArray) -> FloatArray:
+        """Return joints (6,) that reach the pose, starting at `q`; `q` itself where none do."""
+        T_base_flange = invert(self._T_world_base) @ T_world_tool @ invert(self._T_flange_tool)
+        return self._robot.inverse(T_base_flange, q).q
 
 
 class Expert:
@@ -157,7 +134,7 @@ class Expert:
 
     def __init__(self, rig: Rig, task: Task) -> None:
         self.task = task
-        self._inverse = ToolInverse(rig, task)
+        self._inverse = ToolInverse(rig)
         self._waypoints: list[Waypoint] = []
 
     def start(self, state: FloatArray, T_world_part: FloatArray) -> None:

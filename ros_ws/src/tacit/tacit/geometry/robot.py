@@ -1,35 +1,40 @@
 """An arm that can be asked: where is the flange, how does it move, which joints reach a pose.
 
-`Robot.from_rig` picks the chain from the rig; the numpy backend is always there and is the
-reference, roboticstoolbox (an import of about 2 s) is loaded only when asked for.
+`Robot.from_rig` takes the chain from the rig. Forward kinematics and the Jacobian are our own
+(`kinematics`, some microseconds); inverse kinematics is roboticstoolbox's (`toolbox`, imported on first use).
 """
 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tacit.errors import MissingDependencyError, RigError, did_you_mean
-from tacit.geometry.kinematics import (
-    Chain,
-    fk_numpy,
-    jacobian_numpy,
-)
-from tacit.geometry.rotations import SMALL_ANGLE
-from tacit.geometry.transforms import FloatArray, rotation_to_vector
+from tacit.errors import RigError, did_you_mean
+from tacit.geometry.kinematics import Chain, fk_numpy, jacobian_numpy
+from tacit.geometry.toolbox import ets_of
+from tacit.geometry.transforms import FloatArray
 
 __all__ = ["InverseResult", "Robot", "fk_numpy"]
 
-Backend = Literal["numpy", "rtb"]
 POSITION_TOLERANCE = 1e-7
 ROTATION_TOLERANCE = 1e-7
 """A tenth of a micrometre, and the turn that moves a 1 m lever by as much: below any encoder."""
+MAX_STEPS = 30
+"""Of the solver from one start; it converges in 3 to 10, and what takes more circles a singularity."""
+DAMPING = 1.0
+"""Factor on Chan's damping, the squared error itself, which vanishes at the goal. Tried 1, .1 and .01."""
+START_SPREADS = (0.0, *np.geomspace(0.1, 2.0, 16).tolist())
+"""How far [rad or m] starts are drawn around the given one, in this order, until one leads into the limits.
+
+Of 400 random poses of a Nova 2 with limits cut to 40 %, .6 rad from the start, one start reaches 97 % and
+these reach all; from a start anywhere 41 and 77 %. Near starts come first, to stay on the same branch.
+"""
+WHOLE_TURN = 2 * np.pi
 
 
 class InverseResult(NamedTuple):
@@ -76,17 +81,14 @@ class Robot:
         chain: The kinematics.
         lower: Lower joint limits (n,).
         upper: Upper joint limits (n,).
-        backend: "numpy", or "rtb" for roboticstoolbox's compiled ETS.
     """
 
     chain: Chain
     lower: FloatArray
     upper: FloatArray
-    backend: Backend = "numpy"
-    _ets: Any = field(default=None, repr=False)
 
     @classmethod
-    def from_rig(cls, rig: ArmHolder, arm: str | None = None, backend: Backend = "numpy") -> Robot:
+    def from_rig(cls, rig: ArmHolder, arm: str | None = None) -> Robot:
         """Return the arm `arm` of `rig`; the name may be left out when there is one arm.
 
         Raises:
@@ -100,15 +102,7 @@ class Robot:
         spec = rig.arms[name]
         lower = np.array([joint.lower for joint in spec.joints])
         upper = np.array([joint.upper for joint in spec.joints])
-        return cls.from_chain(spec.chain, lower, upper, backend)
-
-    @classmethod
-    def from_chain(
-        cls, chain: Chain, lower: FloatArray, upper: FloatArray, backend: Backend = "numpy"
-    ) -> Robot:
-        """Return a robot on any chain with joint limits (n,)."""
-        ets = _build_ets(chain, lower, upper) if backend == "rtb" else None
-        return cls(chain, lower, upper, backend, ets)
+        return cls(spec.chain, lower, upper)
 
     @property
     def num_joints(self) -> int:
@@ -121,70 +115,69 @@ class Robot:
         Raises:
             ValueError: q has another length (strip the gripper first: `rig.arm_slice`).
         """
-        q = self._checked(q, 1)
-        return np.array(self._ets.eval(q)) if self.backend == "rtb" else fk_numpy(self.chain, q)
+        return fk_numpy(self.chain, self._checked(q, 1))
 
     def forward_batch(self, Q: ArrayLike) -> FloatArray:
         """Return T_base_flange (N, 4, 4) [m] for joints Q (N, n)."""
-        Q = self._checked(Q, 2)
-        if self.backend == "rtb" and len(Q) > 0:
-            return np.array(self._ets.eval(Q)).reshape(len(Q), 4, 4)
-        return fk_numpy(self.chain, Q)
+        return fk_numpy(self.chain, self._checked(Q, 2))
 
     def jacobian(self, q: ArrayLike) -> FloatArray:
         """Return the geometric Jacobian (6, n) in the base frame: linear rows, then angular rows."""
-        q = self._checked(q, 1)
-        return np.array(self._ets.jacob0(q)) if self.backend == "rtb" else jacobian_numpy(self.chain, q)
+        return jacobian_numpy(self.chain, self._checked(q, 1))
 
-    def inverse(self, T_base_flange: ArrayLike, q0: ArrayLike, max_iterations: int = 100) -> InverseResult:
+    def inverse(self, T_base_flange: ArrayLike, q0: ArrayLike) -> InverseResult:
         """Return joints that bring the flange to a pose, starting at q0 and staying within limits.
 
-        Damped least squares (Levenberg-Marquardt; Sugihara 2011, damping grows with the error),
-        each step projected to the limits. Warm-started along a trajectory it takes 2-4 iterations.
+        roboticstoolbox's compiled Levenberg-Marquardt (`ETS.ik_LM`, Chan's damping) knows no limits on its
+        way and checks them only at the end. So its answer is turned by whole turns to where q0 is, clipped
+        into the limits, and kept if our own forward kinematics still puts the flange there; if not, other
+        starts around q0 are tried, always the same ones.
 
         Args:
             T_base_flange: Wanted pose (4, 4).
             q0: Start (n,); clipped into the limits.
-            max_iterations: When to give up.
 
         Returns:
-            The best joints found and whether they reach the pose within 1e-7 m and rad.
+            Joints that reach the pose within 1e-7 m and 1e-7 rad; or the start, when none were found.
         """
         target = np.asarray(T_base_flange, dtype=np.float64)
         start = np.clip(self._checked(q0, 1), self.lower, self.upper)
-        if self.backend == "rtb":
-            solution = self._ets.ik_LM(target, q0=start, ilimit=30, slimit=1, tol=1e-15, joint_limits=True)
-            if solution.success:
-                return InverseResult(np.array(solution.q), True)
-        return self._inverse_numpy(target, start, max_iterations)
+        # It stops at half the squared error. A hundredth of what is accepted costs one more step, since it
+        # converges quadratically, and a joint that comes out a hair beyond its limit can be clipped then.
+        enough = 0.5 * (0.01 * POSITION_TOLERANCE) ** 2
+        for offset in self._offsets:
+            near = np.clip(start + offset, self.lower, self.upper)
+            found = self._ets.ik_LM(
+                target, q0=near, ilimit=MAX_STEPS, slimit=1, tol=enough, joint_limits=False, k=DAMPING
+            )
+            for q in self._within_limits(np.array(found.q), start) if found.success else ():
+                if _same_pose(fk_numpy(self.chain, q), target):
+                    return InverseResult(q, True)
+        return InverseResult(start, False)
 
     @functools.cached_property
     def middle(self) -> FloatArray:
         """Middle of the joint limits (n,): a start for `inverse` when nothing better is known."""
         return (self.lower + self.upper) / 2
 
-    def _inverse_numpy(self, target: FloatArray, q: FloatArray, max_iterations: int) -> InverseResult:
-        residual = self._residual(target, q)
-        damping = 1e-3
-        for _ in range(max_iterations):
-            if _small(residual):
-                return InverseResult(q, True)
-            J = jacobian_numpy(self.chain, q)
-            step = _limited_step(J, residual, damping * float(residual @ residual) + 1e-12, q, self)
-            candidate = np.clip(q + step, self.lower, self.upper)
-            new = self._residual(target, candidate)
-            if new @ new < residual @ residual:
-                q, residual, damping = candidate, new, damping * 0.3
-            else:
-                damping *= 10.0
-                if damping > 1e12:
-                    break
-        return InverseResult(q, _small(residual))
+    @functools.cached_property
+    def _ets(self) -> Any:
+        return ets_of(self.chain)
 
-    def _residual(self, target: FloatArray, q: FloatArray) -> FloatArray:
-        """Pose error (6,): translation [m], rotation vector [rad], both in the base frame."""
-        T = fk_numpy(self.chain, q)
-        return np.concatenate([target[:3, 3] - T[:3, 3], _turn(target[:3, :3] @ T[:3, :3].T)])
+    @functools.cached_property
+    def _offsets(self) -> FloatArray:
+        """Where to start from the given joints (17, n): there, then ever further; the same in every call."""
+        drawn = np.random.default_rng(0).uniform(-1, 1, (len(START_SPREADS), self.num_joints))
+        return drawn * np.array(START_SPREADS)[:, None]
+
+    def _within_limits(self, q: FloatArray, near: FloatArray) -> Iterator[FloatArray]:
+        """Yield q turned by whole turns to be near, then as the limits ask; both clipped to the limits."""
+        turns = np.where(self.chain.prismatic, 0.0, np.round((near - q) / WHOLE_TURN))
+        yield np.clip(q + WHOLE_TURN * turns, self.lower, self.upper)
+        # Only now: a joint that came out a hair beyond its limit belongs there, not a whole turn away.
+        lowest, highest = np.ceil((self.lower - q) / WHOLE_TURN), np.floor((self.upper - q) / WHOLE_TURN)
+        turns = np.where(self.chain.prismatic, 0.0, np.clip(turns, lowest, highest))
+        yield np.clip(q + WHOLE_TURN * turns, self.lower, self.upper)
 
     def _checked(self, q: ArrayLike, ndim: int) -> FloatArray:
         q = np.asarray(q, dtype=np.float64)
@@ -194,47 +187,7 @@ class Robot:
         return q
 
 
-def _turn(R: FloatArray) -> FloatArray:
-    """Return the rotation vector (3,) of R; the quick way up to 170 degrees, the sure way beyond."""
-    sines = np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]]) / 2
-    sine, cosine = math.sqrt(sines @ sines), (R[0, 0] + R[1, 1] + R[2, 2] - 1) / 2
-    if cosine < -0.98:
-        return rotation_to_vector(R)
-    return sines * (math.atan2(sine, cosine) / sine if sine > SMALL_ANGLE else 1.0)
-
-
-def _small(residual: FloatArray) -> bool:
-    position, rotation = np.linalg.norm(residual[:3]), np.linalg.norm(residual[3:])
-    return bool(position < POSITION_TOLERANCE and rotation < ROTATION_TOLERANCE)
-
-
-def _limited_step(
-    J: FloatArray, residual: FloatArray, damping: float, q: FloatArray, robot: Robot
-) -> FloatArray:
-    """Solve the damped normal equations over the joints that are free to move the wanted way.
-
-    A joint at its limit that the gradient pushes outward is held; otherwise clipping would stall
-    the step of all others.
-    """
-    gradient = J.T @ residual
-    held = ((q <= robot.lower) & (gradient < 0)) | ((q >= robot.upper) & (gradient > 0))
-    J = np.where(held, 0.0, J)
-    step = np.linalg.solve(J.T @ J + damping * np.eye(len(q)), J.T @ residual)
-    return np.where(held, 0.0, step)
-
-
-def _build_ets(chain: Chain, lower: FloatArray, upper: FloatArray) -> Any:
-    """Return roboticstoolbox's elementary transform sequence of the chain."""
-    try:
-        import roboticstoolbox as rtb
-    except ImportError:
-        raise MissingDependencyError(
-            "backend 'rtb' needs roboticstoolbox: pip install roboticstoolbox-python; "
-            "or use backend 'numpy', which gives the same numbers"
-        ) from None
-    parts = []
-    for i in range(chain.num_joints):
-        motion = rtb.ET.tz if chain.prismatic[i] else rtb.ET.Rz
-        parts += [rtb.ET.SE3(chain.origins[i]), motion(qlim=[lower[i], upper[i]])]
-    # The package re-exports the class under the name of its module, which mypy takes for the module.
-    return rtb.ETS([*parts, rtb.ET.SE3(chain.end)])  # type: ignore[operator]
+def _same_pose(T: FloatArray, target: FloatArray) -> bool:
+    # ||R - R'|| is sqrt(2) times a small angle: no need for logarithms in a check that runs at every tick.
+    moved, turned = np.linalg.norm(T[:3, 3] - target[:3, 3]), np.linalg.norm(T[:3, :3] - target[:3, :3])
+    return bool(moved < POSITION_TOLERANCE and turned < np.sqrt(2) * ROTATION_TOLERANCE)

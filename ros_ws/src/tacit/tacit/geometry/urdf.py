@@ -23,7 +23,10 @@ AXIS_TOLERANCE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class UrdfJoint:
-    """One joint of a URDF: its fixed origin in the parent link, its axis, and what it may do."""
+    """One joint of a URDF: its fixed origin in the parent link, its axis as written, and what it may do.
+
+    `axis` is zero where the joint does not move: exporters write anything there, often <axis xyz="0 0 0"/>.
+    """
 
     name: str
     kind: str
@@ -86,7 +89,8 @@ def chain_from_urdf(text: str, base_link: str, tip_link: str, names: Sequence[st
         after = after @ joint.T_parent_joint
         if joint.kind not in MOVING:
             continue
-        to_axis = from_rotation(_z_to(joint.axis))
+        # Our joints move about their own z: turn the frame to the axis before the motion, and back after.
+        to_axis = from_rotation(_z_to(joint.axis / np.linalg.norm(joint.axis)))
         origins.append(after @ to_axis)
         kinds.append(joint.kind == "prismatic")
         after = to_axis.T
@@ -109,15 +113,12 @@ def _joint(element: ElementTree.Element) -> UrdfJoint:
     parent, child = ("" if link is None else link.get("link", "") for link in links)
     if not parent or not child:
         raise RigError(f"urdf: joint {name!r}: expected <parent link=...> and <child link=...>")
-    origin, axis = element.find("origin"), element.find("axis")
+    origin = element.find("origin")
     xyz = _numbers(origin, "xyz", "0 0 0", name)
     rpy = [snap(angle) for angle in _numbers(origin, "rpy", "0 0 0", name)]
-    direction = np.array(_numbers(axis, "xyz", "1 0 0", name))
-    length = float(np.linalg.norm(direction))
-    if length < AXIS_TOLERANCE:
-        raise RigError(f"urdf: joint {name!r}: axis is zero, expected a direction")
+    axis = _numbers(element.find("axis"), "xyz", "1 0 0", name) if kind in MOVING else [0.0, 0.0, 0.0]
     T = from_rotation(_rounded(rotation_from_rpy(rpy)), xyz)
-    return UrdfJoint(name, kind, parent, child, T, direction / length, element.find("mimic") is not None)
+    return UrdfJoint(name, kind, parent, child, T, np.array(axis), element.find("mimic") is not None)
 
 
 def _numbers(element: ElementTree.Element | None, key: str, default: str, joint: str) -> list[float]:
@@ -157,6 +158,8 @@ def _check_supported(joint: UrdfJoint) -> None:
         )
     if joint.mimic:
         raise RigError(f"urdf: joint {joint.name!r}: <mimic> between base and tip is not supported")
+    if joint.kind in MOVING and np.linalg.norm(joint.axis) < AXIS_TOLERANCE:
+        raise RigError(f"urdf: joint {joint.name!r}: axis is zero, expected the direction that it moves in")
 
 
 def _joint_message(names: Sequence[str], moving: Sequence[str], base_link: str, tip_link: str) -> str:

@@ -171,36 +171,42 @@ class ArmSpec(Config):
             raise ValueError(str(problem)) from None
         return self
 
+    @property
+    def dh_rows(self) -> tuple[DhParameters, ...] | None:
+        """The DH rows of `model` or `dh`, one per joint; None where a `urdf` describes the arm.
+
+        Raises:
+            RigError: Unknown model, or another number of rows than joints.
+        """
+        if self.urdf is not None:
+            return None
+        if self.model is not None and self.model not in DH_MODELS:
+            raise RigError(
+                f"model: no arm {self.model!r}; {did_you_mean(self.model, DH_MODELS)}; or give dh or urdf"
+            )
+        own = tuple(DhParameters(**row.model_dump()) for row in self.dh or ())
+        rows = DH_MODELS[self.model] if self.model else own
+        if len(rows) != len(self.joints):
+            raise RigError(
+                f"{self.model or 'dh'}: {len(rows)} rows for {len(self.joints)} joints; "
+                "give one row per joint"
+            )
+        return rows
+
     @functools.cached_property
     def chain(self) -> Chain:
-        """The kinematics that `model`, `dh` or `urdf` describe."""
-        return chain_from_spec(self)
+        """The kinematics that `model`, `dh` or `urdf` describe.
 
-
-def chain_from_spec(arm: ArmSpec) -> Chain:
-    """Return the chain that a rig's arm describes by `model`, `dh` or `urdf`.
-
-    Raises:
-        RigError: Unknown model, another number of rows than joints, or a URDF that does not fit.
-    """
-    names = [joint.name for joint in arm.joints]
-    if arm.urdf is not None:
-        if arm.base_link is None or arm.tip_link is None:
+        Raises:
+            RigError: As for `dh_rows`, or the URDF does not fit.
+        """
+        rows = self.dh_rows
+        if rows is not None:
+            return chain_from_dh(rows, [joint.name for joint in self.joints])
+        if self.base_link is None or self.tip_link is None:
             raise RigError("urdf: base_link and tip_link are needed; name the two links of the chain")
-        urdf_names = [joint.urdf_joint or joint.name for joint in arm.joints]
-        return chain_from_urdf(arm.urdf, arm.base_link, arm.tip_link, urdf_names)
-    if arm.model is not None and arm.model not in DH_MODELS:
-        raise RigError(
-            f"model: no arm {arm.model!r}; {did_you_mean(arm.model, DH_MODELS)}; or give dh or urdf"
-        )
-    rows = (
-        DH_MODELS[arm.model] if arm.model else tuple(DhParameters(**row.model_dump()) for row in arm.dh or ())
-    )
-    if len(rows) != len(names):
-        raise RigError(
-            f"{arm.model or 'dh'}: {len(rows)} rows for {len(names)} joints; give one row per joint"
-        )
-    return chain_from_dh(rows, names)
+        names = [joint.urdf_joint or joint.name for joint in self.joints]
+        return chain_from_urdf(str(self.urdf), self.base_link, self.tip_link, names)
 
 
 class StreamBase(Config):
