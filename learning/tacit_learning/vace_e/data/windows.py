@@ -129,13 +129,13 @@ def nearest_shape(size: tuple[int, int], choices: Sequence[tuple[int, int]]) -> 
 
 def fit_video(video: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return frames (F, height, width, 3): scaled to cover, then cut about the centre."""
-    cover = ImageTransform(*video.shape[1:3], height, width, "crop")
+    cover = ImageTransform(video.shape[1], video.shape[2], height, width, "crop")
     return np.stack([cover.image(frame) for frame in video])
 
 
 def fit_mask(video: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return masks (F, height, width) bool, by the same cut: nearest pixel first, then white or not."""
-    cover = ImageTransform(*video.shape[1:3], height, width, "crop")
+    cover = ImageTransform(video.shape[1], video.shape[2], height, width, "crop")
     return np.stack([cover.mask(frame) >= WHITE_FROM for frame in video.max(axis=-1)])
 
 

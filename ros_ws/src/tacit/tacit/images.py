@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from tacit.errors import ImageError
 
 Image = NDArray[np.uint8]
+ResizeMode = Literal["squash", "letterbox", "crop"]
 
 
 def decode_image(data: NDArray[np.uint8] | bytes) -> Image:
@@ -92,7 +93,7 @@ class ImageTransform:
     source_width: int
     height: int
     width: int
-    mode: Literal["squash", "letterbox", "crop"] = "squash"
+    mode: ResizeMode = "squash"
 
     def __post_init__(self) -> None:
         if min(self.source_height, self.source_width, self.height, self.width) < 1:

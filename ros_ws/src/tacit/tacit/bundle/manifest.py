@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 import tacit
 from tacit.bundle.player import PlaySpec
 from tacit.config import Config
+from tacit.images import ResizeMode
 from tacit.rig import Name, Positive, canonical_hash
 
 MANIFEST_KEY = "tacit.manifest"
@@ -32,7 +33,7 @@ class ImageInput(Config):
     width: Annotated[int, Field(gt=0)]
     source_height: Annotated[int, Field(gt=0)]
     source_width: Annotated[int, Field(gt=0)]
-    mode: Literal["squash", "letterbox"] = "squash"
+    mode: ResizeMode = "squash"
 
 
 class Golden(Config):
