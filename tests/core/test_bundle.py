@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -15,12 +16,14 @@ from tiny_bundles import manifest_for, policy_bundle, policy_model, progress_bun
 from tacit.bundle import (
     MANIFEST_KEY,
     Manifest,
+    PlaySpec,
     check_rig,
     describe,
     golden_inputs,
     load_bundle,
     parse_bundle,
     save_bundle,
+    save_playing,
     verify,
 )
 from tacit.bundle.onnx_file import graph_sha256, read_metadata, with_metadata
@@ -72,6 +75,41 @@ def test_metadata_is_what_the_onnx_library_reads(tmp_path: Path, rig: Rig) -> No
 def test_manifest_lies_under_the_key_that_older_files_carry(tmp_path: Path, rig: Rig) -> None:
     model = onnx.load_from_string(policy_bundle(tmp_path, rig).model_bytes)
     assert [prop.key for prop in model.metadata_props] == ["tacit.manifest"]
+
+
+def test_way_of_playing_travels_in_the_bundle_and_can_be_changed(tmp_path: Path, rig: Rig) -> None:
+    way = PlaySpec(mode="blend", every_ticks=2, blend=3)
+    saved = policy_bundle(tmp_path, rig, play=way)
+    path = tmp_path / "policy.onnx"
+    assert load_bundle(path).manifest.playing == way and "blend" in describe(saved.manifest)
+    other = save_playing(saved, PlaySpec(decay=0.2), path)
+    assert load_bundle(path).manifest.playing == PlaySpec(decay=0.2)
+    assert graph_sha256(other.model_bytes) == graph_sha256(saved.model_bytes) and verify(other) == 0.0
+    assert [file.name for file in tmp_path.iterdir()] == ["policy.onnx"]
+
+
+def test_bundle_from_before_says_nothing_of_playing_and_gets_the_default(tmp_path: Path, rig: Rig) -> None:
+    saved = policy_bundle(tmp_path, rig)
+    # What an older release wrote: no such field, and a digest over the fields that it had.
+    fields = json.loads(read_metadata(saved.model_bytes)[MANIFEST_KEY])
+    assert "play" not in fields
+    del fields["digest"]
+    fields["digest"] = hashlib.sha256(
+        json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    ).hexdigest()
+    old = parse_bundle(with_metadata(saved.model_bytes, {MANIFEST_KEY: json.dumps(fields)}), "old")
+    assert (old.manifest.playing.mode, old.manifest.playing.every_ticks) == ("temporal_ensemble", 1)
+    assert "the bundle does not say" in describe(old.manifest)
+
+
+def test_way_of_playing_that_lets_chunks_run_out_is_refused(rig: Rig) -> None:
+    with pytest.raises(ValueError, match="play.every_ticks: 7 ticks .* a chunk ends after 5"):
+        manifest_for(rig, play=PlaySpec(mode="replace", every_ticks=7))
+
+
+def test_a_progress_bundle_has_nothing_to_play(tmp_path: Path, rig: Rig) -> None:
+    with pytest.raises(BundleError, match="no chunks to play"):
+        save_playing(progress_bundle(tmp_path, rig), PlaySpec(), tmp_path / "x.onnx")
 
 
 def test_graph_digest_ignores_the_metadata_and_nothing_else(rig: Rig) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.bundle.player import PLAY_MODES, ChunkPlayer, TemporalEnsembler
+from tacit.bundle.player import PLAY_MODES, ChunkPlayer, PlaySpec, TemporalEnsembler
 
 MS = 1_000_000
 PERIOD = 40 * MS
@@ -86,6 +86,39 @@ def test_blend_fades_with_the_stated_weights() -> None:
     player.add(np.ones((20, 1)), 3 * PERIOD)
     seen = [play(player, (5 + k) * PERIOD) for k in range(7)]
     np.testing.assert_allclose(seen, [0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.25, 0.5, 0.9])
+def test_blend_counts_from_the_instant_of_the_command_not_from_the_row_before(late: float) -> None:
+    player = ChunkPlayer(PERIOD, "blend", blend=4)
+    player.add(np.zeros((20, 1)), 0)
+    play(player, 0)
+    player.add(np.ones((20, 1)), 3 * PERIOD)
+    first_ns = 5 * PERIOD + round(late * PERIOD)
+    # alpha grows by 1 / (blend + 1) a row and is 1 / (blend + 1) at the first command, wherever it falls.
+    seen = [play(player, first_ns + k * PERIOD) for k in range(4)]
+    np.testing.assert_allclose(seen, [0.2, 0.4, 0.6, 0.8], atol=1e-9)
+
+
+def test_a_chunk_seen_at_standstill_starts_with_the_first_command_however_late_it_comes() -> None:
+    player = ChunkPlayer(PERIOD, "replace")
+    player.add(ramp(0.0), stamp_ns=0)
+    assert play(player, 2 * PERIOD) == 0.0  # the robot stood still until now
+    player.add(ramp(100.0), stamp_ns=PERIOD)  # and so it did when this was seen
+    assert play(player, 3 * PERIOD) == 101.0
+    player.add(ramp(200.0), stamp_ns=3 * PERIOD)
+    assert play(player, 5 * PERIOD) == 202.0
+
+
+def test_another_mode_brings_its_own_ticks_and_nothing_else_changes() -> None:
+    play_spec = PlaySpec(every_ticks=2, decay=0.3)
+    assert play_spec.changed(25) == play_spec
+    assert play_spec.changed(25, decay=0.1) == PlaySpec(every_ticks=2, decay=0.1)
+    assert play_spec.changed(25, "blend").every_ticks == 10
+    assert play_spec.changed(8, "blend").every_ticks == 4
+    assert play_spec.changed(25, "blend", blend=3).every_ticks == 3
+    assert play_spec.changed(25, "replace", every_ticks=5).every_ticks == 5
+    assert play_spec.changed(25, "open_loop") == PlaySpec(mode="open_loop", decay=0.3)
 
 
 def test_blend_of_a_chunk_with_itself_changes_nothing() -> None:

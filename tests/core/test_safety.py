@@ -125,6 +125,20 @@ def test_brake_stops_within_the_stopping_distance() -> None:
     assert limiter.position[0] - start <= 1.5**2 / (2 * 8.0) + 1.5 * 0.02
 
 
+def test_a_step_taken_back_leaves_position_and_speed_as_before() -> None:
+    limiter, twin = one_joint(), one_joint()
+    for one in (limiter, twin):
+        one.seed(np.zeros(1))
+        for _ in range(5):
+            one.step(np.ones(1))
+    position, speed = limiter.position, limiter.speed
+    limiter.step(np.ones(1))
+    limiter.go_back(position, speed)
+    assert speed[0] > 0.1 and limiter.speed[0] == speed[0]
+    # Without its speed the limiter would stop the joint dead: braking must go on from what was commanded.
+    assert [limiter.brake()[0] for _ in range(30)] == [twin.brake()[0] for _ in range(30)]
+
+
 def test_start_outside_the_limits_moves_back_inside() -> None:
     limiter = one_joint()
     limiter.seed([3.2])

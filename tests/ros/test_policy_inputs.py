@@ -9,7 +9,7 @@ import pytest
 from tiny_bundles import manifest_for, policy_bundle
 
 from benches.testing import wait_until
-from tacit.bundle.player import ChunkPlayer
+from tacit.bundle.player import ChunkPlayer, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy
 from tacit.control.acting import Acting
 from tacit.control.controller import Controller
@@ -115,6 +115,85 @@ def test_old_skewed_and_strange_ticks_are_refused(rig: Rig) -> None:
     clock.now += 40_000_000
     show(inputs, clock, state=99.0)
     assert inputs.tick_fault(inputs.poll()[-1]).reason == "out_of_range"
+
+
+@pytest.mark.parametrize(("allowed_s", "reason"), [(0.005, "skew"), (0.02, None), (5.0, None)])
+def test_skew_is_bound_by_the_bundle_where_it_is_stricter_than_the_rig(
+    rig: Rig, allowed_s: float, reason: str | None
+) -> None:
+    clock = Clock()
+    inputs = fed(rig, clock, obs_skew_max_s=allowed_s)
+    inputs.poll()
+    _show_touch_late(inputs, clock, late_ns=15_000_000)
+    [tick] = inputs.poll()
+    fault = inputs.tick_fault(tick, check_ages=False)
+    assert (fault.reason if fault else None) == reason
+
+
+def test_skew_is_bound_by_the_rig_where_it_is_stricter_than_the_bundle(rig: Rig) -> None:
+    data = rig.model_dump(mode="json")
+    data["safety"]["skew_ms"] = 5.0
+    clock = Clock()
+    inputs = fed(parse_rig(data, "test"), clock, obs_skew_max_s=5.0)
+    inputs.poll()
+    _show_touch_late(inputs, clock, late_ns=15_000_000)
+    fault = inputs.tick_fault(inputs.poll()[-1], check_ages=False)
+    assert fault is not None and fault.reason == "skew"
+
+
+def _show_touch_late(inputs: AlignedInputs, clock: Clock, late_ns: int) -> None:
+    """One frame of everything, with the touch picture some milliseconds after the rest."""
+    clock.now += PERIOD
+    show(inputs, clock, skip="left")
+    inputs.store("left", clock.now + late_ns, 0, np.zeros((60, 80, 3), np.uint8))
+
+
+def test_reset_lets_a_run_start_on_a_clock_that_has_jumped_back(rig: Rig, tmp_path: Path) -> None:
+    clock = Clock()
+    policy = OnnxPolicy(policy_bundle(tmp_path, rig), rig)
+    inputs = AlignedInputs(rig, policy.manifest, clock, clock)
+    acting, answered = Acting(policy, rig, inputs, lockstep=True), []
+
+    def frames(count: int) -> None:
+        for _ in range(count):
+            clock.now += PERIOD
+            show(inputs, clock)
+            acting.look(answered.append)
+
+    frames(3)
+    clock.now -= 10**12  # the simulator was started anew
+    answered.clear()
+    frames(3)
+    assert not answered  # its messages count as out of order
+    assert acting.reset().success
+    frames(2)
+    assert acting.start().success
+    frames(2)
+    assert answered[-1] == clock.now and acting.command(clock.now) is not None
+
+
+def test_new_run_begins_with_nothing_of_the_one_before(rig: Rig, tmp_path: Path) -> None:
+    clock = Clock()
+    policy = OnnxPolicy(policy_bundle(tmp_path, rig, chunk_size=25), rig)
+    inputs = AlignedInputs(rig, policy.manifest, clock, clock)
+    play = PlaySpec(mode="replace", every_ticks=10)
+    acting = Acting(policy, rig, inputs, play, lockstep=True)
+
+    def frame() -> None:
+        clock.now += PERIOD
+        show(inputs, clock)
+        acting.look(lambda stamp_ns: acting.command(stamp_ns))
+
+    frame()
+    for expected in (1, 2):  # each run infers on its first tick, however few have passed since the last
+        assert acting.start().success
+        frame()
+        frame()
+        assert policy.stats.count == expected
+        assert acting.controller.hold().success
+        while not acting.controller.limiter.is_at_rest:
+            frame()
+        assert acting.reset().success
 
 
 def test_one_skewed_tick_is_left_out_and_the_third_in_a_row_holds(rig: Rig, tmp_path: Path) -> None:
