@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import tyro
 from rich.console import Console
 
-from tacit.proportions import wilson_interval
 from tacit.rig import load_rig
+from tacit.view.proportions import wilson_interval
 from tacit_sim.cell import Cell
 from tacit_sim.demonstrations import Demonstration, demonstrate
 from tacit_sim.experts import Expert

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.proportions import Z_95, wilson_interval
+from tacit.view.proportions import Z_95, wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_one_skewed_tick_is_left_out_and_the_third_in_a_row_holds(rig: Rig, tmp_
     inputs = AlignedInputs(rig, policy.manifest, clock, clock)
     acting = Acting(policy, rig, inputs, lockstep=True)
     made = acting.controller
-    thread = InferenceThread(acting, answered.append)
+    thread = InferenceThread(acting, print, answered.append)
     thread.start()
 
     def frame(skip: str = "") -> None:

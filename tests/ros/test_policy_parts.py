@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benches.testing import wait_until
 from tacit.bundle.player import ChunkPlayer
 from tacit.control.acting import Replanner
 from tacit.control.controller import Controller
@@ -18,9 +19,16 @@ from tacit.control.periodic import PeriodicThread, SimulatedClock
 from tacit.control.safety import Fault
 from tacit.control.states import PolicyMachine
 from tacit.rig import Rig, load_rig, parse_rig
+from tacit.threads import Failure
 
 PERIOD = 40_000_000
 START = np.full(7, 0.04)
+
+
+@pytest.fixture
+def said() -> list[Failure]:
+    """What a loop reports."""
+    return []
 
 
 @pytest.fixture(scope="module")
@@ -297,18 +305,18 @@ class ManualClock:
         self.now = max(deadline_ns, self.wakes_ns.pop(0))
 
 
-def test_late_steps_are_skipped_and_counted_never_fired_twice() -> None:
+def test_late_steps_are_skipped_and_counted_never_fired_twice(said: list) -> None:
     clock, fired = ManualClock([10, 20, 57, 60, 70]), []
-    loop = PeriodicThread(10, lambda: fired.append(clock.now), clock, priority=0)
+    loop = PeriodicThread(10, lambda: fired.append(clock.now), said.append, clock, priority=0)
     loop.start()
     loop.stop()
     assert fired == [10, 20, 57, 60, 70]
     assert (loop.steps, loop.missed) == (5, 2)
 
 
-def test_steps_come_at_the_rate_of_the_clock() -> None:
+def test_steps_come_at_the_rate_of_the_clock(said: list) -> None:
     stamps: list[int] = []
-    loop = PeriodicThread(5_000_000, lambda: stamps.append(time.monotonic_ns()), priority=0)
+    loop = PeriodicThread(5_000_000, lambda: stamps.append(time.monotonic_ns()), said.append, priority=0)
     loop.start()
     deadline = time.monotonic() + 20
     while loop.steps < 40 and time.monotonic() < deadline:
@@ -320,10 +328,11 @@ def test_steps_come_at_the_rate_of_the_clock() -> None:
     assert loop.jitter().steps == count and np.isfinite(loop.jitter().p99_ms)
 
 
-def test_simulated_clock_that_stands_still_fires_nothing() -> None:
+def test_simulated_clock_that_stands_still_fires_nothing(said: list) -> None:
     now = [0]
     fired: list[int] = []
-    loop = PeriodicThread(10**7, lambda: fired.append(now[0]), SimulatedClock(lambda: now[0]), priority=0)
+    clock = SimulatedClock(lambda: now[0])
+    loop = PeriodicThread(10**7, lambda: fired.append(now[0]), said.append, clock, priority=0)
     loop.start()
     now[0] = 10**7
     deadline = time.monotonic() + 10
@@ -333,16 +342,14 @@ def test_simulated_clock_that_stands_still_fires_nothing() -> None:
     assert fired == [10**7]
 
 
-def test_error_in_a_step_is_reported_and_ends_the_loop() -> None:
-    errors: list[BaseException] = []
-
+@pytest.mark.parametrize("error", [ValueError, AttributeError, MemoryError, SystemExit])
+def test_any_error_in_a_step_is_reported_and_ends_the_loop(error: type[BaseException], said: list) -> None:
     def fail() -> None:
-        raise ValueError("broken")
+        raise error("broken")
 
-    loop = PeriodicThread(1_000_000, fail, priority=0, on_error=errors.append)
+    loop = PeriodicThread(1_000_000, fail, said.append, priority=0)
     loop.start()
-    deadline = time.monotonic() + 10
-    while not errors and time.monotonic() < deadline:
-        time.sleep(0.002)
+    wait_until(lambda: said, "a report")
     loop.stop()
-    assert str(errors[0]) == "broken" and loop.steps == 1
+    assert isinstance(said[0].error, error) and "fail" in said[0].traceback
+    assert loop.steps == 1 and not loop.is_stepping

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rclpy.node import Node
+from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
@@ -23,6 +23,7 @@ from tacit.control.acting import Acting
 from tacit.control.inference_thread import InferenceThread
 from tacit.control.inputs import AlignedInputs
 from tacit.control.periodic import PeriodicThread, SimulatedClock, SteadyClock
+from tacit.control.safety import Fault
 from tacit.control.states import MOVING, Answer
 from tacit.errors import BundleError
 from tacit.rig import load_rig
@@ -32,7 +33,10 @@ from tacit_ros.wire import qos
 from tacit_ros.wire.commands import CommandPublisher
 from tacit_ros.wire.observations import RigSubscriptions
 from tacit_ros.wire.parameters import declare, parameter
-from tacit_ros.wire.process import run_node
+from tacit_ros.wire.process import WatchedNode, run_node
+
+REST_DEADLINE_S = 3.0
+"""How long a closing node waits for the robot to stand: braking from full speed takes well under a second."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class PolicyParameters:
     realtime_priority: int = parameter(10, "SCHED_FIFO priority of the command thread; 0 for none.")
 
 
-class PolicyNode(Node):
+class PolicyNode(WatchedNode):
     """Runs one policy bundle on one rig.
 
     Services: `~/start ~/home ~/hold ~/estop ~/reset` (Trigger), `~/set_dry_run` (SetBool). Topics out: the
@@ -85,7 +89,9 @@ class PolicyNode(Node):
         )
         self.controller, period_ns = self.acting.controller, self.acting.period_ns
         self.commands = CommandPublisher(self, self.rig, period_ns / 1e9)
-        self.inference = InferenceThread(self.acting, self._command_at if self.settings.lockstep else None)
+        self.inference = InferenceThread(
+            self.acting, self.thread_failed, self._command_at if self.settings.lockstep else None
+        )
         self.loop = None if self.settings.lockstep else self._make_loop(period_ns)
         self._announced = ""
         self._state_topic = self.create_publisher(String, "~/state", qos.latched())
@@ -99,6 +105,21 @@ class PolicyNode(Node):
         if self.loop is not None:
             self.loop.stop()
         self.inference.stop()
+
+    def halt(self, reason: str) -> None:
+        """Brake, and publish the final state with the reason.
+
+        A signal holds what moves. A failure latches ESTOP in every state: this node cannot be trusted
+        with another start. Where the thread that commands has ended, the caller's sends the braking commands.
+        """
+        if self.failure is None:
+            self.controller.fail(Fault("closing", reason))
+        else:
+            self.controller.estop(Fault("failure", reason))
+        self._come_to_rest()
+        self._announce()
+        self.diagnostics.publish()
+        self._state_topic.wait_for_all_acked(Duration(seconds=0.5))
 
     def _begin(self) -> None:
         self.inference.start()
@@ -125,13 +146,14 @@ class PolicyNode(Node):
     def _make_loop(self, period_ns: int) -> PeriodicThread:
         clock = SimulatedClock(self._now_ns) if self.is_simulated_time else SteadyClock()
         priority = self.settings.realtime_priority
-        return PeriodicThread(period_ns, self._control, clock, priority, self._loop_failed)
+        return PeriodicThread(period_ns, self._control, self.thread_failed, clock, priority)
 
     def _open_topics(self) -> None:
         self.subscriptions_of_rig = RigSubscriptions(
             self, self.rig, self.inputs.store, names=self.inputs.names, live_images=not self.settings.lockstep
         )
-        self.diagnostics = PolicyDiagnostics(self)
+        rejected = self.subscriptions_of_rig.rejected
+        self.diagnostics = PolicyDiagnostics(self, self.rig, self.acting, self.loop, rejected)
         self.create_timer(1.0, self._report)
 
     def _offer_services(self) -> None:
@@ -171,10 +193,15 @@ class PolicyNode(Node):
         if self.controller.state in ("HOLD", "ESTOP"):
             self._announce()
 
-    def _loop_failed(self, error: BaseException) -> None:
-        if self.context.ok():
-            self.get_logger().fatal(f"command thread ended: {error!r}; no command is sent any more")
-            self.controller.estop()
+    def _come_to_rest(self) -> None:
+        """Return once the commands stand still: sent by the thread that commands, or else from here."""
+        deadline = time.monotonic() + REST_DEADLINE_S
+        while not self.controller.limiter.is_at_rest and time.monotonic() < deadline:
+            if self.loop is None and self.inference.is_answering:
+                self.inference.interrupt()  # lockstep: the braking command answers the tick
+            elif self.loop is None or not self.loop.is_stepping:
+                self._command_at(self.inputs.now_ns())
+            time.sleep(self.controller.limiter.dt)
 
     def _announce(self) -> None:
         """Publish the state where it changed."""

@@ -21,8 +21,8 @@ from tacit.bundle import load_bundle
 from tacit.bundle.player import PlayMode, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy, OnnxProgress
 from tacit.errors import ConfigError
-from tacit.proportions import wilson_interval
 from tacit.rig import load_rig
+from tacit.view.proportions import wilson_interval
 from tacit_sim.cell import Cell
 from tacit_sim.closed_loop import MAX_TICKS, Rollout, Runner
 

@@ -125,10 +125,10 @@ class Controller:
         with self._lock:
             return self._machine.hold(fault)
 
-    def estop(self) -> Answer:
-        """Brake and latch."""
+    def estop(self, fault: Fault | None = None) -> Answer:
+        """Brake and latch, for `fault` or on request."""
         with self._lock:
-            return self._machine.estop()
+            return self._machine.estop(fault)
 
     def reset(self) -> Answer:
         """Back to idle; chunks and the last command are forgotten."""

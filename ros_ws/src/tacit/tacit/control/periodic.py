@@ -17,6 +17,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tacit.threads import OnFailure, WatchedThread
+
 JITTER_WINDOW = 3000
 """Periods that the jitter percentiles look back on: a minute at 50 Hz."""
 
@@ -90,26 +92,25 @@ class PeriodicThread:
 
     Args:
         period_ns: Period [ns].
-        step: Called on the thread; an exception ends the loop and goes to `on_error`.
+        step: Called on the thread; any exception ends the loop and goes to `on_failure`.
+        on_failure: Told on the thread what ended the loop.
         clock: Steady by default.
         priority: SCHED_FIFO priority, 0 for none. Where the system refuses it, `is_realtime` stays False.
-        on_error: Told what ended the loop.
     """
 
     def __init__(
         self,
         period_ns: int,
         step: Callable[[], None],
+        on_failure: OnFailure,
         clock: Clock | None = None,
         priority: int = 10,
-        on_error: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._period_ns, self._step = period_ns, step
-        self._clock, self._priority, self._on_error = clock or SteadyClock(), priority, on_error
-        self._stop = threading.Event()
+        self._clock, self._priority = clock or SteadyClock(), priority
         self._ready = threading.Event()
         self._errors_ns: deque[int] = deque(maxlen=JITTER_WINDOW)
-        self._thread = threading.Thread(target=self._run, name="tacit-command", daemon=True)
+        self._thread = WatchedThread("command", self._run, on_failure)
         self.is_realtime = False
         self.steps = self.missed = 0
 
@@ -121,9 +122,12 @@ class PeriodicThread:
 
     def stop(self) -> None:
         """Stop after the present step and join."""
-        self._stop.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(5.0)
+        self._thread.stop()
+
+    @property
+    def is_stepping(self) -> bool:
+        """Whether steps go on; False once one has raised, also while `on_failure` runs."""
+        return self._thread.is_alive and self._thread.failure is None
 
     def jitter(self) -> JitterSummary:
         """Return period errors over the last steps; NaN before the second."""
@@ -136,19 +140,11 @@ class PeriodicThread:
     def _run(self) -> None:
         self.is_realtime = self._priority > 0 and _set_fifo(self._priority)
         self._ready.set()
-        try:
-            self._loop()
-        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, OSError) as error:
-            if self._on_error is None:
-                raise
-            self._on_error(error)
-
-    def _loop(self) -> None:
         deadline_ns = self._clock.now_ns() + self._period_ns
         before_ns: int | None = None
         while True:
-            self._clock.sleep_until(deadline_ns, self._stop)
-            if self._stop.is_set():
+            self._clock.sleep_until(deadline_ns, self._thread.stopping)
+            if self._thread.stopping.is_set():
                 return
             now_ns = self._clock.now_ns()
             if abs(now_ns - deadline_ns) > 1_000_000_000:  # a simulated clock jumped: start anew

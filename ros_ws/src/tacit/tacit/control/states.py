@@ -64,10 +64,10 @@ class PolicyMachine:
         self.state, self.fault = "HOLD", fault
         return Answer(True, str(self))
 
-    def estop(self) -> Answer:
-        """Anything to ESTOP."""
+    def estop(self, fault: Fault | None = None) -> Answer:
+        """Anything to ESTOP, for `fault` or because somebody called it; the first reason stays."""
         if self.state != "ESTOP":
-            self.state, self.fault = "ESTOP", Fault("estop", "emergency stop was called")
+            self.state, self.fault = "ESTOP", fault or Fault("estop", "emergency stop was called")
         return Answer(True, "stopped; ~/reset releases the latch")
 
     def reset(self) -> Answer:

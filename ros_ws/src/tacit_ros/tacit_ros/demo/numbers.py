@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tacit.episode import EpisodeReader
-from tacit.proportions import wilson_interval
+from tacit.view.proportions import wilson_interval
 from tacit_ros.demo.acting import progress_curves
 
 
