@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -16,11 +17,13 @@ from benches.testing import wait_until
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError
 from tacit.images import decode_image, encode_jpeg
+from tacit.record import encoder_pool, requests
 from tacit.record.encoder_pool import QUEUE_LIMIT, EncoderPool
 from tacit.record.monitor import StreamMonitor, monitors_of
 from tacit.record.preroll import Surroundings, reasons_not_to_start
 from tacit.record.recorder import RecorderSession, SessionSettings
 from tacit.rig import Rig, load_rig
+from tacit.threads import Failure
 
 SECOND = 10**9
 BEGIN = 1_700_000_000 * SECOND
@@ -39,7 +42,10 @@ def said() -> list[str]:
 
 @pytest.fixture
 def session(rig: Rig, tmp_path: Path, said: list[str]) -> Iterator[RecorderSession]:
-    made = RecorderSession(rig, SessionSettings(tmp_path), lambda level, text: said.append(text))
+    def failed(failure: Failure) -> None:
+        said.append(str(failure))
+
+    made = RecorderSession(rig, SessionSettings(tmp_path), lambda level, text: said.append(text), failed)
     yield made
     made.close()
 
@@ -164,7 +170,8 @@ def test_optional_streams_may_be_missing(rig: Rig) -> None:
 
 def test_each_stream_keeps_its_order_and_its_own_quality() -> None:
     done: list[tuple[str, int, np.ndarray]] = []
-    pool = EncoderPool({"a": 90, "b": 0}, lambda name, stamp, recv, data: done.append((name, stamp, data)))
+    keep = lambda name, stamp, recv, data: done.append((name, stamp, data))  # noqa: E731
+    pool = EncoderPool({"a": 90, "b": 0}, keep, print)
     frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     for number in range(10):
         assert pool.submit("a", number, 0, frame) and pool.submit("b", number, 0, frame)
@@ -178,7 +185,7 @@ def test_each_stream_keeps_its_order_and_its_own_quality() -> None:
 
 def test_full_queue_drops_and_counts_instead_of_blocking() -> None:
     gate, frame = threading.Event(), np.zeros((8, 8, 3), np.uint8)
-    pool = EncoderPool({"a": 90}, lambda *_: gate.wait(10))
+    pool = EncoderPool({"a": 90}, lambda *_: gate.wait(10), print)
     accepted = [pool.submit("a", number, 0, frame) for number in range(QUEUE_LIMIT + 10)]
     gate.set()
     pool.close()
@@ -189,7 +196,7 @@ def test_full_queue_drops_and_counts_instead_of_blocking() -> None:
 
 
 def test_recorded_episode_holds_every_tick_and_value(session: RecorderSession, rig: Rig) -> None:
-    feed(session, rig, 0, 5)
+    show(session, rig, 0, 1.0, 10)
     session.start("lift", "lift the cube")
     feed(session, rig, 5, 30)
     path = session.stop(True)
@@ -337,23 +344,148 @@ def test_mark_and_gaps_become_events(session: RecorderSession, rig: Rig) -> None
     session.mark("here")
     feed(session, rig, 13, 4, without=("left",))
     feed(session, rig, 17, 10)
-    import h5py
-
     with h5py.File(session.stop(True)) as file:
         kinds = [kind.decode() for kind in file["events/kind"][:]]
         assert sorted(kinds) == ["gap", "mark"]
         assert file["drops/left"].attrs["gaps"] == 1
 
 
-def test_touch_reference_is_taken_anew_only_with_open_grippers(session: RecorderSession, rig: Rig) -> None:
-    feed(session, rig, 0, 3)  # gripper half open: the first frame ever seen stays the reference
+def show(session: RecorderSession, rig: Rig, tick: int, opening: float, grey: int) -> None:
+    """One gripper state, as a part of its range, and the touch pictures of the same instant."""
+    stamp_ns = BEGIN + tick * TICK
+    session.receive("gripper_state", stamp_ns, stamp_ns, rig.limits("upper")[6:] * opening)
+    for name in rig.tactile:
+        session.receive(name, stamp_ns, stamp_ns, value_of(rig, name, grey))
+
+
+def reference_of(path: Path) -> float | None:
+    """Mean grey level of the reference of one sensor; None where the episode has none."""
+    with h5py.File(path) as file:
+        has_one = "reference" in file["tactile/left"]
+    with EpisodeReader(path) as episode:
+        return float(episode.reference("left").mean()) if has_one else None
+
+
+def recorded(session: RecorderSession, rig: Rig, first: int) -> Path:
     session.start("lift", "")
-    feed(session, rig, 3, 5)
-    with EpisodeReader(session.stop(True)) as episode:
-        assert float(episode.reference("left").mean()) == pytest.approx(60, abs=1)
-    session.receive("gripper_state", BEGIN + 9 * TICK, 0, rig.limits("upper")[6:])
-    session.receive("left", BEGIN + 9 * TICK, 0, value_of(rig, "left", 40))
+    feed(session, rig, first, 5)
+    return session.stop(True)
+
+
+def test_touch_in_a_grasp_is_no_reference_and_that_is_said(
+    session: RecorderSession, rig: Rig, said: list[str]
+) -> None:
+    feed(session, rig, 0, 3)  # the gripper is half open: it holds something
+    assert reference_of(recorded(session, rig, 3)) is None
+    assert "no no-contact picture of left, right" in said[-1]
+
+
+def test_touch_reference_is_taken_with_open_grippers_and_kept_through_a_grasp(
+    session: RecorderSession, rig: Rig, said: list[str]
+) -> None:
+    show(session, rig, 0, 0.5, 10)
+    show(session, rig, 1, 0.95, 20)
+    show(session, rig, 2, 0.4, 30)
+    assert reference_of(recorded(session, rig, 10)) == pytest.approx(80, abs=1)
+    show(session, rig, 40, 1.0, 40)
+    assert reference_of(recorded(session, rig, 41)) == pytest.approx(100, abs=1)
+    assert said == []
+
+
+def test_gripper_that_was_open_long_ago_proves_no_contact_no_more(session: RecorderSession, rig: Rig) -> None:
+    show(session, rig, 0, 1.0, 10)
+    late_ns = BEGIN + 2 * SECOND
+    session.receive("left", late_ns, late_ns, value_of(rig, "left", 90))
+    assert reference_of(recorded(session, rig, 51)) == pytest.approx(70, abs=1)
+
+
+def test_stop_waits_for_the_frames_that_are_still_being_encoded(
+    session: RecorderSession, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(rgb: np.ndarray, quality: int) -> np.ndarray:
+        time.sleep(0.05)
+        return encode_jpeg(rgb, 90)
+
+    monkeypatch.setattr(encoder_pool, "encode", slow)
+    feed(session, rig, 0, 3)
     session.start("lift", "")
-    feed(session, rig, 10, 5)
+    for number in range(3, 11):
+        for name, spec in rig.specs.items():
+            for k in range(round(spec.rate_hz / 25)):
+                stamp_ns = BEGIN + number * TICK + k * round(SECOND / spec.rate_hz)
+                session.receive(name, stamp_ns, stamp_ns, value_of(rig, name, number))
     with EpisodeReader(session.stop(True)) as episode:
-        assert float(episode.reference("left").mean()) == pytest.approx(100, abs=1)
+        assert episode.num_ticks == 8
+        assert abs(float(episode.image("wrist", 7).mean()) - 70) < 1.5
+
+
+def test_request_that_waits_too_long_is_withdrawn_and_never_carried_out(
+    session: RecorderSession, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed(session, rig, 0, 3)
+    gate = threading.Event()
+    monkeypatch.setattr(requests, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(session, "_advance", lambda: gate.wait(20))  # a disk that hangs
+    wait_until(lambda: session._writer.is_alive, "writer")
+    time.sleep(0.05)  # the writer is inside by now, or will be before it looks at requests
+    with pytest.raises(EpisodeError, match="withdrawn"):
+        session.start("lift", "")
+    monkeypatch.undo()
+    gate.set()
+    with pytest.raises(EpisodeError, match="nothing is being recorded"):
+        session.stop(True)
+
+
+@pytest.mark.parametrize("error", [AttributeError, MemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("thread", ["encoder of wrist", "writer"])
+def test_dead_thread_keeps_the_episode_with_the_reason_and_refuses_the_next(
+    session: RecorderSession,
+    rig: Rig,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    thread: str,
+    error: type[BaseException],
+) -> None:
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    feed(session, rig, 3, 20)
+    wait_until(lambda: session.status()["num_ticks"], "first ticks")
+
+    def fail(*_: object) -> None:
+        raise error("planted")
+
+    if thread == "writer":
+        monkeypatch.setattr(session._recording, "advance", fail)
+    else:
+        monkeypatch.setattr(encoder_pool, "encode", fail)
+        session.receive("wrist", BEGIN + 30 * TICK, BEGIN + 30 * TICK, value_of(rig, "wrist", 30))
+    wait_until(lambda: session.failure is not None and not session.is_recording, "the end of the episode")
+    wait_until(lambda: f"{thread} ended: {error.__name__}: planted" in said, "the report of the failure")
+    assert session.last_path is not None
+    with EpisodeReader(session.last_path) as episode:
+        assert episode.state == "aborted" and episode.num_ticks >= 10
+    with h5py.File(session.last_path) as file:
+        assert f"{thread} ended: {error.__name__}: planted" in file.attrs["outcome"]
+    with pytest.raises(EpisodeError, match="the recorder has failed"):
+        session.start("lift", "")
+    began = time.monotonic()
+    session.close()
+    assert time.monotonic() - began < 5
+
+
+def test_file_that_cannot_be_finished_stays_as_part_and_its_rescue_is_named(
+    session: RecorderSession, rig: Rig, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    feed(session, rig, 3, 20)
+    wait_until(lambda: session.status()["num_ticks"], "first ticks")
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("planted")
+
+    monkeypatch.setattr(session._recording, "finish", fail)
+    monkeypatch.setattr(session._recording, "advance", fail)
+    wait_until(lambda: "writer ended: MemoryError: planted" in said, "the report of the failure")
+    (part,) = session.root.rglob("*.part")
+    assert any(f"tacit recover {part}" in text for text in said)

@@ -10,7 +10,7 @@ import sys
 import threading
 from dataclasses import dataclass
 
-from rclpy.node import Node
+from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from std_msgs.msg import Bool, Float32, String
 from std_srvs.srv import Trigger
@@ -22,11 +22,12 @@ from tacit.errors import BundleError
 from tacit.progress import DetectorConfig
 from tacit.progress.watch import Judgement, ProgressWatch
 from tacit.rig import load_rig
+from tacit.threads import WatchedThread
 from tacit_ros import messages
 from tacit_ros.wire import qos
 from tacit_ros.wire.observations import RigSubscriptions
 from tacit_ros.wire.parameters import declare, parameter
-from tacit_ros.wire.process import run_node
+from tacit_ros.wire.process import WatchedNode, run_node
 
 WAIT_S = 0.02
 """Longest sleep between looks at the aligner."""
@@ -51,7 +52,7 @@ class ProgressParameters:
     num_threads: int = parameter(1, "Threads of one inference.")
 
 
-class ProgressNode(Node):
+class ProgressNode(WatchedNode):
     """Judges the progress of one task at a time.
 
     Raises:
@@ -92,27 +93,41 @@ class ProgressNode(Node):
         self.get_logger().info(f"{bundle.source}\n{describe(self.model.manifest)}")
         self._last = Judgement(None, "running", False)
         self._publish_done(False)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tacit-progress", daemon=True)
+        self._begins_after_ns = 0
+        self._publishing = threading.Lock()
+        self._thread = WatchedThread("progress", self._run, self.thread_failed)
         self._thread.start()
 
     def close(self) -> None:
         """Abort the inference in progress and join the thread."""
-        self._stop.set()
-        while self._thread.is_alive():
-            self.model.graph.terminate()
-            self.inputs.wake()
-            self._thread.join(0.05)
+        self._thread.stop(nudge=self._interrupt)
+
+    def halt(self, reason: str) -> None:
+        """Publish `invalid`: nobody judges from now on, and the last state is not that of the present."""
+        self._state.publish(messages.string("invalid"))
+        self._state.wait_for_all_acked(Duration(seconds=0.5))
+
+    def _interrupt(self) -> None:
+        self.model.graph.terminate()
+        self.inputs.wake()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._thread.stopping.is_set():
             self.inputs.wait(WAIT_S)
             for tick in self.inputs.poll():
-                judgement = None if self._stop.is_set() else self.watch.see(tick, self.inputs)
-                if judgement is not None and self.context.ok():
+                if self._thread.stopping.is_set() or tick.stamp_ns <= self._begins_after_ns:
+                    continue
+                judgement = self.watch.see(tick, self.inputs)
+                if judgement is not None:
                     self._publish(judgement)
 
     def _publish(self, judgement: Judgement) -> None:
+        """Publish a judgement, unless the run that it belongs to has ended meanwhile."""
+        with self._publishing:
+            if judgement.run == self.watch.run and self.context.ok():
+                self._publish_present(judgement)
+
+    def _publish_present(self, judgement: Judgement) -> None:
         if judgement.progress is not None:
             self._progress.publish(messages.float32(judgement.progress))
         if judgement.state != self._last.state:
@@ -131,10 +146,12 @@ class ProgressNode(Node):
             self.get_logger().info("task done")
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self.watch.reset()
-        self._last = Judgement(None, "running", False)
-        self._state.publish(messages.string("running"))
-        self._publish_done(False)
+        with self._publishing:
+            self.watch.reset()
+            self._begins_after_ns = self.inputs.newest_stamp_ns()  # what was seen before is the old episode
+            self._last = Judgement(None, "running", False)
+            self._state.publish(messages.string("running"))
+            self._publish_done(False)
         response.success, response.message = True, "a new episode starts with the next frame"
         return response
 

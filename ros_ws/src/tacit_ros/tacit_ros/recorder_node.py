@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import SetBool, Trigger
@@ -29,7 +28,7 @@ from tacit.rig import load_rig
 from tacit_ros import messages
 from tacit_ros.wire.observations import Poller, RigSubscriptions
 from tacit_ros.wire.parameters import declare, parameter, read
-from tacit_ros.wire.process import keep_freed_memory, run_node
+from tacit_ros.wire.process import WatchedNode, keep_freed_memory, run_node
 
 DIAGNOSTICS_PERIOD_S = 1.0
 POLL_PERIOD_S = 0.02
@@ -55,7 +54,7 @@ class RecorderParameters:
     min_free_gb: float = parameter(1.0, "No episode is started with less free disk than this [GB].")
 
 
-class RecorderNode(Node):
+class RecorderNode(WatchedNode):
     """The shell: turns messages into arrivals and service calls into requests."""
 
     def __init__(self, parameter_overrides: Mapping[str, str | int | float | bool] | None = None) -> None:
@@ -72,7 +71,9 @@ class RecorderNode(Node):
         settings = declare(self, RecorderParameters)
         self._rig = load_rig(settings.rig)
         self._lost_before: dict[str, int] = {}
-        self._session = RecorderSession(self._rig, _session_settings(settings), self._report)
+        self._session = RecorderSession(
+            self._rig, _session_settings(settings), self._report, self.thread_failed
+        )
         self._streams = RigSubscriptions(
             self,
             self._rig,
@@ -87,13 +88,19 @@ class RecorderNode(Node):
         self.create_service(SetBool, "~/stop", self._stop)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
-        self._intake = Poller(self._streams.poll, POLL_PERIOD_S)
+        self._intake = Poller(self._streams.poll, POLL_PERIOD_S, self.thread_failed)
         self._say_hello()
 
     def close(self) -> None:
         """Finish the episode in the making and end the threads."""
         self._intake.close()
         self._session.close()
+
+    def halt(self, reason: str) -> None:
+        """After a failure keep the episode as aborted; after a signal `close` finishes it as usual."""
+        if self.failure is not None and self._session.failure is None:
+            self._session.abort(reason)
+        self._publish_diagnostics()
 
     def not_ready(self) -> list[str]:
         """Return every reason not to start an episode now."""
@@ -157,7 +164,7 @@ class RecorderNode(Node):
         """Fill a response with what `action` returns, or with why it failed."""
         try:
             response.message, response.success = action(), True
-        except (TacitError, OSError) as error:
+        except (TacitError, OSError, ValueError) as error:
             response.message, response.success = str(error), False
             self.get_logger().error(response.message)
         return response
@@ -167,11 +174,11 @@ class RecorderNode(Node):
         self._session.report_lost(lost)
 
     def _publish_diagnostics(self) -> None:
-        if not self._intake.is_alive:
-            raise RuntimeError("the intake thread has ended, its traceback is above; nothing can be recorded")
         self._count_lost()
-        recording = self._session.is_recording
-        summary = messages.Status("recorder", "ok", "recording" if recording else "idle")
+        state = "recording" if self._session.is_recording else "idle"
+        summary = messages.Status("recorder", "ok", state)
+        if self.failure is not None:
+            summary = messages.Status("recorder", "error", str(self.failure))
         self._diagnostics.publish(messages.diagnostics([summary, *self._stream_statuses()], time.time_ns()))
 
     def _stream_statuses(self) -> list[messages.Status]:

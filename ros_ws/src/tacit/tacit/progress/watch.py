@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tacit.bundle.runtime import OnnxProgress
 from tacit.control.inputs import AlignedInputs
@@ -20,18 +19,22 @@ SLOWEST_RATE = 0.9
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one frame says: progress (None where invalid), task state, whether done, any fault, and the
-    step that runs ("" between steps; None where the bundle tells none)."""
+    """What one frame says: progress (None where invalid), task state, whether done, any fault, the step
+    that runs ("" between steps; None where the bundle tells none), and the run it belongs to."""
 
     progress: float | None
     state: TaskState
     done: bool
     fault: Fault | None = None
     step: str | None = None
+    run: int = 0
 
 
 class ProgressWatch:
     """Follows one task at a time with a progress bundle.
+
+    `see` is called by one thread; `reset` may come from another at any time and never waits for an
+    inference. What was being judged meanwhile belongs to the run before and is dropped.
 
     Args:
         model: The bundle at work.
@@ -52,35 +55,45 @@ class ProgressWatch:
             )
         self._model, self._signal = model, signal
         self._detector, self._decimator = CompletionDetector(detector), Decimator(wanted)
-        self._lock = threading.Lock()
+        self.run = 0
+        """The run that judgements of now belong to: one more after each reset."""
+        self._begun = 0
 
     def reset(self) -> None:
-        """Start a new episode with the next frame."""
-        with self._lock:
-            self._model.reset()
-            self._detector.reset()
-            self._decimator.reset()
+        """Start a new run with the next frame."""
+        self.run += 1
 
     def see(self, tick: Tick, inputs: AlignedInputs) -> Judgement | None:
         """Judge a tick; None where it is not its turn."""
-        with self._lock:
-            if not self._decimator.is_due(tick.stamp_ns):
-                return None
-            fault = inputs.tick_fault(tick, check_ages=False)
-            if fault is not None:
-                return self._invalid(fault)
-            try:
-                estimate = self._model.step(inputs.observation(tick))
-            except (BundleError, ImageError) as problem:
-                return self._invalid(Fault("inference_errors", str(problem)))
-            if estimate.restarted:
-                self._detector.reset()
-            value = estimate.progress if self._signal == "progress" else estimate.done
-            state = self._detector.update(value, tick.stamp_ns, estimate.motion)
-            if state == "invalid" or not math.isfinite(estimate.progress):
-                return self._invalid(Fault("not_finite", "the model's answer is not finite"))
-            progress = min(1.0, max(0.0, estimate.progress))
-            return Judgement(progress, state, self._detector.is_done, step=estimate.step)
+        run = self.run
+        if run != self._begun:
+            self._begin(run)
+        if not self._decimator.is_due(tick.stamp_ns):
+            return None
+        return replace(self._judge(tick, inputs), run=run)
+
+    def _begin(self, run: int) -> None:
+        self._begun = run
+        self._model.reset()
+        self._detector.reset()
+        self._decimator.reset()
+
+    def _judge(self, tick: Tick, inputs: AlignedInputs) -> Judgement:
+        fault = inputs.tick_fault(tick, check_ages=False)
+        if fault is not None:
+            return self._invalid(fault)
+        try:
+            estimate = self._model.step(inputs.observation(tick))
+        except (BundleError, ImageError) as problem:
+            return self._invalid(Fault("inference_errors", str(problem)))
+        if estimate.restarted:
+            self._detector.reset()
+        value = estimate.progress if self._signal == "progress" else estimate.done
+        state = self._detector.update(value, tick.stamp_ns, estimate.motion)
+        if state == "invalid" or not math.isfinite(estimate.progress):
+            return self._invalid(Fault("not_finite", "the model's answer is not finite"))
+        progress = min(1.0, max(0.0, estimate.progress))
+        return Judgement(progress, state, self._detector.is_done, step=estimate.step)
 
     def _invalid(self, fault: Fault) -> Judgement:
         return Judgement(None, "invalid", self._detector.is_done, fault)

@@ -7,17 +7,22 @@ it never blocks a callback, and never shifts the frames that follow.
 from __future__ import annotations
 
 import queue
-import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tacit.images import encode_jpeg, encode_png
+from tacit.threads import OnFailure, WatchedThread
 
 QUEUE_LIMIT = 30  # one second of frames: 27 MB at VGA
 PNG = 0  # as a quality: lossless
+DRAIN_DEADLINE_S = 10.0  # a full queue of VGA frames takes 30 x 3 ms
+DRAIN_PERIOD_S = 0.002  # between looks at what is left to encode
 Encoded = Callable[[str, int, int, NDArray[np.uint8]], None]
 
 
@@ -35,22 +40,21 @@ class EncoderPool:
         dropped: Frames per stream that found their queue full.
     """
 
-    def __init__(self, qualities: Mapping[str, int], done: Encoded) -> None:
+    def __init__(self, qualities: Mapping[str, int], done: Encoded, on_failure: OnFailure) -> None:
         """Start one thread per stream.
 
         Args:
             qualities: JPEG quality 1..100 per stream, or 0 for PNG.
             done: Called as (name, stamp_ns, recv_ns, bytes) on the stream's thread.
+            on_failure: Told on its thread what ended an encoder: its stream has no frames any more.
         """
         self.dropped: Counter[str] = Counter()
         self._done = done
         self._queues: dict[str, queue.Queue] = {name: queue.Queue(maxsize=QUEUE_LIMIT) for name in qualities}
-        self._threads = [
-            threading.Thread(target=self._work, args=(name, quality), name=f"encode-{name}", daemon=True)
+        self._threads = {
+            name: WatchedThread(f"encoder of {name}", partial(self._work, name, quality), on_failure).start()
             for name, quality in qualities.items()
-        ]
-        for thread in self._threads:
-            thread.start()
+        }
 
     def submit(self, name: str, stamp_ns: int, recv_ns: int, frame: NDArray[np.uint8]) -> bool:
         """Queue a frame; False when its queue is full and the frame is dropped."""
@@ -61,17 +65,29 @@ class EncoderPool:
             return False
         return True
 
-    def drain(self) -> None:
-        """Wait until every queued frame has been handed on."""
-        for waiting in self._queues.values():
-            waiting.join()
+    def drain(self) -> bool:
+        """Wait until every queued frame has been handed on; False if one was not within the deadline.
+
+        A dead encoder hands nothing on: its queue is not waited for.
+        """
+        deadline = time.monotonic() + DRAIN_DEADLINE_S
+        while any(self._queues[name].unfinished_tasks for name in self._living()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(DRAIN_PERIOD_S)
+        return len(self._living()) == len(self._threads)
 
     def close(self) -> None:
         """Finish what is queued and end the threads."""
-        for waiting in self._queues.values():
-            waiting.put(None)
-        for thread in self._threads:
-            thread.join()
+        self.drain()
+        for name, thread in self._threads.items():
+            with suppress(queue.Full):
+                self._queues[name].put_nowait(None)
+            thread.stop()
+
+    def _living(self) -> list[str]:
+        """Streams whose encoder still hands frames on; one that reports its failure does not."""
+        return [name for name, thread in self._threads.items() if thread.is_alive and thread.failure is None]
 
     def _work(self, name: str, quality: int) -> None:
         waiting = self._queues[name]

@@ -12,10 +12,9 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +22,19 @@ from numpy.typing import NDArray
 from tacit.episode import EpisodeWriter
 from tacit.episode.files import find_parts, move_to_trash
 from tacit.errors import EpisodeError, TacitError
-from tacit.images import as_rgb
 from tacit.record.encoder_pool import EncoderPool
 from tacit.record.monitor import monitors_of
 from tacit.record.recording import Recording
+from tacit.record.references import TouchReferences
+from tacit.record.requests import Requests
 from tacit.rig import Rig
 from tacit.streams import Arrival, JointReading, Value
+from tacit.threads import Caught, Failure, OnFailure, WatchedThread
 
 DRAIN_S = 0.02  # the writer wakes 50 times a second, however many messages come
 QUEUE_SECONDS = 4.0  # messages per stream that may wait while the disk stalls
-REQUEST_TIMEOUT_S = 30.0
+FINISH_DEADLINE_S = 20.0  # for the writer thread to end with the episode in the making
 COMMAND_AGE_NS = 1_000_000_000  # a command this old at the start is not in force any more
-OPEN_FRACTION = 0.9  # a gripper this open holds nothing: its touch image is a no-contact reference
-ResultT = TypeVar("ResultT")
 Report = Callable[[Literal["info", "warn", "error"], str], None]
 
 
@@ -66,10 +65,20 @@ class RecorderSession:
     Attributes:
         monitors: State of every stream, recording or not.
         last_path: The newest finished episode of this session.
+        failure: What ended one of its threads; None while all is well. Nothing is recorded after it.
     """
 
-    def __init__(self, rig: Rig, settings: SessionSettings, report: Report) -> None:
-        """Start the writer thread and the encoders; `report` may be called from that thread."""
+    def __init__(self, rig: Rig, settings: SessionSettings, report: Report, on_failure: OnFailure) -> None:
+        """Start the writer thread and the encoders.
+
+        Args:
+            rig: What is recorded.
+            settings: Of the session.
+            report: Told in words what happens; called from any thread.
+            on_failure: Told what ended a thread, after the episode in the making has been kept.
+        """
+        self.failure: Failure | None = None
+        self._on_failure = on_failure
         self.monitors = monitors_of(rig)
         self.last_path: Path | None = None
         self.simulated = False
@@ -79,17 +88,16 @@ class RecorderSession:
         self._limits = {name: int(QUEUE_SECONDS * spec.rate_hz) + 8 for name, spec in rig.specs.items()}
         self._arrived: dict[str, deque[Arrival]] = {name: deque() for name in self._limits}
         self._lost_queue: Counter[str] = Counter()
-        self._references: dict[str, np.ndarray] = {}
+        self._references = TouchReferences(rig, self.monitors)
         self._recording: Recording | None = None
         self._labels = ("", "")
-        self._requests: deque[tuple[Callable[[], object], Future]] = deque()
         self._wake = threading.Event()
-        self._closing = False
+        self._requests = Requests(self._wake.set)
         qualities = dict.fromkeys(rig.cameras, settings.jpeg_quality)
         qualities |= dict.fromkeys(rig.tactile, settings.tactile_quality)
-        self._encoders = EncoderPool(qualities, self._enqueue)
-        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
-        self._thread.start()
+        self._encoders = EncoderPool(qualities, self._enqueue, self._thread_failed)
+        self._writer = WatchedThread("writer", self._work, self._thread_failed)
+        self._writer.start()
 
     # --- called by the subscriptions -------------------------------------------------------------
 
@@ -102,8 +110,7 @@ class RecorderSession:
             return
         self.monitors[name].saw(stamp_ns, recv_ns, value)
         if self._recording is None:
-            if name in self._rig.tactile and name not in self._references:
-                self._references[name] = np.array(as_rgb(value))
+            self._references.saw(name)
         elif name not in self._images or value.ndim == 1:  # numbers, or encoded by the driver
             self._enqueue(name, stamp_ns, recv_ns, value)
         elif not self._encoders.submit(name, stamp_ns, recv_ns, cast(NDArray[np.uint8], value)):
@@ -117,7 +124,7 @@ class RecorderSession:
         Raises:
             EpisodeError: One is being recorded already, or its file cannot be made.
         """
-        return self._request(lambda: self._start(task, instruction))
+        return self._requests.ask(lambda: self._start(task, instruction))
 
     def stop(self, success: bool | None) -> Path:
         """Finish the episode and return its path.
@@ -125,23 +132,27 @@ class RecorderSession:
         Raises:
             EpisodeError: None is being recorded, or it has no tick.
         """
-        return self._request(lambda: self._stop(success))
+        return self._requests.ask(lambda: self._stop(success))
 
     def discard(self) -> Path:
         """Move the episode that is being recorded to the trash."""
-        return self._request(self._discard)
+        return self._requests.ask(self._discard)
 
     def redo(self) -> Path:
         """Move the episode that is being recorded (else the last one) to the trash and start anew."""
-        return self._request(self._redo)
+        return self._requests.ask(self._redo)
 
     def delete_last(self) -> Path:
         """Move the last finished episode of this session to the trash."""
-        return self._request(self._delete_last)
+        return self._requests.ask(self._delete_last)
+
+    def abort(self, reason: str) -> None:
+        """Keep the episode that is being recorded, if any, as aborted for `reason`."""
+        self._requests.ask(lambda: self._abort_if_recording(reason))
 
     def mark(self, label: str) -> int:
         """Note an event at the present instant; returns the number of ticks so far."""
-        return self._request(lambda: self._mark(label))
+        return self._requests.ask(lambda: self._mark(label))
 
     def status(self) -> dict[str, object]:
         """Return what goes on, as JSON-able data."""
@@ -190,37 +201,38 @@ class RecorderSession:
 
     def close(self) -> None:
         """Finish what is being recorded, unlabelled, and end all threads."""
-        if self._closing:
+        if self._writer.stopping.is_set():
             return
-        if self.is_recording:
+        if self.is_recording and self._writer.is_alive:
             try:
                 self._report("warn", f"interrupted; kept {self.stop(None)}")
             except TacitError as error:
                 self._report("error", str(error))
-        self._closing = True
-        self._wake.set()
-        self._thread.join()
+        self._writer.stop(FINISH_DEADLINE_S, nudge=self._wake.set)
         self._encoders.close()
 
     # --- the writer thread -----------------------------------------------------------------------
 
-    def _request(self, action: Callable[[], ResultT]) -> ResultT:
-        future: Future[ResultT] = Future()
-        self._requests.append((action, future))
-        self._wake.set()
-        return future.result(timeout=REQUEST_TIMEOUT_S)
-
     def _work(self) -> None:
-        while not self._closing:
+        while not self._writer.stopping.is_set():
             self._wake.wait(DRAIN_S)
             self._wake.clear()
             self._advance()
-            while self._requests:
-                action, future = self._requests.popleft()
-                try:
-                    future.set_result(action())
-                except (TacitError, OSError, ValueError) as error:
-                    future.set_exception(error)
+            self._requests.serve()
+
+    def _thread_failed(self, failure: Failure) -> None:
+        """Keep the episode in the making with the reason; runs on the thread that has failed."""
+        if self._writer.is_current:  # nobody else may touch the file, and this thread still can
+            self._requests.refuse(str(failure))
+            self._abort_if_recording(str(failure))
+        elif not self._writer.stopping.is_set():
+            try:
+                self.abort(str(failure))
+            except TacitError as error:
+                self._report("error", str(error))
+        self._requests.refuse(str(failure))
+        self.failure = self.failure or failure
+        self._on_failure(failure)
 
     def _advance(self) -> None:
         """Bring what has arrived to the file; end the episode when it cannot go on."""
@@ -256,7 +268,7 @@ class RecorderSession:
     def _start(self, task: str, instruction: str) -> Path:
         if self._recording is not None:
             raise EpisodeError(f"already recording {self._recording.writer.path}; stop or discard it first")
-        self._refresh_references()
+        self._references.refresh()
         writer = EpisodeWriter(
             self._settings.root,
             self._rig,
@@ -265,7 +277,7 @@ class RecorderSession:
             sim=self._rig.simulation is not None,
             session_id=self._session,
             operator=self._settings.operator,
-            references=self._references,
+            references=self._references.images,
             metadata=self._settings.metadata,
         )
         self._labels = (task, instruction)
@@ -274,6 +286,12 @@ class RecorderSession:
             waiting.clear()
         self._recording = Recording(self._rig, writer, self._commands_in_force())
         self._recording.lost_queue = self._lost_queue
+        if missing := self._references.missing:
+            self._report(
+                "warn",
+                f"{writer.path.name} has no no-contact picture of {', '.join(missing)}: no moment with all "
+                "grippers open was seen yet; discard it, open them for a second, and start again",
+            )
         return writer.path
 
     def _commands_in_force(self) -> list[Arrival]:
@@ -285,30 +303,13 @@ class RecorderSession:
             if (monitor := self.monitors[name]).stamp_ns > max(newest_ns - COMMAND_AGE_NS, 0)
         ]
 
-    def _refresh_references(self) -> None:
-        """Take the present touch images as no-contact references if all grippers are open."""
-        if not self._grippers_open():
-            return
-        for name in self._rig.tactile:
-            value = self.monitors[name].value
-            if value is not None:
-                self._references[name] = np.array(as_rgb(value))
-
-    def _grippers_open(self) -> bool:
-        openings = {a.gripper.name: a.gripper.upper for a in self._rig.arms.values() if a.gripper}
-        for stream, spec in self._rig.streams.items():
-            value = self.monitors[stream].value
-            for index, name in enumerate(spec.names):
-                if name in openings and (value is None or value[index] < OPEN_FRACTION * openings[name]):
-                    return False
-        return True
-
     def _take(self) -> Recording:
         """End the intake and return the recording with everything that had arrived."""
         recording = self._recording
         if recording is None:
             raise EpisodeError("nothing is being recorded; call start first")
-        self._encoders.drain()
+        if not self._encoders.drain():
+            self._report("error", "the last frames of a stream are lost: its encoder did not hand them on")
         self._drain(recording)
         self._recording = None
         return recording
@@ -349,13 +350,21 @@ class RecorderSession:
         self._recording.event("mark", {"label": label})
         return self._recording.writer.num_ticks
 
+    def _abort_if_recording(self, reason: str) -> None:
+        if self._recording is not None:
+            self._abort(self._recording, reason)
+
     def _abort(self, recording: Recording, reason: str) -> None:
-        """Keep what there is as an aborted episode."""
-        try:
+        """Keep what there is as an aborted episode; where even that fails, say how to get it back."""
+        with Caught() as caught:
             recording.event("loss", {"reason": reason})
             self.last_path = recording.finish(None, reason="error", outcome=reason)
+        self._recording = None
+        if caught.error is None:
             self._report("error", f"episode aborted and kept as {self.last_path}: {reason}")
-        except (TacitError, OSError) as error:
-            self._report("error", f"episode aborted ({reason}) and not finished: {error}")
-        finally:
-            self._recording = None
+        else:
+            self._report(
+                "error",
+                f"episode aborted ({reason}) and not finished: {caught.error!r}; "
+                f"bring it back with `tacit recover {recording.writer.part}`",
+            )

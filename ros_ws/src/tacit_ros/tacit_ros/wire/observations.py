@@ -7,7 +7,6 @@ what is recorded and what is inferred on can not differ.
 from __future__ import annotations
 
 import math
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,6 +20,7 @@ from rclpy.subscription import Subscription
 from tacit.images import as_rgb
 from tacit.rig import Rig
 from tacit.streams import JointReading, Value
+from tacit.threads import OnFailure, WatchedThread
 from tacit_ros import messages
 from tacit_ros.wire import qos
 from tacit_ros.wire.decoders import decoder_of, has_joint_reading, joint_reading_of
@@ -71,25 +71,19 @@ class PolledGroup(CallbackGroup):
 class Poller:
     """A thread that calls `poll` at a fixed period, whatever the executor is busy with."""
 
-    def __init__(self, poll: Callable[[], None], period_s: float) -> None:
-        """Start."""
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(poll, period_s), name="intake", daemon=True)
+    def __init__(self, poll: Callable[[], None], period_s: float, on_failure: OnFailure) -> None:
+        """Start; `on_failure` is told what `poll` raised: from then on nothing is heard."""
+        self._poll, self._period_s = poll, period_s
+        self._thread = WatchedThread("intake", self._work, on_failure)
         self._thread.start()
-
-    @property
-    def is_alive(self) -> bool:
-        """False once `poll` has raised: the traceback is in the log, and nothing is heard any more."""
-        return self._thread.is_alive()
 
     def close(self) -> None:
         """End the thread; to be called before the subscriptions are destroyed."""
-        self._stop.set()
-        self._thread.join()
+        self._thread.stop()
 
-    def _work(self, poll: Callable[[], None], period_s: float) -> None:
-        while not self._stop.wait(period_s):
-            poll()
+    def _work(self) -> None:
+        while not self._thread.stopping.wait(self._period_s):
+            self._poll()
 
 
 class RigSubscriptions:

@@ -1,0 +1,71 @@
+"""The no-contact picture of each tactile sensor: what an episode's touch images are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit.images import as_rgb
+from tacit.record.monitor import StreamMonitor
+from tacit.rig import Rig
+
+OPEN_FRACTION = 0.9
+"""A gripper this open holds nothing."""
+SAME_TIME_NS = 500_000_000
+"""A gripper's last word counts for a touch image within this time; older, it may have closed since."""
+
+
+class TouchReferences:
+    """Takes references between episodes, while every gripper is open: before contact, never in a grasp.
+
+    Without such a moment there is no reference: a first frame from mid-grasp would make contact look like
+    its absence in every episode that follows. On a rig without grippers nothing tells, and the pictures
+    before the start are taken.
+
+    Args:
+        rig: Its tactile sensors and grippers.
+        monitors: The newest value of every stream.
+
+    Attributes:
+        images: RGB (H, W, 3) by sensor, those that are known.
+    """
+
+    def __init__(self, rig: Rig, monitors: Mapping[str, StreamMonitor]) -> None:
+        self.images: dict[str, NDArray[np.uint8]] = {}
+        self._monitors, self._sensors = monitors, tuple(rig.tactile)
+        openings = {a.gripper.name: OPEN_FRACTION * a.gripper.upper for a in rig.arms.values() if a.gripper}
+        self._grippers = [
+            (stream, index, openings[name])
+            for stream, spec in rig.streams.items()
+            if spec.role == "state"
+            for index, name in enumerate(spec.names)
+            if name in openings
+        ]
+
+    @property
+    def missing(self) -> list[str]:
+        """Sensors without a reference."""
+        return [name for name in self._sensors if name not in self.images]
+
+    def saw(self, name: str) -> None:
+        """Take the newest picture of a sensor if it has none yet; between episodes only."""
+        if name in self._sensors and name not in self.images:
+            self._take(name)
+
+    def refresh(self) -> None:
+        """Take all pictures anew where that is allowed, else keep those from earlier in the session."""
+        for name in self._sensors:
+            self._take(name)
+
+    def _take(self, name: str) -> None:
+        touch = self._monitors[name]
+        if touch.value is not None and all(self._is_open(*place, touch.stamp_ns) for place in self._grippers):
+            self.images[name] = np.array(as_rgb(touch.value))
+
+    def _is_open(self, stream: str, index: int, opening: float, stamp_ns: int) -> bool:
+        gripper = self._monitors[stream]
+        if gripper.value is None or abs(gripper.stamp_ns - stamp_ns) > SAME_TIME_NS:
+            return False
+        return bool(gripper.value[index] >= opening)
