@@ -15,7 +15,7 @@ from tacit.cli import main as tacit
 from tacit.images import decode_image
 from tacit.view.draw import COLORS, GROUND, difference, draw_box, draw_quad, enlarge, film_strip
 from tacit.view.page import Page
-from tacit.view.plot import Band, Line, Series, bar_chart, histogram, line_plot
+from tacit.view.plot import Band, Line, Series, histogram, line_plot
 
 BLACK = np.zeros((60, 80, 3), dtype=np.uint8)
 VOID = {"meta", "img", "br", "rect", "line", "circle", "polyline", "link"}
@@ -136,7 +136,6 @@ def test_any_values_make_valid_plots(y):
     ElementTree.fromstring(svg)
     assert "nan" not in svg
     ElementTree.fromstring(histogram(y, x_label="x", lines=[2.0]))
-    ElementTree.fromstring(bar_chart(["a", "b<"], [1.0, 0.0], unit="ms", x_label="time"))
 
 
 def test_gap_in_the_data_is_a_gap_in_the_line():

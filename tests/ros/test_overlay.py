@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image, RegionOfInterest
 from tacit.geometry.footprint import FACES, IN_FRONT, INTERSECTS, Footprint
 from tacit.rig import load_rig
 from tacit.rig.scene import RigGeometry
-from tacit.view.overlay import draw
+from tacit.view.draw import draw_footprints
 from tacit_ros import messages
 from tacit_ros.wire import qos
 
@@ -26,7 +26,7 @@ def footprint(box: list[float], flags: int = IN_FRONT | INTERSECTS | FACES) -> F
 
 
 def test_pixels_change_on_the_box_and_not_inside_it() -> None:
-    drawn = draw(GREY, {"left": footprint([20.0, 30.0, 60.0, 50.0])})
+    drawn = draw_footprints(GREY, {"left": footprint([20.0, 30.0, 60.0, 50.0])})
     changed = (drawn != GREY).any(axis=2)
     assert changed[30, 20:61].all() and changed[30:51, 60].all()
     assert not changed[33:48, 23:58].any()
@@ -35,24 +35,24 @@ def test_pixels_change_on_the_box_and_not_inside_it() -> None:
 
 def test_input_image_stays_as_it_was() -> None:
     before = GREY.copy()
-    draw(GREY, {"left": footprint([20.0, 30.0, 60.0, 50.0])})
+    draw_footprints(GREY, {"left": footprint([20.0, 30.0, 60.0, 50.0])})
     np.testing.assert_array_equal(GREY, before)
 
 
 @pytest.mark.parametrize("box", [[np.nan] * 4, [200.0, 200.0, 300.0, 300.0]])
 def test_sensor_outside_the_image_draws_nothing(box: list[float]) -> None:
-    np.testing.assert_array_equal(draw(GREY, {"left": footprint(box, IN_FRONT)}), GREY)
+    np.testing.assert_array_equal(draw_footprints(GREY, {"left": footprint(box, IN_FRONT)}), GREY)
 
 
 def test_box_far_larger_than_the_image_does_not_overflow() -> None:
-    drawn = draw(GREY, {"left": footprint([-1e9, -1e9, 1e9, 30.0])})
+    drawn = draw_footprints(GREY, {"left": footprint([-1e9, -1e9, 1e9, 30.0])})
     changed = np.flatnonzero((drawn != GREY).any(axis=(1, 2)))
     assert 30 in changed, "the one edge that crosses the image is drawn where it is"
     assert changed.max() <= 31
 
 
 def test_sensor_that_faces_away_is_grey() -> None:
-    hidden = draw(GREY, {"left": footprint([20.0, 30.0, 60.0, 50.0], IN_FRONT | INTERSECTS)})
+    hidden = draw_footprints(GREY, {"left": footprint([20.0, 30.0, 60.0, 50.0], IN_FRONT | INTERSECTS)})
     line = hidden[40, 20].astype(int)
     assert np.ptp(line) == 0
 

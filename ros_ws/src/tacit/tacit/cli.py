@@ -28,11 +28,11 @@ class Verb(NamedTuple):
 
 VERBS: dict[str, Verb] = {
     "doctor": Verb(
-        "tacit.tools.doctor:main", "check this machine and name the cure of what is missing", "Start"
+        "tacit.tools.doctor:main", "check this machine and say how to install what is missing", "Start"
     ),
     "doctor vace_e": Verb(
         "tacit_learning.vace_e.plan_table:main",
-        "what a run of VACE-E needs, and on which cards it fits",
+        "estimate what a VACE-E run needs and which GPUs it fits",
         "Learn",
     ),
     "demo": Verb("tacit_ros.demo.main:main", "record, train, export and act in the simulated cell", "Start"),
@@ -41,17 +41,23 @@ VERBS: dict[str, Verb] = {
     ),
     "record": Verb("tacit_ros.run.record_client:main", "start, stop, redo or discard an episode", "Collect"),
     "simulate": Verb("tacit_sim.cli:simulate", "write scripted demonstrations without ROS", "Collect"),
-    "simulate videos": Verb("tacit_sim.videos:main", "the cell as video data, objects included", "Learn"),
+    "simulate videos": Verb(
+        "tacit_sim.videos:main", "write demonstrations of the cell as video data", "Learn"
+    ),
     "simulate vace_e": Verb(
         "tacit_learning.vace_e.synthetic:main", "draw a small video data set of hands and blocks", "Learn"
     ),
-    "calibrate": Verb("tacit_calibration.cli:main", "pictures to a rig: cameras, gels, gripper", "Collect"),
+    "calibrate": Verb(
+        "tacit_calibration.cli:main", "calibrate cameras, tactile sensors and gripper", "Collect"
+    ),
     "recompute-boxes": Verb(
         "tacit.tools.recompute:main", "bring recorded episodes to a new calibration", "Collect"
     ),
-    "convert vace_e": Verb("tacit.convert.vace_e:main", "episodes to videos, masks, trajectories", "Learn"),
-    "check": Verb("tacit.tools.check:main", "audit episodes: structure, time, images, boxes", "Look"),
-    "check vace_e": Verb("tacit_learning.vace_e.data.data_check:main", "audit a video data set", "Look"),
+    "convert vace_e": Verb(
+        "tacit.convert.vace_e:main", "turn episodes into videos, masks and trajectories", "Learn"
+    ),
+    "check": Verb("tacit.tools.check:main", "check episodes: structure, time, images, boxes", "Look"),
+    "check vace_e": Verb("tacit_learning.vace_e.data.data_check:main", "check a video data set", "Look"),
     "check labels": Verb(
         "tacit_learning.vace_e.data.label_check:main",
         "labels of a video data set, equal however read",
@@ -80,62 +86,40 @@ VERBS: dict[str, Verb] = {
     "train": Verb("tacit_learning.cli:train", "train a policy or a progress model", "Learn"),
     "evaluate alignment": Verb(
         "tacit_learning.alignment.commands.evaluate_alignment:main",
-        "score a model beside the baselines",
+        "score an alignment model beside simple baselines",
         "Learn",
     ),
-    "sample vace_e": Verb("tacit_learning.vace_e.commands:sample", "draw videos with a model", "Learn"),
+    "sample vace_e": Verb(
+        "tacit_learning.vace_e.commands:sample", "generate videos with a trained model", "Learn"
+    ),
     "evaluate vace_e": Verb(
-        "tacit_learning.vace_e.commands:evaluate", "loss, videos and probes of a trained video model", "Learn"
+        "tacit_learning.vace_e.commands:evaluate",
+        "measure a trained video model: loss, videos, probes",
+        "Learn",
     ),
     "export signals": Verb(
         "tacit_learning.alignment.commands.export_signals:main",
-        "progress as rewards and weights, in parquet",
+        "write progress as rewards and weights to parquet",
         "Learn",
     ),
     "export": Verb("tacit_learning.cli:export", "pack a checkpoint into one self-describing ONNX", "Learn"),
-    "evaluate": Verb("tacit_sim.evaluate:main", "success of a bundle in the simulated cell", "Act"),
+    "evaluate": Verb("tacit_sim.evaluate:main", "count how often a bundle succeeds in the cell", "Act"),
     "run": Verb("tacit_ros.run.up:run", "run a policy bundle on the robot", "Act"),
     "bench": Verb("tacit.tools.bench:main", "measure speeds on this machine", "Look"),
 }
 
-# Which extra brings the library, for the message when an import fails.
-EXTRA_OF = {
-    "rclpy": "ros",
-    "mujoco": "sim",
-    "scipy": "calibration",
-    "psutil": "dev",
-    "diffusers": "vace_e",
-    "ftfy": "vace_e",
-    "numba": "learning",
-    "peft": "vace_e",
-    "pyarrow": "learning",
-    "sentencepiece": "vace_e",
-    "sklearn": "learning",
-    "torch": "learning",
-    "accelerate": "learning",
-    "transformers": "learning",
-    "safetensors": "learning",
-    "onnx": "learning",
-    "onnxscript": "learning",
-    "tensorboard": "learning",
-    "tacit_ros": "ros",
-    "tacit_sim": "sim",
-    "tacit_calibration": "calibration",
-    "tacit_learning": "learning",
-} | dict.fromkeys(
-    (
-        "builtin_interfaces",
-        "diagnostic_msgs",
-        "geometry_msgs",
-        "rcl_interfaces",
-        "rosgraph_msgs",
-        "sensor_msgs",
-        "std_msgs",
-        "std_srvs",
-        "trajectory_msgs",
-    ),
-    "ros",
-)
+# Which extra brings a library, for the message when its import fails.
+_LIBRARIES = {
+    "ros": "rclpy builtin_interfaces diagnostic_msgs geometry_msgs rcl_interfaces rosgraph_msgs sensor_msgs "
+    "std_msgs std_srvs trajectory_msgs tacit_ros",
+    "sim": "mujoco tacit_sim",
+    "calibration": "scipy tacit_calibration",
+    "learning": "torch accelerate transformers safetensors onnx onnxscript tensorboard numba pyarrow sklearn "
+    "tacit_learning",
+    "vace_e": "diffusers ftfy peft sentencepiece",
+    "dev": "psutil",
+}
+EXTRA_OF = {library: extra for extra, names in _LIBRARIES.items() for library in names.split()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -180,7 +164,8 @@ def resolve(verb: str) -> Callable[[list[str]], int]:
     """
     longer = [name for name in VERBS if name.startswith(f"{verb} ")]
     if verb not in VERBS and longer:
-        raise TacitError(f"tacit {verb}: of what? There are: {', '.join(f'tacit {name}' for name in longer)}")
+        commands = ", ".join(f"`tacit {name}`" for name in longer)
+        raise TacitError(f"tacit {verb}: one more word says what to {verb}; type one of {commands}")
     if verb not in VERBS:
         raise TacitError(f"tacit {verb}: no such verb; {did_you_mean(verb, VERBS)} (tacit --help lists all)")
     return load_target(VERBS[verb].target)

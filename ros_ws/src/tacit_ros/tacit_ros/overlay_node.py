@@ -16,7 +16,7 @@ from tacit.images import as_rgb
 from tacit.rig import load_rig
 from tacit.rig.scene import RigGeometry
 from tacit.streams import Value
-from tacit.view.overlay import draw
+from tacit.view.draw import draw_footprints
 from tacit_ros import messages
 from tacit_ros.wire import qos
 from tacit_ros.wire.observations import RigSubscriptions
@@ -82,7 +82,7 @@ class OverlayNode(Node):
             region = messages.region_of_interest(footprint.box, spec.width, spec.height)
             self._boxes[camera, sensor].publish(region)
         if self._images[camera].get_subscription_count():
-            picture = draw(as_rgb(value), footprints)
+            picture = draw_footprints(as_rgb(value), footprints)
             self._images[camera].publish(self._builders[camera].build(picture, stamp_ns))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from tacit.geometry.footprint import FACES, INTERSECTS, Footprint
 
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -15,6 +17,7 @@ COLORS: tuple[Color, ...] = ((255, 159, 28), (64, 196, 255), (124, 224, 92), (25
 COLOR_NAMES = ("orange", "blue", "green", "pink", "violet")
 """Box colours by sensor: bright on dark and on light, and apart for the colour blind."""
 GROUND: Color = (24, 26, 30)
+HIDDEN: Color = (128, 128, 128)
 _SHIFT = 4
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -44,13 +47,11 @@ def draw_box(
     box = np.asarray(box, dtype=np.float64)
     if not np.isfinite(box).all():
         return image
-    x0, y0, x1, y1 = (int(v) for v in np.round(_scaled(box, factor) * 2**_SHIFT))
-    thickness = max(1, round(image.shape[0] / 200))
-    cv2.rectangle(image, (x0, y0), (x1, y1), color, thickness, cv2.LINE_AA, _SHIFT)
+    x0, y0, x1, y1 = _scaled(box, factor)
+    _outline(image, np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), color, round(len(image) / 200))
     height, width = image.shape[:2]
-    visible = x0 >> _SHIFT < width and x1 > 0 and y0 >> _SHIFT < height and y1 > 0
-    if label and visible:
-        image = draw_label(image, label, (max(x0 >> _SHIFT, 0), (y0 >> _SHIFT) - 4), color)
+    if label and x0 < width and x1 > 0 and y0 < height and y1 > 0:
+        image = draw_label(image, label, (int(max(x0, 0)), int(np.clip(y0, 0, height)) - 4), color)
     return image
 
 
@@ -59,8 +60,26 @@ def draw_quad(image: Image, corners: ArrayLike, color: Color = COLORS[0], *, fac
     image = image.copy()
     points = np.asarray(corners, dtype=np.float64)
     if np.isfinite(points).all():
-        fixed = np.round(_scaled(points, factor) * 2**_SHIFT).astype(np.int32)
-        cv2.polylines(image, [fixed.reshape(-1, 1, 2)], True, color, 1, cv2.LINE_AA, _SHIFT)
+        _outline(image, _scaled(points, factor), color)
+    return image
+
+
+def draw_footprints(image: Image, footprints: Mapping[str, Footprint]) -> Image:
+    """Return a copy of `image` with the box, the face and the name of every sensor in it.
+
+    Shows at a glance whether a calibration is right. A sensor that does not meet the image draws
+    nothing; one whose gel faces away is grey, for the box is still where the finger is.
+
+    Args:
+        image: (H, W, 3).
+        footprints: By sensor; the order decides the colours.
+    """
+    image = image.copy()
+    for index, (name, footprint) in enumerate(footprints.items()):
+        if footprint.flags & INTERSECTS:
+            color = COLORS[index % len(COLORS)] if footprint.flags & FACES else HIDDEN
+            image = draw_quad(image, footprint.corners, color)
+            image = draw_box(image, footprint.box, color, f"{name} {footprint.visibility:.2f}")
     return image
 
 
@@ -119,3 +138,10 @@ def film_strip(
 def _scaled(pixels: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
     """Pixel coordinates in the enlarged image: pixel centres are at integers in both."""
     return (pixels + 0.5) * factor - 0.5
+
+
+def _outline(image: Image, points: NDArray[np.float64], color: Color, thickness: int = 1) -> None:
+    """Draw a closed line through points (N, 2) [px] into the image, to a sixteenth of a pixel."""
+    limit = 4.0 * max(image.shape[:2])  # cv2 overflows far outside
+    fixed = np.round(np.clip(points, -limit, limit) * 2**_SHIFT).astype(np.int32)
+    cv2.polylines(image, [fixed.reshape(-1, 1, 2)], True, color, max(1, thickness), cv2.LINE_AA, _SHIFT)

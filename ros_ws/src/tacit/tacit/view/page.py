@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from tacit.images import encode_jpeg, encode_png
-from tacit.view.style import STYLE
 
+STYLE = Path(__file__).with_name("page.css")
 Cell = str | int | float | bool | None
 BADGES = {"ok": "ok", "warning": "warn", "error": "bad", "note": "note"}
 
@@ -129,10 +129,11 @@ class Page:
             links = "".join(f'<a href="#{anchor}">{_text(title)}</a>' for anchor, title in self._sections)
             contents = f"<nav>{links}</nav>"
         head, *rest = self._parts
+        style = STYLE.read_text(encoding="utf-8")
         return (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{html.escape(self._title)}</title><style>{STYLE}</style></head>"
+            f"<title>{html.escape(self._title)}</title><style>{style}</style></head>"
             f"<body><main>{head}{contents}{''.join(rest)}</main></body></html>\n"
         )
 

@@ -1,4 +1,4 @@
-"""SVG plots as text: lines with bands and reference lines, histograms, bars. Colours follow the page."""
+"""SVG plots as text: lines with bands and reference lines, histograms. Colours follow the page."""
 
 from __future__ import annotations
 
@@ -107,25 +107,6 @@ def histogram(
     for value in lines:
         x = frame.x(value)
         parts.append(f'<line class="ref" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{frame.bottom}"/>')
-    return _svg(width, height, "".join(parts))
-
-
-def bar_chart(
-    labels: Sequence[str], values: Sequence[float], *, x_label: str = "", unit: str = "", width: int = WIDTH
-) -> str:
-    """Return an SVG of horizontal bars, one per label, with their values written out."""
-    row, left = 24, 200
-    top = max([v for v in values if math.isfinite(v)], default=1.0) or 1.0
-    parts = []
-    for i, (label, value) in enumerate(zip(labels, values, strict=True)):
-        y, length = i * row + 6, max(0.0, value / top) * (width - left - 110)
-        parts.append(f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{html.escape(label)}</text>')
-        parts.append(f'<rect x="{left}" y="{y}" width="{length:.1f}" height="15" rx="2" fill="var(--c0)"/>')
-        text = f"{_number(value)} {unit}".strip()
-        parts.append(f'<text x="{left + length + 6:.1f}" y="{y + 12}">{html.escape(text)}</text>')
-    height = len(labels) * row + (26 if x_label else 8)
-    if x_label:
-        parts.append(f'<text class="label" x="{left}" y="{height - 6}">{html.escape(x_label)}</text>')
     return _svg(width, height, "".join(parts))
 
 
