@@ -32,6 +32,9 @@ UPRIGHT_COSINE = float(np.cos(np.deg2rad(15.0)))
 EPOCH_NS = 1_000_000_000
 """Stamps start here, not at 0, which means `unknown` in ROS."""
 
+CAMERA_QUALITY, TACTILE_QUALITY = 90, 95
+"""JPEG qualities of its drivers; touch is finer, for weak contacts are a few grey levels."""
+
 CLEARED_XY = (0.0, 0.5)
 """Where the part stands while there is a board: at the back of the table, in nobody's view."""
 

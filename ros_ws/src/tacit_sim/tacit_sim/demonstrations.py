@@ -1,4 +1,4 @@
-"""Record scripted demonstrations without ROS, through the same aligner and writer as on a robot."""
+"""Record scripted demonstrations without ROS, as the recorder of a robot does."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from pathlib import Path
 from tacit.episode import EpisodeReader, EpisodeWriter, find_episodes
 from tacit.geometry.transforms import FloatArray
 from tacit.images import encode_jpeg
-from tacit.rig import Rig
-from tacit.streams import Aligner
-from tacit_sim.cell import Cell
+from tacit.record.recording import Recording
+from tacit.streams import Arrival
+from tacit_sim.cell import CAMERA_QUALITY, TACTILE_QUALITY, Cell
 from tacit_sim.experts import Expert
 from tacit_sim.tasks import distance_to_goal
-
-CAMERA_QUALITY, TACTILE_QUALITY = 90, 95
 
 SEED = "sim_seed"
 """Root attribute of a simulated episode that holds its seed."""
@@ -38,17 +36,16 @@ class Stopwatch:
 
 
 class CellFeed:
-    """Push what the cell measures into an aligner, with the stamps and rates of real drivers.
+    """Send what the cell measures to a recording, with the stamps and rates of real drivers.
 
     Args:
         cell: The cell.
-        aligner: Takes every stream of the rig.
-        writer: Takes the native rate of the low-dimensional ones.
+        recording: Takes every stream of the rig.
         watch: Counts where the time goes.
     """
 
-    def __init__(self, cell: Cell, aligner: Aligner, writer: EpisodeWriter, watch: Stopwatch) -> None:
-        self._cell, self._aligner, self._writer, self._watch = cell, aligner, writer, watch
+    def __init__(self, cell: Cell, recording: Recording, watch: Stopwatch) -> None:
+        self._cell, self._recording, self._watch = cell, recording, watch
         rig = cell.rig
         self._states = {n: rig.index_of(s.names) for n, s in rig.streams.items() if s.role == "state"}
         self._commands = {n: rig.index_of(c.names) for n, c in rig.commands.items()}
@@ -59,11 +56,10 @@ class CellFeed:
     def joints(self) -> None:
         """Push joints and gripper."""
         state, velocity, effort = self._cell.state(), self._cell.velocity(), self._cell.effort()
+        fields = {"position": state, "velocity": velocity, "effort": effort}
         with self._watch("write"):
             for name, indices in self._states.items():
-                self._push(name, state[indices])
-                fields = {"position": state, "velocity": velocity, "effort": effort}
-                self._store(name, {field: values[indices] for field, values in fields.items()})
+                self._push(name, {field: values[indices] for field, values in fields.items()})
 
     def images(self) -> None:
         """Push encoded camera and tactile images, and the stage."""
@@ -79,13 +75,11 @@ class CellFeed:
                 self._push(name, encode_jpeg(image, TACTILE_QUALITY))
         for name in self._steps:
             self._push(name, self._cell.stage())
-            self._store(name, self._cell.stage())
 
     def command(self, target: FloatArray) -> None:
         """Send a target (S,) to the cell and push it as the command of this tick."""
         for name, indices in self._commands.items():
             self._push(name, target[indices])
-            self._store(name, target[indices])
         self._cell.command(target)
 
     def advance(self) -> None:
@@ -97,10 +91,7 @@ class CellFeed:
                 self.joints()
 
     def _push(self, name: str, value: object) -> None:
-        self._aligner.push(name, self._cell.time_ns, self._cell.time_ns, value)
-
-    def _store(self, name: str, values: object) -> None:
-        self._writer.append_stream(name, self._cell.time_ns, self._cell.time_ns, values)
+        self._recording.push(Arrival(name, self._cell.time_ns, self._cell.time_ns, value))
 
 
 @dataclass(frozen=True)
@@ -140,19 +131,17 @@ def record(cell: Cell, expert: Expert, seed: int, root: Path, watch: Stopwatch) 
     """
     cell.reset(seed)
     expert.start(cell.state(), cell.object_pose())
-    aligner = Aligner.from_rig(cell.rig, exclude=_extras(cell.rig))
-    writer = _writer(cell, seed, root)
-    with _whole_or_trash(writer):
-        _play(cell, expert, aligner, writer, watch)
+    recording = Recording(cell.rig, _writer(cell, seed, root))
+    with _whole_or_trash(recording):
+        _play(cell, expert, recording, watch)
     success = cell.success()
     with watch("write"):
-        outcome = "placed" if success else cell.stage_name()
-        path = writer.close(success, outcome=outcome, counts=aligner.counts)
+        path = recording.finish(success, outcome="placed" if success else cell.stage_name())
     return _outcome(cell, seed, expert.num_ticks, path)
 
 
 @contextmanager
-def _whole_or_trash(writer: EpisodeWriter) -> Iterator[None]:
+def _whole_or_trash(recording: Recording) -> Iterator[None]:
     """Move the file to the trash unless the block ends well: half a demonstration is none."""
     complete = False
     try:
@@ -160,26 +149,20 @@ def _whole_or_trash(writer: EpisodeWriter) -> Iterator[None]:
         complete = True
     finally:
         if not complete:
-            writer.discard()
+            recording.discard()
 
 
-def _play(cell: Cell, expert: Expert, aligner: Aligner, writer: EpisodeWriter, watch: Stopwatch) -> None:
-    feed = CellFeed(cell, aligner, writer, watch)
+def _play(cell: Cell, expert: Expert, recording: Recording, watch: Stopwatch) -> None:
+    feed = CellFeed(cell, recording, watch)
     for tick in range(expert.num_ticks):
         feed.joints()
         feed.images()
         with watch("expert"):
             target = expert.target(tick)
         feed.command(target)
-        with watch("write"):
-            for aligned in aligner.poll():
-                writer.append(aligned)
+        with watch("write"):  # simulated time takes the place of the steady clock
+            recording.advance(cell.time_ns, heard=True)
         feed.advance()
-
-
-def _extras(rig: Rig) -> list[str]:
-    """Streams that only other programs fill (a progress estimate): a headless cell has none."""
-    return [name for name, stream in rig.streams.items() if stream.role == "extra"]
 
 
 def _writer(cell: Cell, seed: int, root: Path) -> EpisodeWriter:

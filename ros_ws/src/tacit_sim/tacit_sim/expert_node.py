@@ -12,19 +12,18 @@ from typing import Any
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import load_rig
-from tacit.rig.units import vector_from_canonical
 from tacit_ros import messages
 from tacit_ros.wire.parameters import declare, parameter
 from tacit_ros.wire.process import run_node
-from tacit_ros.wire.qos import latched, profile
+from tacit_ros.wire.qos import latched
 from tacit_sim.experts import Expert
 from tacit_sim.tasks import find_task
+from tacit_sim.topics import CommandTopics
 
 RACE_TICKS = 5
 """A reset and the ~/run after it come by different ways; truth of before may be heard after both."""
@@ -77,14 +76,7 @@ class ExpertNode(Node):
         self._plan: Plan | None = None
         self._requested = False
         self._still: Still | None = None
-        self._commands: dict[str, Publisher] = {
-            name: self.create_publisher(
-                messages.message_class(spec.type),
-                spec.topic,
-                profile(spec.qos, depth=max(spec.qos.depth, HISTORY)),
-            )
-            for name, spec in self._rig.commands.items()
-        }
+        self._commands = CommandTopics(self, self._rig, HISTORY)
         self._running = self.create_publisher(Bool, "~/running", latched())
         self._tell()
         self.create_subscription(String, "/simulator/truth", self._on_truth, 10)
@@ -122,7 +114,7 @@ class ExpertNode(Node):
             self._begin(truth)
         elif self._plan is not None and truth["episode"] != self._plan.episode:
             self._meet_reset(self._plan, truth)
-        self._publish(self._target(truth), int(truth["stamp_ns"]))
+        self._commands.publish(self._target(truth), int(truth["stamp_ns"]))
 
     def _meet_reset(self, plan: Plan, truth: dict[str, Any]) -> None:
         """Plan anew if the reset was asked for before ~/run but seen after it, else stop."""
@@ -149,14 +141,6 @@ class ExpertNode(Node):
         if self._still is None or self._still.episode != truth["episode"]:
             self._still = Still(truth["episode"], np.array(truth["state"]))
         return self._still.target
-
-    def _publish(self, target: FloatArray, stamp_ns: int) -> None:
-        for name, spec in self._rig.commands.items():
-            raw = vector_from_canonical(self._rig, spec.names, target[self._rig.index_of(spec.names)])
-            period_s = 1.0 / spec.rate_hz
-            self._commands[name].publish(
-                messages.build_named(spec.type, spec.names, raw, stamp_ns, period_s=period_s)
-            )
 
     def _end(self) -> None:
         self._plan, self._requested = None, False

@@ -11,20 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from std_msgs.msg import Bool, String
 
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig, load_rig
-from tacit.rig.units import vector_from_canonical
 from tacit_ros import messages
 from tacit_ros.wire.parameters import declare, parameter
 from tacit_ros.wire.process import run_node
-from tacit_ros.wire.qos import latched, profile
+from tacit_ros.wire.qos import latched
 from tacit_sim.as_built import as_built
 from tacit_sim.cell import HOME, Cell
 from tacit_sim.motion import Tour
 from tacit_sim.poses import ViewPlanner, openings, single_moves
+from tacit_sim.topics import CommandTopics
 
 WIDE_OPEN = 0.95
 """Part of the opening range at which views are taken: the fingers hide least of the board."""
@@ -66,12 +65,7 @@ class MoverNode(Node):
         self.get_logger().info(f"{len(stops)} {settings.plan} planned for camera {settings.camera}")
         rate_hz = self._rig.alignment.rate_hz
         self._tour = Tour(stops, self._rig.limits("velocity"), rate_hz, settings.rest_s)
-        self._commands: dict[str, Publisher] = {
-            name: self.create_publisher(
-                messages.message_class(spec.type), spec.topic, profile(spec.qos, depth=spec.qos.depth)
-            )
-            for name, spec in self._rig.commands.items()
-        }
+        self._commands = CommandTopics(self, self._rig)
         self._running = self.create_publisher(Bool, "~/running", latched())
         self._running.publish(messages.boolean(True))
         self.create_subscription(String, "/simulator/truth", self._on_truth, 10)
@@ -84,15 +78,7 @@ class MoverNode(Node):
         if self._tour.is_over and not was_over:
             self.get_logger().info("the tour is over")
             self._running.publish(messages.boolean(False))
-        self._publish(target, int(truth["stamp_ns"]))
-
-    def _publish(self, target: FloatArray, stamp_ns: int) -> None:
-        for name, spec in self._rig.commands.items():
-            raw = vector_from_canonical(self._rig, spec.names, target[self._rig.index_of(spec.names)])
-            period_s = 1.0 / spec.rate_hz
-            self._commands[name].publish(
-                messages.build_named(spec.type, spec.names, raw, stamp_ns, period_s=period_s)
-            )
+        self._commands.publish(target, int(truth["stamp_ns"]))
 
 
 def plan(rig: Rig, settings: MoverParameters) -> FloatArray:

@@ -87,11 +87,7 @@ class ViewPlanner:
 
     def _draw(self, opening_m: float) -> FloatArray | None:
         T_camera_board = self._board_in_camera()
-        pixels = self._camera.project(transform_points(T_camera_board, _corners()))
-        inside = (pixels > 3).all(axis=-1) & (
-            pixels < np.array([self._camera.width, self._camera.height]) - 4
-        ).all(axis=-1)
-        if inside.mean() < MIN_CORNERS_IN_IMAGE:
+        if self._share_in_image(T_camera_board) < MIN_CORNERS_IN_IMAGE:
             return None
         solution = self._robot.inverse(self._flange_pose(T_camera_board), self._start())
         if not solution.ok:

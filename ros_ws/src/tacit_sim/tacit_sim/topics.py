@@ -32,8 +32,7 @@ from tacit_ros import messages
 from tacit_ros.messages import MessageError
 from tacit_ros.wire.qos import profile
 from tacit_sim.as_built import JointError
-from tacit_sim.cell import Cell
-from tacit_sim.demonstrations import CAMERA_QUALITY, TACTILE_QUALITY
+from tacit_sim.cell import CAMERA_QUALITY, TACTILE_QUALITY, Cell
 from tacit_sim.tasks import distance_to_goal
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
@@ -201,6 +200,36 @@ def truth(cell: Cell, episode: int, segmentation: bool = False) -> dict[str, obj
         rig = cell.rig
         report["pad_boxes"] = {c: {s: cell.pad_box(c, s) for s in rig.tactile} for c in rig.cameras}
     return report
+
+
+class CommandTopics:
+    """Publishes targets on the rig's command topics, in the names and units of its drivers.
+
+    Args:
+        node: Owns the publishers.
+        rig: Says topics, types and names.
+        history: Commands kept at least for a slow listener.
+    """
+
+    def __init__(self, node: Node, rig: Rig, history: int = 1) -> None:
+        self._rig = rig
+        self._publishers: dict[str, Publisher] = {
+            name: node.create_publisher(
+                messages.message_class(spec.type),
+                spec.topic,
+                profile(spec.qos, depth=max(spec.qos.depth, history)),
+            )
+            for name, spec in rig.commands.items()
+        }
+
+    def publish(self, target: FloatArray, stamp_ns: int) -> None:
+        """Publish a target (S,) as the answer to the tick at `stamp_ns`."""
+        for name, spec in self._rig.commands.items():
+            raw = vector_from_canonical(self._rig, spec.names, target[self._rig.index_of(spec.names)])
+            period_s = 1.0 / spec.rate_hz
+            self._publishers[name].publish(
+                messages.build_named(spec.type, spec.names, raw, stamp_ns, period_s=period_s)
+            )
 
 
 class CommandInbox:

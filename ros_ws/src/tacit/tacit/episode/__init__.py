@@ -1,6 +1,7 @@
 """Episodes on disk (`tacit-episode` 1.0): write, read, recover, check.
 
-Inside, imports point down: audit > recompute > recover, reader > writer > rows > layout > columns > schema.
+Imports point down this list only: audit > rules_warnings, writer > recompute, recovery, rows, rules_errors >
+findings, finish, index, layout, native > columns, reader > commit, files, reserve, schema, secure, steps.
 """
 
 from tacit.episode.audit import check_dataset, check_episode

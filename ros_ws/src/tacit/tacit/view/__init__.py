@@ -1,4 +1,4 @@
 """Pages that show episodes: drawing on images, SVG plots, self-contained HTML (no network).
 
-Inside, imports point down: cli > episode_page, dataset_page > page > plot, draw.
+Imports point down this list only: cli > dataset_page > episode_page, progress_video > draw, page, plot.
 """
