@@ -49,7 +49,9 @@ MODELS: dict[str, Model] = {
     "alignment": Model(
         "tacit_learning.alignment.settings:AlignmentConfig", "tacit_learning.alignment.train_alignment"
     ),
-    "progress": Model("tacit_learning.alignment.config:ProgressConfig", "tacit_learning.alignment.train"),
+    "progress": Model(  # alignment training whose configuration learns progress alone
+        "tacit_learning.alignment.settings:AlignmentConfig", "tacit_learning.alignment.train_alignment"
+    ),
     "vace_e": Model("tacit_learning.vace_e.config:VaceEConfig", "tacit_learning.vace_e.train"),
 }
 

@@ -26,8 +26,7 @@ from tacit.errors import BundleError, ConfigError, did_you_mean
 from tacit.images import ImageTransform
 from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.act_hsa.train import TrainedPolicy, policy_from
-from tacit_learning.alignment.checkpoints import TrainedAlignment, alignment_from, weights_of
-from tacit_learning.alignment.data.episode_videos import load_source
+from tacit_learning.alignment.checkpoints import TrainedAlignment, alignment_from
 from tacit_learning.alignment.model.streaming import (
     STREAM_KEY,
     FeatureGraph,
@@ -36,8 +35,6 @@ from tacit_learning.alignment.model.streaming import (
     StreamInfo,
     check_streams,
 )
-from tacit_learning.alignment.progress_head import ProgressModel
-from tacit_learning.alignment.train import TrainedProgress, progress_from
 from tacit_learning.data.episodes import NO_TOUCH_SIZE
 from tacit_learning.data.spec import PolicySpec
 from tacit_learning.engine.checkpoint import load_checkpoint
@@ -70,22 +67,6 @@ class PolicyGraph(nn.Module):
         return self.policy.predict(state, torch.stack(cameras, 1), _stack(touch, state))
 
 
-class ProgressGraph(nn.Module):
-    """The inference interface of a progress model: one frame and explicit memory."""
-
-    def __init__(self, model: ProgressModel, num_cameras: int) -> None:
-        super().__init__()
-        self.model = model
-        self.num_cameras = num_cameras
-
-    def forward(
-        self, state: Tensor, hidden: Tensor, elapsed: Tensor, *images: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return progress (1, 1), done (1, 1) in 0..1 and the new memory (1, H)."""
-        cameras, touch = images[: self.num_cameras], images[self.num_cameras :]
-        return self.model.step(state, torch.stack(cameras, 1), _stack(touch, state), hidden, elapsed)
-
-
 def export_checkpoint(folder: str | Path, out: str | Path, task: str | None = None) -> Exported:
     """Write the bundle of a checkpoint or run folder, whatever its kind.
 
@@ -99,11 +80,9 @@ def export_checkpoint(folder: str | Path, out: str | Path, task: str | None = No
         BundleError: The graph differs from torch by more than 1e-5.
     """
     checkpoint = load_checkpoint(folder)
-    if json.loads(checkpoint.texts["about.json"])["kind"] == "alignment":
-        return export_alignment(alignment_from(checkpoint), out, task)
-    if "encoder.json" in checkpoint.texts:
-        return export_progress(progress_from(checkpoint), out)
-    return export_policy(policy_from(checkpoint), out)
+    if json.loads(checkpoint.texts["about.json"])["kind"] == "act_hsa":
+        return export_policy(policy_from(checkpoint), out)
+    return export_alignment(alignment_from(checkpoint), out, task)
 
 
 def export_policy(trained: TrainedPolicy, out: str | Path) -> Exported:
@@ -115,17 +94,6 @@ def export_policy(trained: TrainedPolicy, out: str | Path) -> Exported:
     )
     names = ["state", *_image_names(spec)]
     return _export(graph, manifest, names, ["chunk"], Path(out))
-
-
-def export_progress(trained: TrainedProgress, out: str | Path) -> Exported:
-    """Write a `progress` bundle."""
-    spec = trained.spec
-    graph = ProgressGraph(trained.model, len(spec.view.cameras)).eval()
-    manifest = make_manifest(
-        spec, trained.fps, trained.provenance, kind="progress", hidden_size=trained.model.hidden_size
-    )
-    names = ["state", "hidden", "elapsed", *_image_names(spec)]
-    return _export(graph, manifest, names, ["progress", "done", "hidden_out"], Path(out))
 
 
 def export_alignment(trained: TrainedAlignment, out: str | Path, task: str | None = None) -> Exported:
@@ -141,7 +109,7 @@ def export_alignment(trained: TrainedAlignment, out: str | Path, task: str | Non
     number = _task_number(known.tasks, task)
     graph = FeatureGraph(model, level, number).eval()
     provenance = {**trained.provenance, "task": known.tasks[number], "level": level}
-    source = load_source(dict(checkpoint.texts), weights_of(checkpoint, "frames."), str(checkpoint.folder))
+    source = trained.source()
     if source is None:
         return _export_features(graph, trained, provenance, Path(out))
     images = FrameGraph(graph, source.encoder, len(source.spec.view.cameras)).eval()

@@ -21,7 +21,7 @@ class Flags:
     """What the words of one model mean.
 
     Attributes:
-        aliases: Flag -> key.
+        aliases: Flag, or the name that a key had before -> key.
         in_lists: Keys whose alias takes one name for a list of one.
         switches: Flag without a value -> assignment.
         no_effect: Flag -> why it does nothing here.
@@ -35,25 +35,28 @@ class Flags:
     flat: bool = False
 
 
+TRAINING: dict[str, str] = {
+    "batch_size": "train.batch_size",
+    "num_steps": "train.steps",
+    "lr": "train.lr",
+    "seed": "train.seed",
+    "resume_ckpt_path": "train.resume",
+}
 # flag of the original notes -> key; see the table in the README
 ALIASES: dict[str, str] = {
+    **TRAINING,
     "hsa_weight": "hsa.weight",
     "hsa_temperature": "hsa.temperature",
     "hsa_feature_dim": "hsa.feature_dim",
     "wrist_camera": "hsa.cameras",
     "ckpt_dir": "train.output",
     "task_name": "data.datasets",
-    "batch_size": "train.batch_size",
-    "num_steps": "train.steps",
-    "lr": "train.lr",
     "kl_weight": "loss.kl_weight",
     "chunk_size": "model.chunk_size",
     "hidden_dim": "model.dim",
     "dim_feedforward": "model.feedforward",
     "validate_every": "train.validate_every",
     "save_every": "train.save_every",
-    "seed": "train.seed",
-    "resume_ckpt_path": "train.resume",
 }
 ACT_HSA = Flags(
     aliases=ALIASES,
@@ -87,18 +90,30 @@ ALIGNMENT = Flags(
         "progress_loss": "progress.method",
         "progress_lambda": "progress.lambda_fixed",
         "use_gru": "progress.learnable.use_gru",
-        "batch_size": "train.batch_size",
-        "num_steps": "train.steps",
-        "lr": "train.lr",
-        "seed": "train.seed",
-        "resume_ckpt_path": "train.resume",
+        **TRAINING,
     },
     no_effect={
         "use_position_encoding": "positions in a prefix are recipe v3; set progress.recipe=v3",
         "checkpoint_type": "a run keeps both; choose one in `tacit evaluate alignment --checkpoint`",
     },
 )
-TABLES: dict[str, Flags] = {"act_hsa": ACT_HSA, "alignment": ALIGNMENT, "vace_e": VACE_E}
+PROGRESS = Flags(
+    aliases={
+        "ckpt_dir": "train.output",
+        "task_name": "data.episodes.datasets",
+        "data.datasets": "data.episodes.datasets",
+        "encoder.checkpoint": "data.frames.checkpoint",
+        "encoder.backbone": "data.frames.backbone",
+        **TRAINING,
+    },
+    in_lists=("data.episodes.datasets",),
+)
+TABLES: dict[str, Flags] = {
+    "act_hsa": ACT_HSA,
+    "alignment": ALIGNMENT,
+    "progress": PROGRESS,
+    "vace_e": VACE_E,
+}
 
 
 def overrides(words: Sequence[str], flags: Flags = ACT_HSA) -> list[str]:
@@ -113,7 +128,7 @@ def overrides(words: Sequence[str], flags: Flags = ACT_HSA) -> list[str]:
     while rest:
         word = rest.pop(0)
         if not word.startswith("--"):
-            plain.append(_assignment(word))
+            plain.append(_assignment(word, flags))
             continue
         name, equals, value = word.removeprefix("--").partition("=")
         name = name.replace("-", "_") if flags.flat or "." not in name else name
@@ -127,7 +142,8 @@ def overrides(words: Sequence[str], flags: Flags = ACT_HSA) -> list[str]:
             raise ConfigError(f"--{name}: unknown flag; write key.path=value, for example train.steps=1000")
         if not equals:
             value = _value(name, rest, flags.flat)
-        wrapped = f"[{value}]" if name in flags.aliases and key in flags.in_lists else value
+        is_one_name = name in flags.aliases and key in flags.in_lists and "." not in name
+        wrapped = f"[{value}]" if is_one_name else value
         (aliased if name in flags.aliases else plain).append(f"{key}={wrapped}")
     return [*aliased, *plain]
 
@@ -142,10 +158,11 @@ def find_config(path: Path, folder: Path = CONFIGS) -> Path:
     return next((each for each in candidates if each.is_file() and (is_name or each == path)), path)
 
 
-def _assignment(word: str) -> str:
-    if "=" not in word:
+def _assignment(word: str, flags: Flags) -> str:
+    key, equals, value = word.partition("=")
+    if not equals:
         raise ConfigError(f"{word!r}: expected key.path=value, for example train.steps=1000")
-    return word
+    return f"{flags.aliases.get(key, key)}={value}"
 
 
 def _value(name: str, rest: list[str], is_switch: bool) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_world import tiny_progress
 
 from tacit.progress import DetectorConfig
 from tacit_learning.alignment.data.batches import ELAPSED, MASK, PROGRESS, REMAINING, gather
@@ -54,6 +57,24 @@ def test_a_pause_repeats_a_frame_and_a_rewind_plays_backwards_step_by_step() -> 
     assert set(np.diff(paused)) == {0, 1} and (np.diff(paused) == 0).sum() == len(paused) - 40
     back = warp(40, FPS, QUIET.model_copy(update={"rewind": 1.0}), np.random.default_rng(3))
     assert set(np.diff(back)) == {-1, 1} and back[-1] == 39
+
+
+def test_clips_of_the_progress_preset_run_forward_and_end_at_the_end() -> None:
+    config, rng = tiny_progress(Path("unused"), None).warp, np.random.default_rng(0)
+    for _ in range(50):
+        frames = warp(60, 25.0, config, rng)
+        assert (np.diff(frames) >= 0).all()
+        assert 0 <= frames[0] < 60
+        assert frames[-1] == 59
+
+
+def test_progress_stands_still_in_a_pause() -> None:
+    video = annotation(30)
+    annotated = Annotated(AnnotationSet.of_videos([video]), {"v": np.zeros((30, 3), np.float32)})
+    videos = make_videos(annotated, [video], "video").videos
+    frames = warp(30, FPS, QUIET.model_copy(update={"pause": 1.0}), np.random.default_rng(1))
+    progress, same = gather(videos, [frames], FPS)[PROGRESS][0].numpy(), np.diff(frames) == 0
+    assert same.any() and (np.diff(progress)[same] == 0).all() and (np.diff(progress)[~same] > 0).all()
 
 
 def test_targets_of_a_clip_follow_what_is_seen_and_time_runs_on() -> None:

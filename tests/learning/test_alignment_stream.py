@@ -15,22 +15,18 @@ from tiny_world import tiny_table
 from tacit.bundle import load_bundle, verify
 from tacit.bundle.manifest import ImageInput, Manifest
 from tacit.bundle.runtime import Observation, OnnxProgress
+from tacit.episode import Step
 from tacit.errors import BundleError, ConfigError
 from tacit.rig import load_rig
-from tacit_learning.alignment.checkpoints import load_alignment, weights_of
-from tacit_learning.alignment.data import episode_videos
-from tacit_learning.alignment.data.episode_videos import EpisodeSource
-from tacit_learning.alignment.data.videos import Annotated, make_videos
+from tacit_learning.alignment.checkpoints import load_alignment
+from tacit_learning.alignment.data.episode_videos import make_source
+from tacit_learning.alignment.data.videos import make_videos
 from tacit_learning.alignment.judge.predict import predict
 from tacit_learning.alignment.model.model import Frames
+from tacit_learning.alignment.model.recipe_head import SPECS, RecipeHead, RecipeSpec
 from tacit_learning.alignment.model.streaming import FeatureStream
 from tacit_learning.alignment.old_heads import detect, load_old_head, old_head
-from tacit_learning.alignment.recipes import SPECS, RecipeHead, RecipeSpec
-from tacit_learning.alignment.train import make_encoder
 from tacit_learning.alignment.train_alignment import train_on
-from tacit_learning.data.annotations import Annotation, AnnotationSet
-from tacit_learning.data.episodes import Episode
-from tacit_learning.data.spec import make_spec
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.export import export_checkpoint
 
@@ -206,9 +202,11 @@ def test_a_recipe_starts_from_an_old_head_of_its_kind_alone(tmp_path: Path) -> N
 # --- images
 
 
-def episode_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def episode_run(folder: Path) -> Path:
     """Train on tiny episodes in memory: images through a random frozen encoder, steps as annotations."""
     table = tiny_table(3)
+    for episode in table.episodes:
+        object.__setattr__(episode, "steps", (Step("reach", 0, 11), Step("lift", 12, 29)))
     config = tiny_alignment(folder / "run")
     data = {
         "episodes": {"datasets": ["unused"], "image_height": 32, "image_width": 32}
@@ -216,24 +214,13 @@ def episode_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "frames": {"backbone": "conv", "conv": {"channels": [8, 16], "strides": [4, 2], "norm": "group"}},
     }
     config = type(config).model_validate({**config.model_dump(), "data": data})
-
-    def annotation(episode: Episode, fps: float, split: str) -> Annotation:
-        steps = (("reach", "lift"), (0, 12), (11, 29))
-        return Annotation(episode.path.stem, episode.num_ticks, fps, *steps, split=split)
-
-    monkeypatch.setattr(episode_videos, "_annotation", annotation)
-    spec = make_spec(table)
-    encoder, encoder_spec = make_encoder(config.data.frames, spec, None)
-    annotations, features = episode_videos._annotate(table, encoder, "train")
-    source = EpisodeSource(encoder, encoder_spec, spec)
-    train_on(config, Annotated(AnnotationSet.of_videos(annotations), features), source, SilentReporter())
+    source = make_source(config.data.frames, table, None)
+    train_on(config, source.annotate({"train": table}, torch.device("cpu")), source, SilentReporter())
     return folder / "run"
 
 
-def test_a_model_of_images_is_a_progress_bundle_whose_stream_equals_the_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = episode_run(tmp_path, monkeypatch)
+def test_a_model_of_images_is_a_progress_bundle_whose_stream_equals_the_batch(tmp_path: Path) -> None:
+    run = episode_run(tmp_path)
     export_checkpoint(run, tmp_path / "progress.onnx")
     bundle = load_bundle(tmp_path / "progress.onnx")
     assert bundle.manifest.kind == "progress" and verify(bundle) == 0.0
@@ -245,8 +232,7 @@ def test_a_model_of_images_is_a_progress_bundle_whose_stream_equals_the_batch(
     assert all(estimate.remaining_s is not None and 0 < estimate.step_share <= 1 for estimate in estimates)
 
     model = load_alignment(run, "last")
-    weights = weights_of(model.checkpoint, "frames.")
-    source = episode_videos.load_source(dict(model.checkpoint.texts), weights, "run")
+    source = model.source()
     assert source is not None
     view, rows = source.spec.view, []
     for each in observations:

@@ -13,7 +13,6 @@ from tiny_world import tiny_table
 from tacit.errors import EpisodeError
 from tacit_learning.data import keys
 from tacit_learning.data.augment import AugmentConfig, augment, shift_boxes, shift_images
-from tacit_learning.data.clips import ClipConfig, draw_clip, draw_clips, require_progress
 from tacit_learning.data.episodes import split_episodes
 from tacit_learning.data.statistics import compute_statistics
 from tacit_learning.data.windows import ChunkWindows, StepSampler, fixed_batches, make_loader
@@ -147,29 +146,3 @@ def test_no_augmentation_changes_nothing() -> None:
     batch = ChunkWindows(tiny_table(1), 3).__getitems__([0, 5])
     after = augment(batch, AugmentConfig(shift=0.0), torch.Generator())
     assert all(torch.equal(after[key], value) for key, value in batch.items())
-
-
-def test_clips_run_forward_and_end_at_the_end() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        frames = draw_clip(60, 25.0, ClipConfig(), rng)
-        assert (np.diff(frames) >= 0).all()
-        assert 0 <= frames[0] < 60
-        assert frames[-1] == 59
-
-
-def test_progress_stands_still_in_a_pause() -> None:
-    table = tiny_table(2)
-    config = ClipConfig(pause_probability=1.0, hold_s=0.0, slowest=1.0, fastest=1.0)
-    clips = draw_clips(table, 4, config, np.random.default_rng(1))
-    for rows, progress, mask in zip(clips.rows, clips.progress, clips.mask, strict=True):
-        same = np.diff(rows[mask]) == 0
-        assert same.any()
-        assert (np.diff(progress[mask])[same] == 0).all()
-
-
-def test_episodes_without_steps_are_refused_by_name() -> None:
-    table = tiny_table(1)
-    object.__setattr__(table.episodes[0], "progress", None)
-    with pytest.raises(EpisodeError, match="episode_0.*steps"):
-        require_progress(table)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tacit_learning.alignment.model.encoder import AlignmentEncoderConfig, DropNetwork, make_encoder
-from tacit_learning.alignment.model.heads import HeadConfig, HeadInputs, ProgressHead
-from tacit_learning.alignment.model.protas import Protas, ProtasConfig, ProtasTargets, precedence, protas_loss
+from tacit_learning.alignment.model.encoder import DropNetwork, make_encoder
+from tacit_learning.alignment.model.heads import HeadInputs, ProgressHead
+from tacit_learning.alignment.model.protas import Protas, ProtasTargets, precedence, protas_loss
+from tacit_learning.alignment.settings import AlignmentEncoderConfig, HeadConfig, ProtasConfig
 
 FEATURES, DIM, CLASSES, FRAMES = 10, 8, 4, 40
 SMALL = {"dim": DIM, "width": 12, "head_widths": (16, 8)}

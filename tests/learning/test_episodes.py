@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from episode_kit import opening_at, tick_at, writer_at
 
-from tacit.episode import EpisodeReader
+from tacit.episode import EpisodeReader, video_progress
 from tacit.errors import EpisodeError
 from tacit.geometry.footprint import clip_box
 from tacit_learning.data.episodes import DataConfig, find_training_episodes, load_table
@@ -73,11 +73,13 @@ def test_a_box_is_usable_where_enough_of_it_is_in_the_image(root: Path) -> None:
         assert (table.visibility[:, n][usable] >= 0.25).all()
 
 
-def test_state_and_progress_come_as_recorded(root: Path) -> None:
+def test_state_and_steps_come_as_recorded(root: Path) -> None:
     table = load_table(find_training_episodes(config(root)), config(root))
     assert table.state[4, 6] == pytest.approx(opening_at(4), abs=1e-6)
-    assert table.episodes[0].progress is not None
-    assert table.episodes[0].progress[-1] == pytest.approx(1.0)
+    episode = table.episodes[0]
+    with EpisodeReader(episode.path) as reader:
+        assert list(episode.steps) == list(reader.steps) and episode.steps
+    assert video_progress(episode.steps, episode.num_ticks)[-1] == pytest.approx(1.0)
     assert table.fps == 25.0
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from tiny_world import tiny_config, tiny_progress_config, tiny_table
+from tiny_world import tiny_config, tiny_progress, tiny_table, train_tiny_progress
 
 from tacit.bundle import check_rig, golden_inputs, load_bundle, run_graph, verify
 from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit.errors import ConfigError
 from tacit_learning.act_hsa.train import Tables, load_policy, train_on_tables
-from tacit_learning.alignment import train as progress_training
+from tacit_learning.alignment.checkpoints import load_alignment
+from tacit_learning.alignment.frames import frame_features
+from tacit_learning.alignment.model.heads import ProgressHead
+from tacit_learning.alignment.model.model import Frames
 from tacit_learning.engine.tracking import SilentReporter
-from tacit_learning.export import OPSET, PARITY_TOLERANCE, export_checkpoint
+from tacit_learning.export import OPSET, PARITY_TOLERANCE, export_alignment, export_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +42,7 @@ def policy_file(run_folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def progress_file(run_folder: Path) -> Path:
     folder = run_folder / "progress"
-    policy = load_policy(run_folder)
-    config = tiny_progress_config(folder, run_folder)
-    progress_training.train_on_tables(config, tiny_table(2), None, policy, SilentReporter())
+    train_tiny_progress(tiny_progress(folder, run_folder), tiny_table(2), None, load_policy(run_folder))
     return export_checkpoint(folder, folder / "progress.onnx").path
 
 
@@ -100,36 +103,55 @@ def test_latent_encoder_and_alignment_heads_stay_behind(policy_file: Path) -> No
     assert not any("latent_encoder" in n or "alignment" in n for n in names)
 
 
+def test_the_progress_preset_gives_progress_done_and_its_memory_alone(progress_file: Path) -> None:
+    bundle = load_bundle(progress_file)
+    assert bundle.manifest.kind == "progress" and verify(bundle) <= bundle.manifest.golden.tolerance
+    names = [output.name for output in onnx.load_from_string(bundle.model_bytes).graph.output]
+    assert names == ["progress", "done", "hidden_out"]
+
+
 def test_streamed_progress_equals_torch_on_the_whole_sequence(run_folder: Path, progress_file: Path) -> None:
-    trained = progress_training.load_progress(run_folder / "progress")
+    trained = load_alignment(run_folder / "progress", "last")
+    source = trained.source()
+    assert source is not None
     observations = [random_observation(i) for i in range(12)]
-    view = trained.spec.view
-    runner = OnnxProgress(progress_file, trained.spec.rig)
+    view = source.spec.view
+    runner = OnnxProgress(progress_file, source.spec.rig)
     streamed = [runner.step(o) for o in observations]
     features = []
     for o in observations:
         images = np.stack([t.image(o.images[n]) for n, t in view.cameras.items()])[None]
         touch = np.stack([t.image(o.touch[n]) for n, t in view.sensors.items()])[None]
-        features.append(trained.model.encoder(torch.from_numpy(images), torch.from_numpy(touch)))
-    state = torch.tensor(np.stack([o.state for o in observations]), dtype=torch.float32)[None]
-    elapsed = torch.arange(12)[None] * 0.04
+        features.append(source.encoder(torch.from_numpy(images), torch.from_numpy(touch)))
+    state = torch.tensor(np.stack([o.state for o in observations]), dtype=torch.float32)
+    x, none = frame_features(torch.cat(features), state)[None], torch.zeros(1, 12, dtype=torch.long)
     with torch.no_grad():
-        logits, _ = trained.model.sequence(torch.cat(features)[None], state, elapsed)
-    expected = logits[0].sigmoid().numpy()
+        frames = Frames(x, torch.arange(12)[None] * 0.04, none[:, 0], none)
+        outputs = trained.model.read(trained.model.embed(x), frames)
+    expected = torch.stack([outputs.video[0], outputs.done[0].sigmoid()], -1).numpy()
     found = np.array([[estimate.progress, estimate.done] for estimate in streamed])
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.ptp(expected[:, 0]) > 1e-4
 
 
 def test_progress_graph_keeps_parity_with_large_biases(run_folder: Path, progress_file: Path) -> None:
-    from tacit_learning.export import export_progress
-
-    trained = progress_training.load_progress(run_folder / "progress")
+    trained = load_alignment(run_folder / "progress", "last")
+    head = trained.model.head_net
+    assert isinstance(head, ProgressHead) and head.gru is not None
     with torch.no_grad():
-        for name, parameter in trained.model.gru.named_parameters():
+        for name, parameter in head.gru.named_parameters():
             if "bias" in name:
                 parameter.uniform_(-3, 3)
-    done = export_progress(trained, progress_file.with_name("biased.onnx"))
+    done = export_alignment(trained, progress_file.with_name("biased.onnx"))
     assert done.max_difference < PARITY_TOLERANCE
+
+
+def test_a_checkpoint_of_a_kind_that_is_no_more_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_folder / "checkpoints" / "last", tmp_path / "old")
+    about = tmp_path / "old" / "about.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "kind": "progress"}))
+    with pytest.raises(ConfigError, match="kind is 'progress'.*train it again"):
+        export_checkpoint(tmp_path / "old", tmp_path / "x.onnx")
 
 
 def test_exporting_nothing_is_refused(tmp_path: Path) -> None:

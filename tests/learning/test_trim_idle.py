@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tacit.episode import EpisodeWriter
+from tacit.episode import EpisodeWriter, video_progress
 from tacit.images import encode_jpeg
 from tacit.rig import load_rig
 from tacit.streams import Sample, Tick
@@ -28,7 +28,7 @@ def test_an_action_that_never_changes_is_kept_whole() -> None:
 
 
 @pytest.mark.parametrize("cache", ["ram", "none"])
-def test_images_state_and_progress_start_at_the_first_motion(tmp_path: Path, cache: str) -> None:
+def test_images_state_and_steps_start_at_the_first_motion(tmp_path: Path, cache: str) -> None:
     write_episode(tmp_path)
     paths = sorted(tmp_path.rglob("*.hdf5"))
     table = load_table(paths, DataConfig(datasets=(str(tmp_path),), cache=cache, only_success=False))
@@ -36,8 +36,7 @@ def test_images_state_and_progress_start_at_the_first_motion(tmp_path: Path, cac
     cameras, _ = table.images([0, len(table) - 1])
     brightness = cameras[:, 0].mean((1, 2, 3))
     np.testing.assert_allclose(brightness, [10.0 * (IDLE - 1), 10.0 * (IDLE + MOVING - 1)], atol=2.0)
-    progress = table.episodes[0].progress
-    assert progress is not None
+    progress = video_progress(table.episodes[0].steps, table.episodes[0].num_ticks)
     assert progress[-1] == pytest.approx(1.0) and progress[0] < 0.5
 
 

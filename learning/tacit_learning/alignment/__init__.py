@@ -1,5 +1,8 @@
-"""Alignment and progress: which moments of videos correspond, and how far a task is, told causally.
+"""Temporal alignment of annotated videos, and progress of a task as it runs.
 
-`settings` and `train_alignment` train on annotated videos or episodes; `config` and `train` are the small
-estimator of the demo.
+`tacit train alignment` and its preset `tacit train progress` learn embeddings and progress of annotated
+videos; what is exported takes one frame at a time. Imports point down this list only:
+commands, train_alignment > objective > metrics, progress_terms > checkpoints, judge, recipes >
+data, old_heads, synthetic, terms > model, synthetic_images, synthetic_scripts > settings, synthetic_world >
+frames, signals.
 """

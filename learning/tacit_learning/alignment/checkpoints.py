@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tacit.config import parse
 from tacit.errors import ConfigError, did_you_mean
+from tacit_learning.alignment.data.episode_videos import EpisodeSource, load_source
 from tacit_learning.alignment.data.videos import Known
 from tacit_learning.alignment.model.model import AlignmentModel, Shape
-from tacit_learning.alignment.objective import ALIGNMENT, COMBINED
-from tacit_learning.alignment.settings import AlignmentConfig
+from tacit_learning.alignment.settings import ALIGNMENT, COMBINED, AlignmentConfig
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 
 ABOUT = 1
@@ -45,6 +45,11 @@ class TrainedAlignment:
         kept = {key: about[key] for key in ("git", "dataset_sha256", "tacit_version", "labels", "tasks")}
         position = {"step": self.checkpoint.position.step, "metrics": dict(self.checkpoint.metrics)}
         return kept | position | {"num_videos": len(about["train_videos"])}
+
+    def source(self) -> EpisodeSource | None:
+        """Return how its features come from images; None for a model of features alone."""
+        found, weights = self.checkpoint, weights_of(self.checkpoint, "frames.")
+        return load_source(self.config.data.episodes, found.texts, weights, str(found.folder))
 
 
 def find_checkpoint(run: str | Path, choice: str = "combined") -> Path:
@@ -85,7 +90,10 @@ def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
     source = str(checkpoint.folder)
     about = json.loads(checkpoint.texts.get("about.json", "{}"))
     if about.get("kind") != "alignment":
-        raise ConfigError(f"{source}: kind is {about.get('kind')!r}, expected 'alignment'")
+        raise ConfigError(
+            f"{source}: kind is {about.get('kind')!r}, expected 'alignment'; train it again, or use the "
+            "release that wrote it"
+        )
     if about.get("format_version") != ABOUT:
         raise ConfigError(
             f"{source}: format_version {about.get('format_version')!r}, expected {ABOUT}; train it again, or "
@@ -97,12 +105,7 @@ def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
     shape = Shape(known.num_features, len(labels) + 1, len(tasks))
     model = AlignmentModel(config, shape)
     model.load_state_dict(weights_of(checkpoint, "model."))
-    return TrainedAlignment(
-        model.eval(),
-        config,
-        known,
-        checkpoint,
-    )
+    return TrainedAlignment(model.eval(), config, known, checkpoint)
 
 
 def weights_of(checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from tacit_learning.alignment.data import batches as keys
+from tacit_learning.alignment.data.batches import frames_of
 from tacit_learning.alignment.model.encoder import DropNetwork
 from tacit_learning.alignment.model.heads import ProgressHead
-from tacit_learning.alignment.model.model import AlignmentModel, Frames, Shape
+from tacit_learning.alignment.model.model import AlignmentModel, Shape
 from tacit_learning.alignment.model.normalisers import MOMENTUM
 from tacit_learning.alignment.model.protas import ProtasHead, precedence
+from tacit_learning.alignment.model.recipe_head import RecipeHead
 from tacit_learning.alignment.progress_terms import (
     SegmentRates,
     dense_terms,
@@ -28,16 +30,11 @@ from tacit_learning.alignment.progress_terms import (
     segment_terms,
     update_statistics,
 )
-from tacit_learning.alignment.recipe_training import recipe_step
-from tacit_learning.alignment.recipes import RecipeHead, recipe_loss
-from tacit_learning.alignment.settings import AlignmentConfig
+from tacit_learning.alignment.recipes import recipe_loss, recipe_step
+from tacit_learning.alignment.settings import ALIGNMENT, COMBINED, AlignmentConfig
 from tacit_learning.alignment.terms import Moment, alignment_losses, draw_frames
 from tacit_learning.data.windows import Batch
 from tacit_learning.losses.progress import progress_lambda
-
-COMBINED, ALIGNMENT = "combined", "alignment_loss"
-"""Names of the validation losses that the two best checkpoints are chosen by."""
-
 
 SEGMENTS_PER_VIDEO = 3
 """Actions that are also learned as sequences of their own, per video and step."""
@@ -79,7 +76,7 @@ class AlignmentObjective(nn.Module):
         self.config, self.schedule, self.frames = config, schedule, frames
         self.model = AlignmentModel(config, shape)
         uses_drop = "gtcc" in config.losses.coefficients() and config.losses.gtcc.drop
-        self.drop = DropNetwork(config.encoder.dim, shape.num_tasks) if uses_drop else None
+        self.drop = DropNetwork(self.model.dim, shape.num_tasks) if uses_drop else None
 
     def set_orders(self, orders: list[list[int]]) -> None:
         """Give ProTAS the order of the actions (class numbers) in the training videos."""
@@ -181,11 +178,3 @@ class AlignmentObjective(nn.Module):
         frames = torch.randn(features.shape, generator=generator).to(features)
         videos = torch.randn(features[:, :1].shape, generator=generator).to(features)
         return features + self.model.scale.std * (noise * frames + shift * videos)
-
-
-def frames_of(batch: Batch) -> Frames:
-    """Return what the model reads of a batch."""
-    return Frames(batch[keys.FEATURES], batch[keys.ELAPSED], batch[keys.TASK], batch[keys.CONDITION])
-
-
-__all__ = ["ALIGNMENT", "COMBINED", "AlignmentObjective", "Schedule", "frames_of"]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tacit.errors import ConfigError
-from tacit_learning.alignment.recipes import HEAD_WIDTH, RecipeHead, RecipeSpec
+from tacit_learning.alignment.model.recipe_head import HEAD_WIDTH, RecipeHead, RecipeSpec
 from tacit_learning.losses.progress import Level
 
 EMBEDDING, RAW = 128, 2048

@@ -16,7 +16,7 @@ from tacit_learning.alignment.model.heads import HeadOutputs
 from tacit_learning.alignment.model.model import AlignmentModel
 from tacit_learning.alignment.model.normalisers import measure
 from tacit_learning.alignment.model.protas import ProtasHead, ProtasTargets, protas_loss
-from tacit_learning.alignment.recipe_training import draw_segments
+from tacit_learning.alignment.recipes import draw_segments
 from tacit_learning.alignment.settings import DenseConfig, ProgressConfig
 from tacit_learning.data.windows import Batch
 from tacit_learning.losses.progress import Spans, cumulative_distance, progress_error, self_normalised
@@ -138,7 +138,10 @@ def protas_terms(head: ProtasHead, inputs: Tensor, batch: Batch, config: Progres
 @torch.no_grad()
 def update_statistics(model: AlignmentModel, embeddings: Tensor, batch: Batch, momentum: float) -> None:
     """Move the normalisers towards the embeddings (B, T, D) of whole videos."""
-    model.embedding_scale.follow(embeddings[batch[keys.MASK]], momentum)
+    if model.encodes:
+        model.follow_embeddings(embeddings[batch[keys.MASK]], momentum)
+    if not model.travels:
+        return
     for name, stretches in travelled(model, embeddings, batch).items():
         totals, lengths, rows = stretches
         means = measure(totals, lengths, rows, model.distances.rows(name))

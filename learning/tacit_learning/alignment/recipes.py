@@ -1,42 +1,32 @@
-"""The progress heads v2, v3 and v4 of the original notes: a GRU over the embeddings of a prefix.
+"""Training steps of the recipes v2, v3 and v4: random actions of each video, random prefixes of each.
 
-v2: GRU 128->64, MLP 64-32-1. v3: the position k/T of frame k in a prefix of T frames enters too, and the
-start of the memory is learned; that position says nothing of the action, since the last frame of any
-prefix lies at (T-1)/T. v4: v2 with another loss. Later heads let a frame count enter. All judge the last
-frame of a prefix that starts with its action. Legend: P prefixes, L frames, D embedding, T frames.
+A head that streams judges all prefixes of an action in one pass; positions and counts make every
+prefix a sequence of its own. Legend: S segments, K prefixes of each, L frames, D embedding.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tacit_learning.alignment.model.heads import HeadInputs, HeadOutputs
+from tacit_learning.alignment.data.batches import (
+    ACTION,
+    ACTION_MASK,
+    LABELS,
+    MASK,
+    PROGRESS,
+    PROGRESS_MASK,
+    SPAN_END,
+    SPAN_MASK,
+    SPAN_START,
+)
+from tacit_learning.alignment.model.recipe_head import RecipeHead, Version
 from tacit_learning.alignment.settings import RecipeConfig
-from tacit_learning.losses.progress import Level
-from tacit_learning.losses.progress_recipes import Mode
-
-Version = Literal["v2", "v3", "v4"]
-COUNT_CAP = 300.0
-HEAD_WIDTH = 32
-
-
-@dataclass(frozen=True)
-class RecipeSpec:
-    """What distinguishes the heads: does the position enter, is the start learned, does a count enter."""
-
-    position: bool = False
-    learned_start: bool = False
-    count: bool = False
-
-    @property
-    def extra_width(self) -> int:
-        """Inputs beside the embedding."""
-        return int(self.position) + int(self.count)
+from tacit_learning.data.windows import Batch
+from tacit_learning.losses.progress_recipes import Mode, sample_frames, segment_loss
 
 
 @dataclass(frozen=True)
@@ -49,11 +39,6 @@ class RecipeLoss:
     stratified: bool
 
 
-SPECS: dict[Version, RecipeSpec] = {
-    "v2": RecipeSpec(),
-    "v3": RecipeSpec(position=True, learned_start=True),
-    "v4": RecipeSpec(),
-}
 CAPS: dict[Version, float | None] = {"v2": None, "v3": 10.0, "v4": 20.0}
 
 
@@ -69,118 +54,110 @@ def recipe_loss(version: Version, config: RecipeConfig) -> RecipeLoss:
     )
 
 
-class RecipeHead(nn.Module):
-    """A GRU over a prefix and an MLP on its last output.
+class Segments(NamedTuple):
+    """Sampled stretches: embeddings (S, L, D), targets (S, L), lengths and classes (S,)."""
+
+    embeddings: Tensor
+    targets: Tensor
+    lengths: Tensor
+    labels: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        """Frames that exist (S, L)."""
+        frames = torch.arange(self.targets.shape[1], device=self.lengths.device)
+        return frames < self.lengths.unsqueeze(1)
+
+
+def recipe_step(
+    head: RecipeHead,
+    embeddings: Tensor,
+    batch: Batch,
+    config: RecipeConfig,
+    loss: RecipeLoss,
+    generator: torch.Generator,
+) -> Tensor:
+    """Sample segments and prefixes and compute the loss of the recipe.
 
     Args:
-        spec: Which inputs enter.
-        dim: D.
-        hidden: Width of the GRU; 0: none, the MLP sees the frame alone.
-        level: What its progress means.
+        head: In training.
+        embeddings: Scaled, of whole videos (B, T, D).
+        batch: Of `batches.whole_videos`.
+        config: How much is sampled.
+        loss: Of the recipe.
+        generator: Of this step and process.
+
+    Returns:
+        Scalar; 0 with a zero gradient where no video has a segment of the least length.
     """
-
-    def __init__(self, spec: RecipeSpec, dim: int, hidden: int, level: Level, use_gru: bool = True) -> None:
-        super().__init__()
-        self.spec, self.level, self.hidden = spec, level, hidden
-        self.gives = frozenset({"action" if level == "action" else "video"})
-        width = dim + spec.extra_width
-        self.gru = nn.GRU(width, hidden, batch_first=True) if use_gru else None
-        self.h0 = nn.Parameter(torch.zeros(1, 1, hidden)) if spec.learned_start else None
-        width = hidden if use_gru else width
-        self.mlp = nn.Sequential(nn.Linear(width, HEAD_WIDTH), nn.ReLU(), nn.Linear(HEAD_WIDTH, 1))
-
-    @property
-    def state_size(self) -> int:
-        """Numbers that a stream remembers."""
-        return self.hidden if self.gru is not None else 0
-
-    @property
-    def streams(self) -> bool:
-        """Whether the answer at a frame can be had without running its whole prefix again."""
-        return not (self.spec.position or self.spec.count)
-
-    def last(self, prefixes_PLD: Tensor, lengths: Tensor) -> Tensor:
-        """Judge the last frame of each prefix.
-
-        Args:
-            prefixes_PLD: Padded on the right.
-            lengths: Frames of each (P,).
-
-        Returns:
-            Progress (P,) in 0..1.
-        """
-        every = self._run(torch.cat([prefixes_PLD, *self._extra(prefixes_PLD, lengths)], dim=-1))
-        return every.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1)
-
-    def every(self, sequences_PLD: Tensor) -> Tensor:
-        """Judge every frame (P, L) as the last one of its prefix; one pass where the head streams."""
-        if self.streams:
-            return self._run(sequences_PLD)
-        count = sequences_PLD.shape[1]
-        rows = [
-            self.last(sequences_PLD[:, : t + 1], torch.full((len(sequences_PLD),), t + 1))
-            for t in range(count)
+    by_action = head.level == "action"
+    count = config.samples_per_video if by_action else 1
+    segments = draw_segments(embeddings, batch, by_action, count, config.min_segment_len, generator)
+    if segments is None:
+        return sum((p.sum() for p in head.parameters()), embeddings.sum()) * 0.0
+    frames = torch.stack(
+        [
+            sample_frames(n, config.frames_per_segment, loss.stratified, generator, config.min_segment_len)
+            for n in segments.lengths.tolist()
         ]
-        return torch.stack(rows, dim=1)
-
-    def forward(self, inputs: HeadInputs) -> HeadOutputs:
-        """Judge every frame of whole sequences."""
-        return _outputs(self.every(inputs.embedding))
-
-    def step(self, inputs: HeadInputs, memory: Tensor, is_first: Tensor) -> tuple[HeadOutputs, Tensor]:
-        """Take one frame, T = 1."""
-        if not self.streams:
-            raise ValueError("a head with positions or counts runs every prefix anew: it has no step")
-        x = inputs.embedding
-        if self.gru is not None:
-            x, last = self.gru(x, torch.where(is_first, self._start(len(x))[0], memory).unsqueeze(0))
-            memory = last.squeeze(0)
-        return _outputs(self.mlp(x).squeeze(-1).sigmoid()), memory
-
-    def _run(self, x: Tensor) -> Tensor:
-        if self.gru is not None:
-            x, _ = self.gru(x, self._start(len(x)))
-        return self.mlp(x).squeeze(-1).sigmoid()
-
-    def _start(self, count: int) -> Tensor:
-        if self.h0 is not None:
-            return self.h0.expand(-1, count, -1).contiguous()
-        return self.mlp[0].weight.new_zeros(1, count, self.hidden)  # type: ignore[union-attr,operator]
-
-    def _extra(self, prefixes: Tensor, lengths: Tensor) -> list[Tensor]:
-        shape, extra = (*prefixes.shape[:2], 1), []
-        if self.spec.position:
-            frames = torch.arange(shape[1], device=prefixes.device).unsqueeze(0)
-            extra.append((frames / lengths.unsqueeze(1)).unsqueeze(-1).to(prefixes))
-        if self.spec.count:
-            counts = torch.log1p(lengths.to(prefixes)) / math.log1p(COUNT_CAP)
-            extra.append(counts.view(-1, 1, 1).expand(shape))
-        return extra
+    ).to(embeddings.device)
+    ends = torch.stack([torch.zeros_like(segments.lengths), segments.lengths - 1], dim=1)
+    answers = judge(head, segments, torch.cat([frames, ends], dim=1))
+    targets = segments.targets.gather(1, torch.cat([frames, ends], dim=1))
+    count = frames.shape[1]
+    return segment_loss(
+        answers[:, :count],
+        targets[:, :count],
+        torch.ones_like(frames, dtype=torch.bool),
+        mode=loss.mode,
+        weight_cap=loss.weight_cap,
+        boundary=(answers[:, count:], targets[:, count:]) if loss.boundary else None,
+        boundary_weight=config.boundary_weight,
+    )
 
 
-class DistanceHead(nn.Module):
-    """No parameters: progress of the video is the travelled distance over its training mean, clipped.
+def judge(head: RecipeHead, segments: Segments, frames: Tensor) -> Tensor:
+    """Return the progress (S, K) of the prefixes that end at `frames` (S, K)."""
+    if head.streams:
+        return head.every(segments.embeddings).gather(1, frames)
+    repeated = segments.embeddings.repeat_interleave(frames.shape[1], dim=0)
+    return head.last(repeated, frames.flatten() + 1).view(frames.shape)
 
-    Its `done` logit crosses 0 where progress reaches .97.
+
+def draw_segments(
+    embeddings: Tensor, batch: Batch, by_action: bool, count: int, shortest: int, generator: torch.Generator
+) -> Segments | None:
+    """Draw `count` actions of each video (or the video as a whole) of at least `shortest` frames.
+
+    Returns:
+        The stretches; None where there is none.
     """
+    chosen: list[tuple[int, int, int]] = []
+    for video in range(len(embeddings)):
+        stretches = _actions(batch, video) if by_action else _whole(batch, video)
+        stretches = [(s, e) for s, e in stretches if e - s + 1 >= shortest]
+        if not stretches:
+            continue
+        for draw in torch.randint(len(stretches), (count,), generator=generator):
+            chosen.append((video, *stretches[int(draw)]))
+    if not chosen:
+        return None
+    table = torch.tensor(chosen, device=embeddings.device)
+    rows, starts = table[:, :1], table[:, 1]
+    lengths = table[:, 2] - starts + 1
+    within = torch.arange(int(lengths.max()), device=embeddings.device)
+    within = torch.minimum(within, lengths.unsqueeze(1) - 1)
+    frames = starts.unsqueeze(1) + within
+    target = batch[ACTION if by_action else PROGRESS]
+    labels = batch[LABELS][rows[:, 0], starts]
+    return Segments(embeddings[rows, frames], target[rows, frames], lengths, labels)
 
-    gives = frozenset({"video"})
-    state_size = 0
 
-    def forward(self, inputs: HeadInputs) -> HeadOutputs:
-        """Read the distance that the model measured."""
-        return _outputs(inputs.travelled.clamp(0, 1))
-
-    def step(self, inputs: HeadInputs, memory: Tensor, is_first: Tensor) -> tuple[HeadOutputs, Tensor]:
-        """Take one frame, T = 1; the model remembers the distance."""
-        return self(inputs), memory
+def _actions(batch: Batch, video: int) -> list[tuple[int, int]]:
+    counted = batch[SPAN_MASK][video] & batch[ACTION_MASK][video]
+    starts = batch[SPAN_START][video][counted].unique()
+    return [(int(s), int(batch[SPAN_END][video][s])) for s in starts]
 
 
-DONE_AT, DONE_SLOPE = 0.97, 100.0
-
-
-def _outputs(progress: Tensor) -> HeadOutputs:
-    """Fill in what such a head does not know: it gives progress alone, and done from it."""
-    nothing = torch.zeros_like(progress)
-    done = DONE_SLOPE * (progress - DONE_AT)
-    return HeadOutputs(progress, progress, nothing, done, nothing.unsqueeze(-1))
+def _whole(batch: Batch, video: int) -> list[tuple[int, int]]:
+    return [(0, int(batch[MASK][video].sum()) - 1)] if bool(batch[PROGRESS_MASK][video].any()) else []

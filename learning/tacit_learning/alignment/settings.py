@@ -13,18 +13,17 @@ from pydantic import Field, field_validator, model_validator
 
 from tacit.config import Config
 from tacit.errors import did_you_mean
-from tacit_learning.alignment.config import EncoderConfig
-from tacit_learning.alignment.model.encoder import AlignmentEncoderConfig
-from tacit_learning.alignment.model.heads import HeadConfig
-from tacit_learning.alignment.model.motion import MotionConfig
-from tacit_learning.alignment.model.protas import ProtasConfig
+from tacit_learning.alignment.frames import EncoderConfig
 from tacit_learning.data.episodes import DataConfig
 from tacit_learning.engine.config import TrainConfig
+from tacit_learning.layers.backbone import BackboneIdentity, ConvSpec
 from tacit_learning.losses.progress import Level, ProgressWeight
 from tacit_learning.losses.progress_recipes import Mode
 from tacit_learning.losses.tcc import LossType, Similarity
 
 TERMS = ("tcc", "gtcc", "lav", "vava")
+COMBINED, ALIGNMENT = "combined", "alignment_loss"
+"""Names of the validation losses that the two best checkpoints are chosen by."""
 
 
 class VideosConfig(Config):
@@ -79,6 +78,79 @@ class WarpConfig(Config):
     shift: float = 0.1
 
 
+class PictureConfig(Config):
+    """Size of the pictures, the backbone, and the fields (grid x grid) that its output is averaged over.
+
+    `identity` is filled in by the training, so that a checkpoint needs no weight files.
+    """
+
+    height: int
+    width: int
+    backbone: str = "conv"
+    conv: ConvSpec = ConvSpec(channels=(16, 32, 64), strides=(2, 2, 2), norm="group")
+    grid: int = 2
+    identity: BackboneIdentity | None = None
+
+    @property
+    def num_values(self) -> int:
+        """Numbers of one frame."""
+        return self.height * self.width * 3
+
+
+class AlignmentEncoderConfig(Config):
+    """The net that makes an embedding of the features of a frame and its past, and its sizes.
+
+    `kind`: `causal`; `multi_head` has one head per task, mixed by attention; `none` hands the scaled
+    features on as they are, for a run that learns progress alone. Empty `dilations`: no time context.
+    `pictures`: the videos are raw pictures, and their backbone trains along.
+    """
+
+    kind: Literal["causal", "multi_head", "none"] = "causal"
+    dim: int = 128
+    width: int = 128
+    dilations: tuple[int, ...] = (1, 2, 4)
+    dropout: float = 0.0
+    head_widths: tuple[int, ...] = (512, 128, 256)
+    pictures: PictureConfig | None = None
+
+
+class HeadConfig(Config):
+    """Sizes and inputs of the dense progress head.
+
+    `distance`: the travelled distance of the embedding over its training mean enters too. `class_dim`:
+    width of the embedding of a given class, which comes with the time since it was first given; 0: none.
+    `condition_rate`: share of the training videos whose class is given, so that one head serves with and
+    without. `per_class`: one action progress per class, read at the expected class.
+    """
+
+    width: int = 64
+    hidden: int = 64
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    dropout: float = 0.1
+    recurrent: Literal["gru", "none"] = "gru"
+    distance: bool = True
+    class_dim: int = 16
+    condition_rate: float = 0.5
+    per_class: bool = False
+
+
+class MotionConfig(Config):
+    """Sizes of the net that tells whether the task goes on."""
+
+    width: int = 64
+    dilations: tuple[int, ...] = (1, 2, 4)
+    dropout: float = 0.1
+
+
+class ProtasConfig(Config):
+    """Sizes of ProTAS; the published ones are stages 4, layers 10 (a field of 2047 frames), dropout .5."""
+
+    stages: int = 2
+    layers: int = 7
+    maps: int = 64
+    dropout: float = 0.2
+
+
 class TccConfig(Config):
     """See `losses.tcc`; `variance_floor` None: (1/T)^2."""
 
@@ -86,8 +158,6 @@ class TccConfig(Config):
     similarity: Similarity = "l2"
     temperature: float = 0.1
     variance_lambda: float = 0.001
-    huber_delta: float = 0.1
-    label_smoothing: float = 0.1
     scale_by_dim: bool = False
     variance_floor: float | None = None
 
@@ -103,8 +173,6 @@ class GtccConfig(Config):
     form: Literal["paper", "code"] = "paper"
     alignment_variance: float = 0.001
     max_frames: int | None = 20
-    window: Literal["shifted", "centred"] = "shifted"
-    fit_gradient: Literal["shares", "none"] = "shares"
     drop: bool = True
 
 
@@ -118,7 +186,7 @@ class LavConfig(Config):
 
 
 class VavaConfig(Config):
-    """See `losses.vava`, whose other options keep their defaults."""
+    """See `losses.vava`."""
 
     max_iterations: int = 20
     lambda1: float = 1.0
@@ -197,6 +265,14 @@ class DenseConfig(Config):
     done_at: float = 0.97
     detach: bool = False
 
+    @property
+    def learned(self) -> frozenset[str]:
+        """Outputs of the head that some term trains; the others mean nothing and are not shown."""
+        weights = self.model_dump() | {"action": self.action + self.segments}
+        return frozenset(
+            name for name in ("action", "video", "remaining", "done", "classes") if weights[name]
+        )
+
 
 class ProgressConfig(ProgressWeight):
     """The progress loss: its level, its method and its weight.
@@ -218,7 +294,7 @@ class ProgressConfig(ProgressWeight):
     motion_weight: float = Field(default=1.0, ge=0)
     dense: DenseConfig = DenseConfig()
     learnable: RecipeConfig = RecipeConfig()
-    protas: ProtasConfig = ProtasConfig(stages=2, layers=7, dropout=0.2)
+    protas: ProtasConfig = ProtasConfig()
 
 
 class AlignmentConfig(Config):
@@ -234,6 +310,21 @@ class AlignmentConfig(Config):
     warp: WarpConfig = WarpConfig()
     train: TrainConfig
 
+    @property
+    def reads_clips(self) -> bool:
+        """Whether anything learns from clips that are warped in time."""
+        progress = self.progress
+        dense = (progress.method, progress.recipe) == ("learnable", "dense")
+        return progress.enabled and (dense or progress.method == "protas" or progress.motion_weight > 0)
+
+    @property
+    def reads_whole_videos(self) -> bool:
+        """Whether anything learns, or is measured, from whole videos: alignment, an encoder whose scale
+        follows them, travelled distances, or actions on their own. If not, clips are all that is drawn."""
+        fixed = self.encoder.kind == "none" and not self.head.distance and not self.progress.dense.segments
+        dense = (self.progress.method, self.progress.recipe) == ("learnable", "dense")
+        return not (self.progress.enabled and dense and fixed)
+
     @model_validator(mode="after")
     def _epochs(self) -> AlignmentConfig:
         if self.progress.lambda_curriculum.enabled and self.train.steps is None:
@@ -241,7 +332,12 @@ class AlignmentConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _pictures(self) -> AlignmentConfig:
+    def _encodes(self) -> AlignmentConfig:
         if self.data.pictures != (self.encoder.pictures is not None):
             raise ValueError("data.pictures and encoder.pictures go together: give both or neither")
+        if self.encoder.kind == "none" and (self.losses.coefficients() or self.data.pictures):
+            raise ValueError(
+                "encoder.kind: none leaves nothing that alignment losses or pictures could train; set "
+                "losses.loss_type={}, or choose causal"
+            )
         return self

@@ -1,7 +1,8 @@
 """Train alignment and progress on annotated videos; two best checkpoints per run.
 
 `best_combined` has the lowest alignment + lambda progress at the last epoch's lambda, `best_alignment`
-the lowest alignment loss, both on whole held-out videos without chance.
+the lowest alignment loss, both on whole held-out videos without chance. `tacit train progress` is the
+same training with alignment switched off (`configs/progress.yaml`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from tacit.config import to_yaml
 from tacit.errors import ConfigError
 from tacit_learning.alignment.checkpoints import ABOUT, BEST
 from tacit_learning.alignment.data import batches as keys
-from tacit_learning.alignment.data.batches import whole_videos
+from tacit_learning.alignment.data.batches import frames_of, whole_videos
 from tacit_learning.alignment.data.episode_videos import EpisodeSource, encode_episodes
-from tacit_learning.alignment.data.pictures import PictureEncoder
 from tacit_learning.alignment.data.videos import (
     Annotated,
     Video,
@@ -29,15 +29,17 @@ from tacit_learning.alignment.data.videos import (
     make_videos,
     split_videos,
 )
+from tacit_learning.alignment.judge.metrics_progress import Course, course_scores
 from tacit_learning.alignment.model.model import Shape
 from tacit_learning.alignment.model.normalisers import measure
+from tacit_learning.alignment.model.pictures import PictureEncoder
+from tacit_learning.alignment.model.recipe_head import RecipeHead
 from tacit_learning.alignment.objective import AlignmentObjective, Schedule
 from tacit_learning.alignment.old_heads import load_old_head
 from tacit_learning.alignment.progress_terms import Stretches, travelled
-from tacit_learning.alignment.recipes import RecipeHead
-from tacit_learning.alignment.settings import AlignmentConfig
+from tacit_learning.alignment.settings import COMBINED, AlignmentConfig
 from tacit_learning.data.windows import Batch
-from tacit_learning.engine.loop import Job, Result, fit
+from tacit_learning.engine.loop import Job, Result, fit, make_accelerator
 from tacit_learning.engine.provenance import git_commit
 from tacit_learning.engine.seeding import seed_everything
 from tacit_learning.engine.tracking import Reporter
@@ -52,12 +54,15 @@ def train(config: AlignmentConfig, reporter: Reporter) -> Result:
     """
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    if config.data.folder is not None:
-        wanted = (*config.data.train_splits, config.data.validation_split)
-        annotated = load_annotated(config.data.folder, wanted, config.data.pictures)
-        return train_on(config, annotated, None, reporter)
-    annotated, source, config = encode_episodes(config, reporter)
-    return train_on(config, annotated, source, reporter)
+    data = config.data
+    if data.folder is not None:
+        wanted = (*data.train_splits, data.validation_split)
+        return train_on(config, load_annotated(data.folder, wanted, data.pictures), None, reporter)
+    assert data.episodes is not None and data.frames is not None
+    device = make_accelerator(config.train).device
+    annotated, source, episodes = encode_episodes(data.episodes, data.frames, device, reporter)
+    used = data.model_copy(update={"episodes": episodes})
+    return train_on(config.model_copy(update={"data": used}), annotated, source, reporter)
 
 
 def train_on(
@@ -86,7 +91,7 @@ def train_on(
         batches=lambda first, rank, world: _batches(config, training, first, rank),
         validate=lambda module, device: _validate(config, training, validation, module, device),
         texts=_texts(_with_identity(config, objective), training, source),
-        best=BEST,
+        best=BEST if config.losses.coefficients() else {"best_combined": COMBINED},
     )
     return fit(job, config.train, reporter)
 
@@ -102,6 +107,9 @@ def make_objective(
     objective = AlignmentObjective(config, shape, schedule, frames)
     if config.encoder.pictures is None:  # pictures are scaled by their backbone
         objective.model.scale.follow(torch.cat([video.features for video in training.videos]))
+    if source is not None:  # the state has units of its own, and joints that hardly move
+        statistics = source.spec.statistics
+        objective.model.scale.set_last(statistics.state_mean, statistics.state_std)
     objective.set_orders(training.orders())
     if config.progress.learnable.old_head is not None:
         _start_from(objective, config.progress.learnable.old_head)
@@ -139,9 +147,13 @@ def measure_statistics(
     model.distances.video_seen.zero_()
     model.distances.action_seen.zero_()
     rows = []
+    if not (model.encodes or model.travels):
+        return
     for batch in _chunks(training.videos, training.fps, chunk, device):
         rows.append(model.embed(batch[keys.FEATURES])[batch[keys.MASK]])
-    model.embedding_scale.follow(torch.cat(rows))
+    model.follow_embeddings(torch.cat(rows))
+    if not model.travels:
+        return
     found: dict[str, list[Stretches]] = {"video": [], "action": []}
     for batch in _chunks(training.videos, training.fps, chunk, device):  # the foreground needs the scale
         for name, stretches in travelled(model, model.embed(batch[keys.FEATURES]), batch).items():
@@ -153,17 +165,15 @@ def measure_statistics(
 
 
 def _batches(config: AlignmentConfig, training: VideoSet, first: int, rank: int) -> Iterator[Batch]:
-    progress = config.progress
-    learns = progress.method == "protas" or (progress.method, progress.recipe) == ("learnable", "dense")
-    clips = progress.enabled and (learns or progress.motion_weight > 0)
     return keys.training_batches(
         training,
-        config.warp if clips else None,
+        config.warp if config.reads_clips else None,
         batch_size=config.train.batch_size,
         condition_rate=config.head.condition_rate if config.head.class_dim else 0.0,
         seed=config.train.seed,
         first=first,
         rank=rank,
+        whole=config.reads_whole_videos,
     )
 
 
@@ -180,13 +190,34 @@ def _validate(
     if validation is None:
         return {}
     totals: dict[str, float] = {}
+    courses: list[Course] = []
     for task in range(len(validation.tasks)):
         videos = [video for video in validation.videos if video.task == task]
         for batch in _chunks(videos, validation.fps, config.train.batch_size, device):
             share = len(batch[keys.TASK]) / len(validation)
             for name, value in module.validate(batch).items():
                 totals[name] = totals.get(name, 0.0) + value * share
-    return totals
+            courses += _courses(module, batch)
+    if not courses:
+        return totals
+    seconds = sum(len(video) for video in training.videos) / len(training) / training.fps
+    return totals | course_scores(courses, seconds, config.progress.dense.done_at)
+
+
+@torch.no_grad()
+def _courses(objective: AlignmentObjective, batch: Batch) -> list[Course]:
+    """Return what the head says of the progress of whole videos, beside the truth; [] if it says nothing."""
+    model = objective.model
+    if model.head is None or "video" not in model.head.gives:
+        return []
+    outputs = model.read(model.embed(batch[keys.FEATURES]), frames_of(batch))
+    columns = (outputs.video, outputs.done.sigmoid(), batch[keys.PROGRESS], batch[keys.ELAPSED])
+    told = batch[keys.PROGRESS_MASK] & batch[keys.MASK]
+    return [
+        Course(*(column[i, mask].cpu().numpy() for column in columns))
+        for i, mask in enumerate(told)
+        if mask.any()
+    ]
 
 
 def _chunks(videos: Sequence[Video], fps: float, size: int, device: torch.device) -> Iterator[Batch]:

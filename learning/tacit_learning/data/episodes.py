@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from tacit.config import Config
-from tacit.episode import EpisodeReader, Step, find_episodes, video_progress
+from tacit.episode import EpisodeReader, Step, find_episodes
 from tacit.episode.schema import IMAGES
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.geometry.footprint import valid_for_alignment
@@ -74,7 +74,7 @@ class Episode:
     boxes: np.ndarray  # (t, N, S, 4) f4, edges in pixels of the policy image
     box_valid: np.ndarray  # (t, N, S) bool
     visibility: np.ndarray  # (t, N, S) f4
-    progress: np.ndarray | None  # (t,) f4 video progress, where steps are annotated
+    steps: tuple[Step, ...]  # annotated, in order of their starts; their frames count from `first`
     fps: float
     first: int = 0
 
@@ -298,7 +298,7 @@ def _read(reader: EpisodeReader, path: Path, view: View, keep: slice) -> Episode
         boxes=boxes[keep],
         box_valid=valid[keep],
         visibility=visibility[keep],
-        progress=_progress(reader, keep),
+        steps=_steps(reader, keep),
         fps=float(reader.fps),
         first=keep.start,
     )
@@ -321,15 +321,14 @@ def _boxes(reader: EpisodeReader, view: View) -> tuple[np.ndarray, np.ndarray, n
     return boxes, valid, visibility
 
 
-def _progress(reader: EpisodeReader, keep: slice) -> np.ndarray | None:
-    """Video progress of the frames kept: what was trimmed is no part of the video."""
+def _steps(reader: EpisodeReader, keep: slice) -> tuple[Step, ...]:
+    """Return the steps within the frames kept: what was trimmed is no part of the video."""
     last = keep.stop - keep.start - 1
     steps = [
         Step(step.name, max(step.start_frame - keep.start, 0), min(step.end_frame - keep.start, last))
-        for step in reader.steps
+        for step in sorted(reader.steps, key=lambda step: step.start_frame)
     ]
-    steps = [step for step in steps if step.start_frame <= step.end_frame]
-    return np.asarray(video_progress(steps, last + 1), np.float32) if steps else None
+    return tuple(step for step in steps if step.start_frame <= step.end_frame)
 
 
 def _references(reader: EpisodeReader, path: Path, view: View) -> np.ndarray:

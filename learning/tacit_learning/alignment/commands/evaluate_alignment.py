@@ -18,8 +18,8 @@ import tyro
 from rich.console import Console
 
 from tacit.progress import DetectorConfig
-from tacit_learning.alignment.checkpoints import TrainedAlignment, load_alignment, weights_of
-from tacit_learning.alignment.data.episode_videos import VALIDATION, encode_again, load_source
+from tacit_learning.alignment.checkpoints import TrainedAlignment, load_alignment
+from tacit_learning.alignment.data.episode_videos import VALIDATION, read_tables
 from tacit_learning.alignment.data.videos import Annotated, VideoSet, load_annotated, make_videos
 from tacit_learning.alignment.judge.events import EventScores, event_scores, event_table
 from tacit_learning.alignment.judge.metrics_segments import segmental_edit, segmental_f1
@@ -35,6 +35,7 @@ from tacit_learning.alignment.judge.scores import (
     progress_scores,
     score_table,
 )
+from tacit_learning.engine.loop import make_accelerator
 
 Scores = dict[str, float]
 MODE_NAMES = {
@@ -166,10 +167,9 @@ def _annotated(trained: TrainedAlignment, folder: Path | None) -> Annotated:
     given = folder or trained.config.data.folder
     if given is not None:
         return load_annotated(given, pictures=trained.config.data.pictures)
-    found = trained.checkpoint
-    source = load_source(dict(found.texts), weights_of(found, "frames."), str(found.folder))
-    assert source is not None
-    return encode_again(trained.config, source)
+    source, data = trained.source(), trained.config.data.episodes
+    assert source is not None and data is not None
+    return source.annotate(read_tables(data), make_accelerator(trained.config.train).device)
 
 
 def as_json(report: Report) -> dict[str, object]:

@@ -1,1 +1,4 @@
-"""Videos and episodes as sequences of frames, and the batches drawn from them."""
+"""Annotated videos: read, encoded, cut into clips that are warped in time, and put into batches.
+
+Imports point down this list only: batches, episode_videos > videos, warp.
+"""

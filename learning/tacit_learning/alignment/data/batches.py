@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tacit_learning.alignment.data.videos import Video, VideoSet
 from tacit_learning.alignment.data.warp import warp
+from tacit_learning.alignment.model.model import Frames
 from tacit_learning.alignment.settings import WarpConfig
 from tacit_learning.data.windows import Batch
 
@@ -43,6 +44,7 @@ def training_batches(
     seed: int,
     first: int,
     rank: int,
+    whole: bool = True,
 ) -> Iterator[Batch]:
     """Yield batches without end, from batch number `first`; all videos of one are of one task.
 
@@ -54,6 +56,7 @@ def training_batches(
         seed: Of the run.
         first: Number of the first batch.
         rank: Of this process.
+        whole: Yield whole videos beside the clips; without them the clips have the plain names.
     """
     number = first
     by_task = [[v for v in videos.videos if v.task == task] for task in range(len(videos.tasks))]
@@ -61,15 +64,15 @@ def training_batches(
         rng = np.random.default_rng([seed, number, rank])
         pool = by_task[videos.videos[int(rng.integers(len(videos)))].task]
         chosen = [pool[i] for i in rng.permutation(len(pool))[:batch_size]]
-        batch = whole_videos(chosen, videos.fps)
-        batch[DRAW] = torch.tensor(int(rng.integers(2**62)))
+        batch = whole_videos(chosen, videos.fps) if whole else {}
+        draw = torch.tensor(int(rng.integers(2**62)))
         if warping is not None:
             frames = [warp(len(video), videos.fps, warping, rng) for video in chosen]
             clips = gather(chosen, frames, videos.fps)
             given = torch.from_numpy(rng.random(len(chosen)) < condition_rate)
             clips[CONDITION] = torch.where(given.unsqueeze(1), clips[LABELS] + 1, 0)
-            batch |= {CLIP + key: value for key, value in clips.items()}
-        yield batch
+            batch |= {CLIP * whole + key: value for key, value in clips.items()}
+        yield batch | {DRAW: draw}
         number += 1
 
 
@@ -106,6 +109,11 @@ def gather(videos: Sequence[Video], frames: Sequence[np.ndarray], fps: float) ->
     batch[ELAPSED] = (torch.arange(longest) / fps).expand(len(videos), -1).contiguous()
     batch[CONDITION] = torch.zeros_like(batch[LABELS])
     return batch
+
+
+def frames_of(batch: Batch) -> Frames:
+    """Return what the model reads of a batch."""
+    return Frames(batch[FEATURES], batch[ELAPSED], batch[TASK], batch[CONDITION])
 
 
 def clip_of(batch: Batch) -> Batch:

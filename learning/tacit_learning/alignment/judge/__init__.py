@@ -1,1 +1,5 @@
-"""How good an alignment or a progress estimate is, beside its baselines."""
+"""What a trained model is worth: its predictions, the metrics, and the baselines that it must beat.
+
+Imports point down this list only: scores > baselines > metrics_pairs, metrics_progress > arrays, events,
+metrics_segments, predict.
+"""

@@ -6,6 +6,7 @@ All take one video (T,); mean over videos, not over frames, so that long videos 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from tacit_learning.data.annotations import Segment
 
 LENGTH_BINS = (1, 8, 16, 32, 64)
 """Lower edges of the bins of segment length [frames]."""
+DONE_THRESHOLD = 0.5
 TOLERANCE = 1e-6
 """A smaller fall is rounding."""
 
@@ -84,9 +86,40 @@ def last_error(pred: Values, target: Values) -> float:
     return float(abs(as_array(pred)[-1] - as_array(target)[-1]))
 
 
-def segment_slices(segments: Sequence[Segment]) -> list[slice]:
-    """Return the frames of each segment as a slice."""
-    return [slice(segment.start, segment.end + 1) for segment in segments]
+class Course(NamedTuple):
+    """One whole video as a stream would judge it, per frame (T,): estimate and probability of done in
+    0..1, true progress, and seconds since the first frame."""
+
+    progress: NDArray[np.float32]
+    done: NDArray[np.float32]
+    target: NDArray[np.float32]
+    seconds: NDArray[np.float32]
+
+
+def course_scores(courses: Sequence[Course], mean_length_s: float, done_at: float) -> dict[str, float]:
+    """Compare estimates with the annotation, beside the two baselines that past heads lost to.
+
+    Args:
+        courses: Held-out videos.
+        mean_length_s: Mean duration of the training videos [s], for the clock.
+        done_at: Progress that counts as done.
+
+    Returns:
+        mae, mae_half (always .5) and mae_clock (elapsed / mean length) over all frames; first and last
+        (mean estimate at the first and the last frame); done_precision and done_recall per frame.
+    """
+    progress, done, target, seconds = (np.concatenate(column) for column in zip(*courses, strict=True))
+    is_done, says_done = target >= done_at, done > DONE_THRESHOLD
+    both = (is_done & says_done).sum()
+    return {
+        "mae": overall_progress_error(progress, target),
+        "mae_half": overall_progress_error(np.full_like(target, 0.5), target),
+        "mae_clock": overall_progress_error(seconds / mean_length_s, target, clip=True),
+        "first": float(np.mean([course.progress[0] for course in courses])),
+        "last": float(np.mean([course.progress[-1] for course in courses])),
+        "done_precision": float(both / max(says_done.sum(), 1)),
+        "done_recall": float(both / max(is_done.sum(), 1)),
+    }
 
 
 def error_by_length(

@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from tacit_learning.alignment.data import batches as keys
+from tacit_learning.alignment.data.batches import frames_of
 from tacit_learning.alignment.data.videos import Video, VideoSet
-from tacit_learning.alignment.model.heads import HeadOutputs, ProgressHead
+from tacit_learning.alignment.model.heads import DistanceHead, HeadOutputs, ProgressHead
 from tacit_learning.alignment.model.model import AlignmentModel, Frames
 from tacit_learning.alignment.model.motion import direction
-from tacit_learning.alignment.objective import frames_of
-from tacit_learning.alignment.recipes import DistanceHead
 from tacit_learning.data.windows import Batch
 
 MODES = ("online", "class", "start", "start+class")
@@ -105,7 +104,7 @@ def _actions(
     if "action" in model.head.gives and plain is not None:
         found["online"] = plain.action[: len(video)].numpy()
         found["start"] = _from_starts(model, video, embeddings, fps, given=False)
-    if told is not None:
+    if "action" in model.head.gives and told is not None:
         found["class"] = told.action[: len(video)].numpy()
         found["start+class"] = _from_starts(model, video, embeddings, fps, given=True)
     if isinstance(model.head, DistanceHead):

@@ -13,6 +13,16 @@ from sklearn.metrics import pairwise_distances_argmin_min
 
 from tacit_learning.alignment.judge.arrays import Frames, as_array
 from tacit_learning.alignment.judge.baselines import HALF, Labelled, fit_baselines, spans
+from tacit_learning.alignment.judge.metrics_pairs import (
+    boundary_targets,
+    enclosed_area,
+    kendall_tau,
+    kendall_tau_wild,
+    nearest_action_accuracy,
+    phase_classification,
+    phase_progression,
+    true_matches,
+)
 from tacit_learning.alignment.judge.metrics_progress import (
     error_by_length,
     first_error,
@@ -28,16 +38,6 @@ from tacit_learning.alignment.judge.metrics_segments import (
     best_threshold,
     drop_counts,
     dropped_frames,
-)
-from tacit_learning.alignment.metrics import (
-    boundary_targets,
-    enclosed_area,
-    kendall_tau,
-    kendall_tau_wild,
-    nearest_action_accuracy,
-    phase_classification,
-    phase_progression,
-    true_matches,
 )
 from tacit_learning.losses.progress import Level, action_progress, video_progress
 

@@ -1,1 +1,5 @@
-"""Encoders, heads and the causal model that streams."""
+"""The nets: features to embeddings to progress, over whole videos or frame by frame.
+
+Imports point down this list only: streaming > model > encoder, protas, recipe_head > heads, motion,
+normalisers, pictures.
+"""

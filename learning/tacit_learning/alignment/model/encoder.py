@@ -7,32 +7,14 @@ over sequences and frame by frame. Legend: B videos, T frames, F features, D emb
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from tacit.config import Config
 from tacit.errors import ConfigError
-from tacit_learning.alignment.data.pictures import PictureConfig, PictureEncoder, PictureFront
+from tacit_learning.alignment.model.pictures import PictureEncoder, PictureFront
+from tacit_learning.alignment.settings import AlignmentEncoderConfig
 from tacit_learning.layers.causal import CausalStack
-
-
-class AlignmentEncoderConfig(Config):
-    """Sizes. `kind` multi_head: one head per task, mixed by attention. Empty `dilations`: no time context.
-
-    `pictures`: the videos are raw pictures, and their backbone trains along.
-    """
-
-    kind: Literal["causal", "multi_head"] = "causal"
-    dim: int = 128
-    width: int = 128
-    dilations: tuple[int, ...] = (1, 2, 4)
-    kernel: int = 3
-    dropout: float = 0.0
-    head_widths: tuple[int, ...] = (512, 128, 256)
-    pictures: PictureConfig | None = None
 
 
 class CausalEncoder(nn.Module):
@@ -45,8 +27,9 @@ class CausalEncoder(nn.Module):
 
     def __init__(self, config: AlignmentEncoderConfig, num_features: int) -> None:
         super().__init__()
+        self.dim = config.dim
         self.input = nn.Linear(num_features, config.width)
-        self.stack = CausalStack(config.width, config.dilations, config.kernel, config.dropout)
+        self.stack = CausalStack(config.width, config.dilations, dropout=config.dropout)
         self.output = nn.Linear(config.width, config.dim)
 
     @property
@@ -78,6 +61,7 @@ class MultiHeadEncoder(nn.Module):
 
     def __init__(self, config: AlignmentEncoderConfig, num_features: int, num_tasks: int) -> None:
         super().__init__()
+        self.dim = config.dim
         self.base = CausalEncoder(config, num_features)
         widths = (config.dim, *config.head_widths, config.dim)
         self.heads = nn.ModuleList(_mlp(widths) for _ in range(num_tasks))
@@ -104,6 +88,28 @@ class MultiHeadEncoder(nn.Module):
         return normalize((weights.unsqueeze(-1) * heads).sum(-2), dim=-1)
 
 
+class NoEncoder(nn.Module):
+    """Hands features on as embeddings, for a run that learns progress alone.
+
+    Args:
+        num_features: F.
+    """
+
+    state_size = 0
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.dim = num_features
+
+    def forward(self, features_BTF: Tensor) -> Tensor:
+        """Return the features."""
+        return features_BTF
+
+    def step(self, features_BF: Tensor, memory: Tensor, is_first: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of one frame, and the empty memory."""
+        return features_BF, memory
+
+
 class DropNetwork(nn.Module):
     """The drop vector c(V) in R^(D+1) of a video: the mean over its frames of a small net.
 
@@ -123,7 +129,7 @@ class DropNetwork(nn.Module):
 
 def make_encoder(
     config: AlignmentEncoderConfig, num_features: int, num_tasks: int
-) -> CausalEncoder | MultiHeadEncoder | PictureEncoder:
+) -> CausalEncoder | MultiHeadEncoder | NoEncoder | PictureEncoder:
     """Build the encoder that `config` names.
 
     Raises:
@@ -139,6 +145,8 @@ def make_encoder(
         front = PictureFront(size)
         inner = config.model_copy(update={"pictures": None})
         return PictureEncoder(front, make_encoder(inner, front.num_features, num_tasks))
+    if config.kind == "none":
+        return NoEncoder(num_features)
     if config.kind == "multi_head":
         return MultiHeadEncoder(config, num_features, num_tasks)
     return CausalEncoder(config, num_features)

@@ -8,46 +8,25 @@ D embedding, C classes (0 is the background), H hidden.
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from tacit.config import Config
+from tacit_learning.alignment.settings import HeadConfig
 from tacit_learning.layers.causal import CausalStack, join, split
 
+ELAPSED_CAP_S = 60.0
+"""Elapsed time t [s] enters as log(1 + t) / log(1 + 60): about 1 at the end of a minute's task."""
 START_BIAS = -2.0  # sigmoid(-2) = .12: an untrained head says "near the start"
 UNKNOWN = 0
 """Condition of a frame of which nothing is told; class c is condition c+1, and one after the last class
 says that an action, whichever, began where the condition changed."""
 
 
-class HeadConfig(Config):
-    """Sizes and inputs of the head.
-
-    `elapsed_cap_s`: time enters as log(1+t)/log(1+cap). `distance`: the travelled distance of the
-    embedding over its training mean enters too. `class_dim`: width of the embedding of a given
-    class, which comes with the time since it was first given; 0: none. `condition_rate`: share of the
-    training videos whose class is given, so that one head serves with and without. `per_class`: one
-    action progress per class, read at the expected class.
-    """
-
-    width: int = 64
-    hidden: int = 64
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
-    kernel: int = 3
-    dropout: float = 0.1
-    recurrent: Literal["gru", "none"] = "gru"
-    elapsed_cap_s: float = 60.0
-    distance: bool = True
-    class_dim: int = 16
-    condition_rate: float = 0.5
-    per_class: bool = False
-
-
 class HeadInputs(NamedTuple):
     """What the head reads of frames: embedding (B, T, D) z-scored, elapsed (B, T) [s], travelled
-    distance over its training mean (B, T), condition (B, T) i8."""
+    distance over its training mean (B, T; 0 where the head does not read it), condition (B, T) i8."""
 
     embedding: Tensor
     elapsed: Tensor
@@ -66,6 +45,9 @@ class HeadOutputs(NamedTuple):
     classes: Tensor
 
 
+EVERYTHING = frozenset(HeadOutputs._fields)
+
+
 class ProgressHead(nn.Module):
     """Linear, residual causal convolutions, GRU, and one small net for all outputs.
 
@@ -73,20 +55,21 @@ class ProgressHead(nn.Module):
         config: Sizes.
         dim: D.
         num_classes: C, with the background.
+        gives: Outputs that are trained.
     """
 
-    gives = frozenset({"action", "video", "remaining", "done", "classes"})
-
-    def __init__(self, config: HeadConfig, dim: int, num_classes: int) -> None:
+    def __init__(
+        self, config: HeadConfig, dim: int, num_classes: int, gives: frozenset[str] = EVERYTHING
+    ) -> None:
         super().__init__()
-        self.config = config
-        self.cap = math.log1p(config.elapsed_cap_s)
+        self.config, self.gives, self.reads_distance = config, gives, config.distance
+        self.cap = math.log1p(ELAPSED_CAP_S)
         self.num_classes = num_classes
         self.condition = nn.Embedding(num_classes + 2, config.class_dim) if config.class_dim else None
         num_inputs = dim + 1 + int(config.distance) + (config.class_dim + 1 if config.class_dim else 0)
         self.input = nn.Linear(num_inputs, config.width)
         self.dropout = nn.Dropout(config.dropout)
-        self.stack = CausalStack(config.width, config.dilations, config.kernel, config.dropout)
+        self.stack = CausalStack(config.width, config.dilations, dropout=config.dropout)
         recurrent = config.recurrent == "gru"
         self.gru = nn.GRU(config.width, config.hidden, batch_first=True) if recurrent else None
         width = config.hidden if recurrent else config.width
@@ -156,6 +139,35 @@ class ProgressHead(nn.Module):
         return HeadOutputs(
             action.squeeze(-1), video.squeeze(-1).sigmoid(), seconds, done.squeeze(-1), classes
         )
+
+
+class DistanceHead(nn.Module):
+    """No parameters: progress of the video is the travelled distance over its training mean, clipped.
+
+    Its `done` logit crosses 0 where progress reaches .97.
+    """
+
+    gives = frozenset({"video"})
+    state_size = 0
+    reads_distance = True
+
+    def forward(self, inputs: HeadInputs) -> HeadOutputs:
+        """Read the distance that the model measured."""
+        return progress_alone(inputs.travelled.clamp(0, 1))
+
+    def step(self, inputs: HeadInputs, memory: Tensor, is_first: Tensor) -> tuple[HeadOutputs, Tensor]:
+        """Take one frame, T = 1; the model remembers the distance."""
+        return self(inputs), memory
+
+
+DONE_AT, DONE_SLOPE = 0.97, 100.0
+
+
+def progress_alone(progress: Tensor) -> HeadOutputs:
+    """Fill in what such a head does not know: it gives progress alone, and done from it."""
+    nothing = torch.zeros_like(progress)
+    done = DONE_SLOPE * (progress - DONE_AT)
+    return HeadOutputs(progress, progress, nothing, done, nothing.unsqueeze(-1))
 
 
 def _since_change(inputs: HeadInputs) -> Tensor:

@@ -12,12 +12,18 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from tacit_learning.alignment.model.encoder import make_encoder
-from tacit_learning.alignment.model.heads import UNKNOWN, HeadInputs, HeadOutputs, ProgressHead
+from tacit_learning.alignment.model.encoder import NoEncoder, make_encoder
+from tacit_learning.alignment.model.heads import (
+    UNKNOWN,
+    DistanceHead,
+    HeadInputs,
+    HeadOutputs,
+    ProgressHead,
+)
 from tacit_learning.alignment.model.motion import MotionNet
 from tacit_learning.alignment.model.normalisers import Distances, FeatureScale
 from tacit_learning.alignment.model.protas import ProtasHead
-from tacit_learning.alignment.recipes import SPECS, DistanceHead, RecipeHead
+from tacit_learning.alignment.model.recipe_head import SPECS, RecipeHead
 from tacit_learning.alignment.settings import AlignmentConfig
 from tacit_learning.layers.causal import join, split
 from tacit_learning.losses.progress import cumulative_distance, increments
@@ -29,6 +35,10 @@ class Head(Protocol):
     @property
     def gives(self) -> frozenset[str]:
         """Of action, video, remaining, done, classes."""
+
+    @property
+    def reads_distance(self) -> bool:
+        """Whether it reads how far the embedding has travelled."""
 
     @property
     def state_size(self) -> int:
@@ -75,12 +85,13 @@ class AlignmentModel(nn.Module):
         self.shape = shape
         self.scale = FeatureScale(shape.num_features)
         self.encoder = make_encoder(config.encoder, shape.num_features, shape.num_tasks)
-        self.embedding_scale = FeatureScale(config.encoder.dim)
+        self.dim = self.encoder.dim
+        is_bare = isinstance(self.encoder, NoEncoder)
+        self.embedding_scale = nn.Identity() if is_bare else FeatureScale(self.dim)
         self.distances = Distances(shape.num_tasks, shape.num_classes)
-        self.dim = config.encoder.dim
         measures = config.progress.enabled and config.progress.method == "cumulative_l2"
         self.foreground = nn.Linear(self.dim, 1) if measures else None
-        self.head_net = make_head(config, shape)
+        self.head_net = make_head(config, shape, self.dim)
         moves = config.progress.enabled and config.progress.motion_weight > 0
         self.motion_net = MotionNet(config.motion, shape.num_features) if moves else None
 
@@ -94,9 +105,24 @@ class AlignmentModel(nn.Module):
         """Numbers that a stream remembers."""
         return sum(self._sizes())
 
+    @property
+    def travels(self) -> bool:
+        """Whether anything reads the travelled distance, so that it must be measured and remembered."""
+        return self.head is not None and self.head.reads_distance
+
     def motion(self, features: Tensor) -> Tensor | None:
         """Return logits of the task going back, standing still, going on (B, T, 3); None: not learned."""
         return self.motion_net(self.scale(features)) if self.motion_net is not None else None
+
+    @property
+    def encodes(self) -> bool:
+        """Whether embeddings differ from the scaled features, so that they need a scale of their own."""
+        return isinstance(self.embedding_scale, FeatureScale)
+
+    def follow_embeddings(self, rows: Tensor, momentum: float = 1.0) -> None:
+        """Move the scale of embeddings towards that of `rows` (N, D), where they have one."""
+        if isinstance(self.embedding_scale, FeatureScale):
+            self.embedding_scale.follow(rows, momentum)
 
     def embed(self, features: Tensor) -> Tensor:
         """Map features (B, T, F) to unit embeddings (B, T, D)."""
@@ -105,7 +131,9 @@ class AlignmentModel(nn.Module):
     def read(self, embeddings: Tensor, frames: Frames) -> HeadOutputs:
         """Run the head over embeddings (B, T, D) of whole videos."""
         assert self.head is not None
-        travelled = self.distances.of_video(self.travel(embeddings), frames.task)
+        travelled = torch.zeros_like(frames.elapsed)
+        if self.travels:
+            travelled = self.distances.of_video(self.travel(embeddings), frames.task)
         scaled = self.embedding_scale(embeddings)
         return self.head(HeadInputs(scaled, frames.elapsed, travelled, frames.condition))
 
@@ -159,23 +187,30 @@ class AlignmentModel(nn.Module):
         encoder, before, travelled, head, moving = split(memory, self._sizes())
         scaled = self.scale(features)
         embedding, encoder = self.encoder.step(scaled, encoder, is_first)
-        before = torch.where(is_first, embedding, before)
-        moved = increments(torch.stack([before, embedding], dim=1))
-        if self.foreground is not None:
-            moved = moved * self._foreground(embedding.unsqueeze(1))
-        travelled = torch.where(is_first, 0.0, travelled + moved)
-        number = torch.full((len(features),), task, device=features.device)
+        share = torch.zeros_like(elapsed)
+        if self.travels:
+            travelled = self._travelled(embedding, before, travelled, is_first)
+            before = embedding
+            number = torch.full((len(features),), task, device=features.device)
+            share = self.distances.of_video(travelled, number)
         inputs = HeadInputs(
             self.embedding_scale(embedding).unsqueeze(1),
             elapsed,
-            self.distances.of_video(travelled, number),
+            share,
             torch.full_like(elapsed, UNKNOWN, dtype=torch.long),
         )
         outputs, head = self.head.step(inputs, head, is_first)
         motion = None
         if self.motion_net is not None:
             motion, moving = self.motion_net.step(scaled, moving, is_first)
-        return outputs, motion, join([encoder, embedding, travelled, head, moving], embedding)
+        return outputs, motion, join([encoder, before, travelled, head, moving], embedding)
+
+    def _travelled(self, embedding: Tensor, before: Tensor, travelled: Tensor, is_first: Tensor) -> Tensor:
+        """Return the distance (B, 1) travelled up to this frame, from that up to the one before."""
+        moved = increments(torch.stack([torch.where(is_first, embedding, before), embedding], dim=1))
+        if self.foreground is not None:
+            moved = moved * self._foreground(embedding.unsqueeze(1))
+        return torch.where(is_first, 0.0, travelled + moved)
 
     def _foreground(self, embeddings: Tensor) -> Tensor:
         return self.foreground_logits(embeddings).sigmoid().detach()
@@ -183,12 +218,12 @@ class AlignmentModel(nn.Module):
     def _sizes(self) -> list[int]:
         head = self.head.state_size if self.head is not None else 0
         moving = self.motion_net.state_size if self.motion_net is not None else 0
-        return [self.encoder.state_size, self.dim, 1, head, moving]
+        return [self.encoder.state_size, *((self.dim, 1) if self.travels else (0, 0)), head, moving]
 
 
-def make_head(config: AlignmentConfig, shape: Shape) -> nn.Module | None:
-    """Build the head that `config.progress` names; None where progress is off."""
-    progress, dim = config.progress, config.encoder.dim
+def make_head(config: AlignmentConfig, shape: Shape, dim: int) -> nn.Module | None:
+    """Build the head that `config.progress` names, over embeddings of width `dim`; None: progress is off."""
+    progress = config.progress
     if not progress.enabled:
         return None
     if progress.method == "cumulative_l2":
@@ -196,6 +231,6 @@ def make_head(config: AlignmentConfig, shape: Shape) -> nn.Module | None:
     if progress.method == "protas":
         return ProtasHead(progress.protas, dim, shape.num_classes)
     if progress.recipe == "dense":
-        return ProgressHead(config.head, dim, shape.num_classes)
+        return ProgressHead(config.head, dim, shape.num_classes, progress.dense.learned)
     options = progress.learnable
     return RecipeHead(SPECS[progress.recipe], dim, options.hidden_dim, progress.level, options.use_gru)

@@ -10,19 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tacit.config import Config
+from tacit_learning.alignment.settings import MotionConfig
 from tacit_learning.layers.causal import CausalStack, join, split
 
 LAG = 3  # frames over which the change is taken: .3 s at 10 Hz
 GAIN = 2.0  # of the change, which is smaller than the features
-
-
-class MotionConfig(Config):
-    """Sizes of the net."""
-
-    width: int = 64
-    dilations: tuple[int, ...] = (1, 2, 4)
-    dropout: float = 0.1
 
 
 class MotionNet(nn.Module):

@@ -6,6 +6,7 @@ exactly over all training videos before every validation. Legend: B videos, T fr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,6 +48,12 @@ class FeatureScale(nn.Module):
         std = std.clamp(min=LEAST_STD * float(std.mean()) + 1e-6)
         self.mean.lerp_(rows.mean(0), momentum)
         self.std.lerp_(std, momentum)
+
+    @torch.no_grad()
+    def set_last(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Scale the last features by statistics that were taken elsewhere."""
+        self.mean[-len(mean) :] = torch.tensor(mean)
+        self.std[-len(std) :] = torch.tensor(std)
 
 
 class Travelled(NamedTuple):

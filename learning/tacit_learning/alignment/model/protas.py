@@ -14,24 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tacit.config import Config
 from tacit_learning.alignment.model.heads import HeadInputs, HeadOutputs
+from tacit_learning.alignment.settings import ProtasConfig
 from tacit_learning.layers.causal import CausalConv, join, split
 
-
-class ProtasConfig(Config):
-    """Sizes and weights; the published ones are stages 4, layers 10 (a field of 2047 frames)."""
-
-    stages: int = 4
-    layers: int = 10
-    maps: int = 64
-    dropout: float = 0.5
-    smoothing_weight: float = 0.15
-    progress_weight: float = 1.0
-    graph_weight: float = 0.1
-    graph_anchor_weight: float = 0.01
-    graph_penalty: float = 0.01
-    learnable_graph: bool = True
+SMOOTHING, PROGRESS, GRAPH, ANCHOR = 0.15, 1.0, 0.1, 0.01
+"""Published weights: of changing classes, of per-class progress, of breaking the graph, and of a graph
+that leaves where it started."""
+PENALTY = 0.01
+"""Published share of the graph's objection that is taken off the class logits when a class is said."""
 
 
 class StageOutputs(NamedTuple):
@@ -101,7 +92,7 @@ class Protas(nn.Module):
     """All stages and the task graph.
 
     Args:
-        config: Sizes and weights.
+        config: Sizes.
         num_inputs: Width of the features of a frame.
         num_classes: C.
     """
@@ -110,12 +101,12 @@ class Protas(nn.Module):
 
     def __init__(self, config: ProtasConfig, num_inputs: int, num_classes: int) -> None:
         super().__init__()
-        self.config, self.num_classes = config, num_classes
+        self.num_classes = num_classes
         widths = [num_inputs] + [num_classes] * (config.stages - 1)
         self.stages = nn.ModuleList(Stage(width, num_classes, config) for width in widths)
         graph = torch.zeros(2, num_classes, num_classes)
         self.register_buffer("start_graph", graph)
-        self.graph = nn.Parameter(graph.clone(), requires_grad=config.learnable_graph)
+        self.graph = nn.Parameter(graph.clone())
 
     @property
     def sizes(self) -> list[int]:
@@ -152,7 +143,7 @@ class Protas(nn.Module):
         now = outputs.progress.squeeze(1).clamp(0, 1)
         finished = torch.where(is_first, now, torch.maximum(finished, now))
         cost = self.graph_cost(finished).unsqueeze(1)
-        logits = outputs.logits - self.config.graph_penalty * cost
+        logits = outputs.logits - PENALTY * cost
         return outputs._replace(logits=logits), join([*kept, finished], x_BF)
 
     def graph_cost(self, completion: Tensor) -> Tensor:
@@ -166,7 +157,7 @@ class Protas(nn.Module):
 
     def decide(self, outputs: StageOutputs) -> Tensor:
         """Return class logits of whole sequences after the graph's objection (B, T, C)."""
-        return outputs.logits - self.config.graph_penalty * self.graph_cost(completion(outputs))
+        return outputs.logits - PENALTY * self.graph_cost(completion(outputs))
 
     def _stages(self) -> list[Stage]:
         return [stage for stage in self.stages if isinstance(stage, Stage)]
@@ -181,12 +172,13 @@ class ProtasHead(nn.Module):
     """ProTAS as a progress head, with progress of the video and completion read from its last stage.
 
     Args:
-        config: Sizes and weights.
+        config: Sizes.
         dim: Width of the embedding.
         num_classes: C.
     """
 
     gives = frozenset({"action", "video", "done", "classes"})
+    reads_distance = False
 
     def __init__(self, config: ProtasConfig, dim: int, num_classes: int) -> None:
         super().__init__()
@@ -233,7 +225,7 @@ def protas_loss(model: Protas, outputs: list[StageOutputs], targets: ProtasTarge
     Smoothing is the mean of min((log p_t - stopgrad log p_(t-1))^2, 16); the progress target is zero
     in all rows but the frame's class; the graph term is the mean of cost times softmax of the last stage.
     """
-    config, mask = model.config, targets.mask
+    mask = targets.mask
     zero = outputs[0].logits.sum() * 0.0
     classes, smoothing, progress = zero, zero, zero
     one_hot = F.one_hot(targets.labels, outputs[0].logits.shape[-1])
@@ -245,8 +237,8 @@ def protas_loss(model: Protas, outputs: list[StageOutputs], targets: ProtasTarge
     last = outputs[-1]
     graph = (model.graph_cost(completion(last)) * last.logits.softmax(-1))[mask].mean()
     anchor = (model.graph - model.start_graph).square().mean()
-    total = classes + config.smoothing_weight * smoothing + config.progress_weight * progress
-    total = total + config.graph_weight * graph + config.graph_anchor_weight * anchor
+    total = classes + SMOOTHING * smoothing + PROGRESS * progress
+    total = total + GRAPH * graph + ANCHOR * anchor
     return {"protas": total, "classes": classes, "smoothing": smoothing, "graph": graph}
 
 

@@ -20,11 +20,10 @@ from tacit.bundle.inference import make_session, run_session
 from tacit.bundle.onnx_file import read_metadata
 from tacit.config import Config, parse
 from tacit.errors import BundleError
-from tacit_learning.alignment.data.episode_videos import frame_features
+from tacit_learning.alignment.frames import FrameEncoder, frame_features
 from tacit_learning.alignment.model.model import AlignmentModel
 from tacit_learning.alignment.model.motion import direction
-from tacit_learning.alignment.progress_head import FrameEncoder
-from tacit_learning.alignment.recipes import RecipeHead
+from tacit_learning.alignment.model.recipe_head import RecipeHead
 
 STREAM_KEY = "tacit.alignment"
 """Key of the metadata of a model of features."""

@@ -8,27 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from tacit.config import Config
-from tacit_learning.layers.backbone import BackboneIdentity, ConvSpec, build_backbone
-
-
-class PictureConfig(Config):
-    """Size of the pictures, the backbone, and the fields (grid x grid) that its output is averaged over.
-
-    `identity` is filled in by the training, so that a checkpoint needs no weight files.
-    """
-
-    height: int
-    width: int
-    backbone: str = "conv"
-    conv: ConvSpec = ConvSpec(channels=(16, 32, 64), strides=(2, 2, 2), norm="group")
-    grid: int = 2
-    identity: BackboneIdentity | None = None
-
-    @property
-    def num_values(self) -> int:
-        """Numbers of one frame."""
-        return self.height * self.width * 3
+from tacit_learning.alignment.settings import PictureConfig
+from tacit_learning.layers.backbone import build_backbone
 
 
 class PictureFront(nn.Module):
@@ -62,6 +43,7 @@ class PictureEncoder(nn.Module):
     def __init__(self, front: PictureFront, encoder: nn.Module) -> None:
         super().__init__()
         self.front, self.encoder = front, encoder
+        self.dim = int(encoder.dim)  # type: ignore[arg-type]
 
     @property
     def state_size(self) -> int:
