@@ -10,7 +10,7 @@ import torch
 from tiny_world import tiny_config, tiny_progress, tiny_table, train_tiny_progress
 
 from tacit.config import load
-from tacit.errors import EpisodeError
+from tacit.errors import ConfigError, EpisodeError
 from tacit_learning.act_hsa.train import Tables, load_policy, train_on_tables
 from tacit_learning.alignment.checkpoints import load_alignment
 from tacit_learning.alignment.data import batches as keys
@@ -183,12 +183,12 @@ def test_episodes_without_steps_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_one_source_of_features_is_required() -> None:
-    with pytest.raises(ValueError, match="exactly one of checkpoint"):
+    with pytest.raises(ConfigError, match="exactly one of checkpoint"):
         tiny_progress(Path("x"), Path("a policy"), "data.frames.backbone=conv")
 
 
 def test_nothing_can_be_aligned_without_an_encoder() -> None:
-    with pytest.raises(ValueError, match="nothing that alignment losses"):
+    with pytest.raises(ConfigError, match="nothing that alignment losses"):
         tiny_progress(Path("x"), None, "losses.loss_type={tcc: 1.0}")
 
 

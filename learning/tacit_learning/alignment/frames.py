@@ -37,7 +37,7 @@ class EncoderConfig(Config):
     @model_validator(mode="after")
     def _one_source(self) -> EncoderConfig:
         if (self.checkpoint is None) == (self.backbone is None):
-            raise ValueError("data.frames: give exactly one of checkpoint (a trained policy) and backbone")
+            raise ValueError("give exactly one of checkpoint (a trained policy) and backbone")
         return self
 
 

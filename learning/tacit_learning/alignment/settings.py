@@ -49,11 +49,11 @@ class VideosConfig(Config):
     @model_validator(mode="after")
     def _one_source(self) -> VideosConfig:
         if (self.folder is None) == (self.episodes is None):
-            raise ValueError("data: give exactly one of folder (features) and episodes (recordings)")
+            raise ValueError("give exactly one of folder (features) and episodes (recordings)")
         if (self.episodes is None) != (self.frames is None):
-            raise ValueError("data: episodes need frames (their frozen encoder); a folder must not have it")
+            raise ValueError("episodes need frames (their frozen encoder); a folder must not have it")
         if self.pictures and self.folder is None:
-            raise ValueError("data: pictures are read from a folder; episodes have their own frames")
+            raise ValueError("pictures are read from a folder; episodes have their own frames")
         return self
 
 
