@@ -20,7 +20,7 @@ from tacit.errors import AnnotationError, ConfigError
 from tacit_learning.alignment.checkpoints import find_checkpoint, load_alignment
 from tacit_learning.alignment.commands.evaluate_alignment import evaluate
 from tacit_learning.alignment.data import batches as keys
-from tacit_learning.alignment.data.videos import Annotated, make_videos, split_videos
+from tacit_learning.alignment.data.videos import Annotated, Known, make_videos, split_videos
 from tacit_learning.alignment.judge.predict import predict
 from tacit_learning.alignment.settings import AlignmentConfig, AlignmentLossConfig
 from tacit_learning.alignment.train_alignment import make_objective, measure_statistics, train_on
@@ -223,11 +223,11 @@ def test_unknown_losses_labels_tasks_and_widths_are_named(tmp_path: Path) -> Non
     first = annotated.annotations.videos[0]
     narrow = {**annotated.features, first.name: annotated.features[first.name][:, :4]}
     with pytest.raises(AnnotationError, match="4 features per frame, expected 8"):
-        make_videos(Annotated(annotated.annotations, narrow), [first], "video", like=training.known)
+        make_videos(Annotated(annotated.annotations, narrow), [first], "video", like=training)
     other = tiny_annotated(tasks=("fold",))
     with pytest.raises(AnnotationError, match="unknown task 'fold'"):
-        make_videos(other, other.annotations.videos, "video", like=training.known)
-    renamed = training.known.__class__(("reach", "grip"), ("",), 10.0, {}, 8)
+        make_videos(other, other.annotations.videos, "video", like=training)
+    renamed = Known(("reach", "grip"), ("",), 10.0, {}, 8)
     with pytest.raises(AnnotationError, match="'lift'.*unknown label"):
         make_videos(annotated, annotated.annotations.videos, "video", like=renamed)
     with pytest.raises(AnnotationError, match="expected at least 2"):

@@ -12,17 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tacit_learning.alignment.data.batches import (
-    ACTION,
-    ACTION_MASK,
-    LABELS,
-    MASK,
-    PROGRESS,
-    PROGRESS_MASK,
-    SPAN_END,
-    SPAN_MASK,
-    SPAN_START,
-)
+from tacit_learning.alignment.data import batches as keys
 from tacit_learning.alignment.model.recipe_head import RecipeHead, Version
 from tacit_learning.alignment.settings import RecipeConfig
 from tacit_learning.data.windows import Batch
@@ -148,16 +138,18 @@ def draw_segments(
     within = torch.arange(int(lengths.max()), device=embeddings.device)
     within = torch.minimum(within, lengths.unsqueeze(1) - 1)
     frames = starts.unsqueeze(1) + within
-    target = batch[ACTION if by_action else PROGRESS]
-    labels = batch[LABELS][rows[:, 0], starts]
+    target = batch[keys.ACTION if by_action else keys.PROGRESS]
+    labels = batch[keys.LABELS][rows[:, 0], starts]
     return Segments(embeddings[rows, frames], target[rows, frames], lengths, labels)
 
 
 def _actions(batch: Batch, video: int) -> list[tuple[int, int]]:
-    counted = batch[SPAN_MASK][video] & batch[ACTION_MASK][video]
-    starts = batch[SPAN_START][video][counted].unique()
-    return [(int(s), int(batch[SPAN_END][video][s])) for s in starts]
+    counted = batch[keys.SPAN_MASK][video] & batch[keys.ACTION_MASK][video]
+    starts = batch[keys.SPAN_START][video][counted].unique()
+    return [(int(s), int(batch[keys.SPAN_END][video][s])) for s in starts]
 
 
 def _whole(batch: Batch, video: int) -> list[tuple[int, int]]:
-    return [(0, int(batch[MASK][video].sum()) - 1)] if bool(batch[PROGRESS_MASK][video].any()) else []
+    return (
+        [(0, int(batch[keys.MASK][video].sum()) - 1)] if bool(batch[keys.PROGRESS_MASK][video].any()) else []
+    )

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
 from tacit.config import Config
-from tacit.errors import AnnotationError
 from tacit_learning.alignment.synthetic_images import FeatureMap, ImageConfig, Images, draw_images
 from tacit_learning.alignment.synthetic_scripts import (
     REGRESSION,
@@ -35,17 +35,24 @@ TRAIN, TEST, TRAIN_SPECIAL = "train", "test", "train_special"
 
 
 class SyntheticConfig(Config):
-    """Sizes and chances of a synthetic set; `special` videos of every special kind are for testing."""
+    """Sizes and chances of a synthetic set; also the flags of `tacit simulate alignment`."""
 
     seed: int = 0
+    """Another seed is another set."""
     train: int = 32
+    """Ordinary training videos."""
     test: int = 12
+    """Ordinary test videos."""
     train_special: int = 4
+    """Training videos of each special kind."""
     special: int = 10
+    """Test videos of each special kind."""
     features: int = 64
+    """Features of a frame: principal components of its image."""
     keep_frames: bool = False
-    script: ScriptConfig = ScriptConfig()
-    image: ImageConfig = ImageConfig()
+    """Also write the images, for raw-video training and overlay videos (half a megabyte per video)."""
+    script: tyro.conf.Suppress[ScriptConfig] = ScriptConfig()
+    image: tyro.conf.Suppress[ImageConfig] = ImageConfig()
 
 
 @dataclass(frozen=True)
@@ -113,19 +120,6 @@ def make_videos(config: SyntheticConfig) -> Iterator[SyntheticVideo]:
             script = draw_script(kind, config.script, rng)
             images = draw_images(script.course, script.sites, config.image, rng)
             yield SyntheticVideo(_annotation(name, split, script, config), _truth(script), images)
-
-
-def load_truth(folder: str | Path, name: str) -> Truth:
-    """Read the truth of one video of a generated set.
-
-    Raises:
-        AnnotationError: The set has no truth for it.
-    """
-    path = Path(folder) / "truth" / f"{name}.npz"
-    if not path.is_file():
-        raise AnnotationError(f"{path}: no such file; only generated sets hold the truth of every frame")
-    with np.load(path, allow_pickle=False) as data:
-        return Truth(**{field.name: data[field.name] for field in fields(Truth)})
 
 
 def _annotation(name: str, split: str, script: Script, config: SyntheticConfig) -> Annotation:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tacit.config import Config
-from tacit_learning.alignment.synthetic_world import ACTIONS, FRAMES, IDLE, ONSET, Course, Move, Sites, play
+from tacit_learning.alignment.synthetic_world import FRAMES, IDLE, ONSET, Course, Move, Sites, play
 from tacit_learning.data.annotations import Event, Segment
 from tacit_learning.data.frame_times import runs
 
@@ -193,6 +193,3 @@ def _spread_evenly(low: float, high: float, rng: np.random.Generator) -> float:
 
 def _event_frames(config: ScriptConfig, rng: np.random.Generator) -> int:
     return round(config.fps * rng.uniform(*config.event_s))
-
-
-__all__ = ["ACTIONS", "REGRESSION", "SPECIAL", "STALL", "Script", "ScriptConfig", "draw_script"]

@@ -80,7 +80,7 @@ def train_on(
     chosen, held_out = split_videos(annotated, config.data, config.train.seed)
     level = config.progress.level
     training = make_videos(annotated, chosen, level, fps=config.data.fps)
-    validation = make_videos(annotated, held_out, level, like=training.known) if held_out else None
+    validation = make_videos(annotated, held_out, level, like=training) if held_out else None
     reporter.message(
         f"{len(training)} training and {len(held_out)} validation videos, {len(training.labels)} actions, "
         f"{training.num_features} features, {len(training.tasks)} task(s) at {training.fps:g} fps"

@@ -15,19 +15,18 @@ from tacit_learning.data.annotations import Segment, check_segments, describe
 
 
 class SegmentPolicy(Config):
-    """How strict an import is; the defaults refuse everything that is not a clean annotation.
-
-    order: `sort` orders by start. overlap: `trim` ends a step before the next one starts. beyond:
-    `drop` leaves out a step that reaches past the last frame (never clamps it). empty: `drop` leaves out
-    a step in which no frame lies. gap: `error` demands
-    that every frame belongs to a step; otherwise gaps are background.
-    """
+    """How strict an import is; the defaults refuse everything that is not a clean annotation."""
 
     order: Literal["error", "sort"] = "error"
+    """Steps that are not in order of their starts."""
     overlap: Literal["error", "trim"] = "error"
+    """Steps that overlap: trim ends one before the next starts."""
     beyond: Literal["error", "drop"] = "error"
+    """Steps that reach past the last frame; they are never cut short."""
     empty: Literal["error", "drop"] = "error"
+    """Steps in which no frame lies at this rate."""
     gap: Literal["background", "error"] = "background"
+    """Frames that belong to no step."""
 
 
 @dataclass

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from tacit.convert.video import write_video
-from tacit.errors import AnnotationError, ConfigError
+from tacit.errors import ConfigError
 from tacit.progress import DetectorConfig
 from tacit.view.draw import Image
 from tacit.view.page import Page
@@ -24,7 +24,7 @@ from tacit.view.progress_video import Bar, draw_progress
 from tacit_learning.alignment.checkpoints import load_alignment
 from tacit_learning.alignment.commands.evaluate_alignment import videos_of
 from tacit_learning.alignment.commands.plots import alignment_plot, progress_plot
-from tacit_learning.alignment.data.videos import Video, load_annotated
+from tacit_learning.alignment.data.videos import Video, load_annotated, load_pictures
 from tacit_learning.alignment.judge.events import states_of
 from tacit_learning.alignment.judge.predict import Prediction, predict
 
@@ -70,7 +70,9 @@ def main(argv: Sequence[str]) -> int:
     videos = videos_of(trained, annotated, splits)
     predictions = predict(trained.model, videos)
     chosen = list(zip(videos.videos, predictions, strict=True))[: arguments.videos]
-    shown = [Shown(video, prediction, load_pictures(folder, video)) for video, prediction in chosen]
+    shown = [
+        Shown(video, prediction, load_pictures(folder, video.annotation)) for video, prediction in chosen
+    ]
     arguments.out.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False, soft_wrap=True)
     for item in shown:
@@ -82,23 +84,6 @@ def main(argv: Sequence[str]) -> int:
     path = make_page(title, f"split {arguments.split} of {folder}", shown).save(arguments.out / "index.html")
     console.print(str(path))
     return 0
-
-
-def load_pictures(folder: str | Path, video: Video) -> NDArray[np.uint8] | None:
-    """Read the pictures of a video, or None where the set holds none.
-
-    Raises:
-        AnnotationError: Their number or shape is wrong.
-    """
-    path = Path(folder) / "frames" / f"{video.annotation.name}.npy"
-    if not path.is_file():
-        return None
-    pictures = np.load(path, allow_pickle=False)
-    if pictures.ndim != 4 or pictures.dtype != np.uint8 or len(pictures) != len(video):
-        raise AnnotationError(
-            f"{path}: {pictures.dtype} {pictures.shape}, expected {len(video)} pictures (T, H, W, 3) uint8"
-        )
-    return pictures
 
 
 def make_page(title: str, subtitle: str, shown: Sequence[Shown]) -> Page:

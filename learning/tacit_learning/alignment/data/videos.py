@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.alignment.settings import VideosConfig
-from tacit_learning.data.annotation_files import check_features, load_annotation_set, load_features
+from tacit_learning.data.annotation_files import load_annotation_set, load_features
 from tacit_learning.data.annotations import Annotation, AnnotationSet, resample_frames
 from tacit_learning.losses.progress import (
     Level,
@@ -64,35 +65,21 @@ class Known:
     shares: Mapping[str, float]
     num_features: int
 
-
-@dataclass(frozen=True)
-class VideoSet:
-    """Videos with one list of labels, tasks and one rate."""
-
-    videos: tuple[Video, ...]
-    labels: tuple[str, ...]
-    tasks: tuple[str, ...]
-    fps: float
-    shares: Mapping[str, float]
-    background: frozenset[str]
-
-    def __len__(self) -> int:
-        return len(self.videos)
-
     @property
     def num_classes(self) -> int:
         """Actions and the background."""
         return len(self.labels) + 1
 
-    @property
-    def num_features(self) -> int:
-        """F."""
-        return self.videos[0].features.shape[1]
 
-    @property
-    def known(self) -> Known:
-        """What other videos must agree with."""
-        return Known(self.labels, self.tasks, self.fps, self.shares, self.num_features)
+@dataclass(frozen=True)
+class VideoSet(Known):
+    """Videos, and what they share."""
+
+    videos: tuple[Video, ...]
+    background: frozenset[str]
+
+    def __len__(self) -> int:
+        return len(self.videos)
 
     def orders(self) -> list[list[int]]:
         """Return the classes of the actions of every video, in order of time."""
@@ -126,19 +113,36 @@ def load_annotated(
     return Annotated(annotations, {v.name: read(folder, v) for v in annotations.videos if v.split in wanted})
 
 
-def load_flat_pictures(folder: str | Path, annotation: Annotation) -> np.ndarray:
-    """Read `frames/<video>.npy` (T, H, W, 3) u1 as rows (T, H*W*3) f4 in 0..1.
+def load_pictures(folder: str | Path, annotation: Annotation) -> NDArray[np.uint8] | None:
+    """Read the pictures of a video (T, H, W, 3) from `frames/<video>.npy`; None where there is no such file.
 
     Raises:
-        AnnotationError: No such file, not pictures, or another length than the video.
+        AnnotationError: Not pictures, or another number of them than the video has frames.
     """
     path = Path(folder) / "frames" / f"{annotation.name}.npy"
     if not path.is_file():
-        raise AnnotationError(f"{path}: no such file; data.pictures reads raw pictures from there")
+        return None
     pictures = np.load(path, allow_pickle=False)
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
-        raise AnnotationError(f"{path}: {pictures.dtype} {pictures.shape}, expected uint8 (T, H, W, 3)")
-    return check_features(pictures.reshape(len(pictures), -1) / 255, annotation.num_frames, str(path))
+    count = annotation.num_frames
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or (len(pictures), pictures.shape[3]) != (count, 3):
+        raise AnnotationError(
+            f"{path}: {pictures.dtype} {pictures.shape}, expected uint8 (T, H, W, 3) with T = {count}"
+        )
+    return pictures
+
+
+def load_flat_pictures(folder: str | Path, annotation: Annotation) -> np.ndarray:
+    """Read the pictures of a video as rows (T, H*W*3) f4 in 0..1.
+
+    Raises:
+        AnnotationError: There are none, or they are no pictures of this video.
+    """
+    pictures = load_pictures(folder, annotation)
+    if pictures is None:
+        raise AnnotationError(
+            f"{folder}/frames/{annotation.name}.npy: no such file; data.pictures reads raw pictures there"
+        )
+    return (pictures.reshape(len(pictures), -1) / 255).astype(np.float32)
 
 
 def split_videos(
@@ -195,9 +199,9 @@ def make_videos(
     shares = mean_shares([annotation for annotation, _ in pairs]) if like is None else like.shares
     by: Level = "proportional" if level == "proportional" else "video"
     videos = tuple(_video(a, f, labels, tasks, by, shares) for a, f in pairs)
-    _check_widths(videos, like)
+    width = _common_width(videos, like)
     background = annotated.annotations.background
-    return VideoSet(videos, tuple(labels), tasks, rate, shares, background)
+    return VideoSet(tuple(labels), tasks, rate, shares, width, videos, background)
 
 
 def still_frames(annotation: Annotation) -> Tensor:
@@ -255,7 +259,7 @@ def _moving_targets(annotation: Annotation, by: Level, shares: Mapping[str, floa
     return action_progress(moved)[last], progress_target(moved, by, shares)[last]
 
 
-def _check_widths(videos: Sequence[Video], like: Known | None) -> None:
+def _common_width(videos: Sequence[Video], like: Known | None) -> int:
     expected = videos[0].features.shape[1] if like is None else like.num_features
     for video in videos:
         if video.features.shape[1] != expected:
@@ -263,3 +267,4 @@ def _check_widths(videos: Sequence[Video], like: Known | None) -> None:
                 f"video {video.annotation.name!r}: {video.features.shape[1]} features per frame, expected "
                 f"{expected} as in the training set; extract all with one encoder"
             )
+    return expected

@@ -47,10 +47,10 @@ def fit_baselines(train: Sequence[Labelled], level: Level, seed: int = 0) -> dic
     """
     fitted: dict[str, Baseline] = {f"always {value:g}": _constant(value) for value in CONSTANTS}
     fitted["random"] = _random(seed)
-    fitted["frame count"] = _count(train, level, by_class=False)
+    fitted["frame count"] = _share_of_mean(train, level, _frames_since, by_class=False)
     if level == "action":
-        fitted["frame count with class"] = _count(train, level, by_class=True)
-    fitted["raw travelled distance"] = _travelled(train, level)
+        fitted["frame count with class"] = _share_of_mean(train, level, _frames_since, by_class=True)
+    fitted["raw travelled distance"] = _share_of_mean(train, level, _distance, by_class=True)
     fitted["raw nearest frame"] = _nearest(train, level, seed)
     return fitted
 
@@ -77,40 +77,32 @@ def _random(seed: int) -> Baseline:
     return lambda annotation, features: rng.random(annotation.num_frames)
 
 
-def _count(train: Sequence[Labelled], level: Level, by_class: bool) -> Baseline:
-    """Elapsed frames over their mean number in training."""
-    lengths: dict[str, list[float]] = {}
-    for video in train:
-        for span in spans(video.annotation, level):
-            lengths.setdefault(span.name, []).append(span.length)
-    means = mean_lengths(lengths)
-
-    def estimate(annotation: Annotation, features: Frames) -> NDArray[np.float64]:
-        progress = np.zeros(annotation.num_frames)
-        for span in spans(annotation, level):
-            mean = means.get(span.name if by_class else "", means[""])
-            progress[span.start : span.end + 1] = np.arange(1, span.length + 1) / mean
-        return np.clip(progress, 0, 1)
-
-    return estimate
-
-
-def _travelled(train: Sequence[Labelled], level: Level) -> Baseline:
-    """Distance that the features have travelled over its mean total in training, per class."""
+def _share_of_mean(
+    train: Sequence[Labelled],
+    level: Level,
+    amount: Callable[[Frames, Segment], NDArray[np.float64]],
+    by_class: bool,
+) -> Baseline:
+    """An amount that grows over a span (L,), over its mean total in training, of the class or of all."""
     totals: dict[str, list[float]] = {}
     for video in train:
         for span in spans(video.annotation, level):
-            totals.setdefault(span.name, []).append(float(_distance(video.features, span)[-1]))
+            totals.setdefault(span.name, []).append(float(amount(video.features, span)[-1]))
     means = mean_lengths(totals)
 
     def estimate(annotation: Annotation, features: Frames) -> NDArray[np.float64]:
         progress = np.zeros(annotation.num_frames)
         for span in spans(annotation, level):
-            total = max(means.get(span.name, means[""]), 1e-12)
-            progress[span.start : span.end + 1] = _distance(features, span) / total
+            total = max(means.get(span.name if by_class else "", means[""]), 1e-12)
+            progress[span.start : span.end + 1] = amount(features, span) / total
         return np.clip(progress, 0, 1)
 
     return estimate
+
+
+def _frames_since(features: Frames, span: Segment) -> NDArray[np.float64]:
+    """Return how many frames of a span have gone, this one included (L,)."""
+    return np.arange(1, span.length + 1, dtype=np.float64)
 
 
 def _nearest(train: Sequence[Labelled], level: Level, seed: int) -> Baseline:

@@ -12,7 +12,7 @@ from rich.table import Table
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from tacit_learning.alignment.judge.arrays import Frames, as_array
-from tacit_learning.alignment.judge.baselines import HALF, Labelled, fit_baselines, spans
+from tacit_learning.alignment.judge.baselines import Labelled, fit_baselines, spans
 from tacit_learning.alignment.judge.metrics_pairs import (
     boundary_targets,
     enclosed_area,
@@ -219,18 +219,3 @@ def _mean(values: Sequence[float]) -> float:
 def _weighted(pairs: Sequence[tuple[float, int]]) -> tuple[float, int]:
     count = sum(number for _, number in pairs)
     return sum(error * number for error, number in pairs) / count, count
-
-
-__all__ = [
-    "HALF",
-    "Estimate",
-    "Labelled",
-    "baseline_scores",
-    "drop_scores",
-    "estimate_of",
-    "length_scores",
-    "pair_scores",
-    "phase_scores",
-    "progress_scores",
-    "score_table",
-]

@@ -24,30 +24,32 @@ MILLISECONDS = 1000
 
 
 class ImportOptions(Config):
-    """How to read foreign annotations.
-
-    fps: frames per second of features or video (LeRobot and our episodes say it themselves; for
-    episodes it is the rate to resample to). features: folder of `<video>.npy`. background: names that
-    are no step. names: file of `id name` lines for formats that write ids. missing: what to do with a
-    video that lacks its annotation or features. length: `cut` shortens labels or features to the
-    shorter of the two (MS-TCN files often differ by a few frames). ends: whether end frames of a
-    LeRobot set belong to the step. tasks: which tasks of a GTCC file to read; all if empty. prefix:
-    dense or sparse columns there. split, train_share: number of the MS-TCN split; share of training
-    videos where a format names no split, drawn by seed.
-    """
+    """How to read foreign annotations; also the flags of `tacit convert annotations`."""
 
     fps: float | None = None
+    """Frames per second of the features; for episodes the rate to resample to (LeRobot says its own)."""
     features: Path | None = None
+    """Folder of <video>.npy; ms-tcn has its own."""
     background: tuple[str, ...] = tuple(sorted(BACKGROUND))
+    """Names that are no step of the task."""
     names: Path | None = None
+    """File of `id name` lines, for egoprocel-csv."""
     missing: Literal["error", "drop"] = "error"
+    """A video without annotation or features."""
     length: Literal["error", "cut"] = "error"
+    """Labels and features of different lengths (ms-tcn, by a few frames): cut to the shorter."""
     ends: Literal["auto", "inclusive", "exclusive"] = "auto"
+    """Whether an end frame belongs to its step (lerobot)."""
     tasks: tuple[str, ...] = ()
+    """Which tasks to read (gtcc-json); all if left out."""
     prefix: Literal["dense", "sparse", ""] = "dense"
+    """Which subtask columns to read (lerobot)."""
     split: int = 1
+    """Number of the split (ms-tcn)."""
     train_share: float = 0.75
+    """Share of training videos where the format names no split; they are drawn by `seed`."""
     seed: int = 0
+    """Another seed draws other training videos."""
     policy: SegmentPolicy = SegmentPolicy()
 
 
