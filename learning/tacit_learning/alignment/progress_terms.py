@@ -14,7 +14,7 @@ from torch import Tensor
 from tacit_learning.alignment.data import batches as keys
 from tacit_learning.alignment.model.heads import HeadOutputs
 from tacit_learning.alignment.model.model import AlignmentModel
-from tacit_learning.alignment.model.normalisers import measure
+from tacit_learning.alignment.model.normalisers import Stretches
 from tacit_learning.alignment.model.protas import ProtasHead, ProtasTargets, protas_loss
 from tacit_learning.alignment.recipes import draw_segments
 from tacit_learning.alignment.settings import DenseConfig, ProgressConfig
@@ -143,17 +143,7 @@ def update_statistics(model: AlignmentModel, embeddings: Tensor, batch: Batch, m
     if not model.travels:
         return
     for name, stretches in travelled(model, embeddings, batch).items():
-        totals, lengths, rows = stretches
-        means = measure(totals, lengths, rows, model.distances.rows(name))
-        model.distances.follow(name, means, momentum)
-
-
-class Stretches(NamedTuple):
-    """Travelled distances of whole stretches (N,), their frames (N,), and the row each counts for (N,)."""
-
-    totals: Tensor
-    lengths: Tensor
-    rows: Tensor
+        model.distances.follow(name, stretches, momentum)
 
 
 @torch.no_grad()

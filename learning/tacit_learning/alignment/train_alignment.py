@@ -31,12 +31,12 @@ from tacit_learning.alignment.data.videos import (
 )
 from tacit_learning.alignment.judge.metrics_progress import Course, course_scores
 from tacit_learning.alignment.model.model import Shape
-from tacit_learning.alignment.model.normalisers import measure
+from tacit_learning.alignment.model.normalisers import Stretches
 from tacit_learning.alignment.model.pictures import PictureEncoder
 from tacit_learning.alignment.model.recipe_head import RecipeHead
 from tacit_learning.alignment.objective import AlignmentObjective, Schedule
 from tacit_learning.alignment.old_heads import load_old_head
-from tacit_learning.alignment.progress_terms import Stretches, travelled
+from tacit_learning.alignment.progress_terms import travelled
 from tacit_learning.alignment.settings import COMBINED, AlignmentConfig
 from tacit_learning.data.windows import Batch
 from tacit_learning.engine.loop import Job, Result, fit, make_accelerator
@@ -159,9 +159,7 @@ def measure_statistics(
         for name, stretches in travelled(model, model.embed(batch[keys.FEATURES]), batch).items():
             found[name].append(stretches)
     for name, parts in found.items():
-        totals, lengths, stretch_rows = (torch.cat(column) for column in zip(*parts, strict=True))
-        means = measure(totals, lengths, stretch_rows, model.distances.rows(name))
-        model.distances.follow(name, means)
+        model.distances.follow(name, Stretches(*(torch.cat(column) for column in zip(*parts, strict=True))))
 
 
 def _batches(config: AlignmentConfig, training: VideoSet, first: int, rank: int) -> Iterator[Batch]:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tacit_learning.alignment.data import batches as keys
 from tacit_learning.alignment.data.batches import frames_of
 from tacit_learning.alignment.data.videos import Video, VideoSet
 from tacit_learning.alignment.model.heads import DistanceHead, HeadOutputs, ProgressHead
-from tacit_learning.alignment.model.model import AlignmentModel, Frames
+from tacit_learning.alignment.model.model import AlignmentModel
 from tacit_learning.alignment.model.motion import direction
-from tacit_learning.data.windows import Batch
 
 MODES = ("online", "class", "start", "start+class")
 CHUNK = 16
@@ -54,66 +54,67 @@ def predict(model: AlignmentModel, videos: VideoSet) -> list[Prediction]:
 def _predict(model: AlignmentModel, videos: Sequence[Video], fps: float) -> list[Prediction]:
     batch = keys.whole_videos(videos, fps)
     embeddings = model.embed(batch[keys.FEATURES])
-    gives = model.head.gives if model.head is not None else frozenset()
-    plain = model.read(embeddings, frames_of(batch)) if gives else None
-    told = model.read(embeddings, _told(batch)) if _takes_class(model) else None
     motion = model.motion(batch[keys.FEATURES])
-    return [
-        Prediction(
-            embeddings[i, : len(video)].numpy(),
-            _actions(model, video, embeddings[i, : len(video)], fps, _row(plain, i), _row(told, i)),
-            plain.video[i, : len(video)].numpy() if plain is not None and "video" in gives else None,
-            _classes(plain, i, len(video)) if "classes" in gives else None,
-            plain.done[i, : len(video)].sigmoid().numpy() if plain is not None else None,
-            direction(motion[i, : len(video)]).numpy() if motion is not None else None,
-        )
-        for i, video in enumerate(videos)
-    ]
+    plain = told = None
+    if model.head is not None:
+        frames = frames_of(batch)
+        plain = model.read(embeddings, frames)
+        if isinstance(model.head, ProgressHead) and model.head.condition is not None:
+            told = model.read(embeddings, frames._replace(condition=batch[keys.LABELS] + 1))
+    predictions = []
+    for i, video in enumerate(videos):
+        own = embeddings[i, : len(video)]
+        online, with_class = (_row(outputs, i, len(video)) for outputs in (plain, told))
+        moves = None if motion is None else direction(motion[i, : len(video)]).numpy()
+        actions = _actions(model, video, own, fps, online, with_class)
+        predictions.append(_prediction(model, own, actions, online, moves))
+    return predictions
 
 
-def _takes_class(model: AlignmentModel) -> bool:
-    return isinstance(model.head, ProgressHead) and model.head.condition is not None
+def _prediction(
+    model: AlignmentModel,
+    embeddings: Tensor,
+    actions: dict[str, NDArray[np.float32]],
+    said: HeadOutputs | None,
+    motion: NDArray[np.float32] | None,
+) -> Prediction:
+    """Gather what is said of one video; outputs that the head does not give are left out."""
+    if model.head is None or said is None:
+        return Prediction(embeddings.numpy(), actions, None, None, None, motion)
+    gives = model.head.gives
+    video = said.video.numpy() if "video" in gives else None
+    classes = said.classes.argmax(-1).numpy() - 1 if "classes" in gives else None
+    return Prediction(embeddings.numpy(), actions, video, classes, said.done.sigmoid().numpy(), motion)
 
 
-def _told(batch: Batch) -> Frames:
-    """Tell the head the class of every frame."""
-    return frames_of(batch)._replace(condition=batch[keys.LABELS] + 1)
-
-
-def _row(outputs: HeadOutputs | None, i: int) -> HeadOutputs | None:
-    return None if outputs is None else HeadOutputs(*(field[i] for field in outputs))
-
-
-def _classes(outputs: HeadOutputs | None, i: int, length: int) -> NDArray[np.int64]:
-    assert outputs is not None
-    return outputs.classes[i, :length].argmax(-1).numpy() - 1
+def _row(outputs: HeadOutputs | None, i: int, length: int) -> HeadOutputs | None:
+    return None if outputs is None else HeadOutputs(*(field[i, :length] for field in outputs))
 
 
 def _actions(
     model: AlignmentModel,
     video: Video,
-    embeddings: torch.Tensor,
+    embeddings: Tensor,
     fps: float,
     plain: HeadOutputs | None,
     told: HeadOutputs | None,
 ) -> dict[str, NDArray[np.float32]]:
     """Return progress of the action by mode, for the modes that the head knows."""
-    if model.head is None:
-        return {}
     found: dict[str, NDArray[np.float32]] = {}
-    if "action" in model.head.gives and plain is not None:
-        found["online"] = plain.action[: len(video)].numpy()
+    if model.head is None or plain is None:
+        return found
+    if "action" in model.head.gives:
+        found["online"] = plain.action.numpy()
         found["start"] = _from_starts(model, video, embeddings, fps, given=False)
     if "action" in model.head.gives and told is not None:
-        found["class"] = told.action[: len(video)].numpy()
-        found["start+class"] = _from_starts(model, video, embeddings, fps, given=True)
-    if isinstance(model.head, DistanceHead):
+        found["class"] = told.action.numpy()
+    if "class" in found or isinstance(model.head, DistanceHead):
         found["start+class"] = _from_starts(model, video, embeddings, fps, given=True)
     return found
 
 
 def _from_starts(
-    model: AlignmentModel, video: Video, embeddings: torch.Tensor, fps: float, given: bool
+    model: AlignmentModel, video: Video, embeddings: Tensor, fps: float, given: bool
 ) -> NDArray[np.float32]:
     """Run the head over each action from its true start; 0 between actions."""
     progress = np.zeros(len(video), np.float32)

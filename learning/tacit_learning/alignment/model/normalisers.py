@@ -56,12 +56,13 @@ class FeatureScale(nn.Module):
         self.std[-len(std) :] = torch.tensor(std)
 
 
-class Travelled(NamedTuple):
-    """Mean distance of whole stretches and of single frames, and how many stretches were seen, per row."""
+class Stretches(NamedTuple):
+    """Travelled distances of whole stretches (N,), their frames (N,), at least 2, and the row that each
+    counts for (N,)."""
 
-    total: Tensor
-    step: Tensor
-    seen: Tensor
+    totals: Tensor
+    lengths: Tensor
+    rows: Tensor
 
 
 class Distances(nn.Module):
@@ -94,40 +95,23 @@ class Distances(nn.Module):
         return train_normalised(distance, Spans(start, start, start), total[label], step[label])
 
     @torch.no_grad()
-    def follow(self, name: str, measured: Travelled, momentum: float = 1.0) -> None:
-        """Move towards measured means where stretches were seen; momentum 1, or a first sight, takes them.
+    def follow(self, name: str, stretches: Stretches, momentum: float = 1.0) -> None:
+        """Move towards the means of rows that have stretches; momentum 1, or a first sight, takes them.
 
         Args:
             name: `video` or `action`.
-            measured: Of `measure`.
+            stretches: Whole ones.
             momentum: 0..1.
         """
+        totals, lengths, rows = stretches
         seen = getattr(self, f"{name}_seen")
-        share = torch.where(seen > 0, momentum, 1.0) * (measured.seen > 0)
-        for part in ("total", "step"):
+        count = torch.zeros_like(seen).index_add_(0, rows, torch.ones_like(totals))
+        share = torch.where(seen > 0, momentum, 1.0) * (count > 0)
+        for part, values in (("total", totals), ("step", totals / (lengths - 1).clamp(min=1))):
             buffer = getattr(self, f"{name}_{part}")
-            buffer.add_(share * (getattr(measured, part) - buffer))
-        seen.add_(measured.seen).clamp_(max=1e6)
-
-    def rows(self, name: str) -> int:
-        """Return how many rows `video` or `action` has."""
-        return len(getattr(self, f"{name}_total"))
+            mean = torch.zeros_like(count).index_add_(0, rows, values) / count.clamp(min=1)
+            buffer.add_(share * (mean - buffer))
+        seen.add_(count).clamp_(max=1e6)
 
     def _rows(self, name: str) -> tuple[Tensor, Tensor]:
         return getattr(self, f"{name}_total"), getattr(self, f"{name}_step")
-
-
-@torch.no_grad()
-def measure(totals: Tensor, lengths: Tensor, rows: Tensor, num_rows: int) -> Travelled:
-    """Average stretches by row.
-
-    Args:
-        totals: Distance of each stretch (N,).
-        lengths: Its frames (N,), at least 2.
-        rows: Which row it belongs to (N,).
-        num_rows: Of the result.
-    """
-    count = torch.zeros(num_rows).to(totals).index_add_(0, rows, torch.ones_like(totals))
-    total = torch.zeros_like(count).index_add_(0, rows, totals)
-    step = torch.zeros_like(count).index_add_(0, rows, totals / (lengths - 1).clamp(min=1))
-    return Travelled(total / count.clamp(min=1), step / count.clamp(min=1), count)
