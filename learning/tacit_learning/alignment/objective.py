@@ -62,7 +62,7 @@ class AlignmentObjective(nn.Module):
     """The model, the drop networks of GTCC, and the losses.
 
     Args:
-        config: Of the run.
+        config: Configuration of the run.
         shape: Sizes of the data.
         schedule: Epochs of the run.
         frames: The frozen encoder that the features came from, where there is one: it goes along into
@@ -110,9 +110,9 @@ class AlignmentObjective(nn.Module):
         """Compute alignment_loss, progress_loss and each of their terms.
 
         Args:
-            batch: Of `batches`.
+            batch: From `data.batches`.
             moment: Where the training stands.
-            generator: Of this step; None for validation.
+            generator: Source of chance of this step; None in validation.
         """
         aligns = self.config.losses.coefficients()
         embeddings = self.model.embed(self._disturb(batch[keys.FEATURES], generator))

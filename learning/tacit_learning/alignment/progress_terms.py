@@ -99,11 +99,11 @@ def segment_terms(
 
     Args:
         model: In training.
-        embeddings: Of whole videos (B, T, D).
-        batch: Of `batches.whole_videos`.
+        embeddings: Embeddings of whole videos (B, T, D).
+        batch: Whole videos, from `batches.whole_videos`.
         rates: How many actions, how often the class is told, at which rate frames come.
         config: Weights of the loss.
-        generator: Of this step.
+        generator: Source of chance of this step.
     """
     segments = draw_segments(embeddings, batch, True, rates.per_video, 2, generator)
     if segments is None:

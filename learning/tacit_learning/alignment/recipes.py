@@ -71,11 +71,11 @@ def recipe_step(
 
     Args:
         head: In training.
-        embeddings: Scaled, of whole videos (B, T, D).
-        batch: Of `batches.whole_videos`.
-        config: How much is sampled.
-        loss: Of the recipe.
-        generator: Of this step and process.
+        embeddings: Scaled embeddings of whole videos (B, T, D).
+        batch: Whole videos, from `batches.whole_videos`.
+        config: How many actions and prefixes are sampled.
+        loss: What the recipe minimises.
+        generator: Source of chance of this step and process.
 
     Returns:
         Scalar; 0 with a zero gradient where no video has a segment of the least length.

@@ -71,7 +71,7 @@ def train_on(
     """Train on annotations and features that are already in memory; see `train`.
 
     Args:
-        config: Of the run.
+        config: Configuration of the run.
         annotated: All videos of the training and validation splits.
         source: How features come from images, where they do; goes into the checkpoint.
         reporter: Shows progress.

@@ -19,7 +19,7 @@ def progress_plot(annotation: Annotation, truth: ArrayLike | None, estimates: Ma
     """Plot progress over time: the truth dashed, estimates as lines, steps as bands.
 
     Args:
-        annotation: Of the video; its events get a band of their own.
+        annotation: Annotation of the video; its events get a band of their own.
         truth: True progress (T,).
         estimates: Name to progress (T,).
     """
@@ -47,7 +47,7 @@ def alignment_plot(a: Annotation, b: Annotation, x: Frames, y: Frames) -> str:
 
     Args:
         a: Annotation of the first video.
-        b: Of the second.
+        b: Annotation of the second.
         x: Embeddings (N, D) of the first.
         y: Embeddings (M, D) of the second.
     """

@@ -49,13 +49,13 @@ def training_batches(
     """Yield batches without end, from batch number `first`; all videos of one are of one task.
 
     Args:
-        videos: To draw from.
+        videos: Videos to draw from.
         warping: How clips are changed; None: no clips.
         batch_size: Videos per batch; as many as the task has where it has fewer.
         condition_rate: Share of clips whose class is given to the head.
-        seed: Of the run.
+        seed: Seed of the run.
         first: Number of the first batch.
-        rank: Of this process.
+        rank: Number of this process.
         whole: Yield whole videos beside the clips; without them the clips have the plain names.
     """
     number = first

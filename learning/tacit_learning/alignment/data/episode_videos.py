@@ -121,8 +121,8 @@ def load_source(
 
     Args:
         data: Recordings that it was trained on; None where there were none.
-        texts: Of the checkpoint.
-        weights: Of its `frames.` part, without that prefix.
+        texts: Text files of the checkpoint, name -> content.
+        weights: Weights of the encoder by name, without the prefix `frames.`.
         folder: Where it came from, for messages.
     """
     if data is None:

@@ -103,7 +103,7 @@ def load_annotated(
     """Read a folder of annotations and features.
 
     Args:
-        folder: Of the set.
+        folder: Folder of the set.
         splits: Parts whose features are read; None: all.
         pictures: Read raw pictures instead of features, as flat rows in 0..1.
     """
@@ -182,8 +182,8 @@ def make_videos(
     """Compute targets of the chosen videos.
 
     Args:
-        annotated: Holds their features.
-        chosen: Of its videos.
+        annotated: All videos with their features.
+        chosen: Annotations of the videos to take.
         level: Whether `progress` counts actions alike or by their mean share (`action` counts alike).
         like: What the training set decided; None: this is the training set.
         fps: Rate to resample to [Hz]; None: as annotated.

@@ -40,7 +40,7 @@ def fit_baselines(train: Sequence[Labelled], level: Level, seed: int = 0) -> dic
     Args:
         train: Videos.
         level: "action" restarts with every action; "video" (and "proportional") does not.
-        seed: Of the random baseline.
+        seed: Seed of the random baseline.
 
     Returns:
         Name to estimator, in the order of a table.

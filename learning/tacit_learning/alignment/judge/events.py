@@ -72,10 +72,10 @@ def event_scores(
     """Compare the detector's states with the annotated events of videos.
 
     Args:
-        annotations: Of the videos.
+        annotations: Annotations of the videos.
         progress: Estimated progress of each video (T,).
         config: Thresholds.
-        motion: Of each video, where the model tells it (T,).
+        motion: Motion of each video (T,), where the model tells it.
     """
     moves = [None] * len(progress) if motion is None else motion
     delays: list[float] = []

@@ -51,7 +51,7 @@ def true_matches(a: Sequence[Segment], b: Sequence[Segment], size: tuple[int, in
 
     Args:
         a: Action segments of the first video.
-        b: Of the second.
+        b: Action segments of the second.
         size: (N, M).
     """
     matches = np.zeros(size, bool)
@@ -82,7 +82,7 @@ def enclosed_area(a: Frames, b: Frames, matches: NDArray[np.bool_], *, wild: boo
     Args:
         a: Embeddings (N, D).
         b: Embeddings (M, D).
-        matches: Of `true_matches` (N, M).
+        matches: From `true_matches` (N, M).
         wild: Leave out what cannot be aligned.
 
     Returns:
@@ -140,7 +140,7 @@ def phase_classification(
         test: Videos that the classifier does not see.
         test_labels: Likewise.
         share: Part of the training videos to fit on, drawn by `seed`; at least one.
-        seed: Of the draw.
+        seed: Another seed draws other training videos.
     """
     videos, labels = _videos(train), _videos(train_labels, axes=1)
     count = max(1, round(share * len(videos)))
@@ -163,7 +163,7 @@ def phase_progression(
 
     Args:
         train: Embeddings of videos, each (T, D); or of one video.
-        train_targets: Of `boundary_targets` (T, K) each, or one number per frame (T,).
+        train_targets: From `boundary_targets`, (T, K) each, or one number per frame (T,).
         test: Videos that the regression does not see.
         test_targets: Likewise.
 

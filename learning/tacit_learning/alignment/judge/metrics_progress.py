@@ -130,7 +130,7 @@ def error_by_length(
     Args:
         pred: Estimates (T,).
         target: True progress (T,).
-        segments: Of the same video.
+        segments: Steps of the same video.
         edges: Lower edges of the bins [frames]; the last bin is open.
 
     Returns:

@@ -103,7 +103,7 @@ def best_threshold(distance: NDArray[np.float64], true: NDArray[np.bool_]) -> fl
     """Return the distance above which calling a frame dropped has the highest F1.
 
     Args:
-        distance: To the nearest frame of the other video (N,).
+        distance: Distance to the nearest frame of the other video (N,).
         true: Whether the frame has no counterpart there (N,).
     """
     order = np.argsort(-np.asarray(distance, np.float64), kind="stable")

@@ -99,7 +99,7 @@ class ProgressHead(nn.Module):
         """Take one frame, T = 1.
 
         Args:
-            inputs: Of this frame.
+            inputs: What is read of this frame.
             memory: (B, state_size); ignored where `is_first`.
             is_first: Whether this frame starts its sequence (B, 1).
         """

@@ -34,7 +34,7 @@ class Head(Protocol):
 
     @property
     def gives(self) -> frozenset[str]:
-        """Of action, video, remaining, done, classes."""
+        """Names among action, video, remaining, done and classes."""
 
     @property
     def reads_distance(self) -> bool:
@@ -76,7 +76,7 @@ class AlignmentModel(nn.Module):
     """Encoder, normalisers and one progress head.
 
     Args:
-        config: Of the run.
+        config: Configuration of the run.
         shape: Sizes of the data.
     """
 

@@ -36,8 +36,8 @@ class PictureEncoder(nn.Module):
     """Pictures through their front, then a causal encoder of features.
 
     Args:
-        front: Of single frames.
-        encoder: Of features over time; has `step` and `state_size`.
+        front: The backbone over single frames.
+        encoder: The net over the features of frames in time; has `step` and `state_size`.
     """
 
     def __init__(self, front: PictureFront, encoder: nn.Module) -> None:

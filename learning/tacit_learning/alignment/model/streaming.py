@@ -72,7 +72,7 @@ class FrameGraph(nn.Module):
     """The interface of a model of images: (state, hidden, elapsed, images...) -> those of its features.
 
     Args:
-        graph: Of the features.
+        graph: What runs on the features of a frame.
         encoder: Frozen, from images to features.
         num_cameras: How many of the images are of cameras; the others are of touch.
     """
@@ -145,7 +145,7 @@ class FeatureStream:
 
     Args:
         path: Written by `tacit export` from a run on features.
-        num_threads: Of one inference.
+        num_threads: Threads of one inference.
 
     Raises:
         BundleError: Not such a file.
