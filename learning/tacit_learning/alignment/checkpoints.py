@@ -18,6 +18,7 @@ from tacit_learning.alignment.model.model import AlignmentModel, Shape
 from tacit_learning.alignment.settings import ALIGNMENT, COMBINED, AlignmentConfig
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 
+KINDS = ("alignment", "progress")
 ABOUT = 1
 """Version of `about.json` and of the names of weights in an alignment checkpoint."""
 BEST = {"best_combined": COMBINED, "best_alignment": ALIGNMENT}
@@ -89,11 +90,8 @@ def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
     """Rebuild the model of a loaded checkpoint."""
     source = str(checkpoint.folder)
     about = json.loads(checkpoint.texts.get("about.json", "{}"))
-    if about.get("kind") != "alignment":
-        raise ConfigError(
-            f"{source}: kind is {about.get('kind')!r}, expected 'alignment'; train it again, or use the "
-            "release that wrote it"
-        )
+    if about.get("kind") not in KINDS:
+        raise ConfigError(f"{source}: kind is {about.get('kind')!r}, expected one of {', '.join(KINDS)}")
     if about.get("format_version") != ABOUT:
         raise ConfigError(
             f"{source}: format_version {about.get('format_version')!r}, expected {ABOUT}; train it again, or "

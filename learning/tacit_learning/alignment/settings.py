@@ -298,9 +298,9 @@ class ProgressConfig(ProgressWeight):
 
 
 class AlignmentConfig(Config):
-    """Everything that defines one run of alignment training."""
+    """Everything that defines one run of alignment training; `kind` tells the preset by its name."""
 
-    kind: Literal["alignment"] = "alignment"
+    kind: Literal["alignment", "progress"] = "alignment"
     data: VideosConfig
     encoder: AlignmentEncoderConfig = AlignmentEncoderConfig()
     losses: AlignmentLossConfig = AlignmentLossConfig()
