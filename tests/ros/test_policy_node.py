@@ -149,8 +149,9 @@ def test_dry_run_sends_the_robot_nothing(make: Make) -> None:
 
 
 def test_start_without_input_is_refused_with_the_stream(make: Make) -> None:
-    cell = make()
+    cell = make(runs=False)
     cell.robot.silent.add("wrist")
+    cell.robot._thread.start()
     cell.bench.until(lambda: "joints" in cell.node.inputs.newest, "joints")
     answer = cell.call("start")
     assert not answer.success and "wrist" in answer.message
