@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo demo-quick test lint format bench colcon clean
+.PHONY: help setup system demo demo-quick test lint format bench mutation colcon clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -53,6 +53,10 @@ format: $(STAMP)  ## let ruff mend what it can
 
 bench: $(STAMP)  ## measure this machine
 	OMP_NUM_THREADS=1 $(BIN)/tacit bench $(BENCH_ARGS)
+
+mutation: $(STAMP)  ## plant small faults in the code; count those that no test notices
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[mutation]'
+	$(BIN)/python tests/mutation.py $(MUTATION_ARGS)
 
 # colcon lives beside the test environment: it brings pytest plugins that would change the tests.
 COLCON_VENV := .venv-colcon
