@@ -1,9 +1,9 @@
-"""tacit calibration: boards in exact millimetres, lenses and camera poses from their pictures, rig checks.
+"""Calibration: boards in exact millimetres, lenses and camera poses from pictures, touch sensors, rig checks.
 
-Pure Python on numpy, scipy and OpenCV; no ROS, no torch. Inside, imports point down this list only:
-cli > commands > bench, click_page, residual_pictures > bench_peers, overlays > bench_scenes, bench_opencv,
-verify, session, coverage, imports, joint_check, drift, kinematic_check > outline > sensor_offset >
-touch_views > clicks, gripper_model, rig_check, intrinsics, world, held_out > rig_update, hand_eye,
-samples > lens_fit, diagnosis, noise, arm_errors > closed_form, degeneracy > board_pose > increments >
-detection > board_files > board.
+Pure Python on numpy, scipy and OpenCV; no ROS, no torch. `hand_eye`, `intrinsics`, `world` and `touch` solve,
+on the ground of `estimation`; `commands` are what `tacit calibrate` offers.
+
+Imports point down this list only:
+cli > commands > pictures > checks, held_out, world > coverage, hand_eye, intrinsics, touch >
+estimation, samples > board_files, detection, imports, session > board, rig_update.
 """

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from tacit.geometry.camera import Camera
 from tacit.geometry.rotations import rotation_to_vector
+from tacit.geometry.transforms import FloatArray
 from tacit.images import Image
 from tacit.view.draw import draw_label
-from tacit_calibration.board_pose import board_poses
 from tacit_calibration.detection import View
+from tacit_calibration.estimation.board_pose import board_poses
 
-FloatArray = NDArray[np.float64]
 PARTS = 3
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 ENOUGH_CORNERS = 12

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,17 @@ from numpy.typing import NDArray
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
 from tacit.geometry.transforms import invert
-from tacit_calibration.board_pose import (
+from tacit_calibration.detection import View
+from tacit_calibration.estimation.board_pose import (
     Corners,
     board_poses,
     linearise,
     residuals,
+    rms,
     view_rms,
 )
-from tacit_calibration.closed_form import ClosedForm
-from tacit_calibration.degeneracy import (
+from tacit_calibration.estimation.closed_form import ClosedForm
+from tacit_calibration.estimation.degeneracy import (
     MIN_VIEWS,
     Mounting,
     carrier_poses,
@@ -33,16 +36,15 @@ from tacit_calibration.degeneracy import (
     check_views,
     motion_warnings,
 )
-from tacit_calibration.detection import View
-from tacit_calibration.diagnosis import check_agreement, scale_warnings
-from tacit_calibration.increments import (
+from tacit_calibration.estimation.diagnosis import check_agreement, scale_warnings
+from tacit_calibration.estimation.increments import (
     FloatArray,
     UncertainPose,
     adjoint,
     increment_of,
     small_pose,
 )
-from tacit_calibration.noise import LinearViews, NoiseScale, Posterior, infer, surprise
+from tacit_calibration.estimation.noise import LinearViews, NoiseScale, Posterior, infer, surprise
 
 __all__ = ["HandEyeResult", "Mounting", "NoiseScale", "solve_hand_eye"]
 
@@ -60,6 +62,27 @@ MAX_NOISE, POOR_NOISE = (np.deg2rad(1.5), 6e-3), (np.deg2rad(0.5), 2e-3)
 """Robot errors [rad, m] per axis that no arm has, and that a poor arm has."""
 START_FACTOR = 4.0
 """The first fit leaves out views beyond four times the median error; those that agree come back."""
+
+
+class HandEyeData(NamedTuple):
+    """What a camera pose is computed from; `solve_hand_eye(*data)` computes it.
+
+    Attributes:
+        flange_poses: T_base_flange (n, 4, 4) of each view, from measured joints.
+        views: n views of the board.
+        camera: The calibrated lens.
+        mounting: Where the camera sits.
+    """
+
+    flange_poses: FloatArray
+    views: Sequence[View]
+    camera: Camera
+    mounting: Mounting
+
+    def of(self, chosen: NDArray[np.bool_]) -> HandEyeData:
+        """Return the views that a mask (n,) chooses."""
+        views = [view for view, is_chosen in zip(self.views, chosen, strict=True) if is_chosen]
+        return self._replace(flange_poses=np.asarray(self.flange_poses)[chosen], views=views)
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,7 +302,7 @@ def _result(
         T_anchor_board=problem.B,
         covariance=posterior.covariance,
         noise=posterior.noise,
-        rms_px=float(np.sqrt(np.mean(np.sum(kept**2, axis=1)))),
+        rms_px=rms(kept),
         view_rms_px=view_rms(problem.corners, found),
         used=problem.used,
         names=tuple(view.name for view in views),

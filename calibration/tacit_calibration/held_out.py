@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError
-from tacit.geometry.camera import Camera
-from tacit.geometry.transforms import pose_error
-from tacit_calibration.board_pose import Corners, residuals, view_rms
-from tacit_calibration.degeneracy import MIN_VIEWS, Mounting
-from tacit_calibration.detection import View
-from tacit_calibration.hand_eye import HandEyeResult, solve_hand_eye
-from tacit_calibration.increments import FloatArray
+from tacit.geometry.transforms import FloatArray, pose_error
+from tacit_calibration.estimation.board_pose import Corners, residuals, view_rms
+from tacit_calibration.estimation.degeneracy import MIN_VIEWS
+from tacit_calibration.hand_eye import HandEyeData, HandEyeResult, solve_hand_eye
 
 FOLDS = 5
 
@@ -37,34 +32,24 @@ class LeftOut:
     turn_rad: float
 
 
-def leave_one_out(
-    flange_poses: FloatArray,
-    views: Sequence[View],
-    camera: Camera,
-    mounting: Mounting,
-    full: HandEyeResult | None = None,
-) -> list[LeftOut]:
+def leave_one_out(data: HandEyeData, full: HandEyeResult | None = None) -> list[LeftOut]:
     """Calibrate without each view in turn, and ask the view that was left out.
 
     Args:
-        flange_poses: As for `solve_hand_eye`; at least one view more than it needs.
-        views: The n views.
-        camera: The lens.
-        mounting: Where the camera sits.
+        data: At least one view more than `solve_hand_eye` needs.
         full: The calibration from all of them, where it is at hand.
 
     Raises:
         CalibrationError: Too few views to spare one.
     """
-    G = np.asarray(flange_poses, dtype=np.float64)
-    _check_count(len(views), MIN_VIEWS + 1)
-    full = full or solve_hand_eye(G, views, camera, mounting)
+    _check_count(len(data.views), MIN_VIEWS + 1)
+    full = full or solve_hand_eye(*data)
     answers = []
-    for i, view in enumerate(views):
-        kept = np.arange(len(views)) != i
-        without = solve_hand_eye(G[kept], _chosen(views, kept), camera, mounting)
+    for i, view in enumerate(data.views):
+        left_out = np.arange(len(data.views)) == i
+        without = solve_hand_eye(*data.of(~left_out))
         error = pose_error(without.T_parent_camera, full.T_parent_camera)
-        rms = _view_errors(without, G[[i]], [view], camera)[0]
+        rms = _view_errors(without, data.of(left_out))[0]
         answers.append(LeftOut(view.name, float(rms), float(error.translation), float(error.rotation)))
     return answers
 
@@ -90,12 +75,7 @@ class Judged:
 
 
 def solve_by_held_out(
-    flange_poses: FloatArray,
-    views: Sequence[View],
-    camera: Camera,
-    mounting: Mounting,
-    arm_errors: FloatArray,
-    plain: HandEyeResult | None = None,
+    data: HandEyeData, arm_errors: FloatArray, plain: HandEyeResult | None = None
 ) -> Judged:
     """Calibrate with the arm's geometry learnt where views left out say that it helps.
 
@@ -105,73 +85,52 @@ def solve_by_held_out(
     errors are pure noise, learning costs 4 % of accuracy at most, as the sizes to learn come out as nothing.
 
     Args:
-        flange_poses: As for `solve_hand_eye`.
-        views: The n views.
-        camera: The lens.
-        mounting: Where the camera sits.
+        data: The n views and their poses.
         arm_errors: From `arm_errors.geometry_errors` (n, 6, m).
         plain: The calibration with the arm as modelled, where it is at hand.
 
     Raises:
         CalibrationError: As `solve_hand_eye`.
     """
-    data = flange_poses, views, camera, mounting
     plain = plain or solve_hand_eye(*data)
     try:
-        modelled_px, learnt_px = held_out_px(*data), held_out_px(*data, arm_errors=arm_errors)
+        modelled_px, learnt_px = held_out_px(data), held_out_px(data, arm_errors)
     except CalibrationError:  # too few views, or too few without a fifth: nobody to ask
         return Judged(plain)
-    if mounting == "eye_in_hand" and learnt_px < modelled_px:
+    if data.mounting == "eye_in_hand" and learnt_px < modelled_px:
         return Judged(solve_hand_eye(*data, arm_errors=arm_errors), modelled_px, learnt_px)
     return Judged(plain, modelled_px, learnt_px)
 
 
-def held_out_px(
-    flange_poses: FloatArray,
-    views: Sequence[View],
-    camera: Camera,
-    mounting: Mounting,
-    arm_errors: FloatArray | None = None,
-) -> float:
+def held_out_px(data: HandEyeData, arm_errors: FloatArray | None = None) -> float:
     """Return the median error [px] of views that were left out by fifths.
 
     Called with and without `arm_errors` it decides whether the arm's geometry is worth correcting.
 
     Args:
-        flange_poses: As for `solve_hand_eye`.
-        views: The n views.
-        camera: The lens.
-        mounting: Where the camera sits.
+        data: The n views and their poses.
         arm_errors: (n, 6, m) to learn the arm's geometry too and to correct the left-out poses by it.
 
     Raises:
         CalibrationError: Too few views to spare a fifth.
     """
-    G, n = np.asarray(flange_poses, dtype=np.float64), len(views)
+    n = len(data.views)
     _check_count(n - -(-n // FOLDS), MIN_VIEWS)
     errors = []
     for fold in range(FOLDS):
+        # Every fifth view, not a fifth in a row: a person moves on from one part of the image to the next.
         held = np.arange(n) % FOLDS == fold
-        learnt = None if arm_errors is None else arm_errors[~held]
-        without = solve_hand_eye(G[~held], _chosen(views, ~held), camera, mounting, arm_errors=learnt)
-        applied = None if arm_errors is None else arm_errors[held]
-        errors.append(_view_errors(without, G[held], _chosen(views, held), camera, applied))
+        learnt, applied = (None, None) if arm_errors is None else (arm_errors[~held], arm_errors[held])
+        without = solve_hand_eye(*data.of(~held), arm_errors=learnt)
+        errors.append(_view_errors(without, data.of(held), applied))
     return float(np.median(np.concatenate(errors)))
 
 
 def _view_errors(
-    result: HandEyeResult,
-    G: FloatArray,
-    views: Sequence[View],
-    camera: Camera,
-    arm_errors: FloatArray | None = None,
+    result: HandEyeResult, data: HandEyeData, arm_errors: FloatArray | None = None
 ) -> FloatArray:
-    corners = Corners.of(views)
-    return view_rms(corners, residuals(corners, camera, result.board_in_camera(G, arm_errors)))
-
-
-def _chosen(views: Sequence[View], mask: NDArray[np.bool_]) -> list[View]:
-    return [view for view, chosen in zip(views, mask, strict=True) if chosen]
+    corners, boards = Corners.of(data.views), result.board_in_camera(data.flange_poses, arm_errors)
+    return view_rms(corners, residuals(corners, data.camera, boards))
 
 
 def _check_count(count: int, minimum: int) -> None:

@@ -17,20 +17,11 @@ import yaml
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
 from tacit.geometry.camera_info import camera_from_yaml_dict, camera_to_yaml_dict
-from tacit_calibration.board_pose import Corners, board_poses, refined, residuals, view_rms
+from tacit.geometry.transforms import FloatArray
 from tacit_calibration.detection import Detections, View
-from tacit_calibration.diagnosis import check_side
-from tacit_calibration.increments import FloatArray
-from tacit_calibration.lens_fit import LensFit, LensModel, fit_lens, lens_jacobian
-
-__all__ = [
-    "IntrinsicsResult",
-    "LensModel",
-    "calibrate_intrinsics",
-    "pixel_uncertainty",
-    "read_camera_info",
-    "write_camera_info",
-]
+from tacit_calibration.estimation.board_pose import Corners, board_poses, refined, residuals, rms, view_rms
+from tacit_calibration.estimation.diagnosis import check_side
+from tacit_calibration.estimation.lens_fit import LensFit, LensModel, fit_lens, lens_jacobian
 
 MIN_VIEWS = 8
 MIN_TILT_DEG = 15.0
@@ -106,7 +97,7 @@ def calibrate_intrinsics(detections: Detections, model: LensModel = "plumb_bob")
     uncertainty, coverage = pixel_uncertainty(fit.camera, fit.covariance), _coverage(views, size)
     return IntrinsicsResult(
         camera=fit.camera,
-        rms_px=_rms(fit.residuals),
+        rms_px=rms(fit.residuals),
         held_out_rms_px=_held_out(views, size, model, fit.camera),
         focal_sigma_px=(float(sigma[0]), float(sigma[1])),
         covariance=fit.covariance,
@@ -167,11 +158,6 @@ def read_camera_info(path: Path) -> Camera:
     return camera_from_yaml_dict(data, str(path))
 
 
-def _rms(found: FloatArray) -> float:
-    """Root mean square distance [px] of residuals (N, 2): both axes together, as OpenCV reports it."""
-    return float(np.sqrt(np.mean(np.sum(found**2, axis=-1))))
-
-
 def _held_out(views: Sequence[View], size: tuple[int, int], model: LensModel, start: Camera) -> float:
     """Fit without each fifth of the views in turn and measure it there; `start` only saves time."""
     found = []
@@ -180,7 +166,7 @@ def _held_out(views: Sequence[View], size: tuple[int, int], model: LensModel, st
         camera, corners = fit_lens(kept, size, model, start).camera, Corners.of(held)
         poses = refined(corners, camera, board_poses(held, camera))
         found.append(residuals(corners, camera, poses))
-    return _rms(np.concatenate(found))
+    return rms(np.concatenate(found))
 
 
 def _warnings(coverage: float, uncertainty: FloatArray) -> tuple[str, ...]:

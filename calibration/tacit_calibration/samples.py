@@ -8,19 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError
 from tacit.geometry.robot import Robot
+from tacit.geometry.transforms import FloatArray
 from tacit.images import Image, decode_image
 from tacit.record.samples import FILE_NAME, Sample, SampleFile, load_samples
 from tacit.rig import Rig
+from tacit.rig.units import to_canonical
 from tacit_calibration.board import Board
 from tacit_calibration.detection import View, detect_images
-
-FloatArray = NDArray[np.float64]
-
-__all__ = ["FILE_NAME", "RobotViews", "joints_in_order", "picture", "read_samples", "sha256_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +82,16 @@ def picture(folder: Path, sample: Sample) -> Image:
     if not path.is_file():
         raise CalibrationError(f"{path}: no such picture; samples.yaml names it, relative to itself")
     return decode_image(path.read_bytes())
+
+
+def state_of(rig: Rig, arm: str, q: FloatArray, gripper_raw: float | None) -> FloatArray:
+    """Return the state (S,) of a sample; other arms at zero, a gripper without a value closed."""
+    state = np.zeros(len(rig.state_names))
+    state[rig.arm_slice(arm)] = q
+    gripper = rig.arms[arm].gripper
+    if gripper is not None and gripper_raw is not None:
+        state[rig.index_of([gripper.name])[0]] = to_canonical(rig, gripper.name, gripper_raw)
+    return state
 
 
 def sha256_of(folder: Path) -> str:

@@ -30,24 +30,13 @@ from tacit_calibration.rig_update import write_rig
 FILE_NAME = "session.yaml"
 
 
-class BoardSize(Config):
-    """The board of a session; see `tacit_calibration.board.Board`."""
-
-    columns: int
-    rows: int
-    square_mm: float
-    marker_mm: float
-    dictionary: str
-    pattern: Literal["charuco", "checkerboard"] = "charuco"
-
-
 class SessionFile(Config):
     """The file `session.yaml`."""
 
     schema_version: Literal["tacit-calibration 1"] = "tacit-calibration 1"
     created: str
     rig: str
-    board: BoardSize
+    board: Board
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +59,7 @@ class Session:
         loaded = load_rig(rig)
         folder.mkdir(parents=True, exist_ok=True)
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        file = SessionFile(created=now, rig=rig, board=BoardSize(**dataclasses.asdict(board)))
+        file = SessionFile(created=now, rig=rig, board=board)
         write_rig(loaded, folder / "rig_before.yaml")
         write_rig(loaded, folder / "rig.yaml")
         save(file, folder / FILE_NAME)
@@ -94,7 +83,7 @@ class Session:
     @property
     def board(self) -> Board:
         """The board that all samples show."""
-        return Board(**self.file.board.model_dump())
+        return self.file.board
 
     @property
     def rig_path(self) -> Path:

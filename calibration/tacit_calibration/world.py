@@ -12,13 +12,13 @@ import numpy as np
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
-from tacit.geometry.transforms import invert, pose_error
-from tacit_calibration.board_pose import Corners, board_poses, linearise, residuals, view_rms
-from tacit_calibration.degeneracy import check_poses, check_views
+from tacit.geometry.transforms import FloatArray, invert, pose_error
 from tacit_calibration.detection import View
+from tacit_calibration.estimation.board_pose import Corners, board_poses, linearise, residuals, view_rms
+from tacit_calibration.estimation.degeneracy import check_poses, check_views
+from tacit_calibration.estimation.increments import UncertainPose, adjoint, increment_of, small_pose
+from tacit_calibration.estimation.noise import LinearViews, NoiseScale, infer
 from tacit_calibration.hand_eye import HandEyeResult
-from tacit_calibration.increments import FloatArray, UncertainPose, adjoint, increment_of, small_pose
-from tacit_calibration.noise import LinearViews, NoiseScale, infer
 
 MIN_BOARD_VIEWS = 3
 MAX_ROUNDS, SETTLED = 10, 1e-9

@@ -24,10 +24,10 @@ from benches.calibration_peers import (
 from benches.calibration_scenes import CAMERA, CASES, Case, Pictures, Scene, make_scene
 from tacit.errors import CalibrationError, did_you_mean
 from tacit.geometry.transforms import invert, pose_error
-from tacit_calibration.board_pose import Corners, residuals
-from tacit_calibration.hand_eye import HandEyeResult, solve_hand_eye
+from tacit_calibration.estimation.board_pose import Corners, residuals
+from tacit_calibration.estimation.increments import FloatArray
+from tacit_calibration.hand_eye import HandEyeData, HandEyeResult, solve_hand_eye
 from tacit_calibration.held_out import solve_by_held_out
-from tacit_calibration.increments import FloatArray
 
 LOW, HIGH = 0.7, 1.3
 """RMS error over RMS reported sigma: outside, the covariance is not honest."""
@@ -152,8 +152,8 @@ def measure(name: str, case: Case, scenes: Sequence[Scene], answers: Mapping[str
 def _judged(taken: Pictures, plain: HandEyeResult) -> HandEyeResult:
     if taken.arm_errors is None:
         return plain
-    data = taken.flange_poses, taken.views, CAMERA, plain.mounting
-    return solve_by_held_out(*data, taken.arm_errors, plain).result
+    data = HandEyeData(taken.flange_poses, taken.views, CAMERA, plain.mounting)
+    return solve_by_held_out(data, taken.arm_errors, plain).result
 
 
 def _own_score(scenes: Sequence[Scene], found: Sequence[HandEyeResult], case: Case) -> Score:

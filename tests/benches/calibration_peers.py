@@ -16,9 +16,9 @@ from benches import calibration_opencv as bench_opencv
 from benches.calibration_scenes import CAMERA, POINTS, Pictures
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import invert
-from tacit_calibration.board_pose import Corners, board_poses, residuals
-from tacit_calibration.closed_form import solve_closed_form
-from tacit_calibration.increments import FloatArray, small_pose
+from tacit_calibration.estimation.board_pose import Corners, board_poses, residuals
+from tacit_calibration.estimation.closed_form import solve_closed_form
+from tacit_calibration.estimation.increments import FloatArray, small_pose
 
 TIMEOUT_S = 600
 

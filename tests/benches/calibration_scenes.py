@@ -15,9 +15,9 @@ from tacit.geometry.camera import PinholeCamera
 from tacit.geometry.kinematics import DH_MODELS, DhParameters, chain_from_dh, rotate_z
 from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import from_rotation, invert, rotation_from_rpy, rotation_from_vector
-from tacit_calibration.arm_errors import geometry_errors
 from tacit_calibration.detection import View
-from tacit_calibration.increments import FloatArray, small_pose
+from tacit_calibration.estimation.arm_errors import geometry_errors
+from tacit_calibration.estimation.increments import FloatArray, small_pose
 
 CAMERA = PinholeCamera(
     np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]), (0.05, -0.1, 0.001, -0.0005, 0.02), 640, 480

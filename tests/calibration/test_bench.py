@@ -13,11 +13,10 @@ import pytest
 from benches import calibration as bench
 from benches.calibration_peers import board_anchor, bundle_adjustment, opencv_methods
 from benches.calibration_scenes import CASES, B, X, make_scene
-from tacit.cli import load_target
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import pose_error
-from tacit.tools.bench import BENCHES
-from tacit_calibration.increments import small_pose
+from tacit.tools.bench import load_bench
+from tacit_calibration.estimation.increments import small_pose
 
 NO_OPENCV_4 = not hasattr(cv2, "calibrateHandEye")
 A_FAKE = """
@@ -53,7 +52,7 @@ def test_a_wrong_arm_errs_smoothly_and_its_camera_is_defined_by_its_model():
 
 def test_the_table_names_bars_and_says_that_opencv_was_not_run(tmp_path, capsys):
     path = tmp_path / "numbers.json"
-    code = load_target(BENCHES["calibration"].target)(["--seeds", "2", "--cases", "AG", "--json", str(path)])
+    code = load_bench("calibration")(["--seeds", "2", "--cases", "AG", "--json", str(path)])
     printed = capsys.readouterr().out
     assert "0.20" in printed and "a wrong arm" in printed
     if NO_OPENCV_4:

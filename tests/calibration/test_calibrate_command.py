@@ -13,9 +13,9 @@ from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import from_rotation, invert, pose_error, rotation_from_rpy
 from tacit.images import encode_png
 from tacit.rig import load_rig, parse_rig
+from tacit_calibration.checks.rig_check import check_rig, field_of_view_deg, views_of_sensors
 from tacit_calibration.cli import main
 from tacit_calibration.commands.intrinsics import rig_snippet
-from tacit_calibration.rig_check import check_rig, field_of_view_deg, views_of_sensors
 from tacit_calibration.rig_update import with_camera, with_intrinsics
 
 TRUE_WRIST = from_rotation(rotation_from_rpy(np.deg2rad([-17.0, 3.0, 2.0])), [0.004, -0.07, 0.05])

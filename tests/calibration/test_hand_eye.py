@@ -10,12 +10,12 @@ from hand_eye_scenes import B_ON_TABLE, CAMERA, B, X, joint_scene, scene
 
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import from_rotation, invert, pose_error, rotation_from_vector
-from tacit_calibration.arm_errors import TYPICAL_LENGTH_M, geometry_errors
-from tacit_calibration.closed_form import park
-from tacit_calibration.hand_eye import solve_hand_eye
+from tacit_calibration.estimation.arm_errors import TYPICAL_LENGTH_M, geometry_errors
+from tacit_calibration.estimation.closed_form import park
+from tacit_calibration.estimation.increments import increment_of, small_pose
+from tacit_calibration.estimation.noise import NoiseScale
+from tacit_calibration.hand_eye import HandEyeData, solve_hand_eye
 from tacit_calibration.held_out import held_out_px, leave_one_out
-from tacit_calibration.increments import increment_of, small_pose
-from tacit_calibration.noise import NoiseScale
 
 MOUNTINGS = ["eye_in_hand", "eye_to_hand"]
 
@@ -110,7 +110,7 @@ def test_one_misread_corner_does_not_move_the_camera():
 def test_leaving_one_out_moves_the_camera_by_about_its_sigma():
     poses, views = scene(7, 14, 0.3, 0.05, 0.2, "eye_in_hand")
     result = solve_hand_eye(poses, views, CAMERA, "eye_in_hand")
-    answers = leave_one_out(poses, views, CAMERA, "eye_in_hand")
+    answers = leave_one_out(HandEyeData(poses, views, CAMERA, "eye_in_hand"))
     assert [answer.name for answer in answers] == list(result.names)
     # Jackknife: the shifts add up to the sampling variance, within a factor of two for 14 views.
     jackknife = np.sqrt(13 / 14 * sum(answer.shift_m**2 for answer in answers))
@@ -122,11 +122,13 @@ def test_leaving_one_out_moves_the_camera_by_about_its_sigma():
 def test_a_view_that_was_left_out_is_judged_without_being_used():
     poses, views = scene(8, 12, 0.2, 0.0, 0.05, "eye_in_hand")
     poses[5] = poses[5] @ small_pose(np.array([0, 0.02, 0, 0.01, 0, 0]))
-    answers = {answer.name: answer for answer in leave_one_out(poses, views, CAMERA, "eye_in_hand")}
+    answers = {
+        answer.name: answer for answer in leave_one_out(HandEyeData(poses, views, CAMERA, "eye_in_hand"))
+    }
     assert max(answers.values(), key=lambda answer: answer.rms_px).name == "5"
     assert answers["5"].shift_m < 1e-5  # it had no say before either
     with pytest.raises(CalibrationError, match="8 would be left to calibrate with, expected 9"):
-        leave_one_out(poses[:8], views[:8], CAMERA, "eye_in_hand")
+        leave_one_out(HandEyeData(poses[:8], views[:8], CAMERA, "eye_in_hand"))
 
 
 def test_columns_of_arm_errors_are_what_a_displaced_joint_does():
@@ -166,13 +168,17 @@ def test_held_out_views_decide_whether_the_arm_is_worth_correcting():
     columns = geometry_errors(arm.robot.chain, arm.joints)
     poses, rng = arm.robot.forward_batch(arm.joints), np.random.default_rng(0)
     wrong = poses @ small_pose(columns @ rng.normal(0, np.deg2rad(0.05), columns.shape[-1]))
-    plain, learnt = (held_out_px(wrong, arm.views, CAMERA, "eye_in_hand", c) for c in (None, columns))
+    plain, learnt = (
+        held_out_px(HandEyeData(wrong, arm.views, CAMERA, "eye_in_hand"), c) for c in (None, columns)
+    )
     assert learnt < 0.6 * plain
     noisy = poses @ small_pose(rng.normal(0, 1, (15, 6)) * ([5e-4] * 3 + [2e-4] * 3))
-    plain, learnt = (held_out_px(noisy, arm.views, CAMERA, "eye_in_hand", c) for c in (None, columns))
+    plain, learnt = (
+        held_out_px(HandEyeData(noisy, arm.views, CAMERA, "eye_in_hand"), c) for c in (None, columns)
+    )
     assert learnt > 0.9 * plain  # there was nothing to learn
     with pytest.raises(CalibrationError, match="7 would be left"):
-        held_out_px(noisy[:9], arm.views[:9], CAMERA, "eye_in_hand")
+        held_out_px(HandEyeData(noisy[:9], arm.views[:9], CAMERA, "eye_in_hand"))
 
 
 def test_motion_that_cannot_tell_the_pose_is_refused():

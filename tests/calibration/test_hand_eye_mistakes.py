@@ -11,9 +11,9 @@ from hand_eye_scenes import CAMERA, GRID, X, joint_scene, scene
 
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import invert
-from tacit_calibration.diagnosis import explain_joints
+from tacit_calibration.estimation.diagnosis import explain_joints
+from tacit_calibration.estimation.increments import small_pose
 from tacit_calibration.hand_eye import solve_hand_eye
-from tacit_calibration.increments import small_pose
 
 MOUNTINGS = ["eye_in_hand", "eye_to_hand"]
 

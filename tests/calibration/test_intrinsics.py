@@ -18,13 +18,13 @@ from tacit.rig import load_rig
 from tacit_calibration.board import Board
 from tacit_calibration.cli import main
 from tacit_calibration.detection import Detections, View, detect, detect_folder, detect_images
+from tacit_calibration.estimation.lens_fit import fit_lens, parameters
 from tacit_calibration.intrinsics import (
     calibrate_intrinsics,
     pixel_uncertainty,
     read_camera_info,
     write_camera_info,
 )
-from tacit_calibration.lens_fit import fit_lens, parameters
 
 FISHEYE = FisheyeCamera(
     np.array([[210.0, 0, 322.0], [0, 211.0, 238.0], [0, 0, 1]]), (0.02, -0.01, 0.004, -0.001), 640, 480

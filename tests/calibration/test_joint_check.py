@@ -15,11 +15,11 @@ from tacit.geometry.rotations import rotation_from_vector
 from tacit.geometry.transforms import from_rotation
 from tacit.geometry.urdf import chain_from_urdf
 from tacit.rig import load_rig
+from tacit_calibration.checks.drift import compare_rigs
+from tacit_calibration.checks.joint_check import joint_moves, zero_offsets
+from tacit_calibration.checks.kinematic_check import compare_chains, second_opinion
 from tacit_calibration.cli import main
 from tacit_calibration.commands import check as check_command
-from tacit_calibration.drift import compare_rigs
-from tacit_calibration.joint_check import joint_moves, zero_offsets
-from tacit_calibration.kinematic_check import compare_chains, second_opinion
 
 RIG = load_rig("nova2_sim_vga")
 TABLE = from_rotation(np.diag([1.0, -1.0, -1.0]), (-0.45, 0.09, 0.0))

@@ -9,10 +9,10 @@ from hand_eye_scenes import CAMERA, X, joint_scene
 from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import pose_error
 from tacit.rig import Rig, load_rig, parse_rig
-from tacit_calibration.arm_errors import geometry_errors
 from tacit_calibration.commands.judge import judge
+from tacit_calibration.estimation.arm_errors import geometry_errors
+from tacit_calibration.estimation.increments import small_pose
 from tacit_calibration.hand_eye import solve_hand_eye
-from tacit_calibration.increments import small_pose
 from tacit_calibration.samples import RobotViews
 
 

@@ -8,8 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit.geometry.transforms import from_rotation, invert, pose_error, rotation_from_vector
-from tacit_calibration.increments import UncertainPose, adjoint, exact, increment_of, skew, small_pose
-from tacit_calibration.noise import LinearViews, NoiseScale, infer, surprise
+from tacit_calibration.estimation.increments import (
+    UncertainPose,
+    adjoint,
+    exact,
+    increment_of,
+    skew,
+    small_pose,
+)
+from tacit_calibration.estimation.noise import LinearViews, NoiseScale, infer, surprise
 
 vectors = st.lists(st.floats(-1, 1), min_size=6, max_size=6).map(np.array)
 

@@ -14,11 +14,11 @@ from tacit.geometry.transforms import from_rotation, from_translation, pose_erro
 from tacit.images import encode_png
 from tacit.record.samples import SampleFolder
 from tacit.rig import Rig, load_rig
+from tacit_calibration.checks.verify import verify
 from tacit_calibration.cli import main
-from tacit_calibration.outline import find_outline, find_outlines, solve_outlines
 from tacit_calibration.samples import picture
-from tacit_calibration.touch_views import TouchView, finger_views
-from tacit_calibration.verify import verify
+from tacit_calibration.touch.outline import find_outline, find_outlines, solve_outlines
+from tacit_calibration.touch.touch_views import TouchView, finger_views
 
 BELIEVED = load_rig("nova2_sim_vga")
 HOME = np.array([-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284])

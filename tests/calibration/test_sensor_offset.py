@@ -14,11 +14,11 @@ from tacit.record.samples import SampleFolder
 from tacit.rig import GripperSpec, Rig, load_rig
 from tacit.rig.units import from_canonical, to_canonical
 from tacit_calibration.cli import main
-from tacit_calibration.click_page import write_click_page
-from tacit_calibration.clicks import FILE_NAME, Click, read_clicks, write_clicks
-from tacit_calibration.gripper_model import fit_gripper, read_openings
-from tacit_calibration.sensor_offset import solve_openings, solve_sensor
-from tacit_calibration.touch_views import touch_views
+from tacit_calibration.touch.click_page import write_click_page
+from tacit_calibration.touch.clicks import FILE_NAME, Click, read_clicks, write_clicks
+from tacit_calibration.touch.gripper_model import fit_gripper, read_openings
+from tacit_calibration.touch.sensor_offset import solve_openings, solve_sensor
+from tacit_calibration.touch.touch_views import touch_views
 
 BELIEVED = load_rig("nova2_sim_vga")
 HOME = np.array([-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284])

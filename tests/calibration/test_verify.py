@@ -24,11 +24,12 @@ from tacit.images import decode_image, encode_png
 from tacit.record.samples import SampleFolder
 from tacit.rig import load_rig
 from tacit_calibration.board import Board
+from tacit_calibration.checks.rig_check import check_records
+from tacit_calibration.checks.verify import PixelErrors, verify
 from tacit_calibration.cli import main
 from tacit_calibration.commands import world as world_command
 from tacit_calibration.commands.session import next_commands
-from tacit_calibration.overlays import overlays
-from tacit_calibration.rig_check import check_records
+from tacit_calibration.pictures import overlays
 from tacit_calibration.rig_update import (
     record_of,
     with_base,
@@ -38,7 +39,6 @@ from tacit_calibration.rig_update import (
     with_sensor,
 )
 from tacit_calibration.session import Session
-from tacit_calibration.verify import PixelErrors, verify
 
 RIG = load_rig("nova2_sim_vga")
 TABLE = from_rotation(np.diag([1.0, -1.0, -1.0]), (-0.45, 0.09, 0.0))

@@ -10,8 +10,8 @@ from hand_eye_scenes import CAMERA, B, X, scene
 
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import from_rotation, invert, pose_error, rotation_from_rpy
+from tacit_calibration.estimation.increments import UncertainPose, exact, increment_of, small_pose
 from tacit_calibration.hand_eye import solve_hand_eye
-from tacit_calibration.increments import UncertainPose, exact, increment_of, small_pose
 from tacit_calibration.world import base_to_base, combine, disagreement, locate_board, locate_camera
 
 LEFT_RIGHT = from_rotation(rotation_from_rpy([0.02, -0.01, 2.9]), [0.1, 0.9, 0.01])

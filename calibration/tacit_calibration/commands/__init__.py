@@ -1,1 +1,5 @@
-"""The commands of `tacit calibrate`, one module each: arguments in, files and a short report out."""
+"""The commands of `tacit calibrate`, one module each: arguments in, files and a short report out.
+
+Imports point down this list only:
+world > handeye > board, capture, check, gripper, intrinsics, judge, sensor, session, verify > place.
+"""

@@ -15,11 +15,11 @@ from tacit.geometry.robot import Robot
 from tacit.geometry.urdf import chain_from_urdf
 from tacit.rig import RIGS_FOLDER, Rig, load_rig
 from tacit_calibration.board import Board
+from tacit_calibration.checks.drift import compare_rigs
+from tacit_calibration.checks.joint_check import joint_moves, zero_offsets
+from tacit_calibration.checks.kinematic_check import compare_chains, second_opinion
+from tacit_calibration.checks.rig_check import check_records, check_rig, field_of_view_deg, views_of_sensors
 from tacit_calibration.commands.place import Flat, say
-from tacit_calibration.drift import compare_rigs
-from tacit_calibration.joint_check import joint_moves, zero_offsets
-from tacit_calibration.kinematic_check import compare_chains, second_opinion
-from tacit_calibration.rig_check import check_records, check_rig, field_of_view_deg, views_of_sensors
 from tacit_calibration.rig_update import known, record_of, with_joint_offsets, write_rig
 from tacit_calibration.samples import RobotViews, read_samples
 

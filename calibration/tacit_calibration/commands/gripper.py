@@ -10,12 +10,12 @@ import numpy as np
 import tyro
 
 from tacit.errors import CalibrationError
-from tacit_calibration.clicks import FILE_NAME, read_clicks
 from tacit_calibration.commands.place import Flat, Where, Workplace, say
-from tacit_calibration.gripper_model import GripperFit, fit_gripper, read_openings
 from tacit_calibration.rig_update import known, record_of, with_gripper
-from tacit_calibration.sensor_offset import solve_openings
-from tacit_calibration.touch_views import touch_views
+from tacit_calibration.touch.clicks import FILE_NAME, read_clicks
+from tacit_calibration.touch.gripper_model import GripperFit, fit_gripper, read_openings
+from tacit_calibration.touch.sensor_offset import solve_openings
+from tacit_calibration.touch.touch_views import touch_views
 
 
 @dataclass(frozen=True)

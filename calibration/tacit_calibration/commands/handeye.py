@@ -16,9 +16,9 @@ from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
 from tacit_calibration.commands.judge import judge
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
-from tacit_calibration.diagnosis import explain_joints
+from tacit_calibration.estimation.diagnosis import explain_joints
 from tacit_calibration.hand_eye import HandEyeResult, Mounting, solve_hand_eye
-from tacit_calibration.residual_pictures import hand_eye_picture
+from tacit_calibration.pictures import hand_eye_picture
 from tacit_calibration.rig_update import record_of, with_camera_pose
 from tacit_calibration.samples import RobotViews, read_samples, sha256_of
 

@@ -21,7 +21,7 @@ from tacit_calibration.intrinsics import (
     read_camera_info,
     write_camera_info,
 )
-from tacit_calibration.residual_pictures import coverage_picture
+from tacit_calibration.pictures import coverage_picture
 from tacit_calibration.rig_update import record_of, with_intrinsics
 
 

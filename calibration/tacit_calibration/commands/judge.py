@@ -9,9 +9,9 @@ import numpy as np
 from tacit.errors import CalibrationError
 from tacit.geometry.robot import Robot
 from tacit.rig import Rig
-from tacit_calibration.arm_errors import geometry_errors
 from tacit_calibration.commands.place import say
-from tacit_calibration.hand_eye import HandEyeResult
+from tacit_calibration.estimation.arm_errors import geometry_errors
+from tacit_calibration.hand_eye import HandEyeData, HandEyeResult
 from tacit_calibration.held_out import leave_one_out, solve_by_held_out
 from tacit_calibration.samples import RobotViews
 
@@ -35,9 +35,9 @@ def judge(
         record errors by view and by model [px], empty where there are too few views to spare any.
     """
     lens, chain = rig.geometry.camera(camera), Robot.from_rig(rig, views.arm).chain
-    data = views.flange_poses, views.views, lens, solved.mounting
+    data = HandEyeData(views.flange_poses, views.views, lens, solved.mounting)
     try:
-        answers = leave_one_out(*data, full=solved)
+        answers = leave_one_out(data, solved)
     except CalibrationError as problem:
         say(f"not judged by views left out: {problem}")
         return solved, {}
@@ -46,7 +46,7 @@ def judge(
         f"each view left out in turn: {np.median([a.rms_px for a in answers]):.2f} px in the middle; without "
         f"{worst.name} the camera moves most, {1e3 * worst.shift_m:.2f} mm"
     )
-    judged = solve_by_held_out(*data, geometry_errors(chain, views.joints), solved)
+    judged = solve_by_held_out(data, geometry_errors(chain, views.joints), solved)
     record: dict[str, Any] = {"left_out_px": {answer.name: answer.rms_px for answer in answers}}
     if judged.modelled_px is None or judged.learnt_px is None:
         return solved, record

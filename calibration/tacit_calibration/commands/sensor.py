@@ -12,16 +12,16 @@ import tyro
 
 from tacit.record.samples import load_samples
 from tacit.rig import Rig
-from tacit_calibration.click_page import write_click_page
-from tacit_calibration.clicks import FILE_NAME, Click, read_clicks
+from tacit_calibration.checks.verify import Verification, verify
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
-from tacit_calibration.outline import find_outlines, solve_outlines
-from tacit_calibration.overlays import overlays
+from tacit_calibration.pictures import overlays
 from tacit_calibration.rig_update import known, record_of, with_sensor
 from tacit_calibration.samples import sha256_of
-from tacit_calibration.sensor_offset import SensorResult, solve_sensor
-from tacit_calibration.touch_views import by_sensor, touch_views
-from tacit_calibration.verify import Verification, verify
+from tacit_calibration.touch.click_page import write_click_page
+from tacit_calibration.touch.clicks import FILE_NAME, Click, read_clicks
+from tacit_calibration.touch.outline import find_outlines, solve_outlines
+from tacit_calibration.touch.sensor_offset import SensorResult, solve_sensor
+from tacit_calibration.touch.touch_views import by_sensor, touch_views
 
 
 @dataclass(frozen=True)

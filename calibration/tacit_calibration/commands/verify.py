@@ -11,12 +11,12 @@ import tyro
 
 from tacit.episode import EpisodeReader
 from tacit.record.samples import load_samples
-from tacit_calibration.clicks import FILE_NAME, read_clicks
+from tacit_calibration.checks.verify import Verification, board_of_samples, verify
 from tacit_calibration.commands.place import Flat, Where, Workplace, say
-from tacit_calibration.outline import Outline, find_outlines
-from tacit_calibration.overlays import episode_overlays, overlays
+from tacit_calibration.pictures import episode_overlays, overlays
 from tacit_calibration.rig_update import known
-from tacit_calibration.verify import Verification, board_of_samples, verify
+from tacit_calibration.touch.clicks import FILE_NAME, read_clicks
+from tacit_calibration.touch.outline import Outline, find_outlines
 
 
 @dataclass(frozen=True)

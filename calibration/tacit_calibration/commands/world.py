@@ -12,8 +12,8 @@ import tyro
 from tacit.errors import CalibrationError
 from tacit_calibration.commands.handeye import camera_pose, report
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
+from tacit_calibration.estimation.increments import exact
 from tacit_calibration.hand_eye import HandEyeResult
-from tacit_calibration.increments import exact
 from tacit_calibration.rig_update import known, record_of, with_base
 from tacit_calibration.samples import RobotViews, read_samples
 from tacit_calibration.world import base_to_base

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from tacit.geometry.kinematics import Chain, motions
-from tacit.geometry.transforms import invert
-from tacit_calibration.increments import FloatArray, adjoint
+from tacit.geometry.transforms import FloatArray, invert
+from tacit_calibration.estimation.increments import adjoint
 
 TYPICAL_LENGTH_M = 0.3
 """A wrong angle of 1 rad counts as much as a link that is wrong by 0.3 m: their usual ratio on light arms."""

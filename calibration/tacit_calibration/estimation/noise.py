@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit_calibration.increments import FloatArray
+from tacit.geometry.transforms import FloatArray
 
 ROTATIONS: FloatArray = np.geomspace(np.deg2rad(0.002), np.deg2rad(4.096), 12)
 TRANSLATIONS: FloatArray = np.geomspace(5e-6, 10.24e-3, 12)

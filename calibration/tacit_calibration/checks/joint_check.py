@@ -19,10 +19,10 @@ from tacit.geometry.robot import Robot
 from tacit.geometry.rotations import rotation_to_vector
 from tacit.geometry.transforms import FloatArray, invert
 from tacit.rig import Rig
-from tacit_calibration.arm_errors import geometry_errors
-from tacit_calibration.board_pose import board_poses
-from tacit_calibration.degeneracy import Mounting
 from tacit_calibration.detection import View
+from tacit_calibration.estimation.arm_errors import geometry_errors
+from tacit_calibration.estimation.board_pose import board_poses
+from tacit_calibration.estimation.degeneracy import Mounting
 from tacit_calibration.hand_eye import solve_hand_eye
 from tacit_calibration.samples import RobotViews
 

@@ -19,11 +19,10 @@ from scipy.optimize import least_squares
 from tacit.errors import CalibrationError
 from tacit.geometry.kinematics import Chain, fk_numpy
 from tacit.geometry.toolbox import dh_poses, urdf_poses
-from tacit.geometry.transforms import invert, pose_error
+from tacit.geometry.transforms import FloatArray, invert, pose_error
 from tacit.rig import ArmSpec
-from tacit_calibration.increments import increment_of, small_pose
+from tacit_calibration.estimation.increments import increment_of, small_pose
 
-FloatArray = NDArray[np.float64]
 NUM_STATES, NUM_FITTED = 2000, 12
 ROUGH_STEPS, FULL_STEPS, CANDIDATES = 5, 60, 4
 AGREE_M, AGREE_DEG = 1e-3, 0.05

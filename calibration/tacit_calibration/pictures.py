@@ -1,4 +1,4 @@
-"""What a rig predicts, drawn into pictures: sensor boxes, jaw axes, corners of the board.
+"""Results as pictures: what a rig predicts drawn into photographs, and where a calibration misses.
 
 Found corners are green crosses, predicted ones orange rings, the axes of the jaw red, green and blue.
 """
@@ -10,24 +10,65 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tacit.episode import EpisodeReader
 from tacit.errors import CalibrationError
-from tacit.geometry.transforms import from_translation, invert, transform_points
+from tacit.geometry.transforms import FloatArray, from_translation, invert, transform_points
 from tacit.images import Image
 from tacit.record.samples import load_samples
 from tacit.rig import Rig
 from tacit.rig.units import from_canonical, to_canonical
 from tacit.view.draw import COLORS, draw_box, draw_label, draw_quad, film_strip
-from tacit_calibration.clicks import Click
-from tacit_calibration.samples import RobotViews, joints_in_order, picture
-from tacit_calibration.verify import Verification, camera_anchors
+from tacit_calibration.checks.verify import Verification, camera_anchors
+from tacit_calibration.detection import View
+from tacit_calibration.hand_eye import HandEyeResult
+from tacit_calibration.intrinsics import IntrinsicsResult
+from tacit_calibration.samples import RobotViews, joints_in_order, picture, state_of
+from tacit_calibration.touch.clicks import Click
 
-FloatArray = NDArray[np.float64]
 FOUND_RGB, PREDICTED_RGB = (80, 230, 90), (255, 120, 60)
 MAX_PICTURES = 6
 AXIS_M = 0.03
+PAPER, INK, USED, LEFT_OUT = (248, 248, 246), (70, 74, 82), (20, 110, 190), (215, 60, 50)
+GRID = 8
+ARROW_PX = 60.0
+"""The 95 % quantile of the residuals is drawn this long."""
+
+
+def coverage_picture(result: IntrinsicsResult, views: Sequence[View]) -> Image:
+    """Return where in the image corners were found: blue used, red in views that were dropped."""
+    camera = result.camera
+    image = _paper(camera.width, camera.height)
+    for view in views:
+        colour = LEFT_OUT if view.name in result.dropped else USED
+        for point in view.corners_px:
+            cv2.circle(image, _pixel(point), 2, colour, -1, cv2.LINE_AA)
+    text = (
+        f"{len(result.views)} views, {result.coverage:.0%} covered, RMS {result.rms_px:.3f} px, "
+        f"held out {result.held_out_rms_px:.3f}"
+    )
+    return draw_label(image, text, (6, 18))
+
+
+def hand_eye_picture(result: HandEyeResult, views: Sequence[View], width: int, height: int) -> Image:
+    """Return the residual of every corner as an arrow from where it was found; red in views left out."""
+    image = _paper(width, height)
+    lengths = np.concatenate([np.linalg.norm(r, axis=1) for r in result.residuals_px])
+    scale = ARROW_PX / max(float(np.quantile(lengths, 0.95)), 1e-6)
+    for view, residual, used in zip(views, result.residuals_px, result.used, strict=True):
+        for start, move in zip(view.corners_px, residual, strict=True):
+            end = start + np.clip(scale * move, -width, width)
+            cv2.line(image, _pixel(start), _pixel(end), USED if used else LEFT_OUT, 1, cv2.LINE_AA)
+            cv2.circle(image, _pixel(start), 1, INK, -1)
+    return draw_label(image, f"RMS {result.rms_px:.2f} px; 1 px is drawn {scale:.0f} px long", (6, 18))
+
+
+def _paper(width: int, height: int) -> Image:
+    image = np.full((height, width, 3), PAPER, dtype=np.uint8)
+    for k in range(1, GRID):
+        cv2.line(image, (k * width // GRID, 0), (k * width // GRID, height), (225, 225, 225), 1)
+        cv2.line(image, (0, k * height // GRID), (width, k * height // GRID), (225, 225, 225), 1)
+    return image
 
 
 def overlays(
@@ -88,16 +129,6 @@ def episode_overlays(rig: Rig, camera: str, reader: EpisodeReader) -> Image:
     return film_strip(tiles, columns=min(3, len(tiles)))
 
 
-def state_of(rig: Rig, arm: str, q: FloatArray, gripper_raw: float | None) -> FloatArray:
-    """Return the state (S,) of a sample; other arms at zero, a gripper without a value closed."""
-    state = np.zeros(len(rig.state_names))
-    state[rig.arm_slice(arm)] = q
-    gripper = rig.arms[arm].gripper
-    if gripper is not None and gripper_raw is not None:
-        state[rig.index_of([gripper.name])[0]] = to_canonical(rig, gripper.name, gripper_raw)
-    return state
-
-
 def draw_rig(image: Image, rig: Rig, camera: str, arm: str, state: FloatArray) -> Image:
     """Return a copy with every sensor's box and face, and the axes of the jaw centre, as the rig has them."""
     for i, (name, footprint) in enumerate(rig.sensor_boxes(state, camera).items()):
@@ -116,7 +147,7 @@ def draw_rig(image: Image, rig: Rig, camera: str, arm: str, state: FloatArray) -
 def _draw_axes(image: Image, ends: FloatArray) -> Image:
     image = image.copy()
     if np.isfinite(ends).all() and np.abs(ends).max() < 1e4:
-        origin, *tips = (tuple(int(v) for v in np.rint(point)) for point in ends)
+        origin, *tips = map(_pixel, ends)
         for tip, colour in zip(tips, ((255, 60, 60), (60, 220, 60), (80, 120, 255)), strict=True):
             cv2.line(image, origin, tip, colour, 2, cv2.LINE_AA)
     return image
@@ -133,12 +164,17 @@ def _draw_board(
             )
             image = _draw_crosses(image, view.corners_px)
             for point in predicted[np.isfinite(predicted).all(axis=1)]:
-                cv2.circle(image, tuple(int(v) for v in np.rint(point)), 5, PREDICTED_RGB, 1, cv2.LINE_AA)
+                cv2.circle(image, _pixel(point), 5, PREDICTED_RGB, 1, cv2.LINE_AA)
     return image
 
 
 def _draw_crosses(image: Image, pixels: FloatArray) -> Image:
     image = image.copy()
     for point in pixels:
-        cv2.drawMarker(image, tuple(int(v) for v in np.rint(point)), FOUND_RGB, cv2.MARKER_CROSS, 7, 1)
+        cv2.drawMarker(image, _pixel(point), FOUND_RGB, cv2.MARKER_CROSS, 7, 1)
     return image
+
+
+def _pixel(point: FloatArray) -> tuple[int, int]:
+    u, v = np.rint(point).astype(int).tolist()
+    return u, v

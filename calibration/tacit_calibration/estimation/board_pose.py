@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.geometry.camera import Camera
-from tacit.geometry.transforms import from_rotation, rotation_from_vector, rotation_to_vector
+from tacit.geometry.transforms import FloatArray, from_rotation, rotation_from_vector, rotation_to_vector
 from tacit_calibration.detection import View
-from tacit_calibration.increments import FloatArray, skew, small_pose
+from tacit_calibration.estimation.increments import skew, small_pose
 
 DIFFERENCE_STEP = 1e-6
 OUTSIDE_PX = 1e4
@@ -113,6 +113,11 @@ def residuals(corners: Corners, camera: Camera, poses: FloatArray) -> FloatArray
     """Return projected minus found corners (M, 2) [px] for T_camera_board (n, 4, 4)."""
     projected = camera.project(_in_camera(corners, poses))
     return np.where(np.isfinite(projected), projected - corners.pixels, OUTSIDE_PX)
+
+
+def rms(found: FloatArray) -> float:
+    """Return the root mean square length [px] of residuals (..., 2): both axes together, as OpenCV's."""
+    return float(np.sqrt(np.mean(np.sum(np.asarray(found) ** 2, axis=-1))))
 
 
 def view_rms(corners: Corners, found: FloatArray) -> FloatArray:

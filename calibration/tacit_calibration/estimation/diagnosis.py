@@ -14,12 +14,16 @@ import numpy as np
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
 from tacit.geometry.robot import Robot
-from tacit.geometry.transforms import invert
-from tacit_calibration.board_pose import Corners, board_poses, residuals, view_rms
-from tacit_calibration.closed_form import ClosedForm, angle_disagreement, motions, solve_closed_form
-from tacit_calibration.degeneracy import Mounting, carrier_poses
+from tacit.geometry.transforms import FloatArray, invert
 from tacit_calibration.detection import View
-from tacit_calibration.increments import FloatArray
+from tacit_calibration.estimation.board_pose import Corners, board_poses, residuals, view_rms
+from tacit_calibration.estimation.closed_form import (
+    ClosedForm,
+    angle_disagreement,
+    motions,
+    solve_closed_form,
+)
+from tacit_calibration.estimation.degeneracy import Mounting, carrier_poses
 
 MAX_PNP_PX = 3.0
 """A sharp board fits within .5 px; 3 px is another lens, another image size, or another board."""

@@ -17,11 +17,12 @@ from scipy.optimize import least_squares
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
+from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
-from tacit_calibration.increments import small_pose
-from tacit_calibration.touch_views import TouchView, by_sensor
+from tacit_calibration.estimation.board_pose import rms
+from tacit_calibration.estimation.increments import small_pose
+from tacit_calibration.touch.touch_views import TouchView, by_sensor
 
-FloatArray = NDArray[np.float64]
 ROBUST_PX = 2.0
 """Beyond two pixels a click counts linearly: a hand is off by about one."""
 MIN_PICTURES = 3
@@ -112,7 +113,7 @@ def solve_sensor(
             f"{1e3 * size[0]:.1f} x {1e3 * size[1]:.1f}; are they of this sensor, and is size_m in metres?"
         )
     errors = [_error(view, lens, T, face) for view in views]
-    click_px = {view.click.name: _rms(error) for view, error in zip(views, errors, strict=True)}
+    click_px = {view.click.name: rms(error) for view, error in zip(views, errors, strict=True)}
     sigma = np.sqrt(np.diag(covariance))
     return SensorResult(
         T_mount_sensor=T,
@@ -120,7 +121,7 @@ def solve_sensor(
         sigma_m=float(np.linalg.norm(sigma[3:6] * UNIT[3:])),
         sigma_rad=float(np.linalg.norm(sigma[:3] * UNIT[:3])),
         sigma_size_m=sigma[6:8] * size if fit_size else np.zeros(2),
-        rms_px=_rms(np.concatenate(errors)),
+        rms_px=rms(np.concatenate(errors)),
         click_px=click_px,
         warnings=_warnings(views, click_px),
     )
@@ -144,7 +145,7 @@ def solve_openings(rig: Rig, camera: str, views: Sequence[TouchView]) -> Opening
     jaw = _Jaw(rig, rig.geometry.camera(camera), views, index)
     x, covariance = _solved(jaw.residuals, jaw.num_unknowns)
     sigma = 1e-3 * np.sqrt(np.diag(covariance)[-len(raws) :])
-    return OpeningsResult(raws, jaw.openings(x), sigma, _rms(np.concatenate(jaw.errors(x))))
+    return OpeningsResult(raws, jaw.openings(x), sigma, rms(np.concatenate(jaw.errors(x))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,10 +222,6 @@ def _solved(residuals: Callable[[FloatArray], FloatArray], size: int) -> tuple[F
     noise = 1.4826 * float(np.median(np.abs(left)))
     information = found.jac.T @ found.jac
     return found.x, noise**2 * np.linalg.pinv(information)
-
-
-def _rms(errors: FloatArray) -> float:
-    return float(np.sqrt(np.mean(np.sum(np.asarray(errors) ** 2, axis=-1))))
 
 
 def _check_pictures(name: str, views: Sequence[TouchView]) -> None:

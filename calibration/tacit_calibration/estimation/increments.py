@@ -9,11 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tacit.geometry.transforms import invert, rotation_from_vector, rotation_to_vector
-
-FloatArray = NDArray[np.float64]
+from tacit.geometry.transforms import FloatArray, invert, rotation_from_vector, rotation_to_vector
 
 
 def small_pose(increment: FloatArray) -> FloatArray:

@@ -11,22 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
-from tacit.geometry.transforms import invert, transform_points
+from tacit.geometry.transforms import FloatArray, invert, transform_points
 from tacit.rig import Rig
 from tacit_calibration.board import Board
-from tacit_calibration.board_pose import board_poses
-from tacit_calibration.clicks import Click
-from tacit_calibration.increments import small_pose
-from tacit_calibration.outline import Outline, predicted_hull
+from tacit_calibration.estimation.board_pose import board_poses, rms
+from tacit_calibration.estimation.increments import small_pose
 from tacit_calibration.samples import RobotViews, read_samples
-from tacit_calibration.touch_views import touch_views
+from tacit_calibration.touch.clicks import Click
+from tacit_calibration.touch.outline import Outline, predicted_hull
+from tacit_calibration.touch.touch_views import touch_views
 
-FloatArray = NDArray[np.float64]
 ROBUST_PX = 2.0
 
 
@@ -117,10 +115,7 @@ def verify(
         T_board = fit_board(rig, camera, robot_views)
         errors = board_errors(rig, camera, robot_views, T_board)
         board = PixelErrors.of(np.concatenate([np.linalg.norm(e, axis=1) for e in errors]))
-        per_view = {
-            view.name: float(np.sqrt(np.mean(np.sum(e**2, axis=1))))
-            for view, e in zip(robot_views.views, errors, strict=True)
-        }
+        per_view = {view.name: rms(e) for view, e in zip(robot_views.views, errors, strict=True)}
     gels, centres = _gel_errors(rig, camera, folder, clicks) if clicks else (None, None)
     if outlines and not clicks:
         centres = PixelErrors.of(np.array([_outline_error(rig, camera, outline) for outline in outlines]))

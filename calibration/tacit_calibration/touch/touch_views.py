@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
-from tacit.geometry.transforms import from_translation, invert, transform_points
+from tacit.geometry.transforms import FloatArray, from_translation, invert, transform_points
 from tacit.record.samples import load_samples
 from tacit.rig import Rig
 from tacit.rig.scene import FINGER_SIGNS
 from tacit.rig.units import to_canonical
-from tacit_calibration.clicks import Click
+from tacit_calibration.estimation.board_pose import rms
 from tacit_calibration.samples import joints_in_order
+from tacit_calibration.touch.clicks import Click
 
-FloatArray = NDArray[np.float64]
 UNIT_FACE = np.array([[-0.5, -0.5, 0.0], [0.5, -0.5, 0.0], [0.5, 0.5, 0.0], [-0.5, 0.5, 0.0]])
 WRONG_ORDER_PX, CLEARLY = 10.0, 0.5
 """Another order of the corners must halve an error of more than 10 px before it is called the right one."""
@@ -93,7 +92,7 @@ def check_order(rig: Rig, camera: str, views: Sequence[TouchView]) -> None:
         expected = view.project(lens, np.asarray(sensor.T_mount_sensor), np.array(sensor.size_m[:2]))
         given = view.click.pixels - view.click.pixels.mean(axis=0)
         shape = expected - expected.mean(axis=0)
-        errors = [float(np.sqrt(np.mean(np.sum((given[order] - shape) ** 2, axis=1)))) for order in orders]
+        errors = [rms(given[order] - shape) for order in orders]
         best = int(np.argmin(errors))
         if best and errors[0] > WRONG_ORDER_PX and errors[best] < CLEARLY * errors[0]:
             raise CalibrationError(

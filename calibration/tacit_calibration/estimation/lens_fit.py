@@ -15,10 +15,16 @@ import numpy as np
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera, FisheyeCamera, PinholeCamera
-from tacit.geometry.transforms import from_rotation, rotation_from_vector
-from tacit_calibration.board_pose import Corners, board_poses, corner_jacobian, corner_weights, residuals
+from tacit.geometry.transforms import FloatArray, from_rotation, rotation_from_vector
 from tacit_calibration.detection import View
-from tacit_calibration.increments import FloatArray, small_pose
+from tacit_calibration.estimation.board_pose import (
+    Corners,
+    board_poses,
+    corner_jacobian,
+    corner_weights,
+    residuals,
+)
+from tacit_calibration.estimation.increments import small_pose
 
 LensModel = Literal["plumb_bob", "rational", "fisheye"]
 NUM_COEFFICIENTS = {"plumb_bob": 5, "rational": 8, "fisheye": 4}

@@ -12,22 +12,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
 from tacit.geometry.footprint import box_corners
-from tacit.geometry.transforms import from_translation, transform_points
+from tacit.geometry.transforms import FloatArray, from_translation, transform_points
 from tacit.images import Image
 from tacit.record.samples import load_samples
 from tacit.rig import Rig
-from tacit_calibration.increments import small_pose
+from tacit_calibration.estimation.increments import small_pose
 from tacit_calibration.samples import picture
-from tacit_calibration.sensor_offset import SensorResult
-from tacit_calibration.touch_views import TouchView, finger_views
+from tacit_calibration.touch.sensor_offset import SensorResult
+from tacit_calibration.touch.touch_views import TouchView, finger_views
 
-FloatArray = NDArray[np.float64]
 UPSAMPLING = 4
 SEED_SHARE = 0.6
 """Part of the expected hull, about its middle, that must show the gel: mounts are known to some mm."""

@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 
 from tacit.errors import CalibrationError
-from tacit.geometry.transforms import check_transform, invert, pose_error, rotation_to_vector
+from tacit.geometry.transforms import FloatArray, check_transform, invert, pose_error, rotation_to_vector
 from tacit_calibration.detection import View
-from tacit_calibration.increments import FloatArray
 
 Mounting = Literal["eye_in_hand", "eye_to_hand"]
 MIN_VIEWS = 8

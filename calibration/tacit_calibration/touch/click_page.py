@@ -15,9 +15,8 @@ import numpy as np
 from tacit.images import encode_png
 from tacit.record.samples import load_samples
 from tacit.rig import Rig
-from tacit_calibration.clicks import FILE_NAME, HEADER
-from tacit_calibration.overlays import state_of
-from tacit_calibration.samples import joints_in_order, picture
+from tacit_calibration.samples import joints_in_order, picture, state_of
+from tacit_calibration.touch.clicks import FILE_NAME, HEADER
 
 PAGE_NAME = "corners.html"
 

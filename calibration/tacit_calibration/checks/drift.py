@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError, did_you_mean
 from tacit.geometry.footprint import INTERSECTS
-from tacit.geometry.transforms import pose_error
+from tacit.geometry.transforms import FloatArray, pose_error
 from tacit.rig import Rig
 
-FloatArray = NDArray[np.float64]
 NUM_STATES = 512
 VISIBLE = 0.25
 SIGMAS = 3.0

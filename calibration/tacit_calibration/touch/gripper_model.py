@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tacit.errors import CalibrationError
+from tacit.geometry.transforms import FloatArray
 from tacit.rig import GripperSpec
 
-FloatArray = NDArray[np.float64]
 HEADER = ("raw", "opening_mm")
 LINEAR_M = 5e-4
 """A line that misses by more than half a millimetre moves a box by 2 px in a wrist camera: use a table."""

@@ -1,0 +1,5 @@
+"""What the solvers stand on: small motions, board poses, first guesses, noise, and what data cannot tell.
+
+Imports point down this list only:
+diagnosis, lens_fit > arm_errors, board_pose > closed_form, degeneracy, increments, noise.
+"""
