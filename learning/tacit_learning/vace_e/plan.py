@@ -1,14 +1,15 @@
-"""What a run of VACE-E will need: parameters, memory, tokens, arithmetic; by formula, before it starts.
+"""What a run of VACE-E will need: parameters, arithmetic, memory; known before it starts.
 
-`measure_on_meta` takes the same numbers from a real model on torch's meta device. Legend: N video tokens of
-a clip, L text tokens, d width, f feed-forward width. FLOP count a multiply-add as two.
+Parameters and arithmetic are measured on the real model on torch's meta device, which has shapes and no
+memory. The memory of activations cannot be seen there, since autocast does not work on it: it is
+estimated from what one block keeps. FLOP count a multiply-add as two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -41,18 +42,6 @@ FROZEN_GB = {"UMT5-xxl, bf16": 11.4, "CLIP ViT-H/14, float32": 2.5, "VAE, float3
 
 Path = Literal["off", "path", "lora", "trained"]
 """Of a block: no gradient; gradients pass; low-rank adapters train; all of it trains."""
-
-
-class Work(NamedTuple):
-    """Arithmetic of one forward [FLOP], split as checkpointing and freezing treat it."""
-
-    linear: float
-    attention: float
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.linear + self.attention
 
 
 @dataclass(frozen=True)
@@ -104,7 +93,6 @@ class StagePlan:
     activations_gb: float
     live_gb: float
     features_gb: float
-    petaflop_per_sample: float
     largest_batch: dict[int, int]
     """Card [GB] -> largest power of two that fits, 0 = not even 1."""
 
@@ -113,11 +101,6 @@ class StagePlan:
         """Peak memory of the planned batch."""
         activations = self.activations_gb + self.live_gb + self.features_gb
         return self.weights_gb + self.optimizer_gb + activations + CONTEXT_GB
-
-    @property
-    def seconds_on_h200(self) -> float:
-        """Seconds per sample at 40 % of the peak of an H200."""
-        return self.petaflop_per_sample * 1000 / (H200_TFLOPS * UTILISATION)
 
 
 def meta_model(config: ModelConfig, run: RunPlan) -> VaceE:
@@ -129,27 +112,50 @@ def meta_model(config: ModelConfig, run: RunPlan) -> VaceE:
     return model
 
 
-def measure_on_meta(config: ModelConfig, run: RunPlan) -> tuple[dict[str, int], float]:
-    """Count parameters by group, and the FLOP of one forward, on a real model without memory."""
-    model = meta_model(config, run)
-    parameters = count_parameters(model)
-    shape = latent_shape(run.clip.frames, run.clip.height, run.clip.width, run.clip.num_reference)
-    with torch.device("meta"):
-        latents = torch.empty(1, LATENT_CHANNELS, *shape)
-        control = torch.empty(1, 2 * LATENT_CHANNELS + SPATIAL**2, *shape)
-        text = torch.empty(1, config.backbone.text_length, config.backbone.text_dim)
-        condition = _meta_condition(config, run) if run.with_streams else None
-        counter = FlopCounterMode(display=False)
-        with torch.no_grad(), counter:
-            model(latents, torch.empty(1), control, text, condition)
-    return parameters, float(counter.get_total_flops())
+def measure_flop(model: VaceE, run: RunPlan, groups: Collection[str] = ()) -> float:
+    """Count the FLOP of one clip: forward, recomputation and backward where `groups` train.
+
+    The encoders of the streams are left out, here as in `RunPlan.clip`: they do not grow with the clip.
+
+    Args:
+        model: On the meta device; what requires gradients is changed.
+        run: Clip and checkpointing.
+        groups: That train; none: the forward alone.
+    """
+    for name, members in parameter_groups(model).items():
+        for parameter in members:
+            parameter.requires_grad_(name in groups)
+    model.transformer.gradient_checkpointing = False
+    if run.checkpointing:
+        model.transformer.enable_gradient_checkpointing()
+    config, clip = model.config, run.clip
+    shape = latent_shape(clip.frames, clip.height, clip.width, clip.num_reference)
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        velocity = model(
+            torch.empty(1, LATENT_CHANNELS, *shape),
+            torch.empty(1),
+            torch.empty(1, 2 * LATENT_CHANNELS + SPATIAL**2, *shape),
+            torch.empty(1, config.backbone.text_length, config.backbone.text_dim),
+            _meta_condition(config, run, "vace_e" in groups) if run.with_streams else None,
+        )
+        if groups:
+            velocity.sum().backward()
+    return float(counter.get_total_flops())
 
 
-def _meta_condition(config: ModelConfig, run: RunPlan) -> Condition:
+def seconds_on_h200(flop: float) -> float:
+    """Return the seconds that an H200 takes for so many FLOP, at 40 % of its peak."""
+    return flop / 1e12 / (H200_TFLOPS * UTILISATION)
+
+
+def _meta_condition(config: ModelConfig, run: RunPlan, trains: bool) -> Condition:
     embodiment = 1 + config.encoders.latents
     task = stream_tokens_of(config, run) - embodiment
     tokens = [
-        Tokens(torch.empty(1, count, config.encoders.dim), torch.empty(1, count, dtype=torch.bool))
+        Tokens(
+            torch.empty(1, count, config.encoders.dim, requires_grad=trains),
+            torch.empty(1, count, dtype=torch.bool),
+        )
         for count in (task, embodiment)
     ]
     feature = torch.empty(1, config.encoders.feature_dim)
@@ -159,66 +165,6 @@ def _meta_condition(config: ModelConfig, run: RunPlan) -> Condition:
 def count_parameters(model: VaceE) -> dict[str, int]:
     """Return group -> number of parameters."""
     return {name: sum(p.numel() for p in group) for name, group in parameter_groups(model).items()}
-
-
-def base_parameters(backbone: BackboneConfig) -> dict[str, int]:
-    """Return the parameters of the base by formula: of a block, of the branches, of all."""
-    d, f, text, freq = backbone.dim, backbone.ffn_dim, backbone.text_dim, backbone.freq_dim
-    attention = 4 * (d * d + d) + 2 * d
-    block = 2 * attention + 2 * d + (d * f + f) + (f * d + d) + 6 * d
-    square = d * d + d
-    vace_in = (2 * LATENT_CHANNELS + SPATIAL**2) * PATCH**2
-    vace = len(backbone.vace_layers) * (block + square) + square + vace_in * d + d
-    embedders = (freq * d + d) + square + (6 * d * d + 6 * d) + (text * d + d) + square
-    ends = LATENT_CHANNELS * PATCH**2 * (2 * d + 1) + d + 2 * d
-    dit = backbone.layers * block + embedders + ends
-    return {"block": block, "vace": vace, "dit": dit, "base": vace + dit}
-
-
-def block_work(backbone: BackboneConfig, tokens: int) -> Work:
-    """Return the forward of one DiT block: self and cross attention, feed-forward."""
-    d, f, text = backbone.dim, backbone.ffn_dim, backbone.text_length
-    linear = tokens * (12 * d * d + 4 * d * f) + text * 4 * d * d
-    return Work(linear, 4 * d * tokens * (tokens + text))
-
-
-def vace_extra_work(backbone: BackboneConfig, tokens: int, first: bool) -> Work:
-    """Return what a VACE block does beside a DiT block: its projections."""
-    return Work((2 if first else 1) * 2 * tokens * backbone.dim**2, 0.0)
-
-
-def ends_work(backbone: BackboneConfig, tokens: int) -> Work:
-    """Return the forward of embeddings and head."""
-    d, freq = backbone.dim, backbone.freq_dim
-    patches = (2 * LATENT_CHANNELS + 2 * LATENT_CHANNELS + SPATIAL**2) * PATCH**2
-    text = 2 * backbone.text_length * (backbone.text_dim * d + d * d)
-    return Work(2 * tokens * d * patches + text + 2 * (freq * d + 7 * d * d), 0.0)
-
-
-def adapter_work(config: ModelConfig, tokens: int, stream_tokens: int) -> Work:
-    """Return the forward of what follows a block: its cross-attentions, or its copy of the block."""
-    d, e = config.backbone.dim, config.encoders.dim
-    if config.injection == "adapter":
-        linear = 4 * tokens * d * d + 4 * stream_tokens * e * d + 2 * d * d
-        return Work(linear, 4 * d * tokens * stream_tokens)
-    linear = tokens * (14 * d * d + 4 * d * config.backbone.ffn_dim) + stream_tokens * (4 * d * d + 2 * e * d)
-    return Work(linear, 4 * d * tokens * (tokens + stream_tokens))
-
-
-def low_rank_work(parameters: Mapping[str, int], tokens: int) -> Work:
-    """Return the forward of low-rank adapters; those that read text count as if they read the video."""
-    return Work(2 * tokens * sum(n for group, n in parameters.items() if group.startswith("lora:")), 0.0)
-
-
-def forward_work(config: ModelConfig, run: RunPlan, parameters: Mapping[str, int]) -> Work:
-    """Return one forward of the transformer for one clip."""
-    backbone, tokens = config.backbone, run.clip.tokens
-    parts = [block_work(backbone, tokens)] * (backbone.layers + len(backbone.vace_layers))
-    parts += [vace_extra_work(backbone, tokens, i == 0) for i in range(len(backbone.vace_layers))]
-    parts += [ends_work(backbone, tokens), low_rank_work(parameters, tokens)]
-    if run.with_streams:
-        parts += [adapter_work(config, tokens, stream_tokens_of(config, run))] * len(config.layers)
-    return Work(*(sum(values) for values in zip(*parts, strict=True)))
 
 
 def block_paths(config: ModelConfig, groups: Collection[str]) -> tuple[list[Path], list[Path]]:
@@ -235,30 +181,10 @@ def block_paths(config: ModelConfig, groups: Collection[str]) -> tuple[list[Path
     return dit, _vace_paths(backbone, groups, "off")
 
 
-def step_work(
-    config: ModelConfig, run: RunPlan, groups: Collection[str], parameters: Mapping[str, int]
-) -> float:
-    """Return forward, recomputation and backward for one clip [FLOP]."""
-    backbone, tokens = config.backbone, run.clip.tokens
-    dit, vace = block_paths(config, groups)
-    block = block_work(backbone, tokens)
-    total = sum(_with_backward(block, path, run.checkpointing) for path in dit)
-    for index, path in enumerate(vace):
-        extra = vace_extra_work(backbone, tokens, index == 0)
-        total += _with_backward(Work(block.linear + extra.linear, block.attention), path, run.checkpointing)
-    total += _with_backward(ends_work(backbone, tokens), "trained" if "dit" in groups else "off", False)
-    total += _with_backward(low_rank_work(parameters, tokens), "trained", run.checkpointing)
-    if run.with_streams:
-        trained: Path = "trained" if "vace_e" in groups else "path"
-        adapter = adapter_work(config, tokens, stream_tokens_of(config, run))
-        total += len(config.layers) * _with_backward(adapter, trained, run.checkpointing)
-    return total
-
-
 def plan_stage(
     name: str, groups: Collection[str], config: ModelConfig, run: RunPlan, parameters: Mapping[str, int]
 ) -> StagePlan:
-    """Add up what one stage needs.
+    """Add up the memory of one stage.
 
     Args:
         name: Of the stage.
@@ -280,7 +206,6 @@ def plan_stage(
     saved += streams
     fixed = weights + optimizer + features + CONTEXT_GB
     largest = {card: _largest_batch(card * USABLE - fixed, saved + live) for card in CARDS_GB}
-    work = step_work(config, run, groups, parameters) / 1e15
     return StagePlan(
         name,
         tuple(groups),
@@ -290,7 +215,6 @@ def plan_stage(
         run.batch * saved,
         run.batch * live,
         features,
-        work,
         largest,
     )
 
@@ -364,15 +288,6 @@ def stream_tokens_of(config: ModelConfig, run: RunPlan, objects: int = 2) -> int
 def _vace_paths(backbone: BackboneConfig, groups: Collection[str], frozen: Path) -> list[Path]:
     path: Path = "trained" if "vace" in groups else "lora" if "lora:vace" in groups else frozen
     return [path] * len(backbone.vace_layers)
-
-
-def _with_backward(work: Work, path: Path, checkpointing: bool) -> float:
-    """Return forward and backward: frozen weights need no gradient, attention always has two inputs."""
-    if path == "off":
-        return work.total
-    again = 1 if checkpointing else 0
-    linear = 3 if path == "trained" else 2
-    return (linear + again) * work.linear + (3 + again) * work.attention
 
 
 def _largest_batch(room_gb: float, per_clip_gb: float) -> int:
