@@ -27,9 +27,10 @@ from episode_kit import (
     writer_at,
 )
 
-from tacit.episode import EpisodeReader, recover
+from tacit.episode import EpisodeReader, EpisodeWriter, recover
 from tacit.episode.writer import FLUSH_NS
 from tacit.errors import EpisodeError
+from tacit.rig import parse_rig
 from tacit.rig.scene import RigGeometry
 from tacit.streams import Tick
 
@@ -152,6 +153,31 @@ def test_velocity_comes_with_the_native_stream_and_absent_is_not_zero(tmp_path):
         velocity = reader.stream("joints")["velocity"]
         assert velocity[0].tolist() == [1.0] * 6 and np.isnan(velocity[1]).all()
         assert reader.success is None
+
+
+def test_velocity_at_a_tick_is_that_of_a_message_stamped_the_latency_later(tmp_path):
+    """A driver that is 20 ms late stamps at t + 20 ms what the joints did at t."""
+    data = rig().model_dump(mode="json")
+    data["streams"]["joints"]["latency_ms"] = 20.0
+    writer = EpisodeWriter(tmp_path, parse_rig(data, "test"), task="lift")
+    for index in range(30):
+        stamp = START_NS + index * 10_000_000
+        writer.append_stream("joints", stamp, stamp, {"position": np.zeros(6), "velocity": np.full(6, index)})
+    for index in range(3):
+        writer.append(tick_at(index))
+    with EpisodeReader(writer.close(True)) as reader:
+        np.testing.assert_allclose(reader.qvel[:, 0], [2.0, 6.0, 10.0], atol=1e-6)
+
+
+def test_velocity_is_held_over_a_gap_that_the_aligner_would_not_bridge(tmp_path):
+    writer = writer_at(tmp_path)
+    for index, milliseconds in enumerate((0, 10, 20, 90, 100)):
+        stamp = START_NS + milliseconds * 1_000_000
+        writer.append_stream("joints", stamp, stamp, {"position": np.zeros(6), "velocity": np.full(6, index)})
+    for index in range(3):
+        writer.append(tick_at(index))
+    with EpisodeReader(writer.close(True)) as reader:
+        np.testing.assert_allclose(reader.qvel[:, 0], [0.0, 2.0, 2.0], atol=1e-6)
 
 
 def test_velocity_at_the_ticks_is_linear_between_the_native_samples(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tacit.errors import RigError
 from tacit.rig import load_rig
 from tacit.streams import Aligner, Arrival, StreamPlan, align, plans_of
+from tacit.streams.interpolation import interpolate
 
 MS = 1_000_000
 START = 1_700_000_000_000_000_000
@@ -49,6 +50,71 @@ def test_latency_is_subtracted_before_alignment():
     ticks = align(Aligner([late_camera, JOINTS], "camera"), data)
     assert [round(true_seconds(t) * 1e3, 6) for t in ticks] == [55.0, 95.0, 135.0, 175.0, 215.0]
     assert ticks[0].samples["joints"].value[1] == pytest.approx(0.055)
+
+
+def one_tick(plan, *samples):
+    """The share of one stream in a tick at START; samples are (offset [ms], value)."""
+    aligner = Aligner([CAMERA, plan], "camera")
+    for offset_ms, value in samples:
+        data = np.array([value]) if plan.kind == "linear" else value
+        aligner.push(plan.name, START + round(offset_ms * MS), START, data)
+    aligner.push("camera", START, START, "frame")
+    (tick,) = aligner.flush()
+    return tick.samples[plan.name]
+
+
+def test_nearest_is_the_closer_one_be_it_the_later():
+    assert one_tick(SECOND, (-15, "earlier"), (9, "later")).value == "later"
+    assert one_tick(SECOND, (-9, "earlier"), (15, "later")).value == "earlier"
+
+
+@pytest.mark.parametrize(("latest_ms", "ticks"), [(-9, 1), (-11, 0), (-19, 0)])
+def test_nearest_is_settled_by_a_sample_within_a_quarter_period(latest_ms, ticks):
+    """At 40 ms the next sample may come 20 ms after the last: closer than one 11 ms before the tick."""
+    aligner = Aligner([CAMERA, SECOND], "camera")
+    aligner.push("second", START + latest_ms * MS, START, "earlier")
+    aligner.push("camera", START, START, "frame")
+    assert len(aligner.poll()) == ticks
+    aligner.push("second", START + (latest_ms + 20) * MS, START, "later")
+    if not ticks:
+        (tick,) = aligner.poll()
+        assert tick.samples["second"].value == "later"
+
+
+@pytest.mark.parametrize(("gap_ms", "fresh"), [(50, True), (51, False), (400, False)])
+def test_joints_are_bridged_over_five_periods_and_held_over_more(gap_ms, fresh):
+    sample = one_tick(JOINTS, (-4, 1.0), (gap_ms - 4, 2.0))
+    assert sample.fresh is fresh
+    assert sample.value[0] == pytest.approx(1.0 + 4 / gap_ms if fresh else 1.0)
+    assert sample.stamp_ns == (START if fresh else START - 4 * MS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_offline_and_live_bring_numbers_to_ticks_alike(data):
+    """One stream with holes, live through the aligner and offline from its table: same value, same flag."""
+    latency_ns = data.draw(st.sampled_from([0, 7 * MS, 30 * MS]))
+    plan = StreamPlan("joints", "linear", 10 * MS, latency_ns=latency_ns)
+    steps = data.draw(st.lists(st.sampled_from([9, 10, 11, 30, 49, 51, 70]), min_size=2, max_size=40))
+    stamps = START + np.cumsum([0, *steps]) * MS
+    values = np.random.default_rng(len(steps)).normal(size=(len(stamps), 2))
+    aligner = Aligner([CAMERA, plan], "camera", wait_ns=10**9)
+    for stamp, value in zip(stamps.tolist(), values, strict=True):
+        aligner.push("joints", stamp, stamp, value)
+    for stamp in range(int(stamps[0]), int(stamps[-1]) + 100 * MS, 13 * MS):
+        aligner.push("camera", stamp, stamp, "frame")
+    ticks = aligner.flush()
+    offline = interpolate(stamps - latency_ns, values, [tick.stamp_ns for tick in ticks], plan.period_ns)
+    np.testing.assert_array_equal([tick.samples["joints"].value for tick in ticks], offline.values)
+    np.testing.assert_array_equal([tick.samples["joints"].fresh for tick in ticks], offline.fresh)
+
+
+def test_before_the_first_sample_there_is_no_value_and_after_the_last_it_is_held():
+    found = interpolate(
+        [10 * MS, 20 * MS], [[1.0], [3.0]], [5 * MS, 10 * MS, 15 * MS, 20 * MS, 25 * MS], 10 * MS
+    )
+    np.testing.assert_array_equal(found.values[:, 0], [np.nan, 1.0, 2.0, 3.0, 3.0])
+    np.testing.assert_array_equal(found.fresh, [False, True, True, True, False])
 
 
 def test_command_in_force_is_held_and_never_mixed():

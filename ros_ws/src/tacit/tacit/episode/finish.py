@@ -16,6 +16,7 @@ from tacit.episode import schema
 from tacit.episode.columns import datasets, hash_rows, set_attributes
 from tacit.episode.steps import segments
 from tacit.streams.counts import StreamCounts
+from tacit.streams.interpolation import interpolate
 
 HASH_BLOCK = 256
 
@@ -48,7 +49,7 @@ def write_steps(file: h5py.File) -> None:
 def write_joint_rates(file: h5py.File) -> None:
     """Write `/observations/qvel` and `/observations/effort` (T, S) f4, where any driver reports them.
 
-    Linear between the native samples, as qpos is; NaN for joints whose driver is silent on it.
+    By the rule that gave qpos; NaN for joints whose driver is silent on it, and before its first sample.
     """
     names = json.loads(file[schema.QPOS].attrs["names"])
     for field, path in (("velocity", schema.QVEL), ("effort", schema.EFFORT)):
@@ -63,11 +64,14 @@ def write_joint_rates(file: h5py.File) -> None:
 
 
 def _at_ticks(file: h5py.File, table: h5py.Group, field: str) -> np.ndarray:
-    """One field (T, n) of a native table at the ticks; its ends hold."""
+    """One field (T, n) of a native table at the ticks, as the aligner brought its positions there.
+
+    Where it held a position it holds the rate too; `/timestamps/<stream>/fresh` flags both.
+    """
     latency_ns = round(1e6 * float(table.attrs.get("latency_ms", 0.0)))
-    ticks, stamps = file[schema.TICK_NS][:], table["stamp_ns"][:] - latency_ns
-    seconds, at = (stamps - ticks[0]) / 1e9, (ticks - ticks[0]) / 1e9
-    return np.stack([np.interp(at, seconds, column) for column in table[field][:].T], axis=1)
+    period_ns = round(1e9 / float(table.attrs["expected_hz"]))
+    stamps_ns = table["stamp_ns"][:] - latency_ns
+    return interpolate(stamps_ns, table[field][:], file[schema.TICK_NS][:], period_ns).values
 
 
 def statistics(values: np.ndarray) -> dict[str, np.ndarray]:

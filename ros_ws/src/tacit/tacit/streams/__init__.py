@@ -1,6 +1,6 @@
 """Streams with clocks of their own become ticks with one time.
 
-Imports point down this list only: aligner > counts.
+Imports point down this list only: aligner > counts, interpolation.
 """
 
 from tacit.streams.aligner import (

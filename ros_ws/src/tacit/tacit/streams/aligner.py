@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tacit.errors import RigError, did_you_mean
 from tacit.rig import Rig
 from tacit.streams.counts import StreamCounts
+from tacit.streams.interpolation import SILENT_PERIODS, interpolate
 
 Kind = Literal["linear", "nearest", "hold"]
 Value = NDArray[np.uint8] | NDArray[np.float64]
@@ -24,8 +25,6 @@ Value = NDArray[np.uint8] | NDArray[np.float64]
 JointReading = dict[str, NDArray[np.float64]]
 """position (n,) and, where the driver reports them, velocity and effort (n,), canonical."""
 TIMER = "timer"
-SILENT_PERIODS = 5
-"""A stream silent for longer is not waited for: a dead optional sensor must not delay every tick."""
 BUFFER_LIMIT = 4096  # samples kept per stream while no tick consumes them (41 s at 100 Hz)
 PENDING_LIMIT = 256  # reference frames that may wait; the oldest closes when one more arrives
 
@@ -313,7 +312,7 @@ class Aligner:
     def _sample(self, buffer: StreamBuffer, stamp_ns: int) -> Sample | None:
         before, after = buffer.around(stamp_ns)
         if buffer.plan.kind == "linear":
-            return _interpolate(before, after, stamp_ns, SILENT_PERIODS * buffer.plan.period_ns)
+            return _linear(before, after, stamp_ns, buffer.plan.period_ns)
         previous = self._last_index.get(buffer.plan.name, -1)
         if buffer.plan.kind == "hold":
             return _sample_of(before, before is not None and before.index > previous)
@@ -365,27 +364,19 @@ def _sample_of(stored: _Stored | None, fresh: bool) -> Sample | None:
     return Sample(stored.value, stored.stamp_ns, stored.recv_ns, stored.index, fresh)
 
 
-def _interpolate(
-    before: _Stored | None, after: _Stored | None, stamp_ns: int, widest_ns: int
-) -> Sample | None:
-    """Interpolate linearly; without a later neighbour hold the earlier one and flag it.
-
-    Between neighbours more than `widest_ns` apart the line is a guess: interpolated, but flagged.
-    """
+def _linear(before: _Stored | None, after: _Stored | None, stamp_ns: int, period_ns: int) -> Sample | None:
+    """Bring a numeric stream to `stamp_ns` by the rule of `interpolate`; a held value is flagged."""
     if before is None:
         return None
-    if before.stamp_ns == stamp_ns:
-        return _sample_of(before, True)
-    if after is None:
-        return _sample_of(before, False)
-    weight = (stamp_ns - before.stamp_ns) / (after.stamp_ns - before.stamp_ns)
-    low = np.asarray(before.value, dtype=np.float64)
-    high = np.asarray(after.value, dtype=np.float64)
-    if low.shape != high.shape:
-        raise ValueError(f"a linear stream changed its shape from {low.shape} to {high.shape}")
-    value = low + weight * (high - low)
-    fresh = after.stamp_ns - before.stamp_ns <= widest_ns
-    return Sample(value, stamp_ns, after.recv_ns, before.index, fresh)
+    known = [before] if after is None else [before, after]
+    values = [np.asarray(stored.value, dtype=np.float64) for stored in known]
+    if values[0].shape != values[-1].shape:
+        raise ValueError(f"a linear stream changed its shape from {values[0].shape} to {values[-1].shape}")
+    stamps = [stored.stamp_ns for stored in known]
+    (value,), (fresh,) = interpolate(stamps, values, [stamp_ns], period_ns)
+    if after is None or not fresh or before.stamp_ns == stamp_ns:
+        return _sample_of(before, bool(fresh))
+    return Sample(value, stamp_ns, after.recv_ns, before.index, True)
 
 
 def _nearest(
