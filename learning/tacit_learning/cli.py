@@ -52,7 +52,7 @@ MODELS: dict[str, Model] = {
     "progress": Model(  # alignment training whose configuration learns progress alone
         "tacit_learning.alignment.settings:AlignmentConfig", "tacit_learning.alignment.train_alignment"
     ),
-    "vace_e": Model("tacit_learning.vace_e.config:VaceEConfig", "tacit_learning.vace_e.train"),
+    "vace_e": Model("tacit_learning.vace_e.config:VaceEConfig", "tacit_learning.vace_e.run"),
 }
 
 

@@ -10,9 +10,10 @@ import sys
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
-import tacit_learning.vace_e.processes as processes
-import tacit_learning.vace_e.train as training
+import tacit_learning.engine.processes as processes
+import tacit_learning.vace_e.run as training
 from tacit.config import load
+from tacit_learning.engine.config import TrainConfig
 from tacit_learning.engine.tracking import Reporter, SilentReporter
 from tacit_learning.vace_e.config import VaceEConfig
 
@@ -29,14 +30,16 @@ class ShardedAccelerator(Accelerator):
         return True
 
 
-def make_sharded(config: VaceEConfig, reporter: Reporter) -> Accelerator:
-    processes.Accelerator = ShardedAccelerator  # type: ignore[misc]
-    accelerator = processes.make_accelerator(config, reporter)
-    accelerator.state.distributed_type = DistributedType.FSDP
-    accelerator.state.fsdp_plugin = processes._fsdp(config)
-    return accelerator
+class ShardedProcesses(processes.Processes):
+    """Processes over which the model is sharded."""
+
+    def __init__(self, config: TrainConfig, options: processes.ProcessOptions, reporter: Reporter) -> None:
+        super().__init__(config, options, reporter)
+        self.accelerator.state.distributed_type = DistributedType.FSDP
+        self.accelerator.state.fsdp_plugin = processes._fsdp(options)
 
 
 if __name__ == "__main__":
-    training.make_accelerator = make_sharded  # type: ignore[attr-defined]
+    processes.Accelerator = ShardedAccelerator  # type: ignore[misc]
+    training.Processes = ShardedProcesses  # type: ignore[misc]
     training.train(load(VaceEConfig, sys.argv[1], sys.argv[2:]), SilentReporter())

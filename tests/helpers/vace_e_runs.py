@@ -9,11 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from tacit.config import parse
+from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.vace_e.config import VaceEConfig
-from tacit_learning.vace_e.state import Snapshot, load_snapshot
+from tacit_learning.vace_e.model.vace_e import PREFIX
+from tacit_learning.vace_e.run import train
 from tacit_learning.vace_e.synthetic import SyntheticConfig, example_tasks, write_dataset
-from tacit_learning.vace_e.train import train
 
 STAGES = {
     "first": {"epochs": 1, "trainable_models": "vace_e", "learning_rate": 1e-3},
@@ -52,10 +53,15 @@ def small_config(data: Path, output: Path, **options: Any) -> VaceEConfig:
     return parse(VaceEConfig, defaults | options, "test")
 
 
-def run(config: VaceEConfig) -> Snapshot:
+def run(config: VaceEConfig) -> Checkpoint:
     """Train and return the last checkpoint."""
     train(config, SilentReporter())
-    return load_snapshot(config.output_path)
+    return load_checkpoint(config.output_path)
+
+
+def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return the weights by their names in the model, which is part of its objective."""
+    return {name.removeprefix(PREFIX): value for name, value in checkpoint.weights.items()}
 
 
 def losses(config: VaceEConfig) -> list[dict[str, float]]:

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 from vace_e_runs import small_config
 
-from tacit.errors import ConfigError
-from tacit_learning.engine.stages import StageConfig
 from tacit_learning.vace_e.club import ClubTrainer
+from tacit_learning.vace_e.config import VaceEStage
 from tacit_learning.vace_e.config_model import preset
 from tacit_learning.vace_e.data.batch_choice import BucketSampler
 from tacit_learning.vace_e.data.noise import (
@@ -25,14 +23,6 @@ from tacit_learning.vace_e.data.noise import (
 from tacit_learning.vace_e.data.schedule import Schedule
 from tacit_learning.vace_e.model.signals import random_signals
 from tacit_learning.vace_e.objective import club_weight
-from tacit_learning.vace_e.state import (
-    Progress,
-    Snapshot,
-    flat_optimizer_state,
-    load_snapshot,
-    restore_optimizer,
-    save_snapshot,
-)
 
 SHAPE = (4, 16, 2, 3, 5)
 
@@ -77,7 +67,7 @@ def test_the_noise_of_validation_depends_on_window_and_level_alone() -> None:
 
 def schedule(accumulate: int) -> Schedule:
     made = Schedule(BucketSampler(["a"] * 5, 1, seed=0), accumulate)
-    made.plan({"one": StageConfig(epochs=2), "two": StageConfig(epochs=1)}, epochs=1, learning_rate=1.0)
+    made.plan({"one": VaceEStage(epochs=2), "two": VaceEStage(epochs=1)}, epochs=1, learning_rate=1.0)
     return made
 
 
@@ -143,45 +133,3 @@ def test_club_goes_on_from_its_state(tmp_path: Path) -> None:
     assert float(one.step(x, y, labels, step=1).information) == float(
         two.step(x, y, labels, step=1).information
     )
-
-
-def test_a_snapshot_comes_back_as_it_was(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    model[0].requires_grad_(False)
-    optimizer = torch.optim.AdamW(model[1].parameters(), lr=0.1)
-    model(torch.randn(5, 3)).square().mean().backward()
-    optimizer.step()
-    flat = flat_optimizer_state(model, optimizer)
-    progress = Progress(7, 1, 2.5, {"scale": 2.0}, {"base_model": "b"}, {"flow": 1.0})
-    saved = Snapshot(
-        progress, model.state_dict(), flat, {"q.w": torch.ones(2), "param_groups": []}, {"a.txt": "b"}
-    )
-    save_snapshot(tmp_path / "checkpoints" / "last", saved)
-    found = load_snapshot(tmp_path)
-    assert found.progress == progress and dict(found.texts) == {"a.txt": "b"}
-    other = torch.optim.AdamW(model[1].parameters(), lr=0.5)
-    restore_optimizer(model, other, dict(found.optimizer))
-    for mine, theirs in zip(other.state.values(), optimizer.state.values(), strict=True):
-        assert all(mine[key].equal(theirs[key]) for key in theirs)
-    assert other.param_groups[0]["lr"] == 0.1
-
-
-def test_a_half_written_checkpoint_never_takes_the_place_of_a_whole_one(tmp_path: Path) -> None:
-    folder = tmp_path / "last"
-    snapshot = Snapshot(Progress(1, 0, 0.0), {"w": torch.ones(2)}, {}, {}, {})
-    save_snapshot(folder, snapshot)
-
-    class Full(dict):  # type: ignore[type-arg]
-        def items(self) -> object:
-            raise OSError("no space left on device")
-
-    broken = Snapshot(Progress(2, 0, 0.0), {"w": torch.ones(2)}, {}, {}, Full(a="b"))
-    with pytest.raises(OSError, match="no space"):
-        save_snapshot(folder, broken)
-    assert load_snapshot(folder).progress.step == 1
-
-
-def test_a_folder_of_another_format_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text('{"format": "something else"}')
-    with pytest.raises(ConfigError, match="format 'something else'"):
-        load_snapshot(tmp_path)

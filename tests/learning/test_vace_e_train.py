@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from vace_e_runs import changed, losses, run, small_config, write_small_dataset
+from vace_e_runs import changed, losses, run, small_config, weights, write_small_dataset
 
 from tacit.errors import ConfigError, MissingDependencyError
+from tacit_learning.engine.checkpoint import load_checkpoint
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.vace_e.assembly import make_model
 from tacit_learning.vace_e.model.folder import load_model
 from tacit_learning.vace_e.model.vace_e import group_of
 from tacit_learning.vace_e.objective import extra_loss
-from tacit_learning.vace_e.state import load_snapshot
-from tacit_learning.vace_e.train import train
+from tacit_learning.vace_e.run import train
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +37,24 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     data: Path, whole: Path, tmp_path: Path, stop: int
 ) -> None:
     first = small_config(data, tmp_path / "first", max_steps=stop)
-    assert run(first).progress.step == stop
+    assert run(first).position.step == stop
     second = small_config(data, tmp_path / "second", resume_from=first.output_path)
-    resumed, expected = run(second), load_snapshot(whole)
-    assert resumed.progress.step == expected.progress.step == 12
-    assert changed(dict(expected.weights), dict(resumed.weights)) == set()
-    club = {name: value for name, value in expected.club.items() if torch.is_tensor(value)}
-    assert changed(club, {name: resumed.club[name] for name in club}) == set()
+    resumed, expected = run(second), load_checkpoint(whole)
+    assert resumed.position.step == expected.position.step == 12
+    assert changed(weights(expected), weights(resumed)) == set()
+    club, again = expected.part("course"), resumed.part("course")
+    tensors = {key: value for key, value in club.items() if torch.is_tensor(value)}
+    assert tensors and changed(tensors, {key: again[key] for key in tensors}) == set()
     assert losses(first) + losses(second) == losses(small_config(data, whole))
 
 
 def test_a_stage_changes_its_groups_and_nothing_else(data: Path, whole: Path, tmp_path: Path) -> None:
     start = run(small_config(data, tmp_path, max_steps=1))
-    middle = load_snapshot(whole / "checkpoints" / "stage_first")
-    groups = {group_of(name) for name in changed(dict(start.weights), dict(middle.weights))}
+    middle = load_checkpoint(whole / "checkpoints" / "stage_first")
+    groups = {group_of(name) for name in changed(weights(start), weights(middle))}
     assert groups == {"vace_e"}
-    end = load_snapshot(whole)
-    assert {group_of(name) for name in changed(dict(middle.weights), dict(end.weights))} == {
+    end = load_checkpoint(whole)
+    assert {group_of(name) for name in changed(weights(middle), weights(end))} == {
         "dit",
         "vace",
         "vace_e",
@@ -62,14 +63,14 @@ def test_a_stage_changes_its_groups_and_nothing_else(data: Path, whole: Path, tm
 
 def test_every_stage_starts_with_a_fresh_optimiser(data: Path, tmp_path: Path) -> None:
     config = small_config(data, tmp_path, max_steps=7)
-    state = run(config).optimizer
+    state = run(config).part("optimizer")
     steps = {float(value) for name, value in state.items() if name.endswith("/step")}
     assert steps == {1.0}
 
 
 def test_the_exported_model_is_the_trained_one(data: Path, whole: Path) -> None:
     exported = dict(load_model(whole / "model").state_dict())
-    assert changed(dict(load_snapshot(whole).weights), exported) == set()
+    assert changed(weights(load_checkpoint(whole)), exported) == set()
 
 
 def test_losses_from_the_cache_equal_losses_without_one(data: Path, whole: Path, tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_batch_in_which_every_stream_is_missing_trains(tmp_path: Path) -> None
 def test_every_option_trains_a_step(data: Path, tmp_path: Path, options: dict[str, object]) -> None:
     config = small_config(data, tmp_path, max_steps=2, **options)
     snapshot = run(config)
-    assert snapshot.progress.step == 2
+    assert snapshot.position.step == 2
     assert len(losses(config)) == 2
 
 
@@ -174,8 +175,8 @@ def test_a_run_starts_from_the_weights_of_another(
     data: Path, whole: Path, tmp_path: Path, place: str
 ) -> None:
     config = small_config(data, tmp_path, vace_e_checkpoint=str(whole / place))
-    weights, start = load_snapshot(whole).weights, make_model(config).state_dict()
-    same = {group_of(name) for name in weights} - {group_of(name) for name in changed(dict(weights), start)}
+    trained, start = weights(load_checkpoint(whole)), make_model(config).state_dict()
+    same = {group_of(name) for name in trained} - {group_of(name) for name in changed(trained, start)}
     assert same == ({"vace_e"} if place else {"vace_e", "vace", "dit"})
 
 

@@ -13,8 +13,8 @@ import vace_e_runs
 from vace_e_runs import losses, run, small_config, write_small_dataset
 
 from tacit.config import save
+from tacit_learning.engine.checkpoint import load_checkpoint
 from tacit_learning.vace_e.config import VaceEConfig
-from tacit_learning.vace_e.state import load_snapshot
 
 pytestmark = pytest.mark.slow
 TRAIN = ("-m", "tacit.cli", "train", "vace_e", "--config")
@@ -52,7 +52,7 @@ def test_two_processes_give_the_losses_and_labels_of_one(
     expected = run(one)
     two = small_config(data, tmp_path / "two", batch_size=2, **options)
     run_two(two, tmp_path)
-    found = load_snapshot(two.output_path)
+    found = load_checkpoint(two.output_path)
     assert json.loads(found.texts["labels.json"]) == json.loads(expected.texts["labels.json"])
     for row, reference in zip(losses(two), losses(one), strict=True):
         assert row == pytest.approx(reference, rel=1e-5, abs=1e-5)
@@ -76,6 +76,6 @@ def test_a_sharded_run_and_its_resume_equal_one_process(data: Path, tmp_path: Pa
         balances = [key for key in reference if key.startswith("w_task")]
         reference = {key: value for key, value in reference.items() if key not in balances}
         assert row == pytest.approx(reference, rel=1e-5, abs=1e-5)
-    assert set(load_snapshot(second.output_path).weights) == set(expected.weights)
+    assert set(load_checkpoint(second.output_path).weights) == set(expected.weights)
     scores = [json.loads((tmp_path / n / "validation.json").read_text())["scores"] for n in ("one", "second")]
     assert scores[1]["flow"] == pytest.approx(scores[0]["flow"], rel=1e-4)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.data import keys
 from tacit_learning.data.windows import Batch
-from tacit_learning.engine.loop import to_device
+from tacit_learning.engine.job import to_device
 from tacit_learning.engine.seeding import seeded, step_generator
 from tacit_learning.layers.inputs import prepare_images, prepare_touch
 from tacit_learning.losses.act import kl_per_dimension, masked_l1

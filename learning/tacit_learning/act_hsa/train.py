@@ -26,7 +26,8 @@ from tacit_learning.data.episodes import (
 from tacit_learning.data.spec import PolicySpec, make_spec, read_spec
 from tacit_learning.data.windows import Batch, ChunkWindows, StepSampler, fixed_batches, make_loader
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
-from tacit_learning.engine.loop import Job, Result, fit
+from tacit_learning.engine.job import Job
+from tacit_learning.engine.loop import Result, fit
 from tacit_learning.engine.provenance import dataset_sha256, git_commit
 from tacit_learning.engine.seeding import seed_everything, step_generator
 from tacit_learning.engine.tracking import Reporter
@@ -73,12 +74,12 @@ def train_on_tables(config: ActHsaConfig, tables: Tables, reporter: Reporter) ->
     job = Job(
         module=policy,
         batches=lambda first, rank, world: _batches(config, tables.train, first, rank, world),
-        validate=lambda module, device: _validate(config, tables.validation, module, device),
+        validate=lambda module, device, step: _validate(config, tables.validation, module, device),
         texts=_texts(config, spec, policy, tables),
         transform=lambda batch, number, rank: augment(
             batch, config.augment, step_generator(config.train.seed, number, rank)
         ),
-        best_metric="l1_z0",
+        best={"best": "l1_z0"},
     )
     return fit(job, config.train, reporter)
 

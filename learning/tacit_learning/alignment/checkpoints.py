@@ -16,7 +16,7 @@ from tacit_learning.alignment.data.episode_videos import EpisodeSource, load_sou
 from tacit_learning.alignment.data.videos import Known
 from tacit_learning.alignment.model.model import AlignmentModel, Shape
 from tacit_learning.alignment.settings import ALIGNMENT, COMBINED, AlignmentConfig
-from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
+from tacit_learning.engine.checkpoint import Checkpoint, find, load_checkpoint
 
 KINDS = ("alignment", "progress")
 ABOUT = 1
@@ -69,8 +69,8 @@ def find_checkpoint(run: str | Path, choice: str = "combined") -> Path:
     if (run / "state.json").is_file():
         return run
     for name in FOLDERS[choice]:  # type: ignore[index]
-        if (run / "checkpoints" / name / "state.json").is_file():
-            return run / "checkpoints" / name
+        if found := find(run / "checkpoints" / name):
+            return found
     present = sorted(p.parent.name for p in run.glob("checkpoints/*/state.json"))
     raise ConfigError(
         f"{run}: no checkpoint {' or '.join(FOLDERS[choice])}; it has {present or 'none'}"  # type: ignore[index]

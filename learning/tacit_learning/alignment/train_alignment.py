@@ -39,7 +39,9 @@ from tacit_learning.alignment.old_heads import load_old_head
 from tacit_learning.alignment.progress_terms import travelled
 from tacit_learning.alignment.settings import COMBINED, AlignmentConfig
 from tacit_learning.data.windows import Batch
-from tacit_learning.engine.loop import Job, Result, fit, make_accelerator
+from tacit_learning.engine.job import Job
+from tacit_learning.engine.loop import Result, fit
+from tacit_learning.engine.processes import device_of
 from tacit_learning.engine.provenance import git_commit
 from tacit_learning.engine.seeding import seed_everything
 from tacit_learning.engine.tracking import Reporter
@@ -59,7 +61,7 @@ def train(config: AlignmentConfig, reporter: Reporter) -> Result:
         wanted = (*data.train_splits, data.validation_split)
         return train_on(config, load_annotated(data.folder, wanted, data.pictures), None, reporter)
     assert data.episodes is not None and data.frames is not None
-    device = make_accelerator(config.train).device
+    device = device_of(config.train)
     annotated, source, episodes = encode_episodes(data.episodes, data.frames, device, reporter)
     used = data.model_copy(update={"episodes": episodes})
     return train_on(config.model_copy(update={"data": used}), annotated, source, reporter)
@@ -89,7 +91,7 @@ def train_on(
     job = Job(
         module=objective,
         batches=lambda first, rank, world: _batches(config, training, first, rank),
-        validate=lambda module, device: _validate(config, training, validation, module, device),
+        validate=lambda module, device, step: _validate(config, training, validation, module, device),
         texts=_texts(_with_identity(config, objective), training, source),
         best=BEST if config.losses.coefficients() else {"best_combined": COMBINED},
     )

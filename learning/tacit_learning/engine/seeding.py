@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 
 def seed_everything(seed: int) -> None:
@@ -31,26 +30,26 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def rng_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the generators' states: tensors (torch) and JSON values (Python, numpy)."""
-    tensors = {"torch": torch.get_rng_state()}
+def rng_state() -> dict[str, Any]:
+    """Return the generators' states by name: tensors (torch) and JSON values (Python, numpy)."""
+    state: dict[str, Any] = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
-        tensors |= {f"cuda.{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+        state |= {f"cuda.{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
     version, internal, gauss = random.getstate()
     name, values, position, has_gauss, cached = np.random.get_state()
     numpy_state = [str(name), np.asarray(values).tolist(), int(position), int(has_gauss), float(cached)]
-    return tensors, {"python": [version, list(internal), gauss], "numpy": numpy_state}
+    return state | {"python": [version, list(internal), gauss], "numpy": numpy_state}
 
 
-def set_rng_state(tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+def set_rng_state(state: dict[str, Any]) -> None:
     """Restore what `rng_state` returned; CUDA states only where that many devices exist."""
-    torch.set_rng_state(tensors["torch"])
+    torch.set_rng_state(state["torch"])
     for i in range(torch.cuda.device_count()):
-        if f"cuda.{i}" in tensors:
-            torch.cuda.set_rng_state(tensors[f"cuda.{i}"], i)
-    version, internal, gauss = values["python"]
+        if f"cuda.{i}" in state:
+            torch.cuda.set_rng_state(state[f"cuda.{i}"], i)
+    version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
-    np.random.set_state(tuple(values["numpy"]))
+    np.random.set_state(tuple(state["numpy"]))
 
 
 def step_generator(seed: int, *position: int) -> torch.Generator:

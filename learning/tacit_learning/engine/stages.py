@@ -1,11 +1,13 @@
 """Stages of a training run: which groups of parameters train, for how long, how fast.
 
-Every stage sets `requires_grad` of all parameters exactly and starts with a fresh optimiser.
+Every stage sets `requires_grad` of all parameters exactly and starts with a fresh optimiser. A run
+without stages is one stage that leaves the switches of its module as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import Field, field_validator
@@ -14,19 +16,16 @@ from torch import nn
 from tacit.config import Config
 from tacit.errors import ConfigError, did_you_mean
 
-GROUPS = ("vace_e", "vace", "dit", "lora:dit", "lora:vace")
-
 
 class StageConfig(Config):
-    """One stage; `trainable_models` is a list or a string such as `dit,vace_e`.
+    """One stage; `trainable_models` is a list of groups of parameters, or a string such as `dit,vace_e`.
 
-    `epochs` are passes over the data (`dataset_repeat` times). Without `learning_rate` or
-    `epochs` those of the run hold.
+    `epochs` are passes over the data. Without `learning_rate` or `epochs` those of the run hold.
     """
 
     description: str = ""
     epochs: int | None = Field(default=None, ge=1)
-    trainable_models: tuple[str, ...] = ("vace_e",)
+    trainable_models: tuple[str, ...]
     learning_rate: float | None = Field(default=None, gt=0)
 
     @field_validator("trainable_models", mode="before")
@@ -36,12 +35,9 @@ class StageConfig(Config):
 
     @field_validator("trainable_models")
     @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _some(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if not names:
-            raise ValueError(f"trains nothing; name at least one of {', '.join(GROUPS)}")
-        for name in names:
-            if name not in GROUPS:
-                raise ValueError(f"{name!r} is no group of parameters; {did_you_mean(name, GROUPS)}")
+            raise ValueError("trains nothing; name at least one group of parameters")
         return tuple(dict.fromkeys(names))
 
 
@@ -51,7 +47,7 @@ class Stage:
 
     Attributes:
         name: Key in `training_stages`.
-        groups: Groups of parameters that train.
+        groups: Groups of parameters that train; empty: all, as the module has them.
         learning_rate: Of AdamW.
         first_epoch: Epochs of all stages before.
         epochs: Passes over the data.
@@ -103,25 +99,32 @@ def stage_at(stages: Sequence[Stage], step: int) -> int:
     return next((index for index, stage in enumerate(stages) if step < stage.end), len(stages))
 
 
-def set_trainable(
-    groups: Mapping[str, Sequence[nn.Parameter]], chosen: Iterable[str], everything: nn.Module
-) -> list[nn.Parameter]:
-    """Let exactly the chosen groups of `everything` train.
+def one_stage(learning_rate: float, steps: int | None) -> Stage:
+    """Return the stage of a run that has no others; without `steps` it has no end of its own."""
+    return Stage("all", (), learning_rate, 0, 1, 0, steps or sys.maxsize)
+
+
+def set_trainable(group_of: Callable[[str], str], chosen: Collection[str], module: nn.Module) -> int:
+    """Let exactly the chosen groups of parameters train.
+
+    Args:
+        group_of: Name of a parameter -> its group.
+        chosen: Groups that train.
+        module: All of whose parameters are set.
 
     Returns:
-        The parameters that train, in the order of the module.
+        How many numbers train.
 
     Raises:
-        ConfigError: The model has no such group, or the group is empty.
+        ConfigError: The model has no such group.
     """
-    wanted: set[int] = set()
-    for name in chosen:
-        if not groups.get(name):
+    groups = {name: group_of(name) for name, _ in module.named_parameters()}
+    for group in chosen:
+        if group not in groups.values():
             raise ConfigError(
-                f"training_stages: this model has no parameters in group {name!r}; "
-                f"{did_you_mean(name, (key for key, members in groups.items() if members))}"
+                f"training_stages: this model has no parameters in group {group!r}; "
+                f"{did_you_mean(group, set(groups.values()))}"
             )
-        wanted |= {id(parameter) for parameter in groups[name]}
-    for parameter in everything.parameters():
-        parameter.requires_grad_(id(parameter) in wanted)
-    return [parameter for parameter in everything.parameters() if parameter.requires_grad]
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(groups[name] in chosen)
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 
 from tacit.convert.vace_e_files import METADATA_NAME
 from tacit.errors import ConfigError
 from tacit_learning.data.labels import LabelMaps
+from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint, restore_weights
+from tacit_learning.engine.processes import Processes
 from tacit_learning.engine.tracking import Reporter
 from tacit_learning.vace_e.config import ModelOptions, VaceEConfig
 from tacit_learning.vace_e.config_model import EncoderConfig, ModelConfig, preset
@@ -25,8 +25,7 @@ from tacit_learning.vace_e.model.folder import MODEL_FILE, load_adapters
 from tacit_learning.vace_e.model.frozen import TINY, Frozen, make_frozen
 from tacit_learning.vace_e.model.loading import backbone_of, load_base
 from tacit_learning.vace_e.model.lora import apply_lora
-from tacit_learning.vace_e.model.vace_e import VaceE, build_model, train_in_float32
-from tacit_learning.vace_e.state import load_snapshot, restore_weights
+from tacit_learning.vace_e.model.vace_e import PREFIX, VaceE, build_model, train_in_float32
 
 WHITE_WINDOWS = 8  # whose masks are looked at when a run starts
 LOWEST_WHITE, HIGHEST_WHITE = 0.002, 0.9
@@ -87,16 +86,16 @@ def choose_held_out(tasks: list[str], share: float, seed: int) -> set[int]:
     return chosen
 
 
-def check_labels_equal(labels: LabelMaps, accelerator: Accelerator) -> None:
+def check_labels_equal(labels: LabelMaps, processes: Processes) -> None:
     """Raise where processes made different labels: they read different data.
 
     Raises:
         ConfigError: On every process.
     """
-    hashes = set(gather_object([labels.sha256]))
+    hashes = set(processes.everyone([labels.sha256]))
     if len(hashes) > 1:
         raise ConfigError(
-            f"labels: {accelerator.num_processes} processes made {len(hashes)} different label maps; do all "
+            f"labels: {processes.world} processes made {len(hashes)} different label maps; do all "
             "see the same dataset_base_path and task_metadata_path?"
         )
 
@@ -178,7 +177,17 @@ def start_from(model: VaceE, place: Path) -> None:
     if (place / MODEL_FILE).is_file():
         load_adapters(model, place)
     else:
-        restore_weights(model, load_snapshot(place).weights, f"vace_e_checkpoint {place}")
+        fill_model(model, load_checkpoint(place), f"vace_e_checkpoint {place}")
+
+
+def fill_model(model: VaceE, checkpoint: Checkpoint, where: str) -> None:
+    """Copy the weights of a checkpoint into a model; base weights that never trained are not in it.
+
+    Raises:
+        ConfigError: Another model: the message starts with `where`.
+    """
+    weights = {name.removeprefix(PREFIX): value for name, value in checkpoint.weights.items()}
+    restore_weights(model, weights, where, partial=True)
 
 
 def make_inputs(config: VaceEConfig, dataset: VaceEDataset, frozen: Frozen) -> Inputs:

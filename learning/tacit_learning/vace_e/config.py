@@ -11,10 +11,28 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tacit.config import Config
+from tacit.errors import did_you_mean
 from tacit_learning.engine.stages import StageConfig
 
 Metric = Literal["video_quality", "task_alignment", "motion_accuracy"]
 EXAMPLE_COMPRESSION = 0.5  # of a 32-bit gradient: bf16
+
+
+GROUPS = ("vace_e", "vace", "dit", "lora:dit", "lora:vace")
+
+
+class VaceEStage(StageConfig):
+    """One stage: its `epochs` are passes over the data (`dataset_repeat` times)."""
+
+    trainable_models: tuple[str, ...] = ("vace_e",)
+
+    @field_validator("trainable_models")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in GROUPS:
+                raise ValueError(f"{name!r} is no group of parameters; {did_you_mean(name, GROUPS)}")
+        return names
 
 
 class MemoryConfig(Config):
@@ -217,7 +235,7 @@ class EngineOptions(Config):
     """How training runs: precision, memory, processes, seeds, saving."""
 
     output_path: str
-    training_stages: dict[str, StageConfig] = {"vace_e": StageConfig()}
+    training_stages: dict[str, VaceEStage] = {"vace_e": VaceEStage()}
     learning_rate: float = Field(default=1e-4, gt=0)
     batch_size: int = Field(default=1, ge=1)
     gradient_accumulation_steps: int = Field(default=1, ge=1)
@@ -250,7 +268,7 @@ class EngineOptions(Config):
 
     @field_validator("training_stages")
     @classmethod
-    def _some(cls, value: dict[str, StageConfig]) -> dict[str, StageConfig]:
+    def _some(cls, value: dict[str, VaceEStage]) -> dict[str, VaceEStage]:
         if not value:
             raise ValueError("no stage; leave the key out for one stage that trains vace_e")
         return value

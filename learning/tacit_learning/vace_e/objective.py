@@ -30,13 +30,13 @@ from tacit_learning.losses.flow import (
 from tacit_learning.vace_e.club import ClubTrainer
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.batches import Batch
-from tacit_learning.vace_e.data.inputs import Clips, FeatureBatch
+from tacit_learning.vace_e.data.inputs import Clips
 from tacit_learning.vace_e.data.noise import Noise
 from tacit_learning.vace_e.model.vace_e import Features, VaceE
 
 
 class Predictions(NamedTuple):
-    """What one forward of all trainable parts returns."""
+    """What the model says of a batch, in float32."""
 
     flow: Tensor  # (B,), loss of each clip
     velocity: Tensor  # (B, 16, T, H, W)
@@ -87,24 +87,47 @@ def find_extra_loss(name: str) -> ExtraLoss:
 
 
 class Objective(nn.Module):
-    """All trainable parts in one forward, so that DDP and FSDP see one graph."""
+    """All trainable parts and all terms in one forward, so that DDP and FSDP see one graph.
 
-    def __init__(self, model: VaceE, config: VaceEConfig) -> None:
+    Args:
+        model: What trains.
+        config: Weights of the terms.
+        club: Estimator with its own optimiser; it learns in the forward, on features cut from their graph.
+        num_steps: Of the whole run, over a share of which the weight of CLUB grows.
+    """
+
+    def __init__(
+        self, model: VaceE, config: VaceEConfig, club: ClubTrainer | None = None, num_steps: int = 1
+    ) -> None:
         super().__init__()
         self.model = model
         self.config = config
+        self.club = club
+        self.num_steps = num_steps
+        self.watch: Callable[[Batch, Tensor, int], None] | None = None  # told (batch, velocity, step)
 
-    def forward(self, clips: Clips, noise: Noise, features: FeatureBatch | None) -> Predictions:
+    def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss to descend and the numbers to log, all on the device."""
+        predictions = self.predict(batch)
+        if self.watch is not None:
+            self.watch(batch, predictions.velocity.detach(), step)
+        with torch.autocast(predictions.flow.device.type, enabled=False):
+            return self._combine(predictions, batch, step)
+
+    def predict(self, batch: Batch) -> Predictions:
         """Predict velocities of noisy clips, and features of the feature batch (or of the clips)."""
+        clips, noise = batch.clips, batch.noise
         condition = self.model.conditioning(clips.signals, clips.num_reference)
         noisy = add_noise(clips.latents, noise.values, noise.sigma)
         velocity = self.model(noisy, timestep_of(noise.sigma), clips.control, clips.text, condition)
         found = None
-        if features is not None:
-            found = self.model.features(features.signals)
+        if batch.features is not None:
+            found = self.model.features(batch.features.signals)
         elif condition is not None and self._in_batch:
             found = self.model.project(condition.z_task, condition.z_emb)
-        return Predictions(flow_per_clip(self.config, velocity, clips, noise), velocity, found)
+        features = None if found is None else Features(*(each.float() for each in found))
+        flow = flow_per_clip(self.config, velocity, clips, noise)
+        return Predictions(flow.float(), velocity.float(), features)
 
     @property
     def _in_batch(self) -> bool:
@@ -112,6 +135,54 @@ class Objective(nn.Module):
         if not self.config.feature_losses or self.config.feature_batch or self.model.encoders is None:
             return False
         return next(self.model.encoders.parameters()).requires_grad
+
+    def _combine(self, predictions: Predictions, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weigh all terms."""
+        flow = predictions.flow.mean()
+        metrics = {"flow": flow.detach()}
+        loss, gathered, everyone = flow, None, None
+        if predictions.features is not None:
+            labels = batch.clips if batch.features is None else batch.features
+            gathered = Features(*(gather_rows(each) for each in predictions.features))
+            everyone = gather_labels(torch.stack([labels.task_label, labels.embodiment_label], dim=1))
+            terms = self._feature_terms(gathered, everyone, step, metrics)
+            # a feature batch comes once per step: made up for the division by the accumulated batches
+            scale = 1 if batch.features is None else self.config.gradient_accumulation_steps
+            # features stay in the graph even where every weight is 0, or DDP would wait for them
+            loss = loss + scale * (terms + 0.0 * sum(each.sum() for each in predictions.features))
+        if self.config.extra_losses:
+            target = velocity_target(batch.clips.latents, batch.noise.values)
+            task, embodiment = (None, None) if everyone is None else everyone.unbind(1)
+            context = VaceEContext(gathered, task, embodiment, batch.clips, batch.noise, step)
+            for name, weight in self.config.extra_losses.items():
+                value = find_extra_loss(name)(predictions.velocity, target, context)
+                metrics[f"extra_{name}"] = value.detach()
+                loss = loss + weight * value
+        return loss, metrics
+
+    def _feature_terms(
+        self, features: Features, labels: Tensor, step: int, metrics: dict[str, Tensor]
+    ) -> Tensor:
+        """Weigh the terms of the features of all processes, and note each in `metrics`."""
+        config = self.config
+        total = features.z_task.new_zeros(())
+        if config.enable_contrastive_loss:
+            weights = (config.task_contrastive_lambda, config.embodiment_contrastive_lambda)
+            pairs = zip(("task", "embodiment"), weights, features[2:], labels.unbind(1), strict=True)
+            for name, weight, projected, label in pairs:
+                value = supervised_contrastive_loss(projected, label, config.contrastive_temperature)
+                metrics[f"{name}_contrastive"] = value.detach()
+                metrics[f"{name}_excess"] = value.detach() - contrastive_floor(label).to(value.device)
+                total = total + weight * value
+        if self.club is not None:
+            estimate = self.club.step(features.z_task, features.z_emb, labels[:, 1], step)
+            metrics |= {"club_mi": estimate.information.detach(), "club_nll": estimate.learning_loss}
+            total = total + club_weight(config, step, self.num_steps) * estimate.information
+        if config.xcov_lambda:
+            value = cross_covariance_loss(features.z_task, features.z_emb)
+            metrics["xcov"] = value.detach()
+            total = total + config.xcov_lambda * value
+        return total
 
 
 def flow_per_clip(config: VaceEConfig, velocity: Tensor, clips: Clips, noise: Noise) -> Tensor:
@@ -129,84 +200,7 @@ def flow_per_clip(config: VaceEConfig, velocity: Tensor, clips: Clips, noise: No
     )
 
 
-class Combined(NamedTuple):
-    """The loss to descend and the numbers to log, all on the device."""
-
-    loss: Tensor
-    metrics: dict[str, Tensor]
-
-
-def combine(
-    config: VaceEConfig,
-    predictions: Predictions,
-    batch: Batch,
-    club: ClubTrainer | None,
-    step: int,
-    num_steps: int,
-    feature_scale: float = 1.0,
-) -> Combined:
-    """Weigh all terms.
-
-    Args:
-        config: Weights.
-        predictions: Of `Objective`.
-        batch: What was predicted.
-        club: Estimator with its own optimiser; learns here, on features cut from their graph.
-        step: Optimiser step from 0.
-        num_steps: Of the whole run.
-        feature_scale: Makes up for the division by the number of accumulated batches.
-    """
-    flow = predictions.flow.mean()
-    metrics = {"flow": flow.detach()}
-    loss, gathered, everyone = flow, None, None
-    labels = batch.clips if batch.features is None else batch.features
-    if predictions.features is not None:
-        gathered = Features(*(gather_rows(each) for each in predictions.features))
-        everyone = gather_labels(torch.stack([labels.task_label, labels.embodiment_label], dim=1))
-        terms = _feature_terms(config, gathered, everyone, club, step, num_steps, metrics)
-        # features stay in the graph even where every weight is 0, or DDP would wait for them
-        loss = loss + feature_scale * (terms + 0.0 * sum(each.sum() for each in predictions.features))
-    if config.extra_losses:
-        target = velocity_target(batch.clips.latents, batch.noise.values)
-        task, embodiment = (None, None) if everyone is None else everyone.unbind(1)
-        context = VaceEContext(gathered, task, embodiment, batch.clips, batch.noise, step)
-        for name, weight in config.extra_losses.items():
-            value = find_extra_loss(name)(predictions.velocity, target, context)
-            metrics[f"extra_{name}"] = value.detach()
-            loss = loss + weight * value
-    return Combined(loss, metrics | {"loss": loss.detach()})
-
-
 def club_weight(config: VaceEConfig, step: int, num_steps: int) -> float:
     """Return the weight of CLUB: it grows linearly over `club_warmup` of the run."""
     ramp = config.club_warmup * num_steps
     return config.club_lambda * (min(1.0, (step + 1) / ramp) if ramp >= 1 else 1.0)
-
-
-def _feature_terms(
-    config: VaceEConfig,
-    features: Features,
-    labels: Tensor,
-    club: ClubTrainer | None,
-    step: int,
-    num_steps: int,
-    metrics: dict[str, Tensor],
-) -> Tensor:
-    total = features.z_task.new_zeros(())
-    if config.enable_contrastive_loss:
-        weights = (config.task_contrastive_lambda, config.embodiment_contrastive_lambda)
-        pairs = zip(("task", "embodiment"), weights, features[2:], labels.unbind(1), strict=True)
-        for name, weight, projected, label in pairs:
-            value = supervised_contrastive_loss(projected, label, config.contrastive_temperature)
-            metrics[f"{name}_contrastive"] = value.detach()
-            metrics[f"{name}_excess"] = value.detach() - contrastive_floor(label).to(value.device)
-            total = total + weight * value
-    if club is not None:
-        estimate = club.step(features.z_task, features.z_emb, labels[:, 1], step)
-        metrics |= {"club_mi": estimate.information.detach(), "club_nll": estimate.learning_loss}
-        total = total + club_weight(config, step, num_steps) * estimate.information
-    if config.xcov_lambda:
-        value = cross_covariance_loss(features.z_task, features.z_emb)
-        metrics["xcov"] = value.detach()
-        total = total + config.xcov_lambda * value
-    return total

@@ -35,7 +35,7 @@ from tacit_learning.alignment.judge.scores import (
     progress_scores,
     score_table,
 )
-from tacit_learning.engine.loop import make_accelerator
+from tacit_learning.engine.processes import device_of
 
 Scores = dict[str, float]
 MODE_NAMES = {
@@ -169,7 +169,7 @@ def _annotated(trained: TrainedAlignment, folder: Path | None) -> Annotated:
         return load_annotated(given, pictures=trained.config.data.pictures)
     source, data = trained.source(), trained.config.data.episodes
     assert source is not None and data is not None
-    return source.annotate(read_tables(data), make_accelerator(trained.config.train).device)
+    return source.annotate(read_tables(data), device_of(trained.config.train))
 
 
 def as_json(report: Report) -> dict[str, object]:

@@ -15,6 +15,9 @@ from tacit_learning.vace_e.model.fusion import Condition, Fusion
 from tacit_learning.vace_e.model.signals import Signals
 from tacit_learning.vace_e.model.transformer import VaceETransformer
 
+PREFIX = "model."
+"""Of the names of weights in a checkpoint: there the model is part of its objective."""
+
 
 class Features(NamedTuple):
     """What the feature losses read: z for CLUB and probes, p for the contrastive losses."""

@@ -12,10 +12,10 @@ import yaml
 
 from tacit.config import parse
 from tacit_learning.data.labels import LabelMaps, labels_from_json
-from tacit_learning.vace_e.assembly import make_model
+from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
+from tacit_learning.vace_e.assembly import fill_model, make_model
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.model.vace_e import VaceE
-from tacit_learning.vace_e.state import Snapshot, find_snapshot, load_snapshot, restore_weights
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,19 @@ def load_trained(
     Raises:
         ConfigError: No checkpoint there, of another format, or options that do not exist.
     """
-    folder = find_snapshot(Path(checkpoint))
-    snapshot = load_snapshot(folder)
-    config = saved_config(snapshot, folder, changes)
+    saved = load_checkpoint(checkpoint)
+    folder = saved.folder
+    config = saved_config(saved, changes)
     model = make_model(config.model_copy(update={"vace_e_checkpoint": None}))
-    restore_weights(model, snapshot.weights, str(folder))
-    labels = labels_from_json(json.loads(snapshot.texts["labels.json"]), f"{folder}/labels.json")
-    return Trained(folder, model.to(device).eval(), config, labels, snapshot.progress.step)
+    fill_model(model, saved, str(folder))
+    labels = labels_from_json(json.loads(saved.texts["labels.json"]), f"{folder}/labels.json")
+    return Trained(folder, model.to(device).eval(), config, labels, saved.position.step)
 
 
-def saved_config(
-    snapshot: Snapshot, folder: Path, changes: Mapping[str, object] | None = None
-) -> VaceEConfig:
+def saved_config(saved: Checkpoint, changes: Mapping[str, object] | None = None) -> VaceEConfig:
     """Return the options of a checkpoint, some of them changed."""
-    values = yaml.safe_load(snapshot.texts["config.yaml"]) | dict(changes or {})
-    return parse(VaceEConfig, values, f"{folder}/config.yaml")
+    values = yaml.safe_load(saved.texts["config.yaml"]) | dict(changes or {})
+    return parse(VaceEConfig, values, f"{saved.folder}/config.yaml")
 
 
 def choose_device(name: str) -> torch.device:
