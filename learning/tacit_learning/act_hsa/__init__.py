@@ -1,1 +1,4 @@
-"""ACT-HSA: action chunking with touch, and touch aligned with the place where it is seen."""
+"""ACT-HSA: action chunking with touch, and touch aligned with the place where it is seen.
+
+Imports point down this list only: train > evaluate > policy > touch_alignment > model > config.
+"""
