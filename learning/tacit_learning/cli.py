@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from tacit.bundle.player import PlayFlags
 from tacit.config import load
 from tacit.errors import ConfigError, did_you_mean
 from tacit_learning.options import ACT_HSA, TABLES, find_config, overrides
@@ -72,7 +73,11 @@ class TrainArguments:
 
 @dataclass(frozen=True)
 class ExportArguments:
-    """Pack a checkpoint into one ONNX file that the robot side can run."""
+    """Pack a checkpoint into one ONNX file that the robot side can run.
+
+    A policy's file also says how its chunks are played. What usually does best is written unless a flag
+    says otherwise; `tacit evaluate --choose-playing` measures it in the simulated cell and writes it.
+    """
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """A run folder (then its last checkpoint) or a checkpoint folder."""
@@ -80,6 +85,7 @@ class ExportArguments:
     """File to write, ending in .onnx."""
     task: str | None = None
     """The task to follow, where an alignment model knows several."""
+    play: Annotated[PlayFlags, tyro.conf.arg(name="")] = PlayFlags()
 
 
 class ConsoleReporter:
@@ -139,7 +145,7 @@ def export(argv: Sequence[str]) -> int:
     from tacit_learning.export import export_checkpoint
 
     arguments = tyro.cli(ExportArguments, args=list(argv), prog="tacit export")
-    done = export_checkpoint(arguments.checkpoint, arguments.out, arguments.task)
+    done = export_checkpoint(arguments.checkpoint, arguments.out, arguments.task, arguments.play)
     size = done.path.stat().st_size / 1e6
     Console().print(
         f"{done.path}: {size:.1f} MB, differs from torch by at most {done.max_difference:.1e}; "

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tacit.bundle import golden_inputs, relative_difference, run_graph, save_bundle
 from tacit.bundle.manifest import ImageInput, Manifest
 from tacit.bundle.onnx_file import with_metadata
+from tacit.bundle.player import PlayFlags, PlaySpec
 from tacit.errors import BundleError, ConfigError, did_you_mean
 from tacit.images import ImageTransform
 from tacit_learning.act_hsa.policy import ActHsaPolicy
@@ -67,30 +68,38 @@ class PolicyGraph(nn.Module):
         return self.policy.predict(state, torch.stack(cameras, 1), _stack(touch, state))
 
 
-def export_checkpoint(folder: str | Path, out: str | Path, task: str | None = None) -> Exported:
+def export_checkpoint(
+    folder: str | Path, out: str | Path, task: str | None = None, play: PlayFlags | None = None
+) -> Exported:
     """Write the bundle of a checkpoint or run folder, whatever its kind.
 
     Args:
         folder: Run or checkpoint.
         out: File to write.
         task: Which task an alignment model of several follows.
+        play: How the chunks of a policy are played, where it shall not be as usual.
 
     Raises:
-        ConfigError: No checkpoint there.
+        ConfigError: No checkpoint there, or a way of playing that cannot be.
         BundleError: The graph differs from torch by more than 1e-5.
     """
     checkpoint = load_checkpoint(folder)
     if json.loads(checkpoint.texts["about.json"])["kind"] == "act_hsa":
-        return export_policy(policy_from(checkpoint), out)
+        return export_policy(policy_from(checkpoint), out, play or PlayFlags())
     return export_alignment(alignment_from(checkpoint), out, task)
 
 
-def export_policy(trained: TrainedPolicy, out: str | Path) -> Exported:
+def export_policy(trained: TrainedPolicy, out: str | Path, play: PlayFlags) -> Exported:
     """Write an `act_hsa` bundle."""
-    spec = trained.spec
+    spec, chunk_size = trained.spec, trained.config.model.chunk_size
     graph = PolicyGraph(trained.policy, len(spec.view.cameras)).eval()
     manifest = make_manifest(
-        spec, trained.fps, trained.provenance, kind="act_hsa", chunk_size=trained.config.model.chunk_size
+        spec,
+        trained.fps,
+        trained.provenance,
+        kind="act_hsa",
+        chunk_size=chunk_size,
+        play=play.applied(PlaySpec(), chunk_size),
     )
     names = ["state", *_image_names(spec)]
     return _export(graph, manifest, names, ["chunk"], Path(out))
@@ -128,6 +137,7 @@ def make_manifest(
     kind: str,
     chunk_size: int = 0,
     hidden_size: int = 0,
+    play: PlaySpec | None = None,
 ) -> Manifest:
     """Fill in a manifest; golden rows and hashes come with `tacit.bundle.save_bundle`."""
     rig, statistics = spec.rig, spec.statistics
@@ -144,6 +154,7 @@ def make_manifest(
         touch={name: _image_input(t) for name, t in spec.view.sensors.items()},
         chunk_size=chunk_size,
         hidden_size=hidden_size,
+        play=play,
         rate_hz=fps,
         action_space="joint_position" if acts else "none",
         state_min=statistics.state_min,

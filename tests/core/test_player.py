@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit.bundle.player import PLAY_MODES, ChunkPlayer, PlaySpec, TemporalEnsembler
+from tacit.bundle.player import PLAY_MODES, ChunkPlayer, PlayFlags, PlaySpec, TemporalEnsembler
+from tacit.errors import ConfigError
 
 MS = 1_000_000
 PERIOD = 40 * MS
@@ -111,14 +112,16 @@ def test_a_chunk_seen_at_standstill_starts_with_the_first_command_however_late_i
 
 
 def test_another_mode_brings_its_own_ticks_and_nothing_else_changes() -> None:
-    play_spec = PlaySpec(every_ticks=2, decay=0.3)
-    assert play_spec.changed(25) == play_spec
-    assert play_spec.changed(25, decay=0.1) == PlaySpec(every_ticks=2, decay=0.1)
-    assert play_spec.changed(25, "blend").every_ticks == 10
-    assert play_spec.changed(8, "blend").every_ticks == 4
-    assert play_spec.changed(25, "blend", blend=3).every_ticks == 3
-    assert play_spec.changed(25, "replace", every_ticks=5).every_ticks == 5
-    assert play_spec.changed(25, "open_loop") == PlaySpec(mode="open_loop", decay=0.3)
+    way = PlaySpec(every_ticks=2, decay=0.3)
+    assert PlayFlags().applied(way, 25) == way
+    assert PlayFlags(decay=0.1).applied(way, 25) == PlaySpec(every_ticks=2, decay=0.1)
+    assert PlayFlags("blend").applied(way, 25).every_ticks == 10
+    assert PlayFlags("blend").applied(way, 8).every_ticks == 4
+    assert PlayFlags("blend", blend=3).applied(way, 25).every_ticks == 3
+    assert PlayFlags("replace", every=5).applied(way, 25).every_ticks == 5
+    assert PlayFlags("open_loop").applied(way, 25) == PlaySpec(mode="open_loop", decay=0.3)
+    with pytest.raises(ConfigError, match="every_ticks"):
+        PlayFlags(every=-1).applied(way, 25)
 
 
 def test_blend_of_a_chunk_with_itself_changes_nothing() -> None:

@@ -14,11 +14,12 @@ pytest.importorskip("onnx")
 
 from tiny_bundles import manifest_for, policy_bundle, progress_bundle
 
-from tacit.bundle.player import PlaySpec
+from tacit.bundle import PlaySpec, load_bundle
 from tacit.bundle.runtime import Observation, OnnxPolicy
 from tacit.errors import ConfigError
 from tacit.rig import Rig
 from tacit_sim.cell import Cell
+from tacit_sim.choose_playing import WAYS, best, trials
 from tacit_sim.closed_loop import SETTLED_TICKS, Rollout, Runner
 from tacit_sim.evaluate import main, summarise
 from tacit_sim.experts import Expert
@@ -167,3 +168,39 @@ def test_command_line_writes_report_and_film(rig: Rig, tmp_path: Path) -> None:
 def test_a_window_is_not_promised() -> None:
     with pytest.raises(ConfigError, match="tacit up policy"):
         main(["--bundle", "x.onnx", "--no-headless"])
+
+
+def test_choice_counts_successes_over_all_latencies_and_prefers_the_first_of_equals() -> None:
+    def success_of(play: PlaySpec, latency_ms: float, seed: int) -> bool:
+        return play.mode == "blend" and (latency_ms > 0 or seed == 7) or latency_ms == 0
+
+    tried = list(trials(10, range(7, 10), success_of))
+    assert [trial.play for trial in tried] == [way for way in WAYS if way.every_ticks < 10]
+    assert {trial.successes for trial in tried} == {(3, 0, 0, 0), (3, 3, 3, 3)}
+    assert best(tried).mode == "blend"
+    assert best(trials(25, range(2), lambda *_: True)) == PlaySpec()
+
+
+def test_choosing_writes_the_way_into_the_bundle(rig: Rig, tmp_path: Path) -> None:
+    path = tmp_path / "policy.onnx"
+    policy_bundle(tmp_path, rig, chunk_size=4, play=PlaySpec(mode="replace", every_ticks=3))
+    output = tmp_path / "choice.json"
+    words = ["--bundle", str(path), "--choose-playing", "--episodes", "1", "--max-ticks", "2"]
+    assert main([*words, "--output", str(output)]) == 0
+    assert load_bundle(path).manifest.play == PlaySpec()
+    report = json.loads(output.read_text())
+    assert report["seeds"] == [30_000, 30_000] and len(report["trials"]) == 2
+
+
+def test_flags_override_the_way_of_the_bundle(rig: Rig, tmp_path: Path) -> None:
+    bundle = policy_bundle(tmp_path, rig, chunk_size=8, play=PlaySpec(every_ticks=3))
+    words = ["--bundle", bundle.source, "--episodes", "1", "--max-ticks", "7"]
+    for flags, inferences, mode in (
+        ([], 3, "temporal_ensemble"),
+        (["--every", "1"], 7, "temporal_ensemble"),
+        (["--mode", "replace"], 7, "replace"),
+        (["--latency-ms", "160"], 2, "temporal_ensemble"),
+    ):
+        assert main([*words, *flags, "--output", str(tmp_path / "r.json")]) == 0
+        report = json.loads((tmp_path / "r.json").read_text())
+        assert (report["inference"]["count"], report["play"]["mode"]) == (inferences, mode)

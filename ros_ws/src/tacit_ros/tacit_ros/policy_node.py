@@ -17,7 +17,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from tacit.bundle import Manifest, PolicyBundle, describe, load_bundle
-from tacit.bundle.player import PLAY_MODES, PlaySpec
+from tacit.bundle.player import PLAY_MODES, PlayFlags, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy
 from tacit.control.acting import Acting
 from tacit.control.inference_thread import InferenceThread
@@ -231,13 +231,13 @@ def _bundle(settings: PolicyParameters) -> PolicyBundle:
 
 def _playing(settings: PolicyParameters, manifest: Manifest) -> PlaySpec:
     """The bundle's way of playing, with what the parameters override."""
-    return manifest.playing.changed(
-        manifest.chunk_size,
+    flags = PlayFlags(
         settings.mode or None,  # type: ignore[arg-type]  # one of the parameter's choices
         settings.replan_ticks or None,
         None if settings.blend < 0 else settings.blend,
         None if settings.ensemble_m < 0 else settings.ensemble_m,
     )
+    return flags.applied(manifest.playing, manifest.chunk_size)
 
 
 if __name__ == "__main__":

@@ -17,19 +17,28 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from tacit.bundle import load_bundle
-from tacit.bundle.player import PlayMode, PlaySpec
+from tacit.bundle import load_bundle, save_playing
+from tacit.bundle.player import PlayFlags, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy, OnnxProgress
 from tacit.errors import ConfigError
 from tacit.rig import load_rig
 from tacit.view.proportions import wilson_interval
 from tacit_sim.cell import Cell
+from tacit_sim.choose_playing import LATENCIES_MS, Trial, best, trials
 from tacit_sim.closed_loop import MAX_TICKS, Rollout, Runner
+
+EPISODES, FIRST_SEED = 100, 10_000
+CHOICE_EPISODES, FIRST_CHOICE_SEED = 10, 30_000
+"""Choosing has starts of its own: what chose the way of playing must not also judge it."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Run a policy bundle in the simulated cell in lockstep at 25 Hz and count successes."""
+    """Run a policy bundle in the simulated cell, as `tacit run` would on a robot, and count successes.
+
+    Time waits for the policy (lockstep at 25 Hz), so the result does not depend on this machine's speed;
+    --latency-ms shows what slow inference costs.
+    """
 
     bundle: Path
     """Policy bundle (.onnx)."""
@@ -37,20 +46,17 @@ class Arguments:
     """place_cube or insert_peg; the rig's own task if left out."""
     rig: str | None = None
     """Rig name or rig.yaml; the one the bundle was trained on if left out."""
-    episodes: int = 100
-    """Number of episodes; seeds count up from --seed."""
-    seed: int = 10_000
-    """First seed. Keep it away from the seeds of the demonstrations."""
-    mode: PlayMode | None = None
-    """How overlapping chunks are played; as the bundle says if left out, like the other three."""
-    every: int | None = None
-    """Ticks from one inference to the next."""
-    blend: int | None = None
-    """Rows of cross-fade in mode blend."""
-    decay: float | None = None
-    """Decay of the weights in mode temporal_ensemble."""
+    episodes: int | None = None
+    """Number of episodes; 100 if left out, or 10 for each way and latency with --choose-playing."""
+    seed: int | None = None
+    """First seed; seeds count up. 10000 if left out, 30000 with --choose-playing: far from the seeds of
+    the demonstrations."""
+    play: Annotated[PlayFlags, tyro.conf.arg(name="")] = PlayFlags()
     latency_ms: float = 0.0
-    """Simulated time that each inference takes: its chunk is handed on so much later."""
+    """Simulated time that each inference takes [ms]: its chunk is handed on so much later."""
+    choose_playing: bool = False
+    """Try several ways of playing chunks, each with 0, 40, 80 and 120 ms of latency, and write the one that
+    succeeds most often into the bundle."""
     max_ticks: int = MAX_TICKS
     """Longest episode."""
     progress: Path | None = None
@@ -64,6 +70,11 @@ class Arguments:
     headless: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
     """No window. To watch, run `tacit up policy` and any ROS image viewer."""
 
+    def seeds(self, first: int, count: int) -> range:
+        """Return the seeds to play: those asked for, else `count` from `first` on."""
+        start = first if self.seed is None else self.seed
+        return range(start, start + (count if self.episodes is None else self.episodes))
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `tacit evaluate`.
@@ -74,9 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=argv, prog="tacit evaluate")
     if not arguments.headless:
         raise ConfigError("tacit evaluate: --no-headless: it has no window; run `tacit up policy` to watch")
-    console = Console()
-    report = evaluate(arguments, console)
-    _print(report, console)
+    console = Console(highlight=False, soft_wrap=True)
+    if arguments.choose_playing:
+        report = choose_playing(arguments, console)
+    else:
+        report = evaluate(arguments, console)
+        _print(report, console)
     if arguments.output is not None:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -90,32 +104,54 @@ def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
     policy = OnnxPolicy(bundle, rig, arguments.threads)
     progress = OnnxProgress(arguments.progress, rig, arguments.threads) if arguments.progress else None
     cell = Cell(rig, arguments.task)
+    play = arguments.play.applied(bundle.manifest.playing, bundle.manifest.chunk_size)
     film_every = 12 if arguments.films else 0
-    play = bundle.manifest.playing.changed(
-        bundle.manifest.chunk_size, arguments.mode, arguments.every, arguments.blend, arguments.decay
-    )
     runner = Runner(cell, policy, play, round(1e6 * arguments.latency_ms), progress, film_every)
     rollouts: list[Rollout] = []
-    for seed in range(arguments.seed, arguments.seed + arguments.episodes):
+    for seed in arguments.seeds(FIRST_SEED, EPISODES):
         rollouts.append(runner.run(seed, arguments.max_ticks))
         done = sum(rollout.success for rollout in rollouts)
-        console.print(
-            f"seed {seed}  {'success' if rollouts[-1].success else 'failure in ' + rollouts[-1].stage:20}"
-            f"  {done}/{len(rollouts)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        outcome = "success" if rollouts[-1].success else "failure in " + rollouts[-1].stage
+        console.print(f"seed {seed}  {outcome:20}  {done}/{len(rollouts)}")
         if arguments.films:
             save_film(rollouts[-1], arguments.films)
     cell.close()
-    latency = asdict(policy.stats.summary())
     return summarise(rollouts) | {
         "task": cell.task.name,
         "play": play.model_dump(),
         "latency_ms": arguments.latency_ms,
         "bundle": arguments.bundle.name,
         "bundle_sha256": bundle.sha256,
-        "inference": latency,
+        "inference": asdict(policy.stats.summary()),
+    }
+
+
+def choose_playing(arguments: Arguments, console: Console) -> dict[str, Any]:
+    """Try the ways of playing, write the best into the bundle, and return all counts as JSON-able data."""
+    bundle = load_bundle(arguments.bundle)
+    rig = load_rig(arguments.rig or bundle.manifest.rig_name)
+    policy = OnnxPolicy(bundle, rig, arguments.threads)
+    cell = Cell(rig, arguments.task)
+
+    def success_of(play: PlaySpec, latency_ms: float, seed: int) -> bool:
+        return Runner(cell, policy, play, round(1e6 * latency_ms)).run(seed, arguments.max_ticks).success
+
+    tried: list[Trial] = []
+    seeds = arguments.seeds(FIRST_CHOICE_SEED, CHOICE_EPISODES)
+    for trial in trials(bundle.manifest.chunk_size, seeds, success_of):
+        tried.append(trial)
+        pairs = zip(LATENCIES_MS, trial.successes, strict=True)
+        counts = ", ".join(f"{count} at {latency_ms:g} ms" for latency_ms, count in pairs)
+        console.print(f"{trial.play}: {counts}, of {trial.episodes} each")
+    cell.close()
+    chosen = save_playing(bundle, best(tried), arguments.bundle)
+    console.print(f"{arguments.bundle} is played so from now on: {chosen.manifest.playing}")
+    return {
+        "chosen": chosen.manifest.playing.model_dump(),
+        "latencies_ms": list(LATENCIES_MS),
+        "seeds": [seeds.start, seeds.stop - 1],
+        "trials": [{"play": t.play.model_dump(), "successes": list(t.successes)} for t in tried],
+        "bundle_sha256": chosen.sha256,
     }
 
 
@@ -161,24 +197,18 @@ def _print(report: dict[str, Any], console: Console) -> None:
     console.print(
         f"\n{report['task']}, {PlaySpec.model_validate(report['play'])}, inference takes "
         f"{report['latency_ms']:g} ms: [bold]{report['successes']}/{report['episodes']}[/] "
-        f"= {100 * report['success_rate']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)",
-        highlight=False,
-        soft_wrap=True,
+        f"= {100 * report['success_rate']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
     )
     for key, unit in (("placement_error_mm", "mm"), ("ticks", "")):
         if report[key]:
             values = "  ".join(f"{name} {value:.1f}" for name, value in report[key].items())
-            console.print(f"{key} of successes: {values} {unit}", highlight=False, soft_wrap=True)
+            console.print(f"{key} of successes: {values} {unit}")
     if report["failures_by_stage"]:
-        console.print(
-            f"failures by last stage: {report['failures_by_stage']}", highlight=False, soft_wrap=True
-        )
+        console.print(f"failures by last stage: {report['failures_by_stage']}")
     if report["holds"]:
-        console.print(f"held by a fault: {report['holds']}", highlight=False, soft_wrap=True)
+        console.print(f"held by a fault: {report['holds']}")
     if report["progress_mae"] is not None:
         console.print(
             f"progress error (mean absolute, {report['progress_episodes']} episodes): "
-            f"{report['progress_mae']:.3f}",
-            highlight=False,
-            soft_wrap=True,
+            f"{report['progress_mae']:.3f}"
         )

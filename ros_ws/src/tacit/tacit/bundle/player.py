@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tacit.config import Config
+from tacit.config import Config, parse
 from tacit.geometry.transforms import FloatArray
 
 PlayMode = Literal["blend", "open_loop", "replace", "temporal_ensemble"]
@@ -56,25 +56,33 @@ class PlaySpec(Config):
         often = "every tick" if self.every_ticks == 1 else f"every {self.every_ticks} ticks"
         return f"{self.mode}{detail.get(self.mode, '')}, inference at {often}"
 
-    def changed(
-        self,
-        chunk_size: int,
-        mode: PlayMode | None = None,
-        every_ticks: int | None = None,
-        blend: int | None = None,
-        decay: float | None = None,
-    ) -> PlaySpec:
-        """Return this way of playing with some of it overridden.
+
+@dataclass(frozen=True)
+class PlayFlags:
+    """How chunks are played, where it shall not be as the bundle says; each may be left out."""
+
+    mode: PlayMode | None = None
+    """How overlapping chunks are joined."""
+    every: int | None = None
+    """Ticks from one inference to the next."""
+    blend: int | None = None
+    """Rows of cross-fade in mode blend."""
+    decay: float | None = None
+    """m of the weights exp(-m i) in mode temporal_ensemble."""
+
+    def applied(self, play: PlaySpec, chunk_size: int) -> PlaySpec:
+        """Return `play` with what is given here.
 
         Another mode brings its own usual number of ticks: as many as it fades over for `blend`, so that
         one fade ends before the next begins, but at most half of a chunk's `chunk_size` rows; every tick
         for the rest.
         """
-        given = {"mode": mode, "every_ticks": every_ticks, "blend": blend, "decay": decay}
-        fields = self.model_dump() | {key: value for key, value in given.items() if value is not None}
-        if every_ticks is None and fields["mode"] != self.mode:
-            fields["every_ticks"] = max(1, min(fields["blend"], chunk_size // 2)) if mode == "blend" else 1
-        return PlaySpec.model_validate(fields)
+        given = {"mode": self.mode, "every_ticks": self.every, "blend": self.blend, "decay": self.decay}
+        fields = play.model_dump() | {key: value for key, value in given.items() if value is not None}
+        if self.every is None and fields["mode"] != play.mode:
+            fades = fields["mode"] == "blend"
+            fields["every_ticks"] = max(1, min(fields["blend"], chunk_size // 2)) if fades else 1
+        return parse(PlaySpec, fields, "how chunks are played")
 
 
 class TemporalEnsembler:
