@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import cv2
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from episode_kit import drawn_image, rig, tick_at, write_episode, writer_at
 
-from tacit.episode import EpisodeReader, dataset_index
+from tacit.episode import EpisodeReader
 from tacit.episode.steps import Step, segments
 from tacit.errors import EpisodeError
 from tacit.rig import parse_rig
@@ -195,25 +194,6 @@ def test_other_rig_without_touch_or_steps_is_written_and_read(tmp_path):
         writer.append(tick_at(i, stage=False))
     with EpisodeReader(writer.close(True)) as reader:
         assert reader.tactile == () and reader.steps == [] and reader.rig.rig_id == plain.rig_id
-
-
-def test_index_opens_only_what_has_changed_and_keeps_damage_visible(tmp_path, monkeypatch):
-    folder = write_episode(tmp_path, 5).parent
-    write_episode(tmp_path, 7)
-    (folder / "episode_9.hdf5").write_bytes(b"no")
-    index = dataset_index(folder)
-    assert (index["total_episodes"], index["total_ticks"], index["fps"]) == (2, 12, 25.0)
-    assert index["features"]["observation.images.left"]["shape"] == [60, 80, 3]
-    assert "cannot be opened" in index["episodes"][2]["error"]
-    assert json.loads((folder / "dataset.json").read_text()) == index
-    opened = []
-    real = EpisodeReader.__init__
-    monkeypatch.setattr(EpisodeReader, "__init__", lambda s, p: (opened.append(p.name), real(s, p))[1])
-    write_episode(tmp_path, 3)
-    assert dataset_index(folder)["total_ticks"] == 15
-    assert opened == ["episode_10.hdf5"]
-    (folder / "dataset.json").write_text("{broken")
-    assert dataset_index(folder)["total_ticks"] == 15
 
 
 def test_writer_takes_a_path_of_its_own(tmp_path):

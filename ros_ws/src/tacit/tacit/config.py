@@ -7,7 +7,7 @@ never in a value that is silently ignored.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -32,43 +32,38 @@ def load_yaml(path: str | Path, error: type[ConfigError] = ConfigError) -> dict[
         path: The file.
         error: The error class to raise.
 
-    Returns:
-        The mapping at the top of the file.
-
     Raises:
         ConfigError: The file is missing, is not YAML, or holds no mapping.
     """
-    path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise error(f"{path}: no such file; give the path of a YAML file") from None
-    except yaml.YAMLError as problem:
-        raise error(f"{path}: not valid YAML: {problem}") from None
-    if not isinstance(data, dict):
-        raise error(f"{path}: expected a mapping at the top, found {type(data).__name__}")
-    return data
+    return _load(path, "YAML", yaml.safe_load, yaml.YAMLError, error)
 
 
 def load_json(path: str | Path, error: type[TacitError] = ConfigError) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Args:
-        path: The file.
-        error: The error class to raise.
+    """Read a JSON file that holds an object, as `load_yaml` does.
 
     Raises:
         TacitError: Of class `error`: the file is missing, is not JSON, or holds no object.
     """
+    return _load(path, "JSON", json.loads, json.JSONDecodeError, error)
+
+
+def _load(
+    path: str | Path,
+    kind: str,
+    read: Callable[[str], object],
+    malformed: type[Exception],
+    error: type[TacitError],
+) -> dict[str, Any]:
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise error(f"{path}: no such file; give the path of a JSON file") from None
-    except json.JSONDecodeError as problem:
-        raise error(f"{path}: not valid JSON: {problem}") from None
+        raise error(f"{path}: no such file; give the path of a {kind} file") from None
+    except malformed as problem:
+        raise error(f"{path}: not valid {kind}: {problem}") from None
     if not isinstance(data, dict):
-        raise error(f"{path}: expected an object at the top, found {type(data).__name__}")
+        found = type(data).__name__
+        raise error(f"{path}: expected a mapping (an object) at the top of the file, found {found}")
     return data
 
 

@@ -7,7 +7,7 @@ whole: videos, masks of the projected gripper, trajectories of the hand, the par
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from tacit.convert.gripper_mask import GripperShape
-from tacit.convert.vace_e import Seen, Side, episode_content, name_task, write_whole
+from tacit.convert.vace_e import Look, Seen, episode_content, name_task, write_whole
 from tacit.convert.vace_e_files import ObjectTrack, TaskAttributes
 from tacit.errors import ConfigError, did_you_mean
 from tacit.geometry.transforms import FloatArray, from_translation, rotation_to_6d
@@ -31,8 +30,8 @@ WORDS = {"place_cube": ("placing", "cube."), "insert_peg": ("inserting", "peg.")
 PART, GOAL = 0, 1
 
 
-@dataclass(frozen=True)
-class VideoArguments:
+@dataclass(frozen=True, kw_only=True)
+class VideoArguments(Look):
     """Write scripted demonstrations of the simulated cell as videos, masks and trajectories.
 
     Example: tacit simulate videos --out data/videos --episodes 4
@@ -50,18 +49,10 @@ class VideoArguments:
     """First seed; seeds count up, and number the episodes."""
     camera: str = "top"
     """Camera of the videos."""
-    stride: int = 2
-    """Take every n-th tick."""
     disturbance: bool = True
     """Push the executed target about."""
-    side: Side = "right"
-    """Which hand the arm is."""
-    open_from_m: float | None = None
-    """Opening from which the gripper counts as open; the middle of its range, if left out."""
-    mask_margin_px: int = 1
-    """Grow the mask by so many pixels."""
-    shape: GripperShape = field(default_factory=GripperShape)
-    """Sizes of palm and fingers [m]."""
+    stride: int = 2
+    """Take every n-th tick."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,8 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.camera not in rig.cameras:
         hint = did_you_mean(arguments.camera, rig.cameras)
         raise ConfigError(f"--camera {arguments.camera}: rig {rig.name} has no such camera; {hint}")
-    if arguments.stride < 1:
-        raise ConfigError(f"--stride {arguments.stride}: expected 1 or more")
     console = Console(highlight=False)
     wanted = [(task, arguments.seed + i) for task in arguments.task for i in range(arguments.episodes)]
     cell = Cell(rig, arguments.task[0], disturbed=arguments.disturbance)

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import tyro
@@ -41,8 +41,29 @@ CROP_MARGIN = 0.15
 """Of the gripper's size in the picture, around the image of the end effector."""
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How pictures, masks and hands are made: options of both commands that write the format."""
+
+    stride: int = 1
+    """Take every n-th tick."""
+    side: Side = "right"
+    """Which hand the arm is, where there is only one."""
+    open_from_m: float | None = None
+    """Opening from which a gripper counts as open; the middle of its range, if left out."""
+    mask_margin_px: int = 1
+    """Grow the mask by so many pixels."""
+    shape: GripperShape = field(default_factory=GripperShape)
+    """Sizes of palm and fingers [m]."""
+
+    def __post_init__(self) -> None:
+        """Refuse a stride that takes nothing."""
+        if self.stride < 1:
+            raise EpisodeError(f"--stride {self.stride}: expected 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Look):
     """Write episodes as videos, masks and trajectories for `tacit train vace_e`.
 
     Example: tacit convert vace_e data/place_cube --out data/vace_e --task-type placing --objects "cube."
@@ -54,26 +75,16 @@ class Options:
     """Folder of the new data set: <out>/<task>/episode_<n>/, and metadata.json."""
     camera: str | None = None
     """Camera of the videos; the first one that stands in the world, if left out."""
-    side: Side = "right"
-    """Which hand the arm is, where there is only one."""
     task_type: str | None = None
     """Kind of the task for the prompt, such as placing; the name of the task, if left out."""
     objects: str = ""
     """What the task is done with, for the prompt, such as "cube."."""
     embodiment: str | None = None
     """Name of the body in the metadata (human... or a robot); the name of the rig, if left out."""
-    stride: int = 1
-    """Take every n-th tick."""
-    open_from_m: float | None = None
-    """Opening from which a gripper counts as open; the middle of its range, if left out."""
     only_success: bool = True
     """Leave out episodes that failed."""
     overwrite: bool = False
     """Write episodes anew that are already there."""
-    mask_margin_px: int = 1
-    """Grow the mask by so many pixels."""
-    shape: GripperShape = field(default_factory=GripperShape)
-    """Sizes of palm and fingers [m]."""
 
 
 class Converted(NamedTuple):
@@ -88,8 +99,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `tacit convert vace_e`; returns 0, or 1 when no episode could be used."""
     options = tyro.cli(Options, args=argv, prog="tacit convert vace_e")
     console = Console(highlight=False)
-    if options.stride < 1:
-        raise EpisodeError(f"--stride {options.stride}: expected 1 or more")
     paths = list(dict.fromkeys(path for root in options.episodes for path in find_episodes(root)))
     if not paths:
         raise EpisodeError(f"no episode below {', '.join(map(str, options.episodes)) or '(nothing given)'}")
@@ -168,26 +177,6 @@ class Seen(NamedTuple):
     camera: str
     Q: np.ndarray
     frames: Sequence[Image]
-
-
-class Look(Protocol):
-    """How masks and hands are made; the options of both commands that write the format."""
-
-    @property
-    def side(self) -> Side:
-        """Which hand a lone arm is."""
-
-    @property
-    def open_from_m(self) -> float | None:
-        """Opening that counts as open."""
-
-    @property
-    def mask_margin_px(self) -> int:
-        """Growth of the mask."""
-
-    @property
-    def shape(self) -> GripperShape:
-        """Sizes of palm and fingers."""
 
 
 def episode_content(

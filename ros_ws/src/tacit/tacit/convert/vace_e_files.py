@@ -43,27 +43,27 @@ class EpisodeFiles:
     @property
     def target(self) -> Path:
         """Video to be generated."""
-        return self.folder / f"{self.folder.name}.mp4"
+        return self._named(self.folder, ".mp4")
 
     @property
     def control(self) -> Path:
         """Video with the hands masked."""
-        return self.folder / f"{self.folder.name}_hands_masked.mp4"
+        return self._named(self.folder, "_hands_masked.mp4")
 
     @property
     def mask(self) -> Path:
         """Mask video, white = generate."""
-        return self.folder / f"{self.folder.name}_hands_mask.mp4"
+        return self._named(self.folder, "_hands_mask.mp4")
 
     @property
     def hands(self) -> Path:
         """Trajectories of wrists and grippers."""
-        return self._robot / f"{self.folder.name}_hand_trajectories.hdf5"
+        return self._named(self.robot_folder or self.folder, "_hand_trajectories.hdf5")
 
     @property
     def objects(self) -> Path:
         """Trajectories of objects."""
-        return self._robot / f"{self.folder.name}_object_trajectories.hdf5"
+        return self._named(self.robot_folder or self.folder, "_object_trajectories.hdf5")
 
     @property
     def references(self) -> list[Path]:
@@ -71,9 +71,8 @@ class EpisodeFiles:
         suffixes = {".jpg", ".jpeg", ".png"}
         return sorted(p for p in self.folder.glob("end_effector_*") if p.suffix.lower() in suffixes)
 
-    @property
-    def _robot(self) -> Path:
-        return self.folder if self.robot_folder is None else self.robot_folder
+    def _named(self, place: Path, ending: str) -> Path:
+        return place / f"{self.folder.name}{ending}"
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,6 @@ class HandTrack:
     positions: np.ndarray  # (T, 3) [m]
     rotations_6d: np.ndarray  # (T, 6), first two columns of R
     open: np.ndarray | None = None  # (T,) 0 closed, 1 open
-
-    def write(self, file: h5py.File, side: str) -> None:
-        """Add `<side>_wrist` and `<side>_hand_states`."""
-        group = file.create_group(f"{side}_wrist")
-        group["positions"] = np.asarray(self.positions, np.float32)
-        group["rotations_6d"] = np.asarray(self.rotations_6d, np.float32)
-        if self.open is not None:
-            file[f"{side}_hand_states"] = np.asarray(self.open)
 
 
 @dataclass(frozen=True)
@@ -134,7 +125,9 @@ def write_hands(path: Path, hands: Mapping[str, HandTrack]) -> None:
     if hands:
         with h5py.File(path, "w") as file:
             for side, track in hands.items():
-                track.write(file, side)
+                _write_poses(file.create_group(f"{side}_wrist"), track)
+                if track.open is not None:
+                    file[f"{side}_hand_states"] = np.asarray(track.open)
 
 
 def write_objects(path: Path, objects: Sequence[ObjectTrack]) -> None:
@@ -144,8 +137,12 @@ def write_objects(path: Path, objects: Sequence[ObjectTrack]) -> None:
             for number, track in enumerate(objects):
                 group = file.create_group(f"object_{number}")
                 group.attrs["object_id"] = track.object_id
-                group["positions"] = np.asarray(track.positions, np.float32)
-                group["rotations_6d"] = np.asarray(track.rotations_6d, np.float32)
+                _write_poses(group, track)
+
+
+def _write_poses(group: h5py.Group, track: HandTrack | ObjectTrack) -> None:
+    group["positions"] = np.asarray(track.positions, np.float32)
+    group["rotations_6d"] = np.asarray(track.rotations_6d, np.float32)
 
 
 def hide(image: Image, mask: np.ndarray) -> Image:

@@ -1,13 +1,12 @@
 """Episodes on disk (`tacit-episode` 1.0): write, read, recover, check.
 
 Imports point down this list only: audit > rules_warnings, writer > recompute, recovery, rows, rules_errors >
-findings, finish, index, layout, native > columns, reader > commit, files, reserve, schema, secure, steps.
+findings, finish, layout, native > columns, reader > commit, files, reserve, schema, secure, steps.
 """
 
 from tacit.episode.audit import check_dataset, check_episode
 from tacit.episode.files import find_episodes, find_parts, move_to_trash, next_episode_path
 from tacit.episode.findings import AuditReport, DatasetReport, Finding
-from tacit.episode.index import dataset_index
 from tacit.episode.reader import EpisodeReader
 from tacit.episode.recompute import Recomputed, recompute_boxes
 from tacit.episode.recovery import recover
@@ -24,7 +23,6 @@ __all__ = [
     "Step",
     "check_dataset",
     "check_episode",
-    "dataset_index",
     "find_episodes",
     "find_parts",
     "move_to_trash",

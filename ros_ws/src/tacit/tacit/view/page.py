@@ -15,6 +15,7 @@ import numpy as np
 
 from tacit.images import encode_jpeg, encode_png
 
+JPEG_QUALITY = 88
 STYLE = Path(__file__).with_name("page.css")
 Cell = str | int | float | bool | None
 BADGES = {"ok": "ok", "warning": "warn", "error": "bad", "note": "note"}
@@ -66,7 +67,6 @@ class Page:
         caption: str = "",
         *,
         width: int | None = None,
-        quality: int = 88,
         lossless: bool = False,
     ) -> Page:
         """Add an image.
@@ -75,10 +75,9 @@ class Page:
             image_rgb: (H, W, 3) RGB uint8.
             caption: Below it.
             width: Display width [px]; that of the image when None, never wider than the page.
-            quality: JPEG quality.
             lossless: Embed a PNG instead.
         """
-        data = encode_png(image_rgb) if lossless else encode_jpeg(image_rgb, quality)
+        data = encode_png(image_rgb) if lossless else encode_jpeg(image_rgb, JPEG_QUALITY)
         kind = "png" if lossless else "jpeg"
         text = base64.b64encode(data.tobytes()).decode()
         size = f'width="{width or image_rgb.shape[1]}"'
