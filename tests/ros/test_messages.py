@@ -8,6 +8,7 @@ import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Bool, Float32
 
+from tacit.geometry.camera import Camera, FisheyeCamera, PinholeCamera
 from tacit_ros import messages
 
 STAMP = 1_763_633_728_123_456_789
@@ -182,12 +183,29 @@ def test_region_covers_the_pixels_of_the_box_inside_the_image() -> None:
         assert messages.region_of_interest(outside, 8, 6).width == 0
 
 
-def test_camera_info_carries_the_calibration() -> None:
+LENSES = [
+    (PinholeCamera, 0, "plumb_bob", 5),
+    (PinholeCamera, 4, "plumb_bob", 5),
+    (PinholeCamera, 5, "plumb_bob", 5),
+    (PinholeCamera, 8, "rational_polynomial", 8),
+    (PinholeCamera, 12, "rational_polynomial", 12),
+    (PinholeCamera, 14, "rational_polynomial", 14),
+    (FisheyeCamera, 4, "equidistant", 4),
+]
+
+
+@pytest.mark.parametrize(("kind", "count", "model", "sent"), LENSES)
+def test_camera_info_names_the_model_that_its_coefficients_need(
+    kind: type[Camera], count: int, model: str, sent: int
+) -> None:
     K = np.array([[80.0, 0, 79.5], [0, 81.0, 59.5], [0, 0, 1]])
-    info = wire(messages.camera_info(K, (), 160, 120, STAMP, "cam", fisheye=False))
+    D = tuple(0.001 * (k + 1) for k in range(count))
+    info = wire(messages.camera_info(kind(K, D, 160, 120), STAMP, "cam"))
     np.testing.assert_array_equal(np.reshape(info.k, (3, 3)), K)
     np.testing.assert_array_equal(np.reshape(info.p, (3, 4))[:, :3], K)
-    assert list(info.d) == [0.0] * 5 and (info.width, info.height) == (160, 120)
+    np.testing.assert_array_equal(np.reshape(info.r, (3, 3)), np.eye(3))
+    assert (info.distortion_model, info.width, info.height) == (model, 160, 120)
+    assert list(info.d) == [*D, *[0.0] * (sent - count)]
 
 
 def test_diagnostics_carry_any_value_as_text() -> None:

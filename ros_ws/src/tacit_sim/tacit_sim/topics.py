@@ -22,6 +22,7 @@ from std_msgs.msg import Bool, String
 from tacit.geometry.transforms import FloatArray
 from tacit.images import encode_jpeg
 from tacit.rig import CameraSpec, Rig, StreamBase, StreamSpec, TactileSpec
+from tacit.rig.scene import camera_from_spec
 from tacit.rig.units import (
     efforts_to_canonical,
     rates_from_canonical,
@@ -99,7 +100,8 @@ class RobotTopics:
             is_camera = name in self._rig.cameras
             topic.publish(self._cell.render(name) if is_camera else self._cell.touch(name), stamp_ns)
         for name, publisher in self._infos.items():
-            publisher.publish(_camera_info(self._rig.cameras[name], stamp_ns))
+            camera = self._rig.cameras[name]
+            publisher.publish(messages.camera_info(camera_from_spec(camera), stamp_ns, camera.frame_id))
         for name, spec in self._steps.items():
             stage = messages.build_named(spec.type, (name,), [self._cell.stage()], stamp_ns)
             self._streams[name].publish(stage)
@@ -136,13 +138,6 @@ class _ImageTopic:
             self._publisher.publish(messages.compressed_image(data, stamp_ns, self._frame_id))
         else:
             self._publisher.publish(self._builder.build(rgb, stamp_ns))
-
-
-def _camera_info(spec: CameraSpec, stamp_ns: int) -> CameraInfo:
-    fisheye = spec.model == "fisheye"
-    return messages.camera_info(
-        spec.K, spec.D, spec.width, spec.height, stamp_ns, spec.frame_id, fisheye=fisheye
-    )
 
 
 class TruthTopics:

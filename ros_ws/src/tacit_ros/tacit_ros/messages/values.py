@@ -14,6 +14,9 @@ from sensor_msgs.msg import CameraInfo, JointState, RegionOfInterest
 from std_msgs.msg import Bool, Float32, Float64MultiArray, Int32, MultiArrayDimension, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from tacit.geometry.camera import Camera
+from tacit.geometry.camera_info import camera_to_info
+from tacit.geometry.rotations import rotation_to_quaternion
 from tacit_ros.messages.stamps import duration, header
 
 LEVELS = {
@@ -88,23 +91,26 @@ def string(text: str) -> String:
 def pose(T: Vector, stamp_ns: int, frame_id: str) -> PoseStamped:
     """Return the pose `T` (4, 4) in the frame `frame_id`."""
     x, y, z = (float(value) for value in T[:3, 3])
-    qx, qy, qz, qw = (float(value) for value in _quaternion(T[:3, :3]))
+    qx, qy, qz, qw = (float(value) for value in rotation_to_quaternion(T[:3, :3]))
     position, orientation = Point(x=x, y=y, z=z), Quaternion(x=qx, y=qy, z=qz, w=qw)
     return PoseStamped(
         header=header(stamp_ns, frame_id), pose=Pose(position=position, orientation=orientation)
     )
 
 
-def camera_info(
-    K: Vector, D: Sequence[float], width: int, height: int, stamp_ns: int, frame_id: str, *, fisheye: bool
-) -> CameraInfo:
-    """Return the calibration of a camera: K (3, 3), OpenCV distortion `D` (k,)."""
-    message = CameraInfo(header=header(stamp_ns, frame_id), width=int(width), height=int(height))
-    message.distortion_model = "equidistant" if fisheye else "plumb_bob"
-    message.d = doubles(D if len(D) else [0.0] * (4 if fisheye else 5))
-    message.k = np.asarray(K, dtype=np.float64).reshape(9)
-    message.r = np.eye(3).reshape(9)
-    message.p = np.column_stack([K, np.zeros(3)]).astype(np.float64).reshape(12)
+def camera_info(camera: Camera, stamp_ns: int, frame_id: str) -> CameraInfo:
+    """Return the calibration of the stored image of `camera`.
+
+    The name of the model is what ROS nodes look at before they use D: `equidistant` for a fisheye,
+    `plumb_bob` for up to 5 coefficients, `rational_polynomial` for 8, and for the 12 and 14 of thin prism
+    and tilted lenses, which have no name of their own and which OpenCV reads from the same D.
+    """
+    info = camera_to_info(camera)
+    message = CameraInfo(header=header(stamp_ns, frame_id), width=info["width"], height=info["height"])
+    message.distortion_model = info["distortion_model"]
+    message.d = doubles(info["d"])
+    for name in ("k", "r", "p"):
+        setattr(message, name, np.asarray(info[name], dtype=np.float64))
     return message
 
 
@@ -152,14 +158,3 @@ def diagnostics(statuses: Iterable[Status], stamp_ns: int, hardware_id: str = ""
 def doubles(values: ArrayLike) -> array:
     """Return `values` flat as the array type that float64[] fields take without a copy per element."""
     return array("d", np.asarray(values, dtype=np.float64).reshape(-1).tobytes())
-
-
-def _quaternion(R: Vector) -> Vector:
-    """Return the unit quaternion xyzw of `R` (3, 3): the largest column of the 4 q q^T matrix."""
-    diagonal = np.trace(R)
-    outer = np.empty((4, 4))
-    outer[:3, :3] = R + R.T + (1.0 - diagonal) * np.eye(3)
-    outer[3, :3] = outer[:3, 3] = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]
-    outer[3, 3] = 1.0 + diagonal
-    column = outer[:, np.argmax(np.diag(outer))]
-    return np.asarray(column / np.linalg.norm(column))
