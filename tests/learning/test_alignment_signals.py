@@ -156,8 +156,8 @@ def test_a_perfect_estimate_scores_so_at_both_levels() -> None:
 def test_lengths_are_pooled_over_videos() -> None:
     estimates = [estimate_of(v, np.zeros(len(v.features)), "action") for v in TEST]
     found = length_scores(estimates)
-    assert list(found) == ["1-7", "8-15", "16-31"] and found["8-15"][1] == 2
-    assert found["1-7"][0] == pytest.approx(np.mean(np.arange(1, 6) / 5))
+    assert list(found) == ["1-7", "8-15", "16-31"] and found["8-15"]["actions"] == 2
+    assert found["1-7"]["error"] == pytest.approx(np.mean(np.arange(1, 6) / 5))
 
 
 def test_a_video_without_actions_breaks_no_table() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tiny_world import tiny_config, tiny_progress, tiny_table, train_tiny_progre
 from tacit.config import load
 from tacit.errors import ConfigError, EpisodeError
 from tacit_learning.act_hsa.train import Tables, load_policy, train_on_tables
+from tacit_learning.alignment import train_alignment
 from tacit_learning.alignment.checkpoints import load_alignment
 from tacit_learning.alignment.data import batches as keys
 from tacit_learning.alignment.data.episode_videos import TRAIN, EpisodeSource, make_source
@@ -203,3 +205,22 @@ def test_the_keys_of_earlier_commands_still_reach_the_preset(name: str) -> None:
 
 def load_preset(name: str, words: list[str]) -> AlignmentConfig:
     return load(AlignmentConfig, CONFIGS / f"{name}.yaml", overrides(words, TABLES["progress"]))
+
+
+class Stopped(Exception):
+    """Ends a training where the test has seen enough."""
+
+
+def test_training_encodes_its_frames_where_it_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen = []
+
+    def note(data: object, frames: object, device: torch.device, reporter: object) -> None:
+        seen.append(device)
+        raise Stopped
+
+    accelerator = SimpleNamespace(device=torch.device("cuda", 0))
+    monkeypatch.setattr(train_alignment, "make_accelerator", lambda config: accelerator)
+    monkeypatch.setattr(train_alignment, "encode_episodes", note)
+    with pytest.raises(Stopped):
+        train_alignment.train(tiny_progress(tmp_path, None), SilentReporter())
+    assert seen == [torch.device("cuda", 0)]

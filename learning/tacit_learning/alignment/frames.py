@@ -89,6 +89,7 @@ class FrameEncoder(nn.Module):
         grid = self.backbone(prepare_images(images).flatten(0, 1)).flatten(2)
         features = [torch.einsum("bcl,gl->bgc", grid, self.fields).reshape(len(images), -1)]
         if self.sizes.num_sensors:
+            # A gel is the same everywhere, so where it is pressed says less than how: one mean will do.
             difference, _ = prepare_touch(touch, self.references)
             backbone = self.backbone if self.touch_backbone is None else self.touch_backbone
             features.append(backbone(difference.flatten(0, 1)).mean((2, 3)).reshape(len(images), -1))
@@ -100,9 +101,12 @@ def make_encoder(
 ) -> tuple[FrameEncoder, EncoderSpec]:
     """Build the frozen encoder: a copy of the policy's backbones, or a backbone by name."""
     if policy is None:
-        name, conv = str(config.backbone), config.conv
         blank = EncoderSpec(
-            backbone=name, conv=conv, touch_backbone="shared", touch_conv=conv, grid=config.grid
+            backbone=str(config.backbone),
+            conv=config.conv,
+            touch_backbone="shared",
+            touch_conv=config.conv,
+            grid=config.grid,
         )
         encoder = FrameEncoder(blank, spec.sizes)
         assert spec.references is not None

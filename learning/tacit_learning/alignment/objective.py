@@ -100,6 +100,7 @@ class AlignmentObjective(nn.Module):
         """Compute the losses of whole videos at the end of training: last epoch, all frames, no chance."""
         last = self.schedule.num_epochs - 1
         step = self.schedule.num_epochs * self.schedule.steps_per_epoch
+        # The last epoch throughout: losses and lambda that change with the epoch could not be compared.
         parts = self.parts(batch, Moment(step, last, int(batch[keys.TASK][0])), None)
         weight = progress_lambda(last, self.schedule.num_epochs, self.config.progress)
         values = {name: float(value) for name, value in parts.items()}

@@ -91,6 +91,7 @@ def recipe_step(
             for n in segments.lengths.tolist()
         ]
     ).to(embeddings.device)
+    # The boundary term also asks for the first and the last frame of every segment.
     ends = torch.stack([torch.zeros_like(segments.lengths), segments.lengths - 1], dim=1)
     answers = judge(head, segments, torch.cat([frames, ends], dim=1))
     targets = segments.targets.gather(1, torch.cat([frames, ends], dim=1))

@@ -145,6 +145,7 @@ def measure_statistics(
     objective: AlignmentObjective, training: VideoSet, device: torch.device, chunk: int = 16
 ) -> None:
     """Set the normalisers to the exact means over all training videos, `chunk` of them at a time."""
+    # Running means lag behind embeddings that still move, and a checkpoint is used with what it holds.
     model = objective.model
     model.distances.video_seen.zero_()
     model.distances.action_seen.zero_()

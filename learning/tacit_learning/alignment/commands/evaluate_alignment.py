@@ -77,7 +77,7 @@ class Report:
     action: dict[str, Scores]
     video: dict[str, Scores]
     steps: Scores = field(default_factory=dict)
-    lengths: dict[str, tuple[float, int]] = field(default_factory=dict)
+    lengths: dict[str, Scores] = field(default_factory=dict)
     events: dict[str, EventScores] = field(default_factory=dict)
 
 
@@ -156,8 +156,7 @@ def show(report: Report, console: Console) -> None:
     if report.steps:
         console.print(score_table("Steps told online", {"ours": report.steps}))
     if report.lengths:
-        lines = {name: {"error": error, "actions": count} for name, (error, count) in report.lengths.items()}
-        console.print(score_table("Progress of the action by its length [frames]", lines))
+        console.print(score_table("Progress of the action by its length [frames]", report.lengths))
     if report.events:
         console.print(event_table(report.events))
 
@@ -174,10 +173,7 @@ def _annotated(trained: TrainedAlignment, folder: Path | None) -> Annotated:
 
 def as_json(report: Report) -> dict[str, object]:
     """Return the report as plain values."""
-    lengths = {name: {"error": error, "actions": count} for name, (error, count) in report.lengths.items()}
-    events = {name: vars(score) for name, score in report.events.items()}
-    tables = {"embeddings": report.embeddings, "action": report.action, "video": report.video}
-    return {**tables, "steps": report.steps, "lengths": lengths, "events": events}
+    return vars(report) | {"events": {name: vars(score) for name, score in report.events.items()}}
 
 
 def _raw(videos: VideoSet) -> list[Labelled]:

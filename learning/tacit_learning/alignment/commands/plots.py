@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tacit.view.plot import Band, Line, Series, line_plot
-from tacit_learning.alignment.judge.arrays import Frames
 from tacit_learning.alignment.judge.metrics_pairs import nearest_frames
+from tacit_learning.alignment.judge.metrics_progress import Frames
 from tacit_learning.data.annotations import Annotation, Event
 
 TRUTH = "var(--fg)"

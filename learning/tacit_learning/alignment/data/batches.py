@@ -30,7 +30,7 @@ FPS = "fps"
 """Rate of all frames [Hz] (scalar)."""
 DRAW = "draw"
 """Seed of what the losses draw in this batch (scalar i8)."""
-MOTION_S = 0.3
+MOTION_S = 0.3  # as far back as the motion net compares (`model.motion.LAG`)
 CLIP = "clip_"
 """Prefix of the same keys for warped clips."""
 

@@ -24,6 +24,7 @@ def warp(num_frames: int, fps: float, config: WarpConfig, rng: np.random.Generat
         rng: The only source of chance.
     """
     frames = _stretch(num_frames, config, rng)
+    # The hold comes first, so that rewinds and pauses also begin at a task that is done.
     if rng.random() < config.hold:
         frames = np.concatenate([frames, np.full(_length(config.hold_s, fps, rng), num_frames - 1)])
     if rng.random() < config.rewind:
@@ -40,6 +41,7 @@ def _stretch(num_frames: int, config: WarpConfig, rng: np.random.Generator) -> N
     start = 0
     if rng.random() < config.offset:
         start = int(rng.integers(0, max(num_frames - SHORTEST, 1)))
+    # Even in the logarithm: half and double speed are as likely as each other.
     speed = float(np.exp(rng.uniform(np.log(config.slowest), np.log(config.fastest))))
     return np.floor(np.arange(start, num_frames, speed)).astype(np.int64)
 

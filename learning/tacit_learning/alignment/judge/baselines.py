@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit_learning.alignment.judge.arrays import Frames, as_array
 from tacit_learning.alignment.judge.metrics_pairs import nearest_frames
+from tacit_learning.alignment.judge.metrics_progress import Frames, as_array
 from tacit_learning.data.annotations import Annotation, Segment
 from tacit_learning.losses.progress import Level, action_progress, video_progress
 

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import Tensor
 
-from tacit_learning.alignment.judge.arrays import Frames, Values, as_array
+from tacit_learning.alignment.judge.metrics_progress import Frames, Values, as_array
 from tacit_learning.data.annotations import NO_STEP, Annotation, Segment
 
 

@@ -11,15 +11,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from torch import Tensor
 
-from tacit_learning.alignment.judge.arrays import Values, as_array
 from tacit_learning.data.annotations import Segment
 
+Values = NDArray[np.float64] | NDArray[np.float32] | Tensor | Sequence[float]
+Frames = NDArray[np.float64] | NDArray[np.float32] | Tensor
+"""Embeddings or features (T, D)."""
 LENGTH_BINS = (1, 8, 16, 32, 64)
 """Lower edges of the bins of segment length [frames]."""
 DONE_THRESHOLD = 0.5
 TOLERANCE = 1e-6
 """A smaller fall is rounding."""
+
+
+def as_array(values: object) -> NDArray[np.float64]:
+    """Return whatever a metric is given as float64; tensors are detached and moved to the CPU."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, np.float64)
 
 
 def overall_progress_error(

@@ -60,6 +60,7 @@ def _predict(model: AlignmentModel, videos: Sequence[Video], fps: float) -> list
         frames = frames_of(batch)
         plain = model.read(embeddings, frames)
         if isinstance(model.head, ProgressHead) and model.head.condition is not None:
+            # Class c is condition c + 1, since 0 says that nothing is told.
             told = model.read(embeddings, frames._replace(condition=batch[keys.LABELS] + 1))
     predictions = []
     for i, video in enumerate(videos):

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from rich.table import Table
 from sklearn.metrics import pairwise_distances_argmin_min
 
-from tacit_learning.alignment.judge.arrays import Frames, as_array
 from tacit_learning.alignment.judge.baselines import Labelled, fit_baselines, spans
 from tacit_learning.alignment.judge.metrics_pairs import (
     boundary_targets,
@@ -24,6 +23,8 @@ from tacit_learning.alignment.judge.metrics_pairs import (
     true_matches,
 )
 from tacit_learning.alignment.judge.metrics_progress import (
+    Frames,
+    as_array,
     error_by_length,
     first_error,
     last_error,
@@ -134,15 +135,17 @@ def progress_scores(estimates: Sequence[Estimate], level: Level) -> dict[str, fl
     return {**scores, "normalised": normalised_error(scores["ope_clipped"], half)}
 
 
-def length_scores(estimates: Sequence[Estimate]) -> dict[str, tuple[float, int]]:
-    """Compute the mean error of actions by their length, pooled over videos: bin to (error, number)."""
+def length_scores(estimates: Sequence[Estimate]) -> dict[str, dict[str, float]]:
+    """Compute the mean error of actions by their length, pooled over videos: bin -> error, actions."""
     pooled: dict[str, list[tuple[float, int]]] = {}
     for e in estimates:
         found = error_by_length(e.pred, e.target, e.video.annotation.action_segments())
         for name, pair in found.items():
             pooled.setdefault(name, []).append(pair)
     order = sorted(pooled, key=lambda name: int(name.rstrip("+").partition("-")[0]))
-    return {name: _weighted(pooled[name]) for name in order}
+    counts = {name: sum(number for _, number in pooled[name]) for name in order}
+    sums = {name: sum(error * number for error, number in pooled[name]) for name in order}
+    return {name: {"error": sums[name] / counts[name], "actions": counts[name]} for name in order}
 
 
 def baseline_scores(
@@ -214,8 +217,3 @@ def _mean(values: Sequence[float]) -> float:
     """Return the mean of what is defined; nan where nothing is."""
     known = [value for value in values if np.isfinite(value)]
     return float(np.mean(known)) if known else float("nan")
-
-
-def _weighted(pairs: Sequence[tuple[float, int]]) -> tuple[float, int]:
-    count = sum(number for _, number in pairs)
-    return sum(error * number for error, number in pairs) / count, count

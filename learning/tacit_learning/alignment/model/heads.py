@@ -119,6 +119,7 @@ class ProgressHead(nn.Module):
         return [self.stack.state_size, self.config.hidden if self.gru is not None else 0, 2]
 
     def _enter(self, inputs: HeadInputs, since: Tensor) -> Tensor:
+        # In the logarithm a task that takes twice as long is a shift, not another scale.
         time = torch.log1p(inputs.elapsed.clamp(min=0.0)) / self.cap
         parts = [self.dropout(inputs.embedding), time.unsqueeze(-1)]
         if self.config.distance:

@@ -183,7 +183,7 @@ class AlignmentModel(nn.Module):
             Outputs and motion logits with T = 1, and the new memory.
         """
         assert self.head is not None
-        is_first = elapsed <= 0
+        is_first = elapsed <= 0  # no other input of a progress bundle could tell the first frame
         encoder, before, travelled, head, moving = split(memory, self._sizes())
         scaled = self.scale(features)
         embedding, encoder = self.encoder.step(scaled, encoder, is_first)

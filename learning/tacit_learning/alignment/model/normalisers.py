@@ -36,6 +36,7 @@ class FeatureScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale (..., width)."""
+        # One broken value must not reach the recurrent memory, where it would stay for good.
         z = (torch.where(torch.isfinite(x), x, self.mean) - self.mean) / self.std
         return z.clamp(-OUTLIER, OUTLIER)
 
