@@ -89,7 +89,6 @@ class FrameEncoder(nn.Module):
         grid = self.backbone(prepare_images(images).flatten(0, 1)).flatten(2)
         features = [torch.einsum("bcl,gl->bgc", grid, self.fields).reshape(len(images), -1)]
         if self.sizes.num_sensors:
-            # A gel is the same everywhere, so where it is pressed says less than how: one mean will do.
             difference, _ = prepare_touch(touch, self.references)
             backbone = self.backbone if self.touch_backbone is None else self.touch_backbone
             features.append(backbone(difference.flatten(0, 1)).mean((2, 3)).reshape(len(images), -1))
