@@ -177,6 +177,19 @@ def test_training_on_the_features_of_a_policy_beats_the_constant(tmp_path: Path)
     assert kept == {"last", "best_combined"}  # nothing is aligned, so there is no best alignment
 
 
+def test_one_episode_is_enough_and_fills_a_batch(tmp_path: Path) -> None:
+    result = train_tiny_progress(tiny_progress(tmp_path, None), tiny_table(1), None, None)
+    assert result.step == 3
+    _, videos = untrained(tiny_table(1))
+    config = tiny_progress(tmp_path, None)
+    source = keys.training_batches(
+        videos, config.warp, batch_size=4, condition_rate=0.0, seed=0, first=0, rank=0, whole=False
+    )
+    batch = next(source)
+    assert len(batch[keys.FEATURES]) == 4
+    assert len({tuple(row.tolist()) for row in batch[keys.PROGRESS]}) > 1  # other clips of the one video
+
+
 def test_episodes_without_steps_are_refused_by_name(tmp_path: Path) -> None:
     table = tiny_table(1)
     object.__setattr__(table.episodes[0], "steps", ())

@@ -79,7 +79,8 @@ def train_on(
         reporter: Shows progress.
     """
     seed_everything(config.train.seed)
-    chosen, held_out = split_videos(annotated, config.data, config.train.seed)
+    aligns = bool(config.losses.coefficients())
+    chosen, held_out = split_videos(annotated, config.data, config.train.seed, least=2 if aligns else 1)
     level = config.progress.level
     training = make_videos(annotated, chosen, level, fps=config.data.fps)
     validation = make_videos(annotated, held_out, level, like=training) if held_out else None
@@ -93,7 +94,7 @@ def train_on(
         batches=lambda first, rank, world: _batches(config, training, first, rank),
         validate=lambda module, device, step: _validate(config, training, validation, module, device),
         texts=_texts(_with_identity(config, objective), training, source),
-        best=BEST if config.losses.coefficients() else {"best_combined": COMBINED},
+        best=BEST if aligns else {"best_combined": COMBINED},
     )
     return fit(job, config.train, reporter)
 

@@ -51,7 +51,7 @@ def training_batches(
     Args:
         videos: Videos to draw from.
         warping: How clips are changed; None: no clips.
-        batch_size: Videos per batch; as many as the task has where it has fewer.
+        batch_size: Videos per batch; as many as the task has where it has fewer and `whole` is asked for.
         condition_rate: Share of clips whose class is given to the head.
         seed: Seed of the run.
         first: Number of the first batch.
@@ -63,7 +63,9 @@ def training_batches(
     while True:
         rng = np.random.default_rng([seed, number, rank])
         pool = by_task[videos.videos[int(rng.integers(len(videos)))].task]
-        chosen = [pool[i] for i in rng.permutation(len(pool))[:batch_size]]
+        # Alignment needs different videos; clips of one video differ, so a few videos make a full batch.
+        drawn = rng.permutation(len(pool))[:batch_size] if whole else rng.integers(0, len(pool), batch_size)
+        chosen = [pool[i] for i in drawn]
         batch = whole_videos(chosen, videos.fps) if whole else {}
         draw = torch.tensor(int(rng.integers(2**62)))
         if warping is not None:

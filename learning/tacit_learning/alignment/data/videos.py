@@ -146,9 +146,15 @@ def load_flat_pictures(folder: str | Path, annotation: Annotation) -> np.ndarray
 
 
 def split_videos(
-    annotated: Annotated, config: VideosConfig, seed: int
+    annotated: Annotated, config: VideosConfig, seed: int, least: int = 2
 ) -> tuple[tuple[Annotation, ...], tuple[Annotation, ...]]:
     """Return the annotations that train and those that choose checkpoints.
+
+    Args:
+        annotated: All videos with their features.
+        config: Which of them.
+        seed: Decides which are held out where no split says so.
+        least: Training videos that must be there: alignment needs two, progress alone one.
 
     Raises:
         AnnotationError: A training split does not exist, or nothing is left of it.
@@ -156,16 +162,16 @@ def split_videos(
     annotations = annotated.annotations
     training = [video for split in config.train_splits for video in annotations.split(split)]
     training = [video for video in training if not config.tasks or video.task in config.tasks]
-    if len(training) < 2:
+    if len(training) < least:
         known = sorted({video.task for video in annotations.videos})
         raise AnnotationError(
-            f"data: {len(training)} training videos of tasks {config.tasks or 'any'}, expected at least 2; "
-            f"the set has tasks {known}"
+            f"data: {len(training)} training videos of tasks {config.tasks or 'any'}, expected at least "
+            f"{least}; the set has tasks {known}"
         )
     if config.validation_split in annotations.splits:
         return tuple(training), annotations.split(config.validation_split)
     order = np.random.default_rng(seed).permutation(len(training))
-    count = min(round(config.validation_ratio * len(training)), len(training) - 2)
+    count = min(round(config.validation_ratio * len(training)), len(training) - least)
     held_out = set(order[:count].tolist())
     chosen = tuple(video for i, video in enumerate(training) if i not in held_out)
     return chosen, tuple(training[i] for i in sorted(held_out))
