@@ -90,7 +90,9 @@ class AlignmentObjective(nn.Module):
         weight = progress_lambda(epoch, self.schedule.num_epochs, self.config.progress)
         parts = self.parts(batch, Moment(step, epoch, int(batch[keys.TASK][0])), generator)
         loss = parts[ALIGNMENT] + weight * parts["progress_loss"]
-        loss = loss + sum((p.sum() for p in self.parameters()), torch.zeros(())) * 0.0  # DDP: all are used
+        # Processes exchange the gradient of every weight that trains, so each must take part in each step.
+        trained = (parameter.sum() for parameter in self.parameters() if parameter.requires_grad)
+        loss = loss + sum(trained, torch.zeros(())) * 0.0
         metrics = {name: value.detach() for name, value in parts.items()}
         metrics |= {"loss": loss.detach(), "progress_lambda": torch.tensor(weight)}
         return loss, metrics
