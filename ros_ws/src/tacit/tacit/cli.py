@@ -27,12 +27,10 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
-    "doctor": Verb(
-        "tacit.tools.doctor:main", "check this machine and say how to install what is missing", "Start"
-    ),
+    "doctor": Verb("tacit.tools.doctor:main", "check this machine and say what to install", "Start"),
     "doctor vace_e": Verb(
         "tacit_learning.vace_e.plan_table:main",
-        "estimate what a VACE-E run needs and which GPUs it fits",
+        "estimate what a run of VACE-E needs",
         "Learn",
     ),
     "demo": Verb("tacit_ros.demo.main:main", "record, train, export and act in the simulated cell", "Start"),
@@ -51,11 +49,9 @@ VERBS: dict[str, Verb] = {
         "tacit_calibration.cli:main", "calibrate cameras, tactile sensors and gripper", "Collect"
     ),
     "recompute-boxes": Verb(
-        "tacit.tools.recompute:main", "bring recorded episodes to a new calibration", "Collect"
+        "tacit.tools.mend:main_recompute", "bring recorded episodes to a new calibration", "Collect"
     ),
-    "convert vace_e": Verb(
-        "tacit.convert.vace_e:main", "turn episodes into videos, masks and trajectories", "Learn"
-    ),
+    "convert vace_e": Verb("tacit.convert.vace_e:main", "turn episodes into video data for VACE-E", "Learn"),
     "check": Verb("tacit.tools.check:main", "check episodes: structure, time, images, boxes", "Look"),
     "check vace_e": Verb("tacit_learning.vace_e.data.data_check:main", "check a video data set", "Look"),
     "check labels": Verb(
@@ -63,7 +59,7 @@ VERBS: dict[str, Verb] = {
         "labels of a video data set, equal however read",
         "Look",
     ),
-    "recover": Verb("tacit.tools.recover:main", "make an interrupted recording readable", "Look"),
+    "recover": Verb("tacit.tools.mend:main_recover", "make an interrupted recording readable", "Look"),
     "view": Verb("tacit.view.cli:main", "write a page that shows an episode, boxes included", "Look"),
     "view alignment": Verb(
         "tacit_learning.alignment.commands.view_alignment:main",

@@ -80,16 +80,9 @@ def statistics(values: np.ndarray) -> dict[str, np.ndarray]:
     Mean, std (population), min, max and count merge exactly over episodes without rereading.
     """
     values = np.asarray(values, dtype=np.float64)
+    found = {name: getattr(values, name)(axis=0) for name in ("mean", "std", "min", "max")}
     q01, q99 = np.quantile(values, [0.01, 0.99], axis=0)
-    return {
-        "mean": values.mean(axis=0),
-        "std": values.std(axis=0),
-        "min": values.min(axis=0),
-        "max": values.max(axis=0),
-        "q01": q01,
-        "q99": q99,
-        "count": np.int64(len(values)),
-    }
+    return found | {"q01": q01, "q99": q99, "count": np.int64(len(values))}
 
 
 def write_statistics(file: h5py.File) -> None:
