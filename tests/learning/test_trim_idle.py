@@ -14,6 +14,8 @@ from tacit.streams import Sample, Tick
 from tacit_learning.data.episodes import DataConfig, active_frames, load_table
 
 IDLE, MOVING, REST = 6, 10, 4
+SECOND = 12
+"""Tick at which the second step begins."""
 PERIOD_NS = 40_000_000
 
 
@@ -38,6 +40,9 @@ def test_images_state_and_steps_start_at_the_first_motion(tmp_path: Path, cache:
     np.testing.assert_allclose(brightness, [10.0 * (IDLE - 1), 10.0 * (IDLE + MOVING - 1)], atol=2.0)
     progress = video_progress(table.episodes[0].steps, table.episodes[0].num_ticks)
     assert progress[-1] == pytest.approx(1.0) and progress[0] < 0.5
+    begin = SECOND - (IDLE - 1)  # the table starts at the last still frame
+    spans = [(step.start_frame, step.end_frame) for step in table.episodes[0].steps]
+    assert spans == [(0, begin - 1), (begin, MOVING)]
 
 
 def write_episode(root: Path) -> None:
@@ -56,7 +61,11 @@ def make_tick(index: int, command: float) -> Tick:
         name: encode_jpeg(np.full((spec.height, spec.width, 3), 10 * index, np.uint8))
         for name, spec in {**rig.cameras, **rig.tactile}.items()
     }
-    values |= {"joints": np.zeros(6), "gripper_state": np.full(1, 0.04), "stage": np.array([0.0])}
+    values |= {
+        "joints": np.zeros(6),
+        "gripper_state": np.full(1, 0.04),
+        "stage": np.array([float(index >= SECOND)]),
+    }
     values["command"] = np.full(7, command)
     samples = {name: Sample(value, stamp_ns, stamp_ns, index, True) for name, value in values.items()}
     return Tick(stamp_ns, index, samples)
