@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tiny_bundles import manifest_for, policy_bundle
 from benches.testing import wait_until
 from tacit.bundle.player import ChunkPlayer, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy
+from tacit.control import acting as acting_module
 from tacit.control.acting import Acting
 from tacit.control.controller import Controller
 from tacit.control.inference_thread import InferenceThread
@@ -194,6 +196,30 @@ def test_new_run_begins_with_nothing_of_the_one_before(rig: Rig, tmp_path: Path)
         while not acting.controller.limiter.is_at_rest:
             frame()
         assert acting.reset().success
+
+
+def test_start_and_reset_do_not_wait_for_ever_for_an_inference_that_does_not_end(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    policy = OnnxPolicy(policy_bundle(tmp_path, rig), rig)
+    acting = Acting(policy, rig, AlignedInputs(rig, policy.manifest, clock, clock), lockstep=True)
+    inside, go_on = threading.Event(), threading.Event()
+    act = policy.act
+    policy.act = lambda seen: (inside.set(), go_on.wait(20), act(seen))[-1]  # type: ignore[method-assign]
+    monkeypatch.setattr(acting_module, "BETWEEN_TICKS_S", 0.05)
+    show(acting.inputs, clock)
+    acting.look()
+    assert acting.start().success
+    thread = threading.Thread(target=acting.look)
+    thread.start()
+    assert inside.wait(20)
+    assert acting.controller.hold().success  # needs no tick
+    for refused in (acting.start(), acting.reset()):
+        assert not refused.success and "has not ended" in refused.message
+    go_on.set()
+    thread.join(20)
+    assert acting.reset().success and acting.start().success
 
 
 def test_one_skewed_tick_is_left_out_and_the_third_in_a_row_holds(rig: Rig, tmp_path: Path) -> None:

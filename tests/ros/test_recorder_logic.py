@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from benches.testing import wait_until
+from tacit import requests
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError
 from tacit.images import decode_image, encode_jpeg
-from tacit.record import encoder_pool, requests
+from tacit.record import encoder_pool
 from tacit.record.encoder_pool import QUEUE_LIMIT, EncoderPool
 from tacit.record.monitor import StreamMonitor, monitors_of
 from tacit.record.preroll import Surroundings, reasons_not_to_start

@@ -6,12 +6,9 @@ GL contexts and the pace, on absolute deadlines.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import queue
 import threading
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 import rclpy
@@ -19,7 +16,8 @@ from rclpy._rclpy_pybind11 import RCLError
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from tacit.errors import TacitError
+from tacit.errors import ConfigError, TacitError
+from tacit.requests import Requests
 from tacit.rig import Rig, load_rig
 from tacit_ros.wire.parameters import declare, parameter, read
 from tacit_ros.wire.process import run_node
@@ -27,9 +25,6 @@ from tacit_sim.as_built import JointError, as_built
 from tacit_sim.cell import Cell
 from tacit_sim.model import only_arm
 from tacit_sim.topics import CommandInbox, RobotTopics, TruthTopics, truth
-
-RESET_TIMEOUT_S = 30.0
-"""Longest wait for a reset: a slow tick, and a model to compile when the task changes."""
 
 FALL_BEHIND_S = 0.5
 """Later than this, the pace starts anew instead of rushing to catch up."""
@@ -113,7 +108,7 @@ class SimulatorNode(Node):
         self._episode = 0
         self._commanded_ns: int | None = None
         self._pacer = Pacer(self._settings.real_time_factor)
-        self._requests: queue.Queue[tuple[SimulatorParameters, Future[str]]] = queue.Queue()
+        self._requests = Requests("the cell", ConfigError, self._inbox.wake)
         self.create_service(Trigger, "/simulator/reset", self._reset)
         self.create_service(Trigger, "/simulator/status", self._status)
         self._stopping = threading.Event()
@@ -129,13 +124,10 @@ class SimulatorNode(Node):
 
     def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Hand a reset to the stepping thread and answer with the new truth."""
-        answer: Future[str] = Future()
         try:
-            self._requests.put((read(self, SimulatorParameters), answer))
-            self._inbox.wake()
-            response.message, response.success = answer.result(RESET_TIMEOUT_S), True
-        except TimeoutError:
-            response.message = f"the cell did not reset within {RESET_TIMEOUT_S:g} s"
+            settings = read(self, SimulatorParameters)
+            response.message = self._requests.ask(lambda: self._start_episode(settings))
+            response.success = True
         except TacitError as error:
             response.message = str(error)
         return response
@@ -149,7 +141,7 @@ class SimulatorNode(Node):
         """Step the cell until the node closes; an error that the user can mend ends the process."""
         try:
             while not self._stopping.is_set() and rclpy.ok():
-                self._take_requests()
+                self._requests.serve()
                 self._tick()
         except TacitError as error:
             self.get_logger().fatal(str(error))
@@ -158,19 +150,11 @@ class SimulatorNode(Node):
             if rclpy.ok():  # else a signal has ended the context in the middle of a tick
                 raise
         finally:
+            self._requests.refuse("its stepping thread has ended")
             self._cell.close()
 
-    def _take_requests(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            settings, answer = self._requests.get_nowait()
-            try:
-                self._start_episode(settings)
-            except TacitError as error:
-                answer.set_exception(error)
-            else:
-                answer.set_result(json.dumps(truth(self._cell, self._episode) | {"seed": settings.seed}))
-
-    def _start_episode(self, settings: SimulatorParameters) -> None:
+    def _start_episode(self, settings: SimulatorParameters) -> str:
+        """Set the cell up anew; return its truth and the seed as JSON."""
         before_ns = self._cell.time_ns
         self._cell.disturbed = settings.disturbance
         self._cell.reset(settings.seed, settings.task or None)
@@ -179,6 +163,7 @@ class SimulatorNode(Node):
         self._commanded_ns = None
         self._inbox.clear()
         self._pacer.wait(self._cell.time_ns - before_ns)
+        return json.dumps(truth(self._cell, self._episode) | {"seed": settings.seed})
 
     def _tick(self) -> None:
         """Show one tick, take its command, and step to the next; joints go out on the way."""
@@ -203,7 +188,7 @@ class SimulatorNode(Node):
         target = self._inbox.wait(self._cell.state(), self._cell.time_ns, timeout_s)
         if target is not None:
             self._cell.command(target)
-        elif self._requests.empty() and not self._stopping.is_set():
+        elif not self._requests.are_waiting and not self._stopping.is_set():
             self.get_logger().warning(
                 f"lockstep: no command for tick {self._cell.time_ns} within {timeout_s:g} s, stepping on",
                 throttle_duration_sec=5.0,

@@ -36,6 +36,9 @@ seen by the command thread, everything else holds at once."""
 DEADLINE_CHUNKS = 0.5
 """An inference may take this part of a chunk's duration before it is aborted."""
 
+BETWEEN_TICKS_S = 5.0
+"""How long `start` and `reset` wait for an inference to end: many times the deadline of one."""
+
 OPEN_LOOP_LEAD = 3
 """Rows before the end of a chunk at which `open_loop` asks for the next, beside what inference takes."""
 
@@ -137,11 +140,15 @@ class Acting:
         Its first tick is not older than the newest message of any stream: a picture from before the
         robot was set up anew must not be planned on.
         """
-        with self._visiting:
+
+        def begin() -> Answer:
             answer = self.controller.start(self.inputs.measured(), self.readiness())
             if answer.success:
                 self._forget()
                 self._not_before_ns = self.inputs.newest_stamp_ns()
+            return answer
+
+        answer = self._between_ticks(begin)
         self.inputs.wake()
         return answer
 
@@ -152,11 +159,23 @@ class Acting:
 
     def reset(self) -> Answer:
         """Back to idle with nothing remembered: the cure after a clock that jumped back."""
-        with self._visiting:
+
+        def begin() -> Answer:
             answer = self.controller.reset()
             if answer.success:
                 self._forget()
-        return answer
+            return answer
+
+        return self._between_ticks(begin)
+
+    def _between_ticks(self, action: Callable[[], Answer]) -> Answer:
+        """Do something while no tick is at work; refuse it, for good, where an inference does not end."""
+        if not self._visiting.acquire(timeout=BETWEEN_TICKS_S):
+            return Answer(False, f"an inference has not ended for {BETWEEN_TICKS_S:g} s; try again")
+        try:
+            return action()
+        finally:
+            self._visiting.release()
 
     def look(self, on_tick: Callable[[int], None] | None = None) -> None:
         """Align what was heard and answer the newest tick, if it is new.

@@ -26,7 +26,7 @@ from tacit.record.encoder_pool import EncoderPool
 from tacit.record.monitor import monitors_of
 from tacit.record.recording import Recording
 from tacit.record.references import TouchReferences
-from tacit.record.requests import Requests
+from tacit.requests import Requests
 from tacit.rig import Rig
 from tacit.streams import Arrival, JointReading, Value
 from tacit.threads import Caught, Failure, OnFailure, WatchedThread
@@ -92,7 +92,7 @@ class RecorderSession:
         self._recording: Recording | None = None
         self._labels = ("", "")
         self._wake = threading.Event()
-        self._requests = Requests(self._wake.set)
+        self._requests = Requests("the recorder", EpisodeError, self._wake.set)
         qualities = dict.fromkeys(rig.cameras, settings.jpeg_quality)
         qualities |= dict.fromkeys(rig.tactile, settings.tactile_quality)
         self._encoders = EncoderPool(qualities, self._enqueue, self._thread_failed)

@@ -1,4 +1,7 @@
-"""What other threads ask of the writer thread: done there in order, within a deadline, or not at all."""
+"""What other threads ask of the one that owns something: done there in order, in time, or not at all.
+
+The recorder's writer owns the episode, the simulator's stepping thread the cell; services only ask.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from tacit.errors import EpisodeError, TacitError
+from tacit.errors import TacitError
 from tacit.threads import Caught
 
 TIMEOUT_S = 30.0
-"""A disk that stalls for longer has a person waiting who needs to know."""
+"""Whatever stalls for longer, somebody is waiting who needs to know."""
 ResultT = TypeVar("ResultT")
 
 
@@ -20,14 +23,16 @@ class Requests:
     """Requests that wait for one thread.
 
     Args:
+        owner: Who serves them, for messages: "the recorder".
+        error: What a request that is not done raises.
         wake: Called when a request has come.
 
     Attributes:
         refusal: Why nothing is done any more; "" while requests are served.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def __init__(self, owner: str, error: type[TacitError], wake: Callable[[], None]) -> None:
+        self._owner, self._error, self._wake = owner, error, wake
         self._waiting: deque[tuple[Callable[[], object], Future]] = deque()
         self.refusal = ""
 
@@ -37,7 +42,7 @@ class Requests:
         A request that has not been begun in time is withdrawn: it is never carried out later.
 
         Raises:
-            EpisodeError: Requests are refused, or there was no answer in time.
+            TacitError: Of the class `error`: requests are refused, or there was no answer in time.
         """
         future: Future[ResultT] = Future()
         self._waiting.append((action, future))
@@ -48,7 +53,12 @@ class Requests:
             return future.result(timeout=TIMEOUT_S)
         except concurrent.futures.TimeoutError:  # not the built-in one before Python 3.11
             outcome = "It is withdrawn" if future.cancel() else "It is being carried out: ask ~/status"
-        raise EpisodeError(f"no answer to the request within {TIMEOUT_S:g} s; is the disk stuck? {outcome}.")
+        raise self._error(f"{self._owner} did not answer within {TIMEOUT_S:g} s; is it stuck? {outcome}.")
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether one waits to be served."""
+        return bool(self._waiting)
 
     def serve(self) -> None:
         """Do everything that waits; an unexpected error is answered, then raised."""
@@ -61,7 +71,7 @@ class Requests:
             if isinstance(caught.error, (TacitError, OSError, ValueError)):  # h5py raises ValueError
                 future.set_exception(caught.error)
             elif caught.error is not None:
-                future.set_exception(EpisodeError(f"the recorder has failed: {caught.error!r}"))
+                future.set_exception(self._error(f"{self._owner} has failed: {caught.error!r}"))
                 raise caught.error
 
     def refuse(self, reason: str) -> None:
@@ -70,4 +80,4 @@ class Requests:
         while self._waiting:
             _, future = self._waiting.popleft()
             if future.set_running_or_notify_cancel():
-                future.set_exception(EpisodeError(f"the recorder has failed: {reason}"))
+                future.set_exception(self._error(f"{self._owner} has failed: {reason}"))
