@@ -52,7 +52,7 @@ class FakeRobot:
         self.joint_names = list(rig.streams["joints"].names)
         self.commands: list[tuple[int, np.ndarray]] = []
         self.shadow: list[JointState] = []
-        self._images = {**rig.cameras, **rig.tactile}
+        self._images = rig.images
         self._publishers = {
             name: node.create_publisher(messages.message_class(spec.type), spec.topic, qos.profile(spec.qos))
             for name, spec in {**self._images, **self._state_streams()}.items()
@@ -72,7 +72,7 @@ class FakeRobot:
             self._thread.join(5)
 
     def _state_streams(self) -> dict:
-        return {name: spec for name, spec in self.rig.streams.items() if spec.role == "state"}
+        return self.rig.states
 
     def _on_command(self, message: JointState) -> None:
         positions = dict(zip(message.name, message.position, strict=True))

@@ -49,9 +49,7 @@ class OverlayNode(Node):
         self._geometry = RigGeometry(self._rig)
         self._period_ns = round(1e9 / settings.rate_hz)
         self._state = np.full(len(self._rig.state_names), np.nan)
-        self._indices = {
-            n: self._rig.index_of(s.names) for n, s in self._rig.streams.items() if s.role == "state"
-        }
+        self._indices = {name: self._rig.index_of(spec.names) for name, spec in self._rig.states.items()}
         self._drawn_ns = dict.fromkeys(self._rig.cameras, 0)
         self._builders = {n: messages.ImageBuilder(c.frame_id) for n, c in self._rig.cameras.items()}
         self._images = {

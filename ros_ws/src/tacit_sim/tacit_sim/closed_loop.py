@@ -73,9 +73,8 @@ class Sensors:
     def __init__(self, cell: Cell, inputs: AlignedInputs) -> None:
         self._cell, self._inputs = cell, inputs
         rig = cell.rig
-        states = {name: spec for name, spec in rig.streams.items() if spec.role == "state"}
-        self._states = {name: rig.index_of(spec.names) for name, spec in states.items()}
-        self.joint_ns = round(1e9 / max(spec.rate_hz for spec in states.values()))
+        self._states = {name: rig.index_of(spec.names) for name, spec in rig.states.items()}
+        self.joint_ns = round(1e9 / max(spec.rate_hz for spec in rig.states.values()))
 
     def joints(self) -> None:
         """Measure joints and gripper; they come at their own rate, also between two ticks."""

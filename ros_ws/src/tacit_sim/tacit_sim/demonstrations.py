@@ -47,7 +47,7 @@ class CellFeed:
     def __init__(self, cell: Cell, recording: Recording, watch: Stopwatch) -> None:
         self._cell, self._recording, self._watch = cell, recording, watch
         rig = cell.rig
-        self._states = {n: rig.index_of(s.names) for n, s in rig.streams.items() if s.role == "state"}
+        self._states = {name: rig.index_of(spec.names) for name, spec in rig.states.items()}
         self._commands = {n: rig.index_of(c.names) for n, c in rig.commands.items()}
         self._steps = [n for n, s in rig.streams.items() if s.role == "steps"]
         self.tick_ns = round(1e9 / rig.alignment.rate_hz)

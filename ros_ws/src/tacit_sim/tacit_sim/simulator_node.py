@@ -95,8 +95,7 @@ class SimulatorNode(Node):
         )
         self._cell.reset(self._settings.seed)
         self._tick_ns = round(1e9 / rig.alignment.rate_hz)
-        states = [stream.rate_hz for stream in rig.streams.values() if stream.role == "state"]
-        self._joint_ns = round(1e9 / max(states))
+        self._joint_ns = round(1e9 / max(stream.rate_hz for stream in rig.states.values()))
         self._robot = RobotTopics(self, self._cell, _joint_error(rig, self._settings))
         self._truth = TruthTopics(
             self,

@@ -55,7 +55,7 @@ class RobotTopics:
         self._cell, rig = cell, cell.rig
         self._joint_error = joint_error
         self._rig = rig
-        self._images = {name: _ImageTopic(node, name, spec) for name, spec in _image_specs(rig).items()}
+        self._images = {name: _ImageTopic(node, name, spec) for name, spec in rig.images.items()}
         self._infos = {
             name: node.create_publisher(CameraInfo, spec.info_topic, _profile(spec))
             for name, spec in rig.cameras.items()
@@ -109,10 +109,6 @@ class RobotTopics:
 
 def _profile(spec: StreamBase) -> QoSProfile:
     return profile(spec.qos, depth=max(spec.qos.depth, round(HISTORY_S * spec.rate_hz)))
-
-
-def _image_specs(rig: Rig) -> dict[str, CameraSpec | TactileSpec]:
-    return {**rig.cameras, **rig.tactile}
 
 
 class _ImageTopic:

@@ -71,7 +71,7 @@ class AlignedInputs:
         self._node_time_ns, self._steady_ns = node_time_ns, steady_ns
         reference = rig.alignment.tick_source.removeprefix("camera:")
         self._images = (*manifest.cameras, *manifest.touch)
-        self._states = tuple(name for name, spec in rig.streams.items() if spec.role == "state")
+        self._states = tuple(rig.states)
         needed = {*self._images, *self._states, *({reference} - {TIMER})}
         specs = rig.specs
         self.names = tuple(name for name in specs if name in needed)

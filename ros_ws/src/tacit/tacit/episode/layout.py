@@ -13,7 +13,7 @@ from tacit.episode import schema
 from tacit.episode.columns import Attributes, Column, set_attributes
 from tacit.geometry.footprint import FRESH
 from tacit.images import encode_png
-from tacit.rig import CameraSpec, Rig, TactileSpec
+from tacit.rig import Rig
 from tacit.rig.scene import RigGeometry, RigLike
 
 
@@ -158,7 +158,7 @@ def _state_column(file: h5py.File, path: str, rig: Rig) -> Column:
 def _image_columns(file: h5py.File, rig: Rig) -> list[Column]:
     """Cameras under observations/images; tactile under observations, hard-linked there."""
     columns = []
-    specs: dict[str, CameraSpec | TactileSpec] = {**rig.cameras, **rig.tactile}
+    specs = rig.images
     for name, spec in specs.items():
         attributes: Attributes = {
             "encoding": "jpeg",

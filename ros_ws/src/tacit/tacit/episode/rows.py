@@ -30,12 +30,11 @@ class TickRows(Table):
         super().__init__(create_columns(file, rig))
         self._rig = rig
         self._geometry = RigGeometry(rig)
-        states = {name: spec for name, spec in rig.streams.items() if spec.role == "state"}
-        self._states = {name: rig.index_of(spec.names) for name, spec in states.items()}
+        self._states = {name: rig.index_of(spec.names) for name, spec in rig.states.items()}
         self._commands = {name: rig.index_of(spec.names) for name, spec in rig.commands.items()}
         self._step_stream = next((n for n, s in rig.streams.items() if s.role == "steps"), None)
         self._extras = [name for name, spec in rig.streams.items() if spec.role == "extra"]
-        self._images = {**rig.cameras, **rig.tactile}
+        self._images = rig.images
         self._pending: list[tuple[np.ndarray, bool]] = []
         self.pending_bytes = 0
 

@@ -171,7 +171,6 @@ def limits(audit: Audit) -> Violations:
 def freshness(audit: Audit) -> Violations:
     """E11: sample indices never go back, and a fresh image or command is a new one."""
     reader = audit.reader
-    interpolated = {name for name, spec in reader.rig.streams.items() if spec.role == "state"}
     for name in reader.file["timestamps"]:
         if name == "tick_ns":
             continue
@@ -180,7 +179,7 @@ def freshness(audit: Audit) -> Violations:
         fresh = fields["fresh"].astype(bool)
         if (steps < 0).any():
             yield name, f"tick {np.argmax(steps < 0) + 1}: the sample index goes back"
-        elif name not in interpolated and (fresh[1:] & (steps == 0)).any():
+        elif name not in reader.rig.states and (fresh[1:] & (steps == 0)).any():
             yield name, f"tick {np.argmax(fresh[1:] & (steps == 0)) + 1}: a repeated sample is called fresh"
 
 

@@ -182,8 +182,7 @@ def action_lag_s(audit: Audit) -> float | None:
 def _images_and_states(audit: Audit) -> list[tuple[str, float]]:
     """Return (stream, rate Hz) of cameras, tactile sensors and states that have been seen."""
     rig = audit.reader.rig
-    states = {name: spec for name, spec in rig.streams.items() if spec.role == "state"}
-    specs = {**rig.cameras, **rig.tactile, **states}
+    specs = {**rig.images, **rig.states}
     seen = [name for name in specs if (audit.reader.timestamps(name)["index"] >= 0).any()]
     return [(name, specs[name].rate_hz) for name in seen]
 

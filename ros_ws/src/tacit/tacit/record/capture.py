@@ -71,7 +71,7 @@ class Capture:
         joints = tuple(joint.name for joint in arm.joints)
         self._names = (*joints, *([self._gripper] if self._gripper else []))
         self._tolerances = Tolerances.of(len(joints), self._gripper is not None)
-        self._streams = {n: s.names for n, s in self.rig.streams.items() if s.role == "state"}
+        self._streams = {name: spec.names for name, spec in self.rig.states.items()}
         self._still = {
             stream: StillDetector(self._tolerances.still[self._places(stream)])
             for stream in self._streams

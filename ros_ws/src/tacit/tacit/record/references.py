@@ -38,8 +38,7 @@ class TouchReferences:
         openings = {a.gripper.name: OPEN_FRACTION * a.gripper.upper for a in rig.arms.values() if a.gripper}
         self._grippers = [
             (stream, index, openings[name])
-            for stream, spec in rig.streams.items()
-            if spec.role == "state"
+            for stream, spec in rig.states.items()
             for index, name in enumerate(spec.names)
             if name in openings
         ]

@@ -191,9 +191,19 @@ class Rig(Config):
         return {name: spec for group in groups for name, spec in group.items()}
 
     @functools.cached_property
+    def states(self) -> dict[str, StreamSpec]:
+        """The streams that measure the state vector; together they carry every joint and gripper once."""
+        return {name: spec for name, spec in self.streams.items() if spec.role == "state"}
+
+    @functools.cached_property
+    def images(self) -> dict[str, CameraSpec | TactileSpec]:
+        """Every stream of pictures by name: cameras, then tactile sensors."""
+        return {**self.cameras, **self.tactile}
+
+    @functools.cached_property
     def image_names(self) -> tuple[str, ...]:
         """Names of cameras, then tactile sensors."""
-        return (*self.cameras, *self.tactile)
+        return tuple(self.images)
 
     def joint(self, name: str) -> JointSpec | GripperSpec:
         """Return the entry of one state name; an unknown name is a RigError that lists the valid."""
@@ -284,7 +294,7 @@ def _problems(rig: Rig) -> Iterable[str]:
 
 def _coverage(rig: Rig) -> Iterable[str]:
     """Every state element comes from one state stream and goes to one command topic."""
-    states = [n for stream in rig.streams.values() if stream.role == "state" for n in stream.names]
+    states = [name for stream in rig.states.values() for name in stream.names]
     commands = [n for command in rig.commands.values() for n in command.names]
     for label, names in (("streams (role state)", states), ("commands", commands)):
         yield from _duplicates(label, names)

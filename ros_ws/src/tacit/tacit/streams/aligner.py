@@ -336,11 +336,7 @@ class Aligner:
 
 def plans_of(rig: Rig) -> list[StreamPlan]:
     """Return the plan of every stream of a rig: images nearest, states linear, the rest held."""
-    kinds: list[tuple[Mapping, Kind]] = [(rig.cameras, "nearest"), (rig.tactile, "nearest")]
-    plans = [_plan(name, spec, kind) for group, kind in kinds for name, spec in group.items()]
-    for name, stream in rig.streams.items():
-        plans.append(_plan(name, stream, "linear" if stream.role == "state" else "hold"))
-    return plans + [_plan(name, spec, "hold") for name, spec in rig.commands.items()]
+    return [_plan(rig, name) for name in rig.specs]
 
 
 def align(aligner: Aligner, arrivals: Iterable[Arrival]) -> list[Tick]:
@@ -352,10 +348,12 @@ def align(aligner: Aligner, arrivals: Iterable[Arrival]) -> list[Tick]:
     return ticks + aligner.flush()
 
 
-def _plan(name: str, spec: object, kind: Kind) -> StreamPlan:
-    period_ns = round(1e9 / spec.rate_hz)  # type: ignore[attr-defined]
-    latency_ns = round(spec.latency_ms * 1e6)  # type: ignore[attr-defined]
-    return StreamPlan(name, kind, period_ns, spec.required, latency_ns)  # type: ignore[attr-defined]
+def _plan(rig: Rig, name: str) -> StreamPlan:
+    spec = rig.specs[name]
+    kind: Kind = "nearest" if name in rig.images else "linear" if name in rig.states else "hold"
+    return StreamPlan(
+        name, kind, round(1e9 / spec.rate_hz), spec.required, latency_ns=round(spec.latency_ms * 1e6)
+    )
 
 
 def _sample_of(stored: _Stored | None, fresh: bool) -> Sample | None:

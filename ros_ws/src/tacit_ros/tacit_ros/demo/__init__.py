@@ -1,5 +1,8 @@
 """`tacit demo`: the whole loop on one laptop, from an empty folder to a report.
 
-settings (how much of everything) < steps (resume what is done), processes (verbs and stacks) <
-recording, acting < numbers, pictures < report < main.
+`settings` says how much of everything, `steps` resumes what is done, `processes` runs verbs and stacks;
+`recording` and `acting` do the two halves, `report` shows what came out.
+
+Imports point down this list only:
+main > report > numbers > acting, recording > pictures, processes, settings, steps.
 """

@@ -3,6 +3,8 @@
 rclpy does not check fields by default, and a wrong type is corrupted in silence (`Float32(data=1)`
 arrives as 0.0, `Bool(data=np.True_)` as False). So every builder here says float(), int(), bool() or
 array.array, and the tests run under ROS_PYTHON_CHECK_FIELDS=1.
+
+Imports point down this list only: named > images, values > stamps.
 """
 
 from tacit_ros.messages.images import (

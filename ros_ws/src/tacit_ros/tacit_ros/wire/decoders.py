@@ -59,8 +59,7 @@ def joint_reading_of(rig: Rig, name: str) -> Callable[[object], JointReading]:
 
 def has_joint_reading(rig: Rig, name: str) -> bool:
     """Tell whether a stream is a measured state that may carry velocity and effort."""
-    spec = rig.streams.get(name)
-    return spec is not None and spec.role == "state" and spec.type == JOINT_STATE
+    return name in rig.states and rig.states[name].type == JOINT_STATE
 
 
 def _image_decoder(spec: CameraSpec | TactileSpec) -> Decoder:
