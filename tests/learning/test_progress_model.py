@@ -224,15 +224,20 @@ class Stopped(Exception):
     """Ends a training where the test has seen enough."""
 
 
-def test_training_encodes_its_frames_where_it_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_frames_are_encoded_where_the_run_trains_and_with_its_seed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     seen = []
 
     def note(data: object, frames: object, device: torch.device, reporter: object) -> None:
-        seen.append(device)
+        seen.append((device, float(torch.rand(1))))  # as a backbone without weights would be drawn
         raise Stopped
 
     monkeypatch.setattr(train_alignment, "device_of", lambda config: torch.device("cuda", 0))
     monkeypatch.setattr(train_alignment, "encode_episodes", note)
-    with pytest.raises(Stopped):
-        train_alignment.train(tiny_progress(tmp_path, None), SilentReporter())
-    assert seen == [torch.device("cuda", 0)]
+    for seed in (5, 5, 6):
+        with pytest.raises(Stopped):
+            train_alignment.train(tiny_progress(tmp_path, None, f"train.seed={seed}"), SilentReporter())
+    devices, draws = zip(*seen, strict=True)
+    assert set(devices) == {torch.device("cuda", 0)}
+    assert draws[0] == draws[1] != draws[2]

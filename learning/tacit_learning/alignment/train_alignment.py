@@ -56,6 +56,7 @@ def train(config: AlignmentConfig, reporter: Reporter) -> Result:
     """
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
+    seed_everything(config.train.seed)  # a backbone that is not trained before is drawn at random
     data = config.data
     if data.folder is not None:
         wanted = (*data.train_splits, data.validation_split)
