@@ -215,7 +215,7 @@ class _Run(Generic[B]):
                 with self.accelerator.autocast():
                     loss, metrics = self.model(batch, step)
                 self.accelerator.backward(loss)
-                found.append({"loss": loss.detach(), **metrics})
+                found.append({**metrics, "loss": loss.detach()})
                 if self.accelerator.sync_gradients:
                     found[-1]["grad_norm"] = self._clip()
                     self._check(step, found)

@@ -82,3 +82,6 @@ def restore_optimizer(module: nn.Module, optimizer: torch.optim.Optimizer, flat:
     optimizer.zero_grad(set_to_none=True)  # torch fills a fresh state by a step, and only without gradients
     state = {"state": {name: each for name, each in states.items() if each}, "param_groups": groups}
     set_optimizer_state_dict(module, optimizer, state, options=WHOLE)  # type: ignore[arg-type]
+    for name, parameter in module.named_parameters():
+        if not states.get(name):  # torch leaves the moments of its own step there, and a count of 1
+            optimizer.state.pop(parameter, None)
