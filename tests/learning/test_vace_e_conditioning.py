@@ -16,12 +16,13 @@ from tiny_wan import tiny_transformer, tiny_vae
 
 from tacit_learning.vace_e.model.conditioning import (
     decode_latents,
+    encode_halves,
     encode_latents,
+    encode_reference,
+    join_control,
     latent_shape,
     letterbox,
     mask_latents,
-    prepare_control,
-    prepare_target,
     reference_batch,
     to_signed,
     white_fraction,
@@ -78,7 +79,9 @@ def test_a_batch_of_control_latents_equals_the_pipeline_per_sample(
     images: list[Tensor | None] = [None] * BATCH
     if size is not None:
         images = [torch.randint(256, (*size, 3), dtype=torch.uint8) for _ in range(BATCH)]
-    control = prepare_control(to_signed(video), mask, vae, reference_batch(images, HEIGHT, WIDTH))
+    boxed = reference_batch(images, HEIGHT, WIDTH)
+    slot = None if boxed is None else encode_reference(vae, boxed)
+    control = join_control(*encode_halves(to_signed(video), mask, vae), mask, slot)
     assert control.shape == (BATCH, 96, 3 + (size is not None), HEIGHT // 8, WIDTH // 8)
     for i in range(BATCH):
         expected = by_pipeline(pipeline, video[i], mask[i], images[i])
@@ -104,9 +107,8 @@ def test_latents_are_normalised_by_the_statistics_of_the_vae(vae: AutoencoderKLW
 
 def test_decoding_undoes_the_normalisation_and_drops_the_reference_slot(vae: AutoencoderKLWan) -> None:
     video, reference = torch.rand(1, 3, 5, 16, 16) * 2 - 1, torch.rand(1, 3, 16, 16) * 2 - 1
-    latents = prepare_target(video, vae, reference)
+    latents = torch.cat([encode_reference(vae, reference), encode_latents(vae, video)], dim=2)
     assert latents.shape == (1, 16, 3, 2, 2)
-    torch.testing.assert_close(latents[:, :, 1:], prepare_target(video, vae), rtol=1e-5, atol=5e-6)
     with torch.no_grad():
         expected = vae.decode(vae.encode(video).latent_dist.mode()).sample.clamp(-1, 1)
     torch.testing.assert_close(decode_latents(vae, latents, 1), expected, rtol=1e-4, atol=1e-4)

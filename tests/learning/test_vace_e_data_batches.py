@@ -182,8 +182,7 @@ def test_an_epoch_depends_on_seed_and_number_alone() -> None:
     first.epoch(3)
     assert first.epoch(7) == again.epoch(7)
     assert first.epoch(7) != first.epoch(8) != BucketSampler(["a"] * 20, 4, seed=2).epoch(8)
-    again.set_epoch(7)
-    assert list(again) == first.epoch(7) and len(again) == 5
+    assert len(again.epoch(7)) == 5
 
 
 def test_bodies_come_half_and_half_and_tasks_evenly() -> None:

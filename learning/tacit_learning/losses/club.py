@@ -7,8 +7,7 @@ likelihood of q and held-out probes beside it. Legend: B rows, X Y features, C c
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +17,6 @@ from torch.func import functional_call
 ClubVariant = Literal["gaussian", "mean", "sample", "categorical"]
 LogVariance = Literal["tanh", "soft_clamp"]
 SOFT_LIMIT = 6.0  # of the log variance under soft_clamp; tanh stops at 1, too wide for sharp features
-
-
-class Club(Protocol):
-    """What a step needs of an estimator."""
-
-    def parameters(self) -> object:
-        """Return the parameters of q."""
-
-    def mutual_information(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the estimate."""
-
-    def learning_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return what fits q."""
 
 
 class SoftClamp(nn.Module):
@@ -75,7 +61,7 @@ class ClubEstimator(nn.Module):
         Args:
             x: Features (B, X), B >= 2.
             y: Features (B, Y).
-            generator: Of the permutation of `sample`.
+            generator: Draws the permutation of `sample`.
 
         Returns:
             Scalar [nat]; can be negative when q is poor, unless `clamp_zero`.
@@ -139,12 +125,11 @@ class CategoricalClub(nn.Module):
 
 
 def fit_club(
-    club: Club,
+    club: ClubEstimator | CategoricalClub,
     optimizer: torch.optim.Optimizer,
     x: Tensor,
     y: Tensor,
     steps: int,
-    before_step: Callable[[], None] | None = None,
 ) -> Tensor:
     """Take `steps` of the optimiser of q on features that are cut from their graph.
 
@@ -154,7 +139,6 @@ def fit_club(
         x: Features (B, X); of all processes, so that q stays equal on each.
         y: Features (B, Y), or labels (B,) for the categorical one.
         steps: How many.
-        before_step: Called between backward and step, for example to check gradients.
 
     Returns:
         The learning loss before the last step, cut from its graph.
@@ -167,8 +151,6 @@ def fit_club(
             optimizer.zero_grad(set_to_none=True)
             loss = club.learning_loss(x, y)
             loss.backward()
-            if before_step is not None:
-                before_step()
             optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach()

@@ -50,7 +50,7 @@ class ClubTrainer:
 
         Args:
             z_task: Live features of all processes (B, D).
-            z_emb: Likewise.
+            z_emb: Live features of all processes (B, D).
             embodiment_label: (B,); rows of -1 are left out of the categorical estimate.
             step: Optimiser step.
 

@@ -22,7 +22,7 @@ from tacit_learning.vace_e.judge.report import write_page
 from tacit_learning.vace_e.judge.validate import Validator, spread
 from tacit_learning.vace_e.sampling.from_dataset import draw_window, save_clip
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
-from tacit_learning.vace_e.sampling.solver import SamplerSettings, Solver
+from tacit_learning.vace_e.sampling.solver import Solver, sampler_settings
 from tacit_learning.vace_e.sampling.trained import Trained, choose_device, load_trained
 
 
@@ -54,7 +54,7 @@ class SampleArguments:
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     """Guidance of each kind of condition; 1 is as trained, 0 leaves it out."""
     seed: int = 0
-    """Of the noise."""
+    """Seed of the noise."""
     device: str = "auto"
     """auto, cpu or cuda."""
 
@@ -94,13 +94,8 @@ def sample(argv: Sequence[str]) -> int:
         raise ConfigError(f"--episode {wanted!r}: no task/episode contains it; the first is {first!r}")
     config = config.model_copy(update={"use_cache": False})
     inputs = make_inputs(config, dataset, make_networks(config, device))
-    settings = SamplerSettings(
-        arguments.steps or config.sample_steps,
-        arguments.shift or config.shift,
-        arguments.sampler or config.sampler,
-        arguments.guidance,
-        arguments.seed,
-        config.mixed_precision,
+    settings = sampler_settings(
+        config, arguments.guidance, arguments.steps, arguments.shift, arguments.sampler, arguments.seed
     )
     for index in spread(len(windows), arguments.num):
         clip = draw_window(trained.model, inputs, windows[index], settings, device)

@@ -41,7 +41,7 @@ TEXT_TOKENS, IMAGE_TOKENS = 24, 257  # of a usual prompt, and of CLIP at 224 pix
 FROZEN_GB = {"UMT5-xxl, bf16": 11.4, "CLIP ViT-H/14, float32": 2.5, "VAE, float32": 0.51}
 
 Path = Literal["off", "path", "lora", "trained"]
-"""Of a block: no gradient; gradients pass; low-rank adapters train; all of it trains."""
+"""How a block takes part: no gradient, gradients pass through, low-rank adapters train, all of it trains."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def measure_flop(model: VaceE, run: RunPlan, groups: Collection[str] = ()) -> fl
     Args:
         model: On the meta device; what requires gradients is changed.
         run: Clip and checkpointing.
-        groups: That train; none: the forward alone.
+        groups: Groups of parameters that train; none: the forward alone.
     """
     for name, members in parameter_groups(model).items():
         for parameter in members:
@@ -187,11 +187,11 @@ def plan_stage(
     """Add up the memory of one stage.
 
     Args:
-        name: Of the stage.
-        groups: That it trains.
-        config: Sizes.
+        name: The stage.
+        groups: Groups of parameters that it trains.
+        config: Sizes of the network.
         run: Clip, batch, what is saved where.
-        parameters: Of every group, from `count_parameters`.
+        parameters: Number in every group, from `count_parameters`.
     """
     trained = sum(parameters.get(group, 0) for group in groups)
     frozen = {group: count for group, count in parameters.items() if group not in groups}

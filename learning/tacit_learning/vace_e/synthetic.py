@@ -69,11 +69,11 @@ class Options:
     episodes: int = 4
     """Episodes of each task."""
     height: int = 64
-    """Of the videos [px]."""
+    """Height of the videos [px]."""
     width: int = 96
-    """Of the videos [px]."""
+    """Width of the videos [px]."""
     num_frames: int = 25
-    """Of each video."""
+    """Frames of each video."""
     missing: bool = False
     """Let every fifth episode lack its motion, its objects or its image, in turn."""
     seed: int = 0

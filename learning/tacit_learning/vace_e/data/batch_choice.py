@@ -7,7 +7,7 @@ counted.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ class BucketSampler:
         embodiments: Embodiment of each item; None: all items are equal.
         tasks: Task of each item.
         repeat: Passes over the data that make one epoch.
-        seed: Of the draws.
+        seed: Another seed, other batches.
         rank: This process.
         world: Number of processes.
     """
@@ -58,18 +58,7 @@ class BucketSampler:
         self.seed = seed
         self.rank = rank
         self.world = world
-        self.number = 0
         self._groups = _nested_groups(len(self.buckets), embodiments, tasks)
-
-    def set_epoch(self, number: int) -> None:
-        """Choose the epoch that iteration gives next."""
-        self.number = number
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.epoch(self.number))
-
-    def __len__(self) -> int:
-        return len(self.epoch(self.number))
 
     def epoch(self, number: int) -> list[list[int]]:
         """Return the batches of this process in epoch `number`."""
@@ -135,7 +124,7 @@ class FeatureBatchSampler:
         embodiments: Embodiment label of each item.
         batch_size: Rows over all processes.
         views: Views of an item.
-        seed: Of the draws.
+        seed: Another seed, other batches.
         rank: This process.
         world: Number of processes.
 

@@ -119,7 +119,7 @@ def cache_key(
         sources: Files with their times and sizes, or the text itself.
         facts: Window, size and the like; JSON values.
         encoder: Identity of the encoder's weights.
-        dtype: Of the stored numbers.
+        dtype: Number type of what is stored.
     """
     content = [CACHE_VERSION, kind, list(sources), dict(facts), encoder, str(dtype)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

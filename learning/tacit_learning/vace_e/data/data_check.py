@@ -38,11 +38,11 @@ class Options:
     robot_data: Path | None = None
     """Root of the HDF5 files, where they do not lie beside the videos."""
     height: int = 480
-    """Of the windows [px]."""
+    """Height of the windows [px]."""
     width: int = 832
-    """Of the windows [px]."""
+    """Width of the windows [px]."""
     num_frames: int = 81
-    """Of the windows."""
+    """Frames of the windows, 4 k + 1."""
     batch_size: int = 1
     """Over all processes; says how many repeats fill the batches."""
     gripper_open_values: tuple[int, ...] = ()

@@ -69,7 +69,7 @@ class VaceEDataset(Dataset[VaceEItem]):
         extend: Give texts that `labels` does not know new ids (training), or leave them -1 (evaluation).
         require_target: Training needs the target video; sampling does not.
         index: File that keeps what was found between runs; None: in `cache_path`, if there is one.
-        seed: Of random windows.
+        seed: Another seed, other random windows.
 
     Raises:
         EpisodeError: No usable episode.
@@ -126,8 +126,8 @@ class VaceEDataset(Dataset[VaceEItem]):
             task_label=self.task_label(i),
             embodiment_label=self.embodiment_label(i),
             num_frames=len(frames),
-            **_windowed_motion(motion, record, frames, self.options.max_hand_motion_length),
-            **_windowed_objects(objects, record, frames, self.options.max_object_trajectory_length),
+            **windowed_motion(motion, record.frames, frames, self.options.max_hand_motion_length),
+            **windowed_objects(objects, record.frames, frames, self.options.max_object_trajectory_length),
         )
 
     def bucket(self, i: int) -> Bucket:
@@ -251,12 +251,20 @@ def describe_task(metadata: Metadata | None, task: str, options: DataOptions) ->
     return EpisodeText(prompt, prompt if by_prompt else task_type(known), embodiment)
 
 
-def _windowed_motion(
-    motion: Motion | None, record: EpisodeRecord, frames: np.ndarray, longest: int
+def windowed_motion(
+    motion: Motion | None, num_frames: int, frames: np.ndarray, longest: int
 ) -> dict[str, np.ndarray]:
+    """Return the fields of a `VaceEItem` for the rows of a motion that lie in a window of the video.
+
+    Args:
+        motion: Motion of the whole episode; None: missing.
+        num_frames: Frames of the whole video.
+        frames: The window (F,).
+        longest: Most rows to keep.
+    """
     if motion is None:
         return {}
-    window = rows_in_window(len(motion.values), record.frames, frames, longest)
+    window = rows_in_window(len(motion.values), num_frames, frames, longest)
     return {
         "motion": motion.values[window.rows],
         "motion_valid": motion.valid[window.rows],
@@ -264,12 +272,13 @@ def _windowed_motion(
     }
 
 
-def _windowed_objects(
-    objects: Objects | None, record: EpisodeRecord, frames: np.ndarray, longest: int
+def windowed_objects(
+    objects: Objects | None, num_frames: int, frames: np.ndarray, longest: int
 ) -> dict[str, np.ndarray]:
+    """Return the fields of a `VaceEItem` for the rows of objects, as `windowed_motion` does for hands."""
     if objects is None:
         return {}
-    window = rows_in_window(objects.values.shape[1], record.frames, frames, longest)
+    window = rows_in_window(objects.values.shape[1], num_frames, frames, longest)
     return {
         "objects": objects.values[:, window.rows],
         "object_valid": objects.valid[:, window.rows],

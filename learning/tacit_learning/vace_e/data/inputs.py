@@ -101,8 +101,8 @@ class Inputs:
         frozen: Networks that encode; made only when something is missing.
         model: Sizes of the network.
         cache: None: encode every time.
-        dtype: Of what is kept.
-        seed: Of jittered views.
+        dtype: Number type of what is kept in the cache.
+        seed: Seed of the jittered views.
     """
 
     def __init__(

@@ -74,8 +74,8 @@ def signals_of(
         texts: UMT5 tokens of each prompt (L_i, text_dim); longer ones than `text_length` are cut.
         images: CLIP tokens (P, image_dim) of each end effector, or None.
         image_dim: Width of image tokens, where no window has any.
-        latent_frames: Of the longest window, without reference slots: (F - 1) / 4 + 1.
-        text_length: Of the transformer.
+        latent_frames: Latent frames of the longest window, without reference slots: (F - 1) / 4 + 1.
+        text_length: Most text tokens that the transformer reads.
 
     Raises:
         ValueError: No window.

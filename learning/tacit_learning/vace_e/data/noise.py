@@ -50,10 +50,10 @@ def draw_noise(
     """Draw noise and its levels for one batch.
 
     Args:
-        place: Seed and part.
+        place: Seed, and which samples of the global batch are here.
         batch: Running number of the batch.
-        shape: Of the latents (B, C, T, H, W).
-        shift: Of the levels.
+        shape: Shape of the latents (B, C, T, H, W).
+        shift: Shift of the noise levels.
         weighting: `logit_normal` changes how levels are drawn.
     """
     u = sample_uniform(
@@ -74,11 +74,11 @@ def drop_streams(signals: Signals, place: Place, batch: int, kind: int, probabil
     """Return signals with each stream of each sample absent by chance.
 
     Args:
-        signals: Of this process.
-        place: Seed and part.
+        signals: The streams of this process.
+        place: Seed, and which samples of the global batch are here.
         batch: Running number of the batch.
         kind: CLIP_DROPOUT or FEATURE_DROPOUT.
-        probability: Of a stream to be dropped.
+        probability: How likely a stream is left out.
     """
     if not probability:
         return signals

@@ -5,14 +5,12 @@ The folder's exact name is the key; names are never parsed, they hold spaces and
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from tacit.config import parse
-from tacit.errors import ConfigError
+from tacit.config import load_json, parse
 
 
 class _Foreign(BaseModel):
@@ -50,16 +48,7 @@ def load_metadata(path: str | Path) -> Metadata:
     Raises:
         ConfigError: Missing, not JSON, or without the attributes of its tasks.
     """
-    path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; task_metadata_path names the metadata (JSON)") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"{path}: not valid JSON: {problem}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected an object at the top, found {type(content).__name__}")
-    return parse(Metadata, content, str(path))
+    return parse(Metadata, load_json(path), str(path))
 
 
 def make_prompt(task: TaskMetadata | None, folder: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tacit.errors import EpisodeError
+from tacit.errors import ConfigError, EpisodeError
 from tacit_learning.vace_e.config_model import MOTION_WIDTH, OBJECT_WIDTH
 from tacit_learning.vace_e.data.grippers import gripper_states
 
@@ -25,7 +25,7 @@ LEGACY_WIDTH = WRIST_WIDTH + 1
 MAX_LENGTH_DIFFERENCE = 0.1
 """Share of the longest array; beyond it arrays of one hand belong to different recordings."""
 UNIT_TOLERANCE = 0.1
-"""Of the norm of a rotation's column; further off it is not a rotation, or not two columns."""
+"""How far the length of a rotation's column may be from 1; further off it is no rotation."""
 
 
 class TrajectoryError(EpisodeError):
@@ -109,6 +109,21 @@ def motion_from_array(array: np.ndarray, side: str = "right") -> Motion:
         if wrist.any()
     }
     return _assemble(hands, Path("motion"), None, len(array))
+
+
+def objects_from_array(array: np.ndarray) -> Objects:
+    """Return the objects of an array (T, N, 9) of positions and 6-D rotations; NaN = missing.
+
+    Raises:
+        ConfigError: Another shape.
+    """
+    tracks = np.asarray(array, np.float32)
+    if tracks.ndim != 3 or tracks.shape[-1] != OBJECT_WIDTH:
+        raise ConfigError(
+            f"vace_e_object_trajectory_sequence: {tracks.shape}, expected (T, N, {OBJECT_WIDTH})"
+        )
+    values, valid = _finite(tracks.transpose(1, 0, 2))
+    return Objects(values, valid, np.arange(len(values)))
 
 
 def load_objects(path: Path, max_objects: int) -> Objects | None:
@@ -252,9 +267,9 @@ def _assemble(
 
 
 def _finite(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return poses (t, 9) with rows that are not finite as 0, and which rows are finite (t,)."""
-    ok = np.isfinite(pose).all(axis=1)
-    return np.where(ok[:, None], pose, 0.0), ok
+    """Return poses (..., 9) with rows that are not finite as 0, and which rows are finite (...)."""
+    ok = np.isfinite(pose).all(axis=-1)
+    return np.where(ok[..., None], pose, pose.dtype.type(0)), ok
 
 
 def _norm_warnings(poses: Iterator[np.ndarray], path: Path) -> list[str]:

@@ -28,8 +28,8 @@ from tacit_learning.vace_e.judge.metrics import (
 from tacit_learning.vace_e.judge.probes import Rows, probe
 from tacit_learning.vace_e.judge.report import SAMPLES, VALIDATION
 from tacit_learning.vace_e.model.vace_e import VaceE
-from tacit_learning.vace_e.sampling.from_dataset import draw_window, sampler_settings, save_clip
-from tacit_learning.vace_e.sampling.solver import in_precision
+from tacit_learning.vace_e.sampling.from_dataset import draw_window, save_clip
+from tacit_learning.vace_e.sampling.solver import in_precision, sampler_settings
 
 PROBE_WINDOWS = 512  # at most, of each set
 FEATURE_ROWS = 64  # encoded at a time

@@ -123,41 +123,9 @@ def mask_latents(mask: Tensor) -> Tensor:
     return F.interpolate(channels, size=(count, rows, columns), mode="nearest-exact")
 
 
-def prepare_target(video: Tensor, vae: VideoCoder, reference: Tensor | None = None) -> Tensor:
-    """Encode what the model learns to generate: the clip behind its reference slot.
-
-    Args:
-        video: In -1..1 (B, 3, F, H, W).
-        vae: `AutoencoderKLWan`.
-        reference: Letterboxed, in -1..1 (B, 3, H, W).
-
-    Returns:
-        x_0 (B, 16, T + n, h, w), n = 1 with a reference, else 0.
-    """
-    latents = encode_latents(vae, video)
-    return latents if reference is None else torch.cat([encode_reference(vae, reference), latents], dim=2)
-
-
 def encode_reference(vae: VideoCoder, reference: Tensor) -> Tensor:
     """Encode letterboxed images in -1..1 (B, 3, H, W) to (B, 16, 1, h, w)."""
     return encode_latents(vae, reference.unsqueeze(2))
-
-
-def prepare_control(video: Tensor, mask: Tensor, vae: VideoCoder, reference: Tensor | None = None) -> Tensor:
-    """Encode the control video to what the control branch reads.
-
-    Args:
-        video: Control video in -1..1 (B, 3, F, H, W).
-        mask: > 0.5 = generate (B, F, H, W).
-        vae: `AutoencoderKLWan`.
-        reference: Letterboxed, in -1..1 (B, 3, H, W).
-
-    Returns:
-        (B, 96, T + n, h, w): 16 inactive, 16 reactive, 64 mask.
-    """
-    inactive, reactive = encode_halves(video, mask, vae)
-    slot = None if reference is None else encode_reference(vae, reference)
-    return join_control(inactive, reactive, mask, slot)
 
 
 def encode_halves(video: Tensor, mask: Tensor, vae: VideoCoder) -> tuple[Tensor, Tensor]:

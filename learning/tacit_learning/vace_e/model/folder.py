@@ -99,7 +99,7 @@ def load_model(folder: Path, base: str | None = None, dtype: torch.dtype = torch
     Args:
         folder: Written by `save_model` or `save_adapters`.
         base: Where base weights lie that the folder does not hold; None: where they lay when it was saved.
-        dtype: Of the base weights.
+        dtype: Number type of the base weights.
 
     Raises:
         ConfigError: Not such a folder, a weight missing or of another shape, or no base weights.

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,18 +27,10 @@ TINY_IMAGE_TOKENS = 5
 CLIP_LAYER = -2  # Wan I2V reads the last but one layer of CLIP
 
 
-class TextCoder(Protocol):
-    """Turns a prompt into tokens of its real length (L, D)."""
-
-    def __call__(self, prompt: str) -> Tensor:
-        """Return (L, D) float32 on the CPU."""
-
-
-class ImageCoder(Protocol):
-    """Turns a picture (h, w, 3) u1 into tokens (P, D)."""
-
-    def __call__(self, image: np.ndarray) -> Tensor:
-        """Return (P, D) float32 on the CPU."""
+TextCoder = Callable[[str], Tensor]
+"""Turns a prompt into tokens of its real length (L, D), float32 on the CPU."""
+ImageCoder = Callable[[np.ndarray], Tensor]
+"""Turns a picture (h, w, 3) u1 into tokens (P, D), float32 on the CPU."""
 
 
 @dataclass
@@ -82,9 +74,9 @@ def make_frozen(
     Args:
         base_model: Folder or hub id in the layout of diffusers (vae, text_encoder, tokenizer); `tiny`.
         image_encoder: Folder or hub id with image_encoder and image_processor; None: `base_model`.
-        model: Widths of the random ones.
+        model: Gives the widths of the random networks of `tiny`.
         device: Where they run.
-        seed: Of the random ones.
+        seed: Seed of the random networks of `tiny`.
     """
     if base_model == TINY:
         return Frozen(
@@ -112,7 +104,7 @@ def encode_text(
 
     Args:
         prompts: B texts.
-        tokenizer: Of UMT5.
+        tokenizer: The tokenizer of UMT5.
         text_encoder: `UMT5EncoderModel`.
         length: Longest prompt in tokens; more is cut off.
 

@@ -97,7 +97,8 @@ def load_base(
     Args:
         place: Folder or hub id.
         expected: Sizes that the run was planned for; None: any.
-        dtype: Of the weights; norms, tables and the time embedding stay float32, as diffusers keeps them.
+        dtype: Number type of the weights; as in diffusers, norms, tables and the time embedding stay
+            float32.
 
     Raises:
         ConfigError: Wrong sizes, missing or damaged files, missing, odd or misshapen weights.

@@ -44,7 +44,7 @@ def apply_lora(
     Args:
         transformer: Changed in place.
         base: The part.
-        rank: Of each adapter; the scale alpha / rank is 1.
+        rank: Rank of each adapter; the scale alpha / rank is 1.
         targets: Names of Wan (q, k, v, o, ffn.0, ffn.2) or of diffusers (to_q, ...).
 
     Returns:

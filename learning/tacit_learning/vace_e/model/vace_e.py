@@ -79,7 +79,7 @@ class VaceE(nn.Module):
         Args:
             noisy_latents: (B, 16, T, H, W), reference slots included.
             timestep: 1000 sigma (B,).
-            control_latents: (B, 96, T, H, W), see `conditioning.prepare_control`.
+            control_latents: (B, 96, T, H, W), see `conditioning.join_control`.
             text_embeds: Zero-padded to the text length (B, 512, text_dim).
             condition: From `conditioning`; None: base VACE.
 

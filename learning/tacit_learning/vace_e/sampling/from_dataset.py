@@ -11,11 +11,9 @@ import torch
 from tacit.convert.video import write_video
 from tacit.images import encode_png
 from tacit.view.draw import film_strip
-from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.inputs import Inputs, move
 from tacit_learning.vace_e.model.signals import pad_text
 from tacit_learning.vace_e.model.vace_e import VaceE
-from tacit_learning.vace_e.sampling.guidance import GuidanceScales
 from tacit_learning.vace_e.sampling.solver import SamplerSettings, decode_video, sample_latents
 
 NEGATIVE_PROMPT = ""
@@ -31,18 +29,6 @@ class SampledClip(NamedTuple):
     target: np.ndarray | None
     mask: np.ndarray
     fps: float
-
-
-def sampler_settings(config: VaceEConfig) -> SamplerSettings:
-    """Return how a run draws its videos."""
-    return SamplerSettings(
-        config.sample_steps,
-        config.shift,
-        config.sampler,
-        GuidanceScales(text=config.guidance_scale),
-        config.seed,
-        config.mixed_precision,
-    )
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ The names of the arguments are those of Wan's VACE pipelines, with `vace_e_` bef
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,11 @@ from torch import Tensor
 
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.assembly import make_networks
+from tacit_learning.vace_e.data.dataset import windowed_motion, windowed_objects
 from tacit_learning.vace_e.data.inputs import Clips, move
 from tacit_learning.vace_e.data.items import VaceEItem, labels_of, signals_of
-from tacit_learning.vace_e.data.trajectories import motion_from_array
-from tacit_learning.vace_e.data.windows import check_size, rows_in_window
+from tacit_learning.vace_e.data.trajectories import motion_from_array, objects_from_array
+from tacit_learning.vace_e.data.windows import check_size
 from tacit_learning.vace_e.model.conditioning import (
     encode_halves,
     encode_reference,
@@ -29,7 +29,7 @@ from tacit_learning.vace_e.model.conditioning import (
 )
 from tacit_learning.vace_e.model.signals import pad_text
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
-from tacit_learning.vace_e.sampling.solver import SamplerSettings, decode_video, sample_latents
+from tacit_learning.vace_e.sampling.solver import decode_video, sample_latents, sampler_settings
 from tacit_learning.vace_e.sampling.trained import Trained, choose_device, load_trained
 
 Video = np.ndarray | Sequence[np.ndarray]
@@ -88,10 +88,10 @@ class VaceEPipeline:
             vace_e_object_trajectory_sequence: (T, N, 9) positions and 6-D rotations; NaN = missing.
             vace_e_embodiment_image_features: CLIP tokens (P, D), or a picture (h, w, 3) u1; None: of the
                 reference image.
-            seed: Of the noise.
+            seed: Seed of the noise.
             cfg_scale: Guidance of the text, or a scale for each kind of condition.
             num_inference_steps: Steps in time.
-            sigma_shift: Of the noise levels.
+            sigma_shift: Shift of the noise levels.
 
         Returns:
             (F, H, W, 3) u1 RGB.
@@ -106,29 +106,18 @@ class VaceEPipeline:
         item = _item(prompt, control, mask, vace_e_hand_motion_sequence, vace_e_object_trajectory_sequence)
         image = self._image_tokens(vace_e_embodiment_image_features, vace_reference_image)
         clips = self._clips(item, control, mask, vace_reference_image, image)
+        settings = sampler_settings(
+            self.trained.config, cfg_scale, num_inference_steps, sigma_shift, seed=seed
+        )
         negative, _ = pad_text([self.frozen.text(negative_prompt)], clips.text.shape[1])
         latents = sample_latents(
             self.trained.model,
             move(clips, self.device),
-            self._settings(seed, cfg_scale, num_inference_steps, sigma_shift),
+            settings,
             negative,
             with_streams=enable_vace_e,
         )
         return decode_video(self.frozen.vae, latents, clips.num_reference)[0]
-
-    def _settings(
-        self, seed: int, scale: float | GuidanceScales | None, steps: int | None, shift: float | None
-    ) -> SamplerSettings:
-        config = self.trained.config
-        scale = config.guidance_scale if scale is None else scale
-        return SamplerSettings(
-            steps or config.sample_steps,
-            shift or config.shift,
-            config.sampler,
-            scale if isinstance(scale, GuidanceScales) else GuidanceScales(text=scale),
-            seed,
-            config.mixed_precision,
-        )
 
     def _image_tokens(
         self, features: np.ndarray | Tensor | None, reference: np.ndarray | None
@@ -189,28 +178,11 @@ def _item(
 ) -> VaceEItem:
     """Return the window that the arrays describe; rows are spread over its time."""
     frames = np.arange(len(control))
-    item = VaceEItem(None, None, None, None, prompt, "", "", -1, -1, len(control))
+    streams: dict[str, np.ndarray] = {}
     if motion is not None:
         found = motion_from_array(motion)
-        window = rows_in_window(len(found.values), len(frames), frames, len(found.values))
-        item = replace(
-            item,
-            motion=found.values[window.rows],
-            motion_valid=found.valid[window.rows],
-            motion_times=window.times,
-        )
+        streams |= windowed_motion(found, len(frames), frames, len(found.values))
     if objects is not None:
-        tracks = np.asarray(objects, np.float32)
-        if tracks.ndim != 3 or tracks.shape[-1] != 9:
-            raise ConfigError(f"vace_e_object_trajectory_sequence: {tracks.shape}, expected (T, N, 9)")
-        tracks = tracks.transpose(1, 0, 2)
-        valid = np.isfinite(tracks).all(-1)
-        window = rows_in_window(tracks.shape[1], len(frames), frames, tracks.shape[1])
-        item = replace(
-            item,
-            objects=np.where(valid[..., None], tracks, 0)[:, window.rows],
-            object_valid=valid[:, window.rows],
-            object_ids=np.arange(len(tracks)),
-            object_times=window.times,
-        )
-    return item
+        tracks = objects_from_array(objects)
+        streams |= windowed_objects(tracks, len(frames), frames, tracks.values.shape[1])
+    return VaceEItem(None, None, None, None, prompt, "", "", -1, -1, len(control), **streams)

@@ -12,6 +12,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
 from tacit_learning.losses.flow import NUM_TIMESTEPS
+from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.config_model import STREAMS
 from tacit_learning.vace_e.data.inputs import Clips
 from tacit_learning.vace_e.model.conditioning import VideoCoder, decode_latents
@@ -29,11 +30,11 @@ class SamplerSettings:
 
     Attributes:
         steps: Evaluations in time.
-        shift: Of the noise levels.
+        shift: Shift of the noise levels.
         solver: Euler, or UniPC of second order.
         scales: Guidance; 1 everywhere is the model as it is.
-        seed: Of the noise.
-        precision: Of the arithmetic of the model, `no` is float32.
+        seed: Seed of the noise.
+        precision: Number type in which the model computes; `no` is float32.
     """
 
     steps: int = 30
@@ -42,6 +43,30 @@ class SamplerSettings:
     scales: GuidanceScales = field(default_factory=GuidanceScales)
     seed: int = 0
     precision: Precision = "no"
+
+
+def sampler_settings(
+    config: VaceEConfig,
+    scales: GuidanceScales | float | None = None,
+    steps: int | None = None,
+    shift: float | None = None,
+    solver: Solver | None = None,
+    seed: int | None = None,
+) -> SamplerSettings:
+    """Return how a run draws its videos; what is None is as its options say.
+
+    A number for `scales` is the guidance of the text alone.
+    """
+    if not isinstance(scales, GuidanceScales):
+        scales = GuidanceScales(text=config.guidance_scale if scales is None else scales)
+    return SamplerSettings(
+        steps or config.sample_steps,
+        shift or config.shift,
+        solver or config.sampler,
+        scales,
+        config.seed if seed is None else seed,
+        config.mixed_precision,
+    )
 
 
 @torch.no_grad()
@@ -58,7 +83,7 @@ def sample_latents(
     Args:
         model: In evaluation mode.
         clips: On the device of the model.
-        settings: How.
+        settings: How to draw.
         negative_text: Padded tokens of the negative prompt (1, 512, D); None: zeros.
         visit: Called with the number of finished steps.
         with_streams: False draws with the base model alone.
