@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from diffusers import WanVACETransformer3DModel
 from tiny_wan import tiny_transformer, write_tiny_base, write_tiny_clip
-from vace_e_runs import changed, losses, run, small_config, write_small_dataset
+from vace_e_runs import changed, losses, run, small_config, weights, write_small_dataset
 
 from tacit.cli import main
 from tacit.errors import ConfigError
@@ -37,10 +38,11 @@ def test_a_run_on_a_folder_of_weights_keeps_what_trained_and_names_the_rest(
     options = base | {"training_stages": stages, "lora_base_model": "dit", "lora_rank": 2}
     config = small_config(data, tmp_path / "run", **options)
     snapshot = run(config)
-    assert {group_of(name) for name in snapshot.weights} == {"vace_e", "lora:dit"}
-    assert snapshot.progress.base["base_model"] == base["base_model"]
+    saved = weights(snapshot)
+    assert {group_of(name) for name in saved} == {"vace_e", "lora:dit"}
+    assert yaml.safe_load(snapshot.texts["config.yaml"])["base_model"] == base["base_model"]
     trained = dict(load_trained(tmp_path / "run").model.state_dict())
-    assert changed(dict(snapshot.weights), {name: trained[name] for name in snapshot.weights}) == set()
+    assert changed(saved, {name: trained[name] for name in saved}) == set()
     own = tiny_transformer().state_dict()
     name = "blocks.0.attn1.to_q"
     assert trained[f"transformer.{name}.base_layer.weight"].equal(own[f"{name}.weight"])
@@ -55,7 +57,7 @@ def test_a_run_in_bf16_keeps_what_trains_in_float32_and_draws(
     options = base | {"mixed_precision": "bf16", "sample_steps": 1, "validation": settings}
     snapshot = run(small_config(data, tmp_path / "run", max_steps=1, **options))
     assert {value.dtype for value in snapshot.weights.values()} <= {torch.float32, torch.bfloat16}
-    streams = [value for name, value in snapshot.weights.items() if group_of(name) == "vace_e"]
+    streams = [value for name, value in weights(snapshot).items() if group_of(name) == "vace_e"]
     assert {value.dtype for value in streams} == {torch.float32}
     words = f"sample vace_e {tmp_path / 'run'} --data {data} --out {tmp_path} --num 1 --steps 1 --device cpu"
     assert main(words.split()) == 0
@@ -69,9 +71,10 @@ def test_a_trained_base_is_exported_in_the_layout_of_diffusers(
     stages = {"a": {"trainable_models": "dit", "learning_rate": 1e-3}}
     snapshot = run(small_config(data, tmp_path, training_stages=stages, **base))
     exported = WanVACETransformer3DModel.from_pretrained(tmp_path / "model" / "transformer").state_dict()
-    for name, value in snapshot.weights.items():
-        if group_of(name) == "dit":
-            assert value.equal(exported[name.removeprefix("transformer.")])
+    dit = {name: value for name, value in weights(snapshot).items() if group_of(name) == "dit"}
+    assert dit
+    for name, value in dit.items():
+        assert value.equal(exported[name.removeprefix("transformer.")])
 
 
 def test_once_cached_the_frozen_networks_are_not_needed(

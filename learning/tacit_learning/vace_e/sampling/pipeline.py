@@ -110,13 +110,8 @@ class VaceEPipeline:
             self.trained.config, cfg_scale, num_inference_steps, sigma_shift, seed=seed
         )
         negative, _ = pad_text([self.frozen.text(negative_prompt)], clips.text.shape[1])
-        latents = sample_latents(
-            self.trained.model,
-            move(clips, self.device),
-            settings,
-            negative,
-            with_streams=enable_vace_e,
-        )
+        clips = move(clips, self.device)
+        latents = sample_latents(self.trained.model, clips, settings, negative, with_streams=enable_vace_e)
         return decode_video(self.frozen.vae, latents, clips.num_reference)[0]
 
     def _image_tokens(
