@@ -15,6 +15,7 @@ from tacit.geometry.footprint import (
     IN_FRONT,
     INTERSECTS,
     NEAR_PLANE_M,
+    box_area,
     box_corners,
     project_box,
     project_boxes,
@@ -199,6 +200,19 @@ def test_batch_equals_one_by_one():
 def test_alignment_asks_for_a_quarter_and_sixteen_pixels(change, valid):
     good = {"box": [10, 10, 30, 40], "corners": np.ones((4, 2)), "visibility": 0.5, "flags": 7}
     assert bool(valid_for_alignment(**(good | change), width=320, height=240)) is valid
+
+
+def test_each_row_of_a_batch_is_judged_by_itself():
+    corners = np.zeros((3, 4, 2))
+    corners[1, 2, 0] = np.nan
+    boxes = [[100.0, 100, 140, 140]] * 3
+    found = valid_for_alignment(boxes, corners, [1.0] * 3, [IN_FRONT, IN_FRONT, 0], 320, 240)
+    np.testing.assert_array_equal(found, [True, False, False])
+
+
+def test_an_unseen_or_inverted_box_has_no_area():
+    boxes = [[np.nan] * 4, [5.0, 0, 2, 4], [0.0, 0, 2, 4]]
+    np.testing.assert_array_equal(box_area(boxes), [0.0, 0.0, 8.0])
 
 
 def test_pose_and_corners_are_two_ways_to_say_one_box():

@@ -46,6 +46,11 @@ def test_padding_is_never_read() -> None:
     torch.testing.assert_close(masked_l1(pred, target, is_pad), before)
 
 
+def test_one_entry_that_exists_is_the_mean() -> None:
+    pred, target = torch.tensor([[[3.0], [8.0]]]), torch.tensor([[[1.0], [1.0]]])
+    assert float(masked_l1(pred, target, torch.tensor([[False, True]]))) == 2.0
+
+
 def test_only_padding_gives_zero_with_zero_gradient() -> None:
     pred = torch.randn(2, 3, 1, requires_grad=True)
     loss = masked_l1(pred, torch.randn(2, 3, 1), torch.ones(2, 3, dtype=torch.bool))

@@ -193,8 +193,21 @@ def test_unrelated_unit_features_start_where_the_table_says(row: int) -> None:
     assert float(loss) == pytest.approx(expected, abs=0.05)  # three standard errors of the mean
 
 
+def test_a_negative_that_is_not_finite_leaves_the_others_as_they_are() -> None:
+    touch, vision, negatives = torch.randn(4, 6), torch.randn(4, 6), torch.randn(4, 3, 6)
+    without_direction = negatives.clone()
+    negatives[1, 2], without_direction[1, 2] = torch.nan, 0.0
+    loss = hsa_loss(touch, vision, negatives=negatives)
+    torch.testing.assert_close(loss, hsa_loss(touch, vision, negatives=without_direction))
+    assert torch.isfinite(loss)
+
+
 def test_wrong_shapes_are_named() -> None:
     with pytest.raises(ValueError, match="negatives"):
         hsa_loss(torch.randn(3, 4), torch.randn(3, 4), negatives=torch.randn(3, 4))
+    with pytest.raises(ValueError, match="negatives"):
+        hsa_loss(torch.randn(3, 4), torch.randn(3, 4), negatives=torch.randn(3, 2, 5))
+    with pytest.raises(ValueError, match="negatives"):
+        hsa_loss(torch.randn(3, 4), torch.randn(3, 4), negatives=torch.randn(2, 2, 4))
     with pytest.raises(ValueError, match="both"):
         hsa_loss(torch.randn(3, 4), torch.randn(2, 4))
