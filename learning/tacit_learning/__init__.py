@@ -1,5 +1,5 @@
 """tacit_learning: train and export touch-aware policies and progress estimators.
 
 Imports torch; never rclpy, tacit_ros or tacit_sim. Inside, imports point down this list only:
-cli > export > act_hsa, alignment, vace_e > engine > data > layers > losses.
+cli > export > alignment > act_hsa, vace_e > engine > data > layers, losses, options.
 """

@@ -66,6 +66,13 @@ class Processes:
         options: How the model is shared.
         reporter: Told what the machine cannot do, and what happens instead.
 
+    Attributes:
+        accelerator: What accelerate knows of them.
+        device: Where this process computes.
+        rank: Its number, from 0.
+        world: How many there are.
+        is_main: Whether it is the one that writes.
+
     Raises:
         ConfigError: Options that the number of processes contradicts.
         MissingDependencyError: wandb is wanted and not installed.
@@ -93,6 +100,10 @@ class Processes:
             fsdp_plugin=_fsdp(options) if options.shards else None,
             log_with=None if options.wandb == "disabled" else "wandb",
         )
+        self.device: torch.device = self.accelerator.device
+        self.rank: int = self.accelerator.process_index
+        self.world: int = self.accelerator.num_processes
+        self.is_main: bool = self.accelerator.is_main_process
         self._check(config)
         if options.offload_parameters and not options.shards:
             notes.append("cpu_offload: parameters move to the CPU under distributed=fsdp2 alone")
@@ -101,26 +112,6 @@ class Processes:
         if options.wandb != "disabled":
             settings = {"name": options.name, "mode": options.wandb}
             self.accelerator.init_trackers(options.project, init_kwargs={"wandb": settings})
-
-    @property
-    def device(self) -> torch.device:
-        """Where this process computes."""
-        return self.accelerator.device
-
-    @property
-    def rank(self) -> int:
-        """Number of this process, from 0."""
-        return self.accelerator.process_index
-
-    @property
-    def world(self) -> int:
-        """Number of processes."""
-        return self.accelerator.num_processes
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes."""
-        return self.accelerator.is_main_process
 
     @property
     def is_sharded(self) -> bool:
