@@ -56,9 +56,9 @@ def test_two_processes_give_the_losses_and_labels_of_one(
     assert json.loads(found.texts["labels.json"]) == json.loads(expected.texts["labels.json"])
     for row, reference in zip(losses(two), losses(one), strict=True):
         assert row == pytest.approx(reference, rel=1e-5, abs=1e-5)
-    # Adam turns a gradient that is 0 but for rounding into a whole step, so single weights may differ
+    # Adam turns a gradient that is 0 but for rounding into a whole step (1e-3), so single weights may differ
     differences = [float((found.weights[k] - v).abs().mean()) for k, v in expected.weights.items()]
-    assert max(differences) < 1e-4 and sorted(differences)[len(differences) // 2] < 1e-6
+    assert max(differences) < 2e-4 and sorted(differences)[len(differences) // 2] < 1e-6
 
 
 def test_a_sharded_run_and_its_resume_equal_one_process(data: Path, tmp_path: Path) -> None:
