@@ -6,9 +6,9 @@ Every key is also a flag of the command line (`--learning_rate 1e-4`, bare `--de
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tacit.config import Config
 from tacit.errors import did_you_mean
@@ -16,9 +16,17 @@ from tacit_learning.engine.stages import StageConfig
 
 Metric = Literal["video_quality", "task_alignment", "motion_accuracy"]
 EXAMPLE_COMPRESSION = 0.5  # of a 32-bit gradient: bf16
-
-
 GROUPS = ("vace_e", "vace", "dit", "lora:dit", "lora:vace")
+
+
+def _split(value: object) -> object:
+    """Accept `a,b` or one number for a list, and nothing for an empty one."""
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return () if value is None else [value] if isinstance(value, int) else value
+
+
+SPLIT = BeforeValidator(_split)
 
 
 class VaceEStage(StageConfig):
@@ -108,17 +116,12 @@ class ValidationConfig(Config):
     frequency: int = Field(default=5, ge=1)
     num_samples: int = Field(default=10, ge=1)
     save_videos: bool = True
-    metrics: tuple[Metric, ...] = ("video_quality", "task_alignment", "motion_accuracy")
+    metrics: Annotated[tuple[Metric, ...], SPLIT] = ("video_quality", "task_alignment", "motion_accuracy")
     data: str | None = None
     held_out: float = Field(default=0.1, ge=0, lt=1)
     sigmas: int = Field(default=5, ge=1)
     num_videos: int = Field(default=2, ge=0)
     weights: str | None = None
-
-    @field_validator("metrics", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
 class DataOptions(Config):
@@ -172,24 +175,13 @@ class ModelOptions(Config):
     enable_vace_e: bool = True
     vace_e_task_processing: bool = True
     model_size: str | None = None
-    vace_e_layers: tuple[int, ...] = ()
+    vace_e_layers: Annotated[tuple[int, ...], SPLIT] = ()
     vace_e_injection: Literal["adapter", "context"] = "adapter"
     vace_e_checkpoint: str | None = None
     modality_dropout: float = Field(default=0.1, ge=0, lt=1)
-    lora_base_model: tuple[Literal["dit", "vace"], ...] = ()
+    lora_base_model: Annotated[tuple[Literal["dit", "vace"], ...], SPLIT] = ()
     lora_rank: int = Field(default=32, ge=1)
-    lora_target_modules: tuple[str, ...] = ("q", "k", "v", "o", "ffn.0", "ffn.2")
-
-    @field_validator("vace_e_layers", "lora_target_modules", "lora_base_model", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if value is None or value == "":
-            return ()
-        if isinstance(value, int):
-            return [value]
-        return (
-            [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
-        )
+    lora_target_modules: Annotated[tuple[str, ...], SPLIT] = ("q", "k", "v", "o", "ffn.0", "ffn.2")
 
     @field_validator("vace_e_layers")
     @classmethod
