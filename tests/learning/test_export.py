@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_world import tiny_config, tiny_progress, tiny_table, train_tiny_progress
 
-from tacit.bundle import check_rig, golden_inputs, load_bundle, run_graph, verify
+from tacit.bundle import PlaySpec, check_rig, golden_inputs, load_bundle, run_graph, verify
 from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit.errors import ConfigError
 from tacit_learning.act_hsa.train import Tables, load_policy, train_on_tables
@@ -20,6 +20,7 @@ from tacit_learning.alignment.checkpoints import load_alignment
 from tacit_learning.alignment.frames import frame_features
 from tacit_learning.alignment.model.heads import ProgressHead
 from tacit_learning.alignment.model.model import Frames
+from tacit_learning.cli import export
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.export import OPSET, PARITY_TOLERANCE, export_alignment, export_checkpoint
 
@@ -44,6 +45,14 @@ def progress_file(run_folder: Path) -> Path:
     folder = run_folder / "progress"
     train_tiny_progress(tiny_progress(folder, run_folder), tiny_table(2), None, load_policy(run_folder))
     return export_checkpoint(folder, folder / "progress.onnx").path
+
+
+def test_exported_policy_says_how_its_chunks_are_played(run_folder: Path, policy_file: Path) -> None:
+    assert load_bundle(policy_file).manifest.play == PlaySpec()
+    told = run_folder / "told.onnx"
+    words = [str(run_folder), "--out", str(told), "--mode", "blend", "--every", "2", "--blend", "3"]
+    assert export(words) == 0
+    assert load_bundle(told).manifest.play == PlaySpec(mode="blend", every_ticks=2, blend=3)
 
 
 def random_observation(seed: int) -> Observation:

@@ -15,11 +15,12 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 from tiny_bundles import nan_bundle, policy_bundle, slow_bundle
 
-from tacit.bundle import MANIFEST_KEY
+from tacit.bundle import MANIFEST_KEY, PlaySpec
 from tacit.bundle.onnx_file import read_metadata, with_metadata
 from tacit.errors import BundleError, ConfigError
 from tacit.rig import Rig, load_rig
 from tacit_ros.policy_node import PolicyNode
+from tacit_ros.run.stacks import build_stack
 
 WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0, "chunk_size": 25}
 
@@ -103,6 +104,28 @@ def test_running_policy_commands_at_its_rate_within_limits(make: Make, mode: str
     rig, path = cell.node.rig, np.array(commands)
     assert (np.abs(np.diff(path, axis=0)) <= rig.limits("velocity") * 0.04 + 1e-9).all()
     assert (path[-1] > 0.05).all()
+
+
+def test_stack_without_options_plays_as_the_bundle_says_and_an_option_overrides_it(
+    ros, tmp_path: Path, rig: Rig
+) -> None:
+    way = PlaySpec(mode="blend", every_ticks=3, blend=5)
+    path = policy_bundle(tmp_path, rig, chunk_size=25, play=way).source
+
+    def played(**options: str) -> PlaySpec:
+        [spec] = [
+            n
+            for n in build_stack("policy", "nova2_sim", {"bundle": path, **options}).nodes
+            if n.name == "policy"
+        ]
+        node = PolicyNode(parameters(**spec.parameters))
+        node.close()
+        node.destroy_node()
+        return node.acting.play
+
+    assert played() == way
+    assert played(replan_ticks="2") == PlaySpec(mode="blend", every_ticks=2, blend=5)
+    assert played(mode="temporal_ensemble") == PlaySpec(blend=5)
 
 
 def test_home_goes_there_and_ends_idle(make: Make) -> None:
