@@ -120,6 +120,7 @@ def test_a_step_costs_the_same_at_any_time(exported: Path) -> None:
     [
         ({"enabled": False}, "without progress"),
         ({"recipe": "v3"}, "cannot stream"),
+        ({"dense": {"done": 0}}, "never learned when the task is done"),
         ({"method": "cumulative_l2", "level": "action"}, "told where each action starts"),
     ],
 )

@@ -21,6 +21,7 @@ from tacit.bundle.onnx_file import read_metadata
 from tacit.config import Config, parse
 from tacit.errors import BundleError
 from tacit_learning.alignment.frames import FrameEncoder, frame_features
+from tacit_learning.alignment.model.heads import ProgressHead
 from tacit_learning.alignment.model.model import AlignmentModel
 from tacit_learning.alignment.model.motion import direction
 from tacit_learning.alignment.model.recipe_head import RecipeHead
@@ -94,7 +95,8 @@ def check_streams(model: AlignmentModel, level: str, source: str) -> None:
     """Refuse a model that cannot run frame by frame.
 
     Raises:
-        BundleError: No progress head, a head that runs every prefix anew, or one without that level.
+        BundleError: No progress head, a head that runs every prefix anew, or one that does not tell
+            progress at that level, or when the task is done.
     """
     head = model.head
     if head is None:
@@ -103,6 +105,11 @@ def check_streams(model: AlignmentModel, level: str, source: str) -> None:
         raise BundleError(
             f"{source}: recipe v3 (positions in a prefix) runs every prefix anew and cannot stream; train "
             "v2, v4 or dense"
+        )
+    if isinstance(head, ProgressHead) and "done" not in head.gives:
+        raise BundleError(
+            f"{source}: never learned when the task is done (progress.dense.done is 0), which every stream "
+            "tells; train it with a weight, such as 0.1"
         )
     wanted = "action" if level == "action" else "video"
     if wanted not in head.gives:
