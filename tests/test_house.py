@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tacit import __version__, cli
+from tacit.rig import TactileSpec
 from tacit.tools import doctor
 
 try:
@@ -230,3 +231,16 @@ def test_links_between_pages_lead_somewhere(tracked_files: list[Path], root: Pat
         if not (page.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_worked_examples_of_contributing_are_short_and_real(root: Path) -> None:
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", (root / "CONTRIBUTING.md").read_text(), re.M | re.DOTALL)
+    examples = [(kind, text) for kind, text in blocks if kind in ("yaml", "python")]
+    assert len(examples) == 6  # robot, sensor, policy, loss, converter, node
+    assert all(len(text.splitlines()) <= 15 for _, text in examples)
+    for kind, text in examples:
+        named = re.findall(r"^# ((?:learning|ros_ws|tests)/\S+\.py)", text, re.MULTILINE)
+        new = {"huber.py", "test_huber_loss.py", "my_format.py", "my_node.py"}
+        assert all((root / path).is_file() or Path(path).name in new for path in named), named
+        if kind == "yaml" and "tactile" in (rig := yaml.safe_load(text)):
+            assert TactileSpec.model_validate(rig["tactile"]["thumb"]).mount == "arm.finger_left"
