@@ -189,8 +189,14 @@ def sources(package: str, root: Path) -> list[Path]:
 def imports_of(path: Path, package: str, root: Path) -> Iterator[Import]:
     """Yield every import of a module; relative ones made absolute."""
     module = module_name(path, package, root)
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    yield from _walk(tree, module if path.stem == "__init__" else module.rpartition(".")[0], lazy=False)
+    parent = module if path.stem == "__init__" else module.rpartition(".")[0]
+    yield from _imports_in(path.read_text(encoding="utf-8"), parent)
+
+
+@functools.cache
+def _imports_in(text: str, parent: str) -> tuple[Import, ...]:
+    """Return the imports of a source text; the copies that tests plant faults in are parsed once."""
+    return tuple(_walk(ast.parse(text), parent, lazy=False))
 
 
 def module_name(path: Path, package: str, root: Path) -> str:
