@@ -244,3 +244,38 @@ def test_worked_examples_of_contributing_are_short_and_real(root: Path) -> None:
         assert all((root / path).is_file() or Path(path).name in new for path in named), named
         if kind == "yaml" and "tactile" in (rig := yaml.safe_load(text)):
             assert TactileSpec.model_validate(rig["tactile"]["thumb"]).mount == "arm.finger_left"
+
+
+PACKAGE_FOLDERS = {
+    "tacit": "ros_ws/src/tacit",
+    "tacit_ros": "ros_ws/src/tacit_ros",
+    "tacit_sim": "ros_ws/src/tacit_sim",
+    "tacit_calibration": "calibration",
+    "tacit_learning": "learning",
+    "benches": "tests",
+}
+
+
+def test_modules_that_pages_and_comments_name_exist(tracked_files: list[Path], root: Path) -> None:
+    dead = [
+        f"{path.relative_to(root)}: {name}"
+        for path in tracked_files
+        if path.suffix in (".md", ".py", ".yaml") and path.name not in ("CONTRIBUTING.md", "test_cli.py", "setup.py")
+        for name in re.findall(r"(?<![\w./])(?:tacit\w*|benches)(?:\.[a-z]\w*)+", path.read_text())
+        if name.partition(".")[0] in PACKAGE_FOLDERS and not names_a_module_or_its_part(name, root)
+    ]
+    assert dead == []
+
+
+def names_a_module_or_its_part(name: str, root: Path) -> bool:
+    """Whether the dotted name leads to a module, a package, or something that a module or package holds."""
+    place = root / PACKAGE_FOLDERS[name.partition(".")[0]]
+    for part in name.split("."):
+        if (place / part).is_dir():
+            place = place / part
+        else:
+            init = place / "__init__.py"
+            return (place / f"{part}.py").is_file() or (
+                init.is_file() and re.search(rf"\b{part}\b", init.read_text()) is not None
+            )
+    return True
