@@ -260,7 +260,8 @@ def test_modules_that_pages_and_comments_name_exist(tracked_files: list[Path], r
     dead = [
         f"{path.relative_to(root)}: {name}"
         for path in tracked_files
-        if path.suffix in (".md", ".py", ".yaml") and path.name not in ("CONTRIBUTING.md", "test_cli.py", "setup.py")
+        if path.suffix in (".md", ".py", ".yaml")
+        and path.name not in ("CONTRIBUTING.md", "test_cli.py", "setup.py")
         for name in re.findall(r"(?<![\w./])(?:tacit\w*|benches)(?:\.[a-z]\w*)+", path.read_text())
         if name.partition(".")[0] in PACKAGE_FOLDERS and not names_a_module_or_its_part(name, root)
     ]

@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
+from benches.drawn_clips import SyntheticConfig, example_tasks, write_dataset
 from tacit.config import parse
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.model.vace_e import PREFIX
 from tacit_learning.vace_e.run import train
-from tacit_learning.vace_e.synthetic import SyntheticConfig, example_tasks, write_dataset
 
 STAGES = {
     "first": {"epochs": 1, "trainable_models": "vace_e", "learning_rate": 1e-3},

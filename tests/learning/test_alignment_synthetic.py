@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit_learning.alignment.synthetic import (
+from benches.chores.dataset import (
     SyntheticConfig,
     SyntheticSet,
     make_set,
     make_videos,
 )
-from tacit_learning.alignment.synthetic_images import FeatureMap, ImageConfig, draw_images
-from tacit_learning.alignment.synthetic_scripts import SPECIAL, Script, ScriptConfig, draw_script
-from tacit_learning.alignment.synthetic_world import ACTIONS, LOWER, UPPER, Sites, joints
+from benches.chores.images import FeatureMap, ImageConfig, draw_images
+from benches.chores.scripts import SPECIAL, Script, ScriptConfig, draw_script
+from benches.chores.world import ACTIONS, LOWER, UPPER, Sites, joints
 from tacit_learning.data.annotation_files import load_annotation_set, load_features
 from tacit_learning.losses.progress import action_progress, video_progress
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benches.drawn_clips import SyntheticConfig, example_tasks, write_dataset
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.cache import (
@@ -21,7 +22,6 @@ from tacit_learning.vace_e.data.cache import (
     video_key,
 )
 from tacit_learning.vace_e.data.dataset import VaceEDataset
-from tacit_learning.vace_e.synthetic import SyntheticConfig, example_tasks, write_dataset
 
 KEY = "ab" + "0" * 62
 

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benches.drawn_clips import SyntheticConfig, example_tasks, write_dataset
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.batch_choice import BucketSampler, FeatureBatchSampler
@@ -19,7 +20,6 @@ from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.data.items import VaceEItem, labels_of, signals_of
 from tacit_learning.vace_e.data.jitter import JitterConfig, jittered
 from tacit_learning.vace_e.model.signals import Signals
-from tacit_learning.vace_e.synthetic import SyntheticConfig, example_tasks, write_dataset
 
 
 @pytest.fixture(scope="module")

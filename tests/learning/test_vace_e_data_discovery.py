@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from benches.drawn_clips import SyntheticConfig, SyntheticTask, write_dataset
 from tacit import cli
 from tacit.convert.vace_e_files import TaskAttributes
 from tacit.convert.video import read_frames, write_video
@@ -24,7 +25,6 @@ from tacit_learning.vace_e.data.discovery import discover
 from tacit_learning.vace_e.data.episode_check import DiscoveryReport, EpisodeRecord
 from tacit_learning.vace_e.data.items import VaceEItem, signals_of
 from tacit_learning.vace_e.model.signals import Signals
-from tacit_learning.vace_e.synthetic import SyntheticConfig, SyntheticTask, write_dataset
 
 TASK = "12 grasp it_2024_05_18-18_49"
 ATTRIBUTES = TaskAttributes("grasping", "h9_claw", False, True, "cup.")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benches.drawn_clips import SyntheticConfig, example_tasks, write_dataset
 from tacit import cli
 from tacit.errors import ConfigError
 from tacit_learning.data.labels import (
@@ -21,7 +22,6 @@ from tacit_learning.data.labels import (
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.data.label_check import check_labels
-from tacit_learning.vace_e.synthetic import SyntheticConfig, example_tasks, write_dataset
 
 SMALL = SyntheticConfig(height=16, width=16, num_frames=5, num_objects=1)
 texts = st.lists(st.text(max_size=4), max_size=6)

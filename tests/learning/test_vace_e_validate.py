@@ -10,13 +10,13 @@ import pytest
 import torch
 from vace_e_runs import run, small_config
 
+from benches.drawn_clips import SyntheticConfig, example_tasks, write_dataset
 from tacit_learning.vace_e.assembly import choose_held_out, make_inputs, make_networks
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.data.inputs import Inputs
 from tacit_learning.vace_e.judge.metrics import Unavailable
 from tacit_learning.vace_e.judge.validate import Validator, spread
-from tacit_learning.vace_e.synthetic import SyntheticConfig, example_tasks, write_dataset
 
 BAR = 0.9
 

@@ -1,4 +1,4 @@
-"""`tacit convert annotations` and `tacit simulate alignment`: data sets that the trainer reads."""
+"""`tacit convert annotations`: foreign step annotations as a folder that the trainer reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from tacit_learning.alignment.synthetic import SyntheticConfig, make_set
 from tacit_learning.data.annotation_importers import FORMATS, ImportOptions, read, write
 from tacit_learning.data.annotations import AnnotationSet
 
@@ -33,19 +32,6 @@ class ConvertArguments:
     options: tyro.conf.OmitArgPrefixes[ImportOptions] = ImportOptions()
 
 
-@dataclass(frozen=True)
-class SyntheticArguments:
-    """Make the synthetic set: a two-link arm, six chores, and everything that fools a clock.
-
-    Re-ordered, repeated and missing steps, pauses, rewinds, cut videos, slipping and unmoved objects,
-    with the true progress of every frame under truth/.
-    """
-
-    out: Annotated[Path, tyro.conf.Positional]
-    """Folder to write."""
-    config: tyro.conf.OmitArgPrefixes[SyntheticConfig] = SyntheticConfig()
-
-
 def convert_annotations(argv: Sequence[str]) -> int:
     """Run `tacit convert annotations`; returns the exit code."""
     arguments = tyro.cli(ConvertArguments, args=list(argv), prog="tacit convert annotations")
@@ -58,16 +44,6 @@ def convert_annotations(argv: Sequence[str]) -> int:
     console.print(
         f"{arguments.to}: annotations.json and {len(imported.features)} feature files", highlight=False
     )
-    return 0
-
-
-def simulate_alignment(argv: Sequence[str]) -> int:
-    """Run `tacit simulate alignment`; returns the exit code."""
-    arguments = tyro.cli(SyntheticArguments, args=list(argv), prog="tacit simulate alignment")
-    made = make_set(arguments.config, arguments.out)
-    console = Console()
-    console.print(summary(made.annotations))
-    console.print(f"{arguments.out}: annotations.json, features/, truth/", highlight=False)
     return 0
 
 

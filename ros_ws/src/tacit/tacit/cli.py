@@ -43,7 +43,7 @@ VERBS: dict[str, Verb] = {
         "tacit_sim.videos:main", "write demonstrations of the cell as video data", "Learn"
     ),
     "simulate vace_e": Verb(
-        "tacit_learning.vace_e.synthetic:main", "draw a small video data set of hands and blocks", "Learn"
+        "tacit.tools.bench:simulate_vace_e", "draw a small video data set of hands and blocks", "Learn"
     ),
     "calibrate": Verb(
         "tacit_calibration.cli:main", "calibrate cameras, tactile sensors and gripper", "Collect"
@@ -75,7 +75,7 @@ VERBS: dict[str, Verb] = {
         "Learn",
     ),
     "simulate alignment": Verb(
-        "tacit_learning.alignment.commands.data:simulate_alignment",
+        "tacit.tools.bench:simulate_alignment",
         "make a synthetic set whose true progress is known at every frame",
         "Learn",
     ),

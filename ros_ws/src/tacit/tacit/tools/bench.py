@@ -1,4 +1,4 @@
-"""`tacit bench <name>`: measurements on this machine.
+"""`tacit bench <name>`: measurements on this machine, and the generated data sets that they use.
 
 The benches live in `tests/benches` of a checkout and are not shipped; each is a function
 `main(argv) -> exit code` behind a string, so it costs nothing until it is run.
@@ -58,16 +58,35 @@ def load_bench(name: str) -> Callable[[list[str]], int]:
     """
     if name not in BENCHES:
         raise ConfigError(f"tacit bench {name}: no such bench; {did_you_mean(name, BENCHES)}")
+    return load_from_checkout(BENCHES[name].target, f"tacit bench {name}")
+
+
+def simulate_alignment(argv: list[str]) -> int:
+    """Run `tacit simulate alignment`: the set that the figures of alignment and progress are measured on."""
+    return load_from_checkout("chores.dataset:main", "tacit simulate alignment")(argv)
+
+
+def simulate_vace_e(argv: list[str]) -> int:
+    """Run `tacit simulate vace_e`: drawn clips, for trying VACE-E without any data."""
+    return load_from_checkout("drawn_clips:main", "tacit simulate vace_e")(argv)
+
+
+def load_from_checkout(target: str, command: str) -> Callable[[list[str]], int]:
+    """Return `module:function` of `tests/benches`.
+
+    Raises:
+        ConfigError: tacit was installed without its checkout.
+    """
     tests = find_tests()
     if tests is None:
         raise ConfigError(
-            f"tacit bench {name}: the benches are not part of the installed package; clone the repository, "
-            "install it with `pip install -e .` and run `tacit bench` there"
+            f"{command}: benches and their generated data sets are not part of the installed package; clone "
+            f"the repository, install it with `pip install -e .` and run `{command}` there"
         )
     for folder in (tests, tests / "helpers"):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
-    module, _, function = BENCHES[name].target.partition(":")
+    module, _, function = target.partition(":")
     return getattr(importlib.import_module(f"benches.{module}"), function)
 
 

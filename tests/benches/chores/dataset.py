@@ -6,18 +6,18 @@ split per special kind. Folder: that of `annotation_files`, and `truth/<name>.np
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from rich.console import Console
 
-from tacit.config import Config
-from tacit_learning.alignment.synthetic_images import FeatureMap, ImageConfig, Images, draw_images
-from tacit_learning.alignment.synthetic_scripts import (
+from benches.chores.images import FeatureMap, ImageConfig, Images, draw_images
+from benches.chores.scripts import (
     REGRESSION,
     SPECIAL,
     STALL,
@@ -25,7 +25,9 @@ from tacit_learning.alignment.synthetic_scripts import (
     ScriptConfig,
     draw_script,
 )
-from tacit_learning.alignment.synthetic_world import ACTIONS, IDLE
+from benches.chores.world import ACTIONS, IDLE
+from tacit.config import Config
+from tacit_learning.alignment.commands.data import summary
 from tacit_learning.data.annotation_files import save_annotation_set, save_features
 from tacit_learning.data.annotations import Annotation, AnnotationSet
 
@@ -162,3 +164,26 @@ def _save(made: SyntheticSet, videos: list[SyntheticVideo], folder: Path, keep_f
         for video in videos:
             np.save(folder / "frames" / f"{video.annotation.name}.npy", video.images)
     save_annotation_set(made.annotations, folder)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Make the synthetic set: a two-link arm, six chores, and everything that fools a clock.
+
+    Re-ordered, repeated and missing steps, pauses, rewinds, cut videos, slipping and unmoved objects,
+    with the true progress of every frame under truth/.
+    """
+
+    out: Annotated[Path, tyro.conf.Positional]
+    """Folder to write."""
+    config: tyro.conf.OmitArgPrefixes[SyntheticConfig] = SyntheticConfig()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `tacit simulate alignment`; returns the exit code."""
+    arguments = tyro.cli(Arguments, args=list(argv), prog="tacit simulate alignment")
+    made = make_set(arguments.config, arguments.out)
+    console = Console()
+    console.print(summary(made.annotations))
+    console.print(f"{arguments.out}: annotations.json, features/, truth/", highlight=False)
+    return 0

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from benches.chores.world import BASE, WIPE_SIZE, Array, Course, Sites, joints
 from tacit.config import Config
-from tacit_learning.alignment.synthetic_world import BASE, WIPE_SIZE, Array, Course, Sites, joints
 
 Images = NDArray[np.uint8]
 TABLE, LINK, HAND = (0.55, 0.5, 0.42), (0.2, 0.2, 0.25), (0.1, 0.1, 0.1)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benches.chores.world import FRAMES, IDLE, ONSET, Course, Move, Sites, play
 from tacit.config import Config
-from tacit_learning.alignment.synthetic_world import FRAMES, IDLE, ONSET, Course, Move, Sites, play
 from tacit_learning.data.annotations import Event, Segment
 from tacit_learning.data.frame_times import runs
 
