@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tacit import requests
 from tacit.errors import ConfigError, TacitError
-from tacit.requests import Requests
+from tacit.threads import requests
+from tacit.threads.requests import Requests
 
 
 @pytest.fixture

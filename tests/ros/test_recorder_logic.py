@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from benches.testing import wait_until
-from tacit import requests
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError
 from tacit.images import decode_image, encode_jpeg
@@ -24,7 +23,7 @@ from tacit.record.monitor import StreamMonitor, monitors_of
 from tacit.record.preroll import Surroundings, reasons_not_to_start
 from tacit.record.recorder import RecorderSession, SessionSettings
 from tacit.rig import Rig, load_rig
-from tacit.threads import Failure
+from tacit.threads import Failure, requests
 
 SECOND = 10**9
 BEGIN = 1_700_000_000 * SECOND

@@ -1,9 +1,9 @@
-"""tacit core: contracts on disk, geometry of touch, alignment of time, runtime of policies.
+"""tacit core: contracts on disk, geometry of touch, alignment of time, recording, acting, progress.
 
-Pure Python: no torch, no rclpy. Inside, imports point down this list only:
-cli > view, convert > follow > episode > rig > rig_specs > robot, footprint > urdf > kinematics > camera >
-transforms > rotations; geometry, units and workspace answer for a rig; streams, images, bundle, runtime,
-safety, progress and proportions stand beside them on config and errors.
+Pure Python: no torch, no rclpy. `runtime`, `footprint`, `robot` and `safety` are thin faces that keep the
+import paths of users. Inside, imports point down this list only:
+cli, footprint, robot, runtime, safety > tools > view > convert, progress > control, record >
+bundle, episode > streams > rig > config, geometry, images, threads > errors.
 """
 
 __version__ = "0.1.0"

@@ -17,8 +17,8 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from tacit.errors import ConfigError, TacitError
-from tacit.requests import Requests
 from tacit.rig import Rig, load_rig
+from tacit.threads.requests import Requests
 from tacit_ros.wire.parameters import declare, parameter, read
 from tacit_ros.wire.process import run_node
 from tacit_sim.as_built import JointError, as_built

@@ -26,10 +26,10 @@ from tacit.record.encoder_pool import EncoderPool
 from tacit.record.monitor import monitors_of
 from tacit.record.recording import Recording
 from tacit.record.references import TouchReferences
-from tacit.requests import Requests
 from tacit.rig import Rig
 from tacit.streams import Arrival, JointReading, Value
 from tacit.threads import Caught, Failure, OnFailure, WatchedThread
+from tacit.threads.requests import Requests
 
 DRAIN_S = 0.02  # the writer wakes 50 times a second, however many messages come
 QUEUE_SECONDS = 4.0  # messages per stream that may wait while the disk stalls

@@ -1,4 +1,5 @@
 """Pages that show episodes: drawing on images, SVG plots, self-contained HTML (no network).
 
-Imports point down this list only: cli > dataset_page > episode_page, progress_video > draw, page, plot.
+Imports point down this list only:
+cli > dataset_page > episode_page, progress_video > draw, page, plot, proportions.
 """

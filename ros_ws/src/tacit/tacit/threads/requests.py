@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from tacit.errors import TacitError
-from tacit.threads import Caught
+from tacit.threads.watched import Caught
 
 TIMEOUT_S = 30.0
 """Whatever stalls for longer, somebody is waiting who needs to know."""
