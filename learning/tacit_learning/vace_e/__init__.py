@@ -1,5 +1,5 @@
 """VACE-E: fine-tune Wan2.1-VACE on robot video, with task and embodiment control.
 
-Imports point down this list only: commands, run > judge > sampling > assembly, objective, plan_table >
+Imports point down this list only: commands, run > judge > plan_table, sampling > assembly, objective >
 data, plan > club, model > config, config_model.
 """
