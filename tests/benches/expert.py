@@ -11,8 +11,9 @@ from rich.console import Console
 from tacit.rig import load_rig
 from tacit.view.proportions import wilson_interval
 from tacit_sim.cell import Cell
-from tacit_sim.demonstrations import Demonstration, demonstrate
+from tacit_sim.demonstrations import Demonstration
 from tacit_sim.experts import Expert
+from tacit_sim.tasks import distance_to_goal
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,15 @@ def run_expert(rig: str, task: str, episodes: int, seed: int, disturbed: bool) -
     cell = Cell(load_rig(rig), task, disturbed=disturbed)
     expert = Expert(cell.rig, cell.task)
     return [demonstrate(cell, expert, seed + i) for i in range(episodes)]
+
+
+def demonstrate(cell: Cell, expert: Expert, seed: int) -> Demonstration:
+    """Play one episode of the expert without images or file: physics and IK alone."""
+    cell.reset(seed)
+    expert.start(cell.state(), cell.object_pose())
+    tick_ns = round(1e9 / cell.rig.alignment.rate_hz)
+    for tick in range(expert.num_ticks):
+        cell.command(expert.target(tick))
+        cell.step(tick_ns)
+    error_m = distance_to_goal(cell.task, cell.object_pose()[:3, 3])
+    return Demonstration(seed, cell.success(), expert.num_ticks, error_m)

@@ -105,17 +105,6 @@ class Demonstration:
     path: Path | None = None
 
 
-def demonstrate(cell: Cell, expert: Expert, seed: int) -> Demonstration:
-    """Play one episode of the expert without images or file: physics and IK alone."""
-    cell.reset(seed)
-    expert.start(cell.state(), cell.object_pose())
-    tick_ns = round(1e9 / cell.rig.alignment.rate_hz)
-    for tick in range(expert.num_ticks):
-        cell.command(expert.target(tick))
-        cell.step(tick_ns)
-    return _outcome(cell, seed, expert.num_ticks, None)
-
-
 def record(cell: Cell, expert: Expert, seed: int, root: Path, watch: Stopwatch) -> Demonstration:
     """Play one episode of the expert and store it under `root/<task>/`.
 
@@ -137,7 +126,8 @@ def record(cell: Cell, expert: Expert, seed: int, root: Path, watch: Stopwatch) 
     success = cell.success()
     with watch("write"):
         path = recording.finish(success, outcome="placed" if success else cell.stage_name())
-    return _outcome(cell, seed, expert.num_ticks, path)
+    error_m = distance_to_goal(cell.task, cell.object_pose()[:3, 3])
+    return Demonstration(seed, success, expert.num_ticks, error_m, path)
 
 
 @contextmanager
@@ -188,8 +178,3 @@ def seeds_done(root: Path, task: str) -> set[int]:
         with EpisodeReader(path) as episode:
             seeds.add(int(str(episode.attribute(SEED, -1))))
     return seeds - {-1}
-
-
-def _outcome(cell: Cell, seed: int, num_ticks: int, path: Path | None) -> Demonstration:
-    error = distance_to_goal(cell.task, cell.object_pose()[:3, 3])
-    return Demonstration(seed, cell.success(), num_ticks, error, path)

@@ -31,7 +31,12 @@ class Audit:
 
 
 Rule = Callable[[Audit], Iterable[tuple[str, str]]]
-"""Yields (where, message) for each violation."""
+"""Yields (where, message) for each violation; its docstring starts with its number, as `E02: ...`."""
+
+
+def by_number(*rules: Rule) -> dict[str, Rule]:
+    """Return {number: rule}, in the order given."""
+    return {str(rule.__doc__).partition(":")[0]: rule for rule in rules}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tacit.episode import schema
 from tacit.episode.columns import datasets
-from tacit.episode.findings import Audit, Rule
+from tacit.episode.findings import Audit, by_number
 from tacit.episode.finish import content_sha256
 from tacit.errors import ImageError
 from tacit.geometry.footprint import IN_FRONT, box_area, clip_box
@@ -183,18 +183,9 @@ def freshness(audit: Audit) -> Violations:
             yield name, f"tick {np.argmax(fresh[1:] & (steps == 0)) + 1}: a repeated sample is called fresh"
 
 
-ERROR_RULES: dict[str, Rule] = {
-    "E02": lengths,
-    "E03": stamps,
-    "E04": images,
-    "E05": finite,
-    "E06": rigid,
-    "E07": boxes,
-    "E08": geometry,
-    "E09": identifiers,
-    "E10": limits,
-    "E11": freshness,
-}
+ERROR_RULES = by_number(
+    lengths, stamps, images, finite, rigid, boxes, geometry, identifiers, limits, freshness
+)
 
 
 def pairs(audit: Audit) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from tacit.episode.findings import Audit, Rule
+from tacit.episode.findings import Audit, by_number
 from tacit.episode.rules_errors import GAP_INTERVALS, SAMPLED_IMAGES, image_datasets
 from tacit.errors import ImageError
 from tacit.images import decode_image
@@ -146,19 +146,9 @@ def grippers(audit: Audit) -> Violations:
             yield reader.state_names[i], f"never moves ({travel * 1e3:.1f} mm)"
 
 
-WARNING_RULES: dict[str, Rule] = {
-    "W01": skew,
-    "W02": stale,
-    "W03": gaps,
-    "W04": pictures,
-    "W05": constant,
-    "W06": jumps,
-    "W07": idle,
-    "W09": labels,
-    "W10": references,
-    "W12": lag,
-    "W13": grippers,
-}
+WARNING_RULES = by_number(
+    skew, stale, gaps, pictures, constant, jumps, idle, labels, references, lag, grippers
+)
 
 
 def action_lag_s(audit: Audit) -> float | None:
