@@ -84,11 +84,6 @@ class Board:
         """Width and height of the pattern [mm]."""
         return self.columns * self.square_mm, self.rows * self.square_mm
 
-    @property
-    def num_corners(self) -> int:
-        """Number of inner corners that a detection can find."""
-        return (self.columns - 1) * (self.rows - 1)
-
     @functools.cached_property
     def corners_m(self) -> NDArray[np.float64]:
         """Inner corners (N, 3) [m] in the board frame: origin top left, x right, y down, z = 0."""
@@ -121,6 +116,7 @@ class Board:
             sides = np.full(len(row), self.square_mm)
             return np.stack([column * self.square_mm, row * self.square_mm, sides, sides], axis=-1)
         markers = np.asarray(self.aruco.getObjPoints(), dtype=np.float64)[:, 0, :2] * 1e3
+        # Markers sit in the white squares: which ones, and so where black begins, OpenCV decides.
         white = {tuple((corner // self.square_mm).astype(int)) for corner in markers}
         side = self.square_mm
         squares = [
@@ -143,6 +139,7 @@ class Board:
         black = cv2.aruco.generateImageMarker(self._aruco_dictionary, marker_id, modules) == 0
         cell = self.marker_mm / modules
         runs = []
+        # Neighbouring cells as one rectangle: viewers may draw hairlines between two that touch.
         for row, line in enumerate(black):
             edges = np.flatnonzero(np.diff(np.concatenate([[False], line, [False]]).astype(int)))
             runs += [(start, row, stop - start, 1) for start, stop in edges.reshape(-1, 2)]

@@ -72,7 +72,9 @@ def to_pdf(board: Board) -> bytes:
     width, height = (side * POINTS_PER_MM for side in page_size_mm(board))
     k = POINTS_PER_MM
     lines = [
-        f"{x * k:.5f} {height - (y + h) * k:.5f} {w * k:.5f} {h * k:.5f} re" for x, y, w, h in _page(board)
+        # PDF counts y upwards from the bottom, the board downwards from the top.
+        f"{x * k:.5f} {height - (y + h) * k:.5f} {w * k:.5f} {h * k:.5f} re"
+        for x, y, w, h in _page(board)
     ]
     left, base = _caption_place(board)
     text = f"BT /F1 8 Tf {left * k:.3f} {height - base * k:.3f} Td ({caption(board)}) Tj ET"
@@ -94,6 +96,7 @@ def to_image(board: Board, pixels_per_mm: int = PIXELS_PER_MM) -> NDArray[np.uin
     """Return the page (H, W) uint8, black on white, without the caption's text."""
     width, height = (round(side * pixels_per_mm) for side in page_size_mm(board))
     image = np.full((height, width), 255, dtype=np.uint8)
+    # Both edges are rounded, not edge and size: neighbours then share an edge without gap or overlap.
     for x, y, w, h in _page(board) * pixels_per_mm:
         image[round(y) : round(y + h), round(x) : round(x + w)] = 0
     return image

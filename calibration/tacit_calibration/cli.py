@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol, Union
+from collections.abc import Callable
+from typing import Protocol
 
 import tyro
 
@@ -25,26 +26,27 @@ class Command(Protocol):
         """Carry it out and return the exit code."""
 
 
-Commands = Union[  # noqa: UP007  Annotated members of X | Y need Python 3.11
-    Annotated[SessionArgs, tyro.conf.subcommand("session")],
-    Annotated[BoardArgs, tyro.conf.subcommand("board")],
-    Annotated[CaptureArgs, tyro.conf.subcommand("capture")],
-    Annotated[IntrinsicsArgs, tyro.conf.subcommand("intrinsics")],
-    Annotated[HandEyeArgs, tyro.conf.subcommand("handeye")],
-    Annotated[WorldArgs, tyro.conf.subcommand("world")],
-    Annotated[SensorArgs, tyro.conf.subcommand("sensor")],
-    Annotated[GripperArgs, tyro.conf.subcommand("gripper")],
-    Annotated[VerifyArgs, tyro.conf.subcommand("verify")],
-    Annotated[CheckArgs, tyro.conf.subcommand("check")],
-]
+COMMANDS: dict[str, Callable[..., Command]] = {
+    "session": SessionArgs,
+    "board": BoardArgs,
+    "capture": CaptureArgs,
+    "intrinsics": IntrinsicsArgs,
+    "handeye": HandEyeArgs,
+    "world": WorldArgs,
+    "sensor": SensorArgs,
+    "gripper": GripperArgs,
+    "verify": VerifyArgs,
+    "check": CheckArgs,
+}
 
 
 def main(argv: list[str]) -> int:
     """Run `tacit calibrate <command>`; 0 done, 1 a check found something, 2 wrong arguments."""
-    command: Command = tyro.cli(
-        Commands,  # type: ignore[arg-type]
+    chosen: Command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
         args=argv,
         prog="tacit calibrate",
         description="Boards, lenses, camera poses, tactile sensors and grippers: from pictures to the rig.",
+        sort_subcommands=False,
     )
-    return command.run()
+    return chosen.run()

@@ -1,7 +1,7 @@
-"""What a set of calibration pictures still lacks: a map of the image, tilts, turns, and the next pose.
+"""Tell what a set of calibration pictures still lacks: a map of the image, tilts, turns, the next pose.
 
-The lens is found by corners all over the image and by tilted boards, the camera's place by turns of
-the flange about two axes; distances matter little.
+A lens needs corners all over the image and tilted boards; a camera's place needs turns of the flange about
+two axes. Distances matter little.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def hint(views: Sequence[View], camera: Camera, flange_poses: FloatArray | None 
     """
     if not views:
         return "bring the board into the middle of the image, filling half of it"
+    # Leaning first: without it neither lens nor place can be told, however well the image is covered.
     return _lean_hint(views, camera) or _turn_hint(flange_poses) or _place_hint(views, camera)
 
 

@@ -131,6 +131,7 @@ def _checkerboard(gray: Gray, board: Board) -> tuple[NDArray[np.float64], NDArra
     if not is_found:
         return None
     grid = np.asarray(corners, dtype=np.float64).reshape(rows, columns, 2)
+    # Seen from its front a board's x and y axes turn clockwise in the image, where y points down.
     if np.linalg.det(np.stack([grid[0, -1] - grid[0, 0], grid[-1, 0] - grid[0, 0]])) < 0:
         grid = grid[:, ::-1]
     if _top_left_brightness(gray, grid, board) > 0:
@@ -167,6 +168,7 @@ def blur(
         reach = max(int(PATCH * np.linalg.norm(along, axis=1).min()), MIN_PATCH_PX)
         x, y = np.round(corner).astype(int)
         window = slice(max(y - reach, 0), y + reach + 1), slice(max(x - reach, 0), x + reach + 1)
+        # Percentiles, not extremes: one hot pixel must not set the contrast or the steepest gradient.
         low, high = np.percentile(gray[window], [5, 95])
         normals = np.column_stack([-along[:, 1], along[:, 0]]) / np.linalg.norm(along, axis=1)[:, None]
         steepest = [np.percentile(np.abs(n[0] * gx[window] + n[1] * gy[window]), 98) for n in normals]

@@ -247,6 +247,7 @@ class _Problem:
         pixel = max(float(np.sqrt(found.remaining[used].sum() / freedom)), FLOOR_PX)
         lever = self._lever()
         y = found.minimum + (lever @ self.corrections[..., None])[..., 0]
+        # Moving the camera moves the board in its picture the other way: hence the minus.
         by_board = np.broadcast_to(np.eye(6), lever.shape)
         design = np.concatenate([-adjoint(invert(poses)), by_board, lever @ self.modes], axis=-1)
         return LinearViews(y, pixel**2 * found.covariance, design, lever, self.modes.shape[-1]), pixel
@@ -270,6 +271,7 @@ class _Problem:
     def settled(self, fixed_noise: NoiseScale | None) -> tuple[_Problem, Posterior]:
         """Return the optimum over all views that agree: a view joins or leaves by its surprise."""
         problem, seen = self, set()
+        # Views may leave and come back; a set that was tried before ends it, so it cannot swing for ever.
         while True:
             problem, posterior = problem.solved(fixed_noise)
             seen.add(problem.used.tobytes())

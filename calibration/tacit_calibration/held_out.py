@@ -1,4 +1,4 @@
-"""What views say of a hand-eye calibration that was made without them: the judge that noise cannot bribe."""
+"""Judge a hand-eye calibration by views that were not used to make it."""
 
 from __future__ import annotations
 

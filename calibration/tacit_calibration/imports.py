@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from tacit.record.stillness import StillDetector, Tolerances, is_new
 from tacit.rig import Rig
 from tacit.rig.units import from_canonical
 from tacit_calibration.rig_update import known
+from tacit_calibration.samples import read_table
 
 JOINTS_CSV = "joints.csv"
 MAX_JOINT_RAD = 7.0
@@ -40,7 +40,7 @@ def import_episode(path: Path, rig: Rig, camera: str, folder: Path, arm: str = "
     """
     with EpisodeReader(path) as reader:
         known(reader.rig, "camera", camera, dict.fromkeys(reader.cameras))
-        arm = _known_arm(rig, camera, arm)
+        arm = arm_of(rig, camera, arm)
         names = [joint.name for joint in rig.arms[arm].joints]
         gripper = rig.arms[arm].gripper
         wanted = [*names, *([gripper.name] if gripper else [])]
@@ -64,42 +64,29 @@ def import_folder(source: Path, rig: Rig, camera: str, folder: Path, arm: str = 
     Raises:
         CalibrationError: The table is missing or has other columns, holds degrees, or names no picture.
     """
-    arm = _known_arm(rig, camera, arm)
+    arm = arm_of(rig, camera, arm)
     names = tuple(joint.name for joint in rig.arms[arm].joints)
-    table = source / JOINTS_CSV
-    if not table.is_file():
-        raise CalibrationError(
-            f"{table}: no such file; expected columns image,{','.join(names)}[,gripper_raw]"
-        )
-    samples = SampleFolder(folder, arm, names, camera)
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        missing = {"image", *names} - set(rows.fieldnames or ())
-        if missing:
-            raise CalibrationError(f"{table}: no column {', '.join(sorted(missing))}")
-        count = 0
-        for row in rows:
-            q, raw = _numbers(row, names, f"{table}:{rows.line_num}")
-            image = source / row["image"]
-            if not image.is_file():
-                raise CalibrationError(f"{table}:{rows.line_num}: no picture {image}")
-            samples.add(encode_png(decode_image(image.read_bytes())).tobytes(), q, raw, None)
-            count += 1
+    samples, count = SampleFolder(folder, arm, names, camera), 0
+    hint = f"list the pictures there, with the columns image,{','.join(names)}[,gripper_raw]"
+    for where, row in read_table(source / JOINTS_CSV, ("image", *names), hint):
+        q, raw = _numbers(row, names, where)
+        image = source / row["image"]
+        if not image.is_file():
+            raise CalibrationError(f"{where}: no picture {image}")
+        samples.add(encode_png(decode_image(image.read_bytes())).tobytes(), q, raw, None)
+        count += 1
     return count
 
 
-def _known_arm(rig: Rig, camera: str, arm: str) -> str:
-    if arm:
-        known(rig, "arm", arm, rig.arms)
-    return arm or arm_of(rig, camera)
-
-
-def arm_of(rig: Rig, camera: str) -> str:
-    """Return the arm that a camera rides on, or the only arm of the rig.
+def arm_of(rig: Rig, camera: str, arm: str = "") -> str:
+    """Return `arm` if it is given, else the arm that a camera rides on, or the only arm of the rig.
 
     Raises:
-        CalibrationError: A fixed camera on a rig with several arms.
+        CalibrationError: No such arm, or a fixed camera on a rig with several arms and no name.
     """
+    if arm:
+        known(rig, "arm", arm, rig.arms)
+        return arm
     parent = rig.cameras[camera].parent
     if parent != "world":
         return parent.rpartition(".")[0]

@@ -83,6 +83,7 @@ def calibrate_intrinsics(detections: Detections, model: LensModel = "plumb_bob")
     size = detections.width, detections.height
     views, dropped = list(detections.views), dict[str, float]()
     _check_views(views, detections)
+    # One bad view bends the lens and hides another: fit, drop, fit again until all that are left agree.
     while True:
         fit = fit_lens(views, size, model)
         errors = view_rms(Corners.of(views), fit.residuals)
@@ -164,6 +165,7 @@ def _held_out(views: Sequence[View], size: tuple[int, int], model: LensModel, st
     for fold in range(FOLDS):
         held, kept = views[fold::FOLDS], [view for i, view in enumerate(views) if i % FOLDS != fold]
         camera, corners = fit_lens(kept, size, model, start).camera, Corners.of(held)
+        # The pose of a held-out view must be fitted, else its error would be that of a guess.
         poses = refined(corners, camera, board_poses(held, camera))
         found.append(residuals(corners, camera, poses))
     return rms(np.concatenate(found))

@@ -46,11 +46,6 @@ def with_intrinsics(rig: Rig, name: str, camera: Camera, record: CalibrationReco
     return _changed(rig, ("cameras", name), changes, "lens", record)
 
 
-def with_camera(rig: Rig, name: str, **changes: object) -> Rig:
-    """Return the rig with some fields of one camera replaced, without a record."""
-    return _changed(rig, ("cameras", name), changes, "", None)
-
-
 def with_camera_pose(rig: Rig, name: str, T: FloatArray, record: CalibrationRecord | None = None) -> Rig:
     """Return the rig with T_parent_camera of one camera replaced."""
     known(rig, "camera", name, rig.cameras)
@@ -121,6 +116,7 @@ def _changed(
     what: str,
     record: CalibrationRecord | None,
 ) -> Rig:
+    # By way of plain data, so that every check of the schema runs again on what was calibrated.
     data = rig.model_dump(mode="json")
     _node(data, path).update(changes)
     new = parse_rig(data, f"{rig.name} with a new {'.'.join(path)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,8 +95,31 @@ def state_of(rig: Rig, arm: str, q: FloatArray, gripper_raw: float | None) -> Fl
     return state
 
 
+def read_table(path: Path, columns: Sequence[str], hint: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each row of a CSV with these columns, and where it stands (`file:line`) for messages.
+
+    Args:
+        path: The file.
+        columns: Which it must have; others are left alone.
+        hint: How the file comes about, said when there is none.
+
+    Raises:
+        CalibrationError: There is no such file, or it lacks a column.
+    """
+    if not path.is_file():
+        raise CalibrationError(f"{path}: no such file; {hint}")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        missing = [name for name in columns if name not in (rows.fieldnames or ())]
+        if missing:
+            raise CalibrationError(f"{path}: no column {', '.join(missing)}; expected {','.join(columns)}")
+        for row in rows:
+            yield f"{path}:{rows.line_num}", row
+
+
 def sha256_of(folder: Path) -> str:
     """Return one hash over `samples.yaml` and the pictures it names: what a result was computed from."""
+    # Names and joints stand in samples.yaml; pictures follow in its order, so nothing else need be hashed.
     digest = hashlib.sha256((Path(folder) / FILE_NAME).read_bytes())
     for sample in load_samples(folder).samples:
         digest.update((Path(folder) / sample.image).read_bytes())

@@ -42,7 +42,7 @@ def test_every_corner_is_found_where_the_millimetres_say(board):
     image = to_image(board, 6)
     view = detect("page", np.repeat(image[..., None], 3, axis=-1), board)
     assert view is not None
-    assert len(view.corners_px) == board.num_corners
+    assert len(view.corners_px) == len(board.corners_m)
     expected = (view.points_m[:, :2] * 1e3 + MARGIN_MM) * 6 - 0.5  # edges lie between pixel centres
     np.testing.assert_allclose(view.corners_px, expected, atol=0.25)
 
@@ -138,7 +138,7 @@ def test_a_checkerboard_knows_which_way_up_it_is(board, turns):
     """Turned pictures of the printed page give the same corners, turned with it."""
     page = np.rot90(to_image(board, 6), turns)
     view = detect("page", np.ascontiguousarray(np.repeat(page[..., None], 3, axis=-1)), board)
-    assert view is not None and len(view.points_m) == board.num_corners
+    assert view is not None and len(view.points_m) == len(board.corners_m)
     x, y = ((view.points_m[:, :2] * 1e3 + MARGIN_MM) * 6 - 0.5).T
     height, width = to_image(board, 6).shape
     for _ in range(turns):  # np.rot90 turns counterclockwise

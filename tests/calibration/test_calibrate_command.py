@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import yaml
+from arm_scenes import changed
 from board_scenes import CAMERA, look_at_poses, render
 
 from tacit.errors import CalibrationError, ConfigError
@@ -16,7 +17,7 @@ from tacit.rig import load_rig, parse_rig
 from tacit_calibration.checks.rig_check import check_rig, field_of_view_deg, views_of_sensors
 from tacit_calibration.cli import main
 from tacit_calibration.commands.intrinsics import rig_snippet
-from tacit_calibration.rig_update import with_camera, with_intrinsics
+from tacit_calibration.rig_update import with_intrinsics
 
 TRUE_WRIST = from_rotation(rotation_from_rpy(np.deg2rad([-17.0, 3.0, 2.0])), [0.004, -0.07, 0.05])
 
@@ -99,7 +100,7 @@ def samples(tmp_path_factory):
 @pytest.fixture
 def rig_with_lens(tmp_path):
     lens = {"K": CAMERA.K.tolist(), "D": list(CAMERA.D)}
-    (tmp_path / "lens.yaml").write_text(with_camera(load_rig("nova2"), "wrist", **lens).to_yaml())
+    (tmp_path / "lens.yaml").write_text(changed(load_rig("nova2"), "cameras.wrist", **lens).to_yaml())
     return str(tmp_path / "lens.yaml")
 
 

@@ -33,7 +33,6 @@ from tacit_calibration.pictures import overlays
 from tacit_calibration.rig_update import (
     record_of,
     with_base,
-    with_camera,
     with_camera_pose,
     with_intrinsics,
     with_sensor,
@@ -201,9 +200,9 @@ def test_records_do_not_vouch_for_values_that_were_changed_or_are_old():
     rig = with_camera_pose(RIG, "wrist", np.asarray(RIG.cameras["top"].T_parent_camera), record)
     dated = datetime.datetime.fromisoformat(record.date)
     assert check_records(rig, dated) == [] and rig.calibrations["cameras.wrist.pose"].value_sha256
-    touched = with_camera(rig, "wrist", T_parent_camera={"xyz": [0, 0, 0.1]})
+    touched = changed(rig, "cameras.wrist", T_parent_camera={"xyz": [0, 0, 0.1]})
     assert "changed after tacit calibrate handeye" in str(check_records(touched, dated)[0])
-    assert check_records(with_camera(rig, "wrist", rate_hz=10.0), dated) == []
+    assert check_records(changed(rig, "cameras.wrist", rate_hz=10.0), dated) == []
     assert "200 days old" in str(check_records(rig, dated + datetime.timedelta(days=200, hours=1))[0])
     gone = changed(rig, "calibrations", **{"cameras.side.pose": record.model_dump(mode="json")})
     assert "no such entry" in " ".join(map(str, check_records(gone, now)))
@@ -232,7 +231,9 @@ def test_the_base_of_a_second_arm_is_found(tmp_path, monkeypatch, way):
     (tmp_path / "rig.yaml").write_text(believed.to_yaml())
     if way == "one fixed camera":
         cameras = {"left": "top", "right": "top"}
-        truth = with_camera(truth, "top", T_parent_camera={"xyz": [-0.35, 0, 0.9], "rpy_deg": [180, 0, 90]})
+        truth = changed(
+            truth, "cameras.top", T_parent_camera={"xyz": [-0.35, 0, 0.9], "rpy_deg": [180, 0, 90]}
+        )
         anchors = dict.fromkeys(cameras, from_rotation(np.diag([1.0, 1.0, 1.0]), (-0.135, -0.09, 0.05)))
     else:
         cameras = {"left": "left_wrist", "right": "right_wrist"}

@@ -55,10 +55,6 @@ class Drift:
     moved: tuple[Moved, ...]
     boxes_px: dict[tuple[str, str], tuple[float, float]]
 
-    def worst_px(self) -> float:
-        """Return the largest median shift of a box; 0 where none is seen."""
-        return max((median for median, _ in self.boxes_px.values()), default=0.0)
-
 
 def compare_rigs(old: Rig, new: Rig, seed: int = 0) -> Drift:
     """Compare two rigs of the same robot.
@@ -111,6 +107,7 @@ def _shifts(old: Rig, new: Rig, seed: int) -> dict[tuple[str, str], tuple[float,
     shifts = {}
     for pair, track in before.items():
         seen = (track.visibility >= VISIBLE) & ((track.flags & INTERSECTS) != 0)
+        # Centres, not edges: an edge also moves when a box is cut by the near plane.
         moved = (after[pair].box - track.box)[seen]
         distance = np.linalg.norm((moved[:, :2] + moved[:, 2:]) / 2, axis=1)
         distance = distance[np.isfinite(distance)]

@@ -1,7 +1,7 @@
 """Do the joints of a real arm turn as the rig says? By small moves of one joint, and by zero offsets.
 
-A camera and a board see how the flange really turned. One joint moved by a few degrees tells its sign,
-its unit and its axis; many poses together tell where the zeros of the inner joints are.
+A camera that sees a board measures how the flange really turned. Moving one joint by a few degrees shows its
+sign, its unit and its axis; many poses together show where the zeros of the inner joints are.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ def joint_moves(rig: Rig, camera: str, robot_views: RobotViews) -> list[JointMov
         expected = rotation_to_vector((invert(carriers(nudged)) @ carriers(robot_views.joints[i]))[:3, :3])
         seen = rotation_to_vector((boards[j] @ invert(boards[i]))[:3, :3])
         turn = float(robot_views.joints[j, joint] - robot_views.joints[i, joint])
+        # `expected` is the axis times the nudge, seen from the camera, and points back: the board moves
+        # against the camera.
         along = float(seen @ expected) / NUDGE_RAD
         cosine = abs(along) / max(float(np.linalg.norm(seen)), 1e-12)
         axis = float(np.rad2deg(np.arccos(np.clip(cosine, 0, 1))))
@@ -132,6 +134,7 @@ def zero_offsets(rig: Rig, camera: str, robot_views: RobotViews) -> list[ZeroOff
     parts = np.array(
         [_offsets(chain, lens, mounting, robot_views, every[every % groups != k]) for k in range(groups)]
     )
+    # The jackknife: estimates that share most of their views spread less than independent ones would.
     sigma = np.sqrt((groups - 1) / groups * np.sum((parts - parts.mean(axis=0)) ** 2, axis=0))
     inner = chain.names[1:-1]
     return [ZeroOffset(n, float(o), float(s)) for n, o, s in zip(inner, full, sigma, strict=True)]

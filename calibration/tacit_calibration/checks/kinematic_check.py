@@ -84,25 +84,42 @@ def second_opinion(arm: ArmSpec, seed: int = 0) -> SecondOpinion:
 
 
 @dataclass(frozen=True, eq=False)
+class ChainFit:
+    """What turns another chain into this one.
+
+    Attributes:
+        signs: Of each joint (n,), -1 where the other chain turns the other way.
+        offsets: To be added to each joint (n,) [rad].
+        T_base, T_tip: The other chain's base in this one's, and this one's tip in the other's.
+        cost: Mean squared increment that is left [rad^2 and m^2].
+    """
+
+    signs: NDArray[np.int64]
+    offsets: FloatArray
+    T_base: FloatArray
+    T_tip: FloatArray
+    cost: float
+
+    def moved(self, other: Chain, Q: FloatArray) -> FloatArray:
+        """Return the poses (N, 4, 4) of the other chain with the fit applied."""
+        return np.asarray(self.T_base @ fk_numpy(other, self.signs * Q + self.offsets) @ self.T_tip)
+
+
+@dataclass(frozen=True, eq=False)
 class ChainComparison:
     """How far two chains are apart, and how one becomes the other.
 
     Attributes:
         mean_m, max_m, mean_deg, max_deg: Distance of the flanges over random joints.
-        signs: Of each joint (n,), -1 where the other chain turns the other way.
-        offsets: To be added to each joint (n,) [rad].
-        T_base, T_tip: The other chain's base in this one's, and this one's tip in the other's.
-        left_m: Largest distance once all that is taken into account.
+        fit: What turns the other chain into this one.
+        left_m: Largest distance once that is taken into account.
     """
 
     mean_m: float
     max_m: float
     mean_deg: float
     max_deg: float
-    signs: NDArray[np.int64]
-    offsets: FloatArray
-    T_base: FloatArray
-    T_tip: FloatArray
+    fit: ChainFit
     left_m: float
 
     @property
@@ -114,21 +131,17 @@ class ChainComparison:
         """Say in words what makes one chain the other."""
         if self.agree:
             return []
-        found = [
-            f"{name} turns the other way" for name, sign in zip(names, self.signs, strict=True) if sign < 0
-        ]
+        fit = self.fit
+        found = [f"{n} turns the other way" for n, sign in zip(names, fit.signs, strict=True) if sign < 0]
         found += [
             f"{name} has its zero {np.rad2deg(offset):+.2f} deg elsewhere"
-            for name, offset in zip(names, self.offsets, strict=True)
+            for name, offset in zip(names, fit.offsets, strict=True)
             if abs(offset) > OFFSET_RAD
         ]
-        for label, T in (("base", self.T_base), ("tool", self.T_tip)):
-            apart = pose_error(T, np.eye(4))
-            degrees = float(np.rad2deg(apart.rotation))
-            if apart.translation > FRAME_M or degrees > FRAME_DEG:
-                found.append(
-                    f"the {label} frames are {1e3 * apart.translation:.1f} mm and {degrees:.2f} deg apart"
-                )
+        for label, T in (("base", fit.T_base), ("tool", fit.T_tip)):
+            metres, degrees = _apart(T, np.eye(4))
+            if metres > FRAME_M or degrees > FRAME_DEG:
+                found.append(f"the {label} frames are {1e3 * metres:.1f} mm and {degrees:.2f} deg apart")
         found.append(f"with that they differ by {1e3 * self.left_m:.2f} mm at most")
         return found
 
@@ -144,67 +157,47 @@ def compare_chains(this: Chain, other: Chain, seed: int = 0) -> ChainComparison:
             f"chains of {this.num_joints} and {other.num_joints} joints; nothing to compare"
         )
     Q = np.random.default_rng(seed).uniform(-np.pi, np.pi, (NUM_STATES, this.num_joints))
-    apart = pose_error(fk_numpy(this, Q), fk_numpy(other, Q))
-    degrees = np.rad2deg(apart.rotation)
-    fit = _Fit.best(this, other, Q[:NUM_FITTED])
-    left = pose_error(fk_numpy(this, Q), fit.moved(other, Q))
+    here = fk_numpy(this, Q)
+    metres, degrees = _apart(here, fk_numpy(other, Q))
+    fit = fit_chain(this, other, Q[:NUM_FITTED])
+    left, _ = _apart(here, fit.moved(other, Q))
+    means = float(metres.mean()), float(degrees.mean())
     return ChainComparison(
-        mean_m=float(apart.translation.mean()),
-        max_m=float(apart.translation.max()),
-        mean_deg=float(degrees.mean()),
-        max_deg=float(degrees.max()),
-        signs=fit.signs,
-        offsets=fit.offsets,
-        T_base=fit.T_base,
-        T_tip=fit.T_tip,
-        left_m=float(left.translation.max()),
+        means[0], float(metres.max()), means[1], float(degrees.max()), fit, float(left.max())
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """What turns the other chain into this one."""
+def fit_chain(this: Chain, other: Chain, Q: FloatArray) -> ChainFit:
+    """Return the best fit at joints Q (N, n): all joints as they are, else with some flipped."""
+    fit = _fitted(this, other, Q, np.ones(this.num_joints, dtype=np.int64), FULL_STEPS)
+    if fit.cost < AGREE_M**2:
+        return fit
+    # A flipped sign cannot be reached by small steps, so each choice is tried: roughly, the best in full.
+    flips = [np.array(signs) for signs in itertools.product((1, -1), repeat=this.num_joints)]
+    rough = sorted((_fitted(this, other, Q, signs, ROUGH_STEPS) for signs in flips), key=lambda c: c.cost)
+    full = [_fitted(this, other, Q, candidate.signs, FULL_STEPS) for candidate in rough[:CANDIDATES]]
+    # Flipping a joint can equal turning base or tool round: of equals the one with fewer flips is named.
+    return min([fit, *full], key=lambda candidate: candidate.cost * (1 + 1e-6 * np.sum(candidate.signs < 0)))
 
-    signs: NDArray[np.int64]
-    offsets: FloatArray
-    T_base: FloatArray
-    T_tip: FloatArray
-    cost: float
 
-    @classmethod
-    def best(cls, this: Chain, other: Chain, Q: FloatArray) -> _Fit:
-        """Try all joints as they are, then each choice of flipped ones: roughly, then the best in full."""
-        fit = cls._fitted(this, other, Q, np.ones(this.num_joints, dtype=np.int64), FULL_STEPS)
-        if fit.cost < AGREE_M**2:
-            return fit
-        flips = [np.array(signs) for signs in itertools.product((1, -1), repeat=this.num_joints)]
-        rough = [cls._fitted(this, other, Q, signs, ROUGH_STEPS) for signs in flips]
-        rough.sort(key=lambda candidate: candidate.cost)
-        full = [cls._fitted(this, other, Q, candidate.signs, FULL_STEPS) for candidate in rough[:CANDIDATES]]
-        return min(
-            [fit, *full], key=lambda candidate: candidate.cost * (1 + 1e-6 * np.sum(candidate.signs < 0))
-        )
+def _fitted(this: Chain, other: Chain, Q: FloatArray, signs: NDArray[np.int64], steps: int) -> ChainFit:
+    """Fit zero offsets of the inner joints, base and tool; the first and last zero are part of them."""
+    count, target = this.num_joints, fk_numpy(this, Q)
 
-    @classmethod
-    def _fitted(cls, this: Chain, other: Chain, Q: FloatArray, signs: NDArray[np.int64], steps: int) -> _Fit:
-        """Fit zero offsets of the inner joints, base and tool; the first and last zero are part of them."""
-        count, target = this.num_joints, fk_numpy(this, Q)
+    def unpack(x: FloatArray, cost: float) -> ChainFit:
+        offsets = np.concatenate([[0.0], x[12:], [0.0]])
+        return ChainFit(signs, offsets, small_pose(x[:6]), small_pose(x[6:12]), cost)
 
-        def unpack(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-            offsets = np.concatenate([[0.0], x[12:], [0.0]])
-            return offsets, small_pose(x[:6]), small_pose(x[6:12])
+    def residuals(x: FloatArray) -> FloatArray:
+        return increment_of(invert(target) @ unpack(x, 0.0).moved(other, Q)).ravel()
 
-        def residuals(x: FloatArray) -> FloatArray:
-            offsets, T_base, T_tip = unpack(x)
-            T = T_base @ fk_numpy(other, signs * Q + offsets) @ T_tip
-            return np.asarray(increment_of(invert(target) @ T)).ravel()
+    start = np.zeros(12 + count - 2)
+    start[6:12] = increment_of(invert(fk_numpy(other, signs * Q[0])) @ target[0])
+    found = least_squares(residuals, start, max_nfev=steps)
+    return unpack(found.x, 2 * found.cost / len(Q))
 
-        start = np.zeros(12 + count - 2)
-        start[6:12] = increment_of(invert(fk_numpy(other, signs * Q[0])) @ target[0])
-        found = least_squares(residuals, start, max_nfev=steps)
-        offsets, T_base, T_tip = unpack(found.x)
-        return cls(signs, offsets, T_base, T_tip, 2 * found.cost / len(Q))
 
-    def moved(self, other: Chain, Q: FloatArray) -> FloatArray:
-        """Return the poses (N, 4, 4) of the other chain with the fit applied."""
-        return np.asarray(self.T_base @ fk_numpy(other, self.signs * Q + self.offsets) @ self.T_tip)
+def _apart(T: FloatArray, other: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the distances (...) [m] and [deg] of poses (..., 4, 4)."""
+    error = pose_error(T, other)
+    return error.translation, np.rad2deg(error.rotation)

@@ -186,6 +186,7 @@ def _sensors(rig: Rig) -> Iterator[Finding]:
 
 def _fingers(rig: Rig) -> Iterator[Finding]:
     """Two gels on the two fingers of one gripper must look at each other when it is open."""
+    # At the upper limits the gripper is open: closed, the gels touch and nothing lies between them.
     poses = rig.sensor_poses(rig.limits("upper"))
     for arm in rig.arms:
         on = {

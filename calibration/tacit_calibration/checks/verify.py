@@ -130,11 +130,12 @@ def fit_board(rig: Rig, camera: str, robot_views: RobotViews) -> FloatArray:
     lens = rig.geometry.camera(camera)
     T_camera_anchor = camera_anchors(rig, camera, robot_views)
     alone = invert(T_camera_anchor) @ board_poses(robot_views.views, lens)
+    # Start at a pose that is one of the data, the most central: means of rotations need care, this does not.
     middle = np.median(alone[:, :3, 3], axis=0)
     start = alone[int(np.argmin(np.linalg.norm(alone[:, :3, 3] - middle, axis=1)))]
 
     def residuals(x: FloatArray) -> FloatArray:
-        T = start @ small_pose(x * 1e-3)
+        T = start @ small_pose(x * 1e-3)  # unknowns in mm and mrad, near 1, as the solver's steps expect
         return np.concatenate(_errors(lens, T_camera_anchor @ T, robot_views)).ravel()
 
     found = least_squares(residuals, np.zeros(6), loss="soft_l1", f_scale=ROBUST_PX)

@@ -158,7 +158,7 @@ def running_stack(rig: Path, options: list[str], log: Path) -> Iterator[subproce
             yield child
         finally:
             if child.poll() is None:
-                child.send_signal(signal.SIGINT)
+                child.send_signal(signal.SIGINT)  # as Ctrl-C: nodes close their files
             try:
                 child.wait(STOP_S)
             except subprocess.TimeoutExpired:

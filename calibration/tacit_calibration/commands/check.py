@@ -114,6 +114,7 @@ class CheckArgs:
 
 
 def _plausible(rig: Rig, source: str) -> list[str]:
+    # Placeholders are marked in comments of the file, which the loaded rig no longer has.
     path = Path(source) if source.endswith((".yaml", ".yml")) else RIGS_FOLDER / f"{source}.yaml"
     say(f"{rig.name}: rig_id {rig.rig_id[:12]}, calibration_id {rig.calibration_id[:12]}")
     for name in rig.cameras:

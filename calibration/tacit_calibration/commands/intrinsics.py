@@ -48,7 +48,7 @@ class IntrinsicsArgs:
         if self.camera_info is not None:
             return self._take(read_camera_info(self.camera_info), place)
         if self.images is None and place is None:
-            raise CalibrationError("--images: which folder? (or give --session)")
+            raise CalibrationError("--images is missing: give the folder with the pictures, or --session")
         folder = self.images if place is None else place.samples(self.images, self.camera)
         assert folder is not None
         board = self.where.board if place is None else place.board

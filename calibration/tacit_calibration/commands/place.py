@@ -1,4 +1,4 @@
-"""What the commands share: a session or single files, where the result goes, and plain lines."""
+"""Shared by the commands: the session or single files they work on, where results go, lines for people."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tacit.rig import Rig, load_rig
 from tacit_calibration.board import Board
 from tacit_calibration.rig_update import write_rig
 from tacit_calibration.session import Session
+from tacit_calibration.touch.outline import Outline, outlines_of_arm
 
 Flat = tyro.conf.OmitArgPrefixes
 
@@ -65,7 +66,9 @@ class Workplace:
         if given is not None:
             return given
         if self.session is None:
-            raise CalibrationError("--samples: which folder? (or give --session)")
+            raise CalibrationError(
+                "--samples is missing: give the folder that holds samples.yaml, or --session"
+            )
         folder = self.session.samples(name)
         if not folder.is_dir():
             taken = ", ".join(self.session.sample_counts()) or "none"
@@ -111,3 +114,11 @@ def say_pose(key: str, T: FloatArray) -> None:
     say(f"    {key}:")
     for row in T:
         say(f"    - [{', '.join(f'{value:.9f}' for value in row)}]")
+
+
+def say_outlines(rig: Rig, camera: str, folder: Path) -> dict[str, list[Outline]]:
+    """Return {sensor: its outlines}, after saying in which pictures one could not be cut out."""
+    found, problems = outlines_of_arm(rig, camera, folder)
+    for problem in problems:
+        say(f"skipped {problem}")
+    return found

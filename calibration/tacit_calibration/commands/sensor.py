@@ -10,16 +10,15 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from tacit.record.samples import load_samples
 from tacit.rig import Rig
 from tacit_calibration.checks.verify import Verification, verify
-from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
+from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_outlines, say_pose
 from tacit_calibration.pictures import overlays
 from tacit_calibration.rig_update import known, record_of, with_sensor
 from tacit_calibration.samples import sha256_of
 from tacit_calibration.touch.click_page import write_click_page
 from tacit_calibration.touch.clicks import FILE_NAME, Click, read_clicks
-from tacit_calibration.touch.outline import find_outlines, solve_outlines
+from tacit_calibration.touch.outline import solve_outlines
 from tacit_calibration.touch.sensor_offset import SensorResult, solve_sensor
 from tacit_calibration.touch.touch_views import by_sensor, touch_views
 
@@ -77,15 +76,10 @@ class SensorArgs:
         }
 
     def _detected(self, place: Workplace, folder: Path) -> dict[str, SensorResult]:
-        arm, solved = load_samples(folder).arm, {}
-        for name, spec in place.rig.tactile.items():
-            if spec.mount.startswith(f"{arm}."):
-                outlines, problems = find_outlines(place.rig, self.camera, folder, name)
-                for problem in problems:
-                    say(f"skipped {problem}")
-                fit_size = not self.keep_size
-                solved[name] = solve_outlines(place.rig, self.camera, name, outlines, fit_size=fit_size)
-        return solved
+        return {
+            name: solve_outlines(place.rig, self.camera, name, outlines, fit_size=not self.keep_size)
+            for name, outlines in say_outlines(place.rig, self.camera, folder).items()
+        }
 
     def _with(self, rig: Rig, before: Rig, name: str, result: SensorResult, folder: Path) -> Rig:
         record = record_of(

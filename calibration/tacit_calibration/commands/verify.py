@@ -10,13 +10,11 @@ from typing import Annotated
 import tyro
 
 from tacit.episode import EpisodeReader
-from tacit.record.samples import load_samples
 from tacit_calibration.checks.verify import Verification, board_of_samples, verify
-from tacit_calibration.commands.place import Flat, Where, Workplace, say
+from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_outlines
 from tacit_calibration.pictures import episode_overlays, overlays
 from tacit_calibration.rig_update import known
 from tacit_calibration.touch.clicks import FILE_NAME, read_clicks
-from tacit_calibration.touch.outline import Outline, find_outlines
 
 
 @dataclass(frozen=True)
@@ -55,24 +53,14 @@ class VerifyArgs:
         clicks_file = self.clicks or folder / FILE_NAME
         clicks = read_clicks(clicks_file, place.rig) if clicks_file.is_file() or self.clicks else []
         views = board_of_samples(place.rig, folder, place.board)
-        outlines = self._outlines(place, folder) if self.detect else []
-        found = verify(place.rig, self.camera, views, folder, clicks, outlines)
+        outlines = say_outlines(place.rig, self.camera, folder) if self.detect else {}
+        gels = [outline for several in outlines.values() for outline in several]
+        found = verify(place.rig, self.camera, views, folder, clicks, gels)
         failures = found.failures(self.max_px)
         report(found, failures)
         sheet = overlays(place.rig, self.camera, folder, views, found, clicks)
         place.keep(f"verify-{self.camera}", _data(found, failures, self.max_px), sheet, self.picture)
         return 1 if failures else 0
-
-    def _outlines(self, place: Workplace, folder: Path) -> list[Outline]:
-        """Cut out every gel of the arm; one that is hidden in a picture is left out there."""
-        arm, outlines = load_samples(folder).arm, []
-        for name, spec in place.rig.tactile.items():
-            if spec.mount.startswith(f"{arm}."):
-                found, problems = find_outlines(place.rig, self.camera, folder, name)
-                outlines += found
-                for problem in problems:
-                    say(f"skipped {problem}")
-        return outlines
 
     def _on_episode(self, place: Workplace, path: Path) -> int:
         """Draw boxes and jaw axes into a few ticks: for eyes, since nobody has said where the gels are."""

@@ -93,6 +93,7 @@ def board_poses(views: Sequence[View], camera: Camera, near: FloatArray | None =
 
 def refined(corners: Corners, camera: Camera, poses: FloatArray, rounds: int = 3) -> FloatArray:
     """Return the poses (n, 4, 4) with the least pixel error; `board_poses` minimises it on rays."""
+    # Gauss-Newton from a near start: a few rounds are enough.
     for _ in range(rounds):
         found = linearise(corners, camera, poses)
         poses = poses @ small_pose(found.minimum)
@@ -100,6 +101,7 @@ def refined(corners: Corners, camera: Camera, poses: FloatArray, rounds: int = 3
 
 
 def _solve_pnp(view: View, ideal: FloatArray, guess: FloatArray | None) -> FloatArray:
+    # A corner that no ray of the lens meets has no place on OpenCV's ideal image plane.
     known = np.isfinite(ideal).all(axis=-1)
     start: dict[str, Any] = {}
     if guess is not None:

@@ -47,6 +47,7 @@ def park(motions_a: FloatArray, motions_b: FloatArray) -> FloatArray:
     """
     a, b = rotation_to_vector(motions_a[:, :3, :3]), rotation_to_vector(motions_b[:, :3, :3])
     U, _, Vt = np.linalg.svd(a.T @ b)  # the rotation nearest to the correlation, as (M^T M)^-1/2 M^T
+    # The determinant keeps noise from turning the answer into a mirror.
     R = U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt
     left = (motions_a[:, :3, :3] - np.eye(3)).reshape(-1, 3)
     right = (motions_b[:, :3, 3] @ R.T - motions_a[:, :3, 3]).ravel()
@@ -55,6 +56,7 @@ def park(motions_a: FloatArray, motions_b: FloatArray) -> FloatArray:
 
 def motions(carrier: FloatArray, boards: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return A and B' (m, 4, 4) between all pairs of views, of the carrier and of the camera."""
+    # All pairs, not neighbours: large turns decide the accuracy, and they lie between distant views.
     i, j = np.triu_indices(len(carrier), 1)
     return invert(carrier[j]) @ carrier[i], boards[j] @ invert(boards[i])
 

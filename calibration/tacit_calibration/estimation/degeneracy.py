@@ -1,4 +1,4 @@
-"""Can these robot poses and views determine a camera at all? Refusals, and warnings for weak motion."""
+"""Check whether robot poses and views can determine a camera; warn where they hardly do, else refuse."""
 
 from __future__ import annotations
 

@@ -155,6 +155,7 @@ def _check_turns(carrier: FloatArray, boards: FloatArray) -> None:
     error = float(np.median(angle_disagreement(carrier, boards)))
     if error < MAX_TURN:
         return
+    # The two pictures at the ends lose their neighbour, and have none to be compared with.
     for shift, which in ((1, "one picture later"), (-1, "one picture earlier")):
         moved = float(np.median(angle_disagreement(np.roll(carrier, shift, 0)[1:-1], boards[1:-1])))
         if moved < EXPLAINED * error:
@@ -215,6 +216,7 @@ def board_scale(carrier: FloatArray, boards: FloatArray, given: ClosedForm) -> t
 
     Solves (R_A - I) t_X = s R_X t_B' - t_A for t_X and s over pairs of views that agree.
     """
+    # Views that contradict the rest would decide the scale: it is a least-squares answer.
     agreeing = given.disagreement <= 3 * given.typical
     a, b = motions(carrier[agreeing], boards[agreeing])
     seen = b[:, :3, 3] @ given.X[:3, :3].T

@@ -163,6 +163,7 @@ def fit_lens(
         lens_step, pose_step = state.step(damping)
         moved = with_parameters(state.camera, parameters(state.camera) + lens_step)
         candidate = _State.at(corners, moved, state.poses @ small_pose(pose_step), prior, state.weight)
+        # The weights are those of the state, or a step could look good by letting corners go.
         gain = state.cost - candidate.cost
         if gain < 0:
             damping *= 10.0
@@ -208,6 +209,7 @@ def _start_pinhole(
     """Start at Zhang's method with five coefficients; a fraction starts with its denominator at 1."""
     points = [view.points_m.astype(np.float32)[:, None] for view in views]
     pixels = [view.corners_px.astype(np.float32)[:, None] for view in views]
+    # The matrix and coefficients given here are only the form of the answer: no guess is asked for.
     _, K, D, rotations, translations = cv2.calibrateCamera(points, pixels, size, np.eye(3), np.zeros(5))
     coefficients = np.zeros(NUM_COEFFICIENTS[model])
     coefficients[:5] = np.ravel(D)[:5]

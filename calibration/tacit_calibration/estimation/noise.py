@@ -121,7 +121,8 @@ def infer(
     for _ in range(MAX_REFINEMENTS):
         sizes = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
         fits = _fit(linear, *sizes)
-        # Flat in each standard deviation (Gelman 2006); flat in its logarithm it would never end near 0.
+        # The prior of the sizes is flat in each standard deviation (Gelman 2006); flat in its logarithm it
+        # would never end near 0.
         weight = fits.likelihood + np.log(sizes[:2]).sum(axis=0)
         weight = np.exp(weight - weight.max())
         finer = [_refined(axis, size[weight > RELEVANT]) for axis, size in zip(axes, sizes, strict=True)]

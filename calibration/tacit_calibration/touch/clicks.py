@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError, did_you_mean
 from tacit.rig import Rig
+from tacit_calibration.samples import read_table
 
 FILE_NAME = "corners.csv"
 HEADER = ("image", "sensor", "u0", "v0", "u1", "v1", "u2", "v2", "u3", "v3")
@@ -41,18 +42,8 @@ def read_clicks(path: Path, rig: Rig) -> list[Click]:
     Raises:
         CalibrationError: It is missing, has other columns, unknown sensors or words for numbers.
     """
-    if not path.is_file():
-        raise CalibrationError(
-            f"{path}: no such file; make it with the page of `tacit calibrate sensor --click`, or with any "
-            f"program, with the columns {','.join(HEADER)}"
-        )
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if tuple(rows.fieldnames or ()) != HEADER:
-            raise CalibrationError(
-                f"{path}: columns {','.join(rows.fieldnames or ())}; expected {','.join(HEADER)}"
-            )
-        clicks = [_click(row, f"{path}:{rows.line_num}", rig) for row in rows]
+    hint = "make it with the page of `tacit calibrate sensor --click`, or with any program"
+    clicks = [_click(row, where, rig) for where, row in read_table(path, HEADER, hint)]
     if not clicks:
         raise CalibrationError(f"{path}: holds no corners")
     return clicks

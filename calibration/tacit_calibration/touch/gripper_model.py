@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import GripperSpec
+from tacit_calibration.samples import read_table
 
 HEADER = ("raw", "opening_mm")
 LINEAR_M = 5e-4
@@ -60,6 +60,7 @@ def fit_gripper(
     if np.abs(residual).max() <= max(LINEAR_M, LINEAR_SIGMAS * known):
         changes = {"raw": "linear", "scale": float(slope), "offset": float(offset), "table": ()}
         return GripperFit(gripper.model_copy(update=changes), residual)
+    # A table must be read both ways, from the driver's value to the opening and back.
     steps = np.diff(openings)
     if not ((steps > 0).all() or (steps < 0).all()):
         listed = ", ".join(f"{r:g}: {1e3 * o:.1f} mm" for r, o in zip(raws, openings, strict=True))
@@ -77,19 +78,15 @@ def read_openings(path: Path) -> tuple[FloatArray, FloatArray]:
     Raises:
         CalibrationError: The file is missing, has other columns, or words for numbers.
     """
-    if not path.is_file():
-        raise CalibrationError(f"{path}: no such file; write a CSV with the columns {','.join(HEADER)}")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if tuple(rows.fieldnames or ()) != HEADER:
-            raise CalibrationError(f"{path}: columns {rows.fieldnames}; expected {','.join(HEADER)}")
+    pairs = []
+    for where, row in read_table(path, HEADER, f"write a CSV with the columns {','.join(HEADER)}"):
         try:
-            values = np.array([[float(row["raw"]), float(row["opening_mm"])] for row in rows])
+            pairs.append([float(row[name]) for name in HEADER])
         except (TypeError, ValueError):
-            raise CalibrationError(f"{path}:{rows.line_num}: expected two numbers") from None
+            raise CalibrationError(f"{where}: expected two numbers") from None
+    values = np.array(pairs).reshape(-1, 2)
     if len(values) and values[:, 1].max() < 1.0:
         raise CalibrationError(f"{path}: openings up to {values[:, 1].max():g} mm; millimetres, not metres")
-    values = values.reshape(-1, 2)
     return values[:, 0], 1e-3 * values[:, 1]
 
 

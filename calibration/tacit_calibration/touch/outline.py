@@ -58,6 +58,7 @@ def find_outline(image: Image, rig: Rig, camera: str, view: TouchView) -> Outlin
     hull, where = predicted_hull(rig, camera, view), view.click.name
     if not np.isfinite(hull).all():
         raise CalibrationError(f"{where}: the rig expects it behind the camera")
+    # Shares of red, green and blue, so that light and shade on the gel do not matter.
     colours = image.astype(np.float64) / np.maximum(image.sum(axis=2, keepdims=True), 30.0)
     seed = _median_inside(colours, hull, SEED_SHARE)
     ground = _median_inside(colours, hull, GROUND_FACTOR, without=hull)
@@ -157,6 +158,18 @@ def find_outlines(
     return outlines, problems
 
 
+def outlines_of_arm(
+    rig: Rig, camera: str, folder: Path
+) -> tuple[dict[str, list[Outline]], list[CalibrationError]]:
+    """Return {sensor: its outlines} of every sensor on the arm that moved, and why some pictures lack one."""
+    arm, found, problems = load_samples(folder).arm, {}, list[CalibrationError]()
+    for name, spec in rig.tactile.items():
+        if spec.mount.startswith(f"{arm}."):
+            found[name], skipped = find_outlines(rig, camera, folder, name)
+            problems += skipped
+    return found, problems
+
+
 def _hull(view: TouchView, lens: Camera, T_mount: FloatArray, size: FloatArray) -> FloatArray | None:
     """Return the convex hull (K, 2) of the projected box, in order; None where part of it is behind."""
     T = view.T_camera_flange @ from_translation(view.opening_m * view.slide) @ T_mount
@@ -176,6 +189,7 @@ def _distance(outline: Outline, hull: FloatArray | None) -> FloatArray:
     along = np.clip(np.sum(to * side, axis=-1) / np.sum(side * side, axis=-1), 0, 1)
     nearest = np.linalg.norm(to - along[..., None] * side, axis=-1).min(axis=1)
     turn = side[:, 0] * to[..., 1] - side[:, 1] * to[..., 0]
+    # Inside is the same side of all edges, whichever way round the hull runs.
     inside = (turn >= 0).all(axis=1) | (turn <= 0).all(axis=1)
     return np.where(inside, -nearest, nearest)
 

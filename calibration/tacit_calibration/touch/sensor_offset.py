@@ -1,8 +1,8 @@
 """Where a gel sits in its finger, how large it is, and how far the gripper was open: from clicked corners.
 
 Least squares over the pixels of the four corners of each gel face at several openings, with a loss
-that lets single wild clicks go. What the camera's own pose is wrong by is absorbed here: the boxes
-come out right in this camera, which is what they are for.
+that lets single wild clicks go. An error of the camera's own pose is absorbed here: the boxes come out right
+in this camera, which is what they are for.
 """
 
 from __future__ import annotations
@@ -219,6 +219,7 @@ def _solved(residuals: Callable[[FloatArray], FloatArray], size: int) -> tuple[F
     """Return the robust minimum (size,) and its covariance, with the noise taken from the residuals."""
     found = least_squares(residuals, np.zeros(size), loss="soft_l1", f_scale=ROBUST_PX, x_scale="jac")
     left = residuals(found.x)
+    # Normal residuals have a median size of sigma / 1.4826, and wild clicks hardly move a median.
     noise = 1.4826 * float(np.median(np.abs(left)))
     information = found.jac.T @ found.jac
     return found.x, noise**2 * np.linalg.pinv(information)

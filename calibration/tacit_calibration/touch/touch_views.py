@@ -90,6 +90,7 @@ def check_order(rig: Rig, camera: str, views: Sequence[TouchView]) -> None:
     for view in views:
         sensor = rig.tactile[view.click.sensor]
         expected = view.project(lens, np.asarray(sensor.T_mount_sensor), np.array(sensor.size_m[:2]))
+        # About their centres: where the gel is may be wrong by much before it is calibrated, not how it lies.
         given = view.click.pixels - view.click.pixels.mean(axis=0)
         shape = expected - expected.mean(axis=0)
         errors = [rms(given[order] - shape) for order in orders]

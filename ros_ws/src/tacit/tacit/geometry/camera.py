@@ -10,7 +10,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,10 +32,13 @@ DIFFERENCE_STEP = 1e-6
 class Camera(ABC):
     """K (3, 3), distortion D, and the size of the stored image [px].
 
+    `COUNTS` are the lengths of D that the model knows.
+
     Raises:
-        ValueError: D has a length that the model does not know.
+        ValueError: D has another length.
     """
 
+    COUNTS: ClassVar[tuple[int, ...]]
     K: FloatArray
     D: tuple[float, ...]
     width: int
@@ -43,18 +46,13 @@ class Camera(ABC):
     _coefficients: FloatArray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if len(self.D) not in self.counts():
-            raise ValueError(f"D: {len(self.D)} coefficients, expected one of {self.counts()}")
-        padded = np.zeros(max(self.counts()))
+        if len(self.D) not in self.COUNTS:
+            raise ValueError(f"D: {len(self.D)} coefficients, expected one of {self.COUNTS}")
+        padded = np.zeros(max(self.COUNTS))
         padded[: len(self.D)] = self.D
         object.__setattr__(self, "D", tuple(float(d) for d in self.D))
         object.__setattr__(self, "K", np.asarray(self.K, dtype=np.float64))
         object.__setattr__(self, "_coefficients", padded)
-
-    @staticmethod
-    @abstractmethod
-    def counts() -> tuple[int, ...]:
-        """Return the accepted lengths of D."""
 
     @property
     @abstractmethod
@@ -104,6 +102,7 @@ class Camera(ABC):
         """Return the camera of the image resized to width x height: u' = (u + .5) s - .5."""
         sx, sy = width / self.width, height / self.height
         K = np.diag([sx, sy, 1.0]) @ self.K
+        # Pixel centres are integers, so the image begins at -.5: that edge, not pixel 0, stays where it is.
         K[0, 2], K[1, 2] = (self.K[0, 2] + 0.5) * sx - 0.5, (self.K[1, 2] + 0.5) * sy - 0.5
         return replace(self, K=K, width=width, height=height)
 
@@ -124,6 +123,7 @@ class Camera(ABC):
 
     def _invert_distortion(self, target: FloatArray) -> FloatArray:
         xy = self._first_guess(target)
+        # A fixed number of rounds for all points at once: the slowest decides, and each costs microseconds.
         for _ in range(NEWTON_STEPS):
             error = target - self.distort(xy)
             xy = xy + _solve_2x2(*_difference_jacobian(self.distort, xy), error)
@@ -132,6 +132,7 @@ class Camera(ABC):
         return np.where((miss < 1e-9) & inside, xy, np.nan)
 
     def _first_guess(self, target: FloatArray) -> FloatArray:
+        # Inside the fold, or Newton starts on the far side of it and finds a ray that no lens has.
         limit = 0.9 * min(self.fold_radius, 1e3)
         radius = np.linalg.norm(target, axis=-1, keepdims=True)
         return target * np.minimum(1.0, limit / np.where(radius > 0, radius, 1.0))
@@ -141,10 +142,7 @@ class Camera(ABC):
 class PinholeCamera(Camera):
     """OpenCV's pinhole: plumb_bob (4, 5), rational (8), thin prism (12) and tilted (14) lenses."""
 
-    @staticmethod
-    def counts() -> tuple[int, ...]:
-        """Return the accepted lengths of D."""
-        return PINHOLE_COUNTS
+    COUNTS = PINHOLE_COUNTS
 
     @functools.cached_property
     def fold_radius(self) -> float:
@@ -165,6 +163,7 @@ class PinholeCamera(Camera):
         x, y = xy[..., 0], xy[..., 1]
         r2 = x * x + y * y
         radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+        # Most lenses need five coefficients: the others are computed only where they are given.
         if len(self.D) > 5:
             radial = radial / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
         u = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
@@ -182,10 +181,7 @@ class PinholeCamera(Camera):
 class FisheyeCamera(Camera):
     """OpenCV's equidistant fisheye: theta_d = theta (1 + k1 theta^2 + ... + k4 theta^8)."""
 
-    @staticmethod
-    def counts() -> tuple[int, ...]:
-        """Return the accepted lengths of D."""
-        return FISHEYE_COUNTS
+    COUNTS = FISHEYE_COUNTS
 
     @functools.cached_property
     def fold_radius(self) -> float:
@@ -241,6 +237,7 @@ def _difference_jacobian(
 
 def _solve_2x2(column_x: FloatArray, column_y: FloatArray, right: FloatArray) -> FloatArray:
     determinant = column_x[..., 0] * column_y[..., 1] - column_x[..., 1] * column_y[..., 0]
+    # Where the Jacobian vanishes the step is zero: the point stays, misses, and becomes NaN.
     safe = np.where(np.abs(determinant) > 1e-9, determinant, np.inf)
     x = (right[..., 0] * column_y[..., 1] - right[..., 1] * column_y[..., 0]) / safe
     y = (column_x[..., 0] * right[..., 1] - column_x[..., 1] * right[..., 0]) / safe

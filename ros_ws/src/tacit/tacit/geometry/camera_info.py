@@ -114,7 +114,8 @@ def _class_of(name: str) -> type[Camera]:
 def _trimmed(values: Sequence[float], kind: type[Camera]) -> tuple[float, ...]:
     """Drop trailing zeros beyond the shortest length that the model knows."""
     values = [float(value) for value in values]
-    for count in kind.counts():
+    # Drivers pad D with zeros; the shortest equal form makes two descriptions of one lens compare equal.
+    for count in kind.COUNTS:
         if not any(values[count:]):
             return tuple((values + [0.0] * count)[:count])
     return tuple(values)
@@ -129,6 +130,7 @@ def _ros_coefficients(camera: Camera) -> list[float]:
 
 def _published(camera: Camera, info: Mapping[str, Any]) -> Camera:
     """Cut the region of interest out of the full image, then bin it."""
+    # In this order, as the message defines it: the region is given in pixels before binning.
     roi = info.get("roi") or {}
     if roi.get("width") and roi.get("height"):
         offsets = int(roi.get("x_offset", 0)), int(roi.get("y_offset", 0))

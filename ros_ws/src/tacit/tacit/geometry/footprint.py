@@ -144,6 +144,7 @@ def project_boxes(corners_camera: ArrayLike, camera: Camera) -> Footprints:
     box = _bounds(pixels.reshape(len(corners), -1, 2))
     clipped = clip_box(box, camera.width, camera.height)
     area, inside = box_area(box), box_area(clipped)
+    # Beyond the near plane at least one point is finite, unless all lie beyond the lens's fold: not in front.
     front = np.isfinite(box).all(axis=-1)
     visibility = np.divide(inside, area, out=np.zeros(len(corners)), where=front & (area > 0))
     flags = front * IN_FRONT + (front & (inside > 0)) * INTERSECTS + (front & _faces(corners)) * FACES
@@ -191,6 +192,7 @@ def _edge_points(corners: FloatArray) -> FloatArray:
     """Return points (N, 12, 5, 3) on the parts of the edges with z >= near; z = 0 where there is none."""
     start, stop = corners[:, EDGES[:, 0]], corners[:, EDGES[:, 1]]
     z0, z1 = start[..., 2:], stop[..., 2:]
+    # An edge parallel to the image plane never crosses it; any span other than 0 will do.
     span = np.where(z1 == z0, 1.0, z1 - z0)
     crossing = (NEAR_PLANE_M - z0) / span
     first = np.where(z0 >= NEAR_PLANE_M, 0.0, crossing)
@@ -216,6 +218,8 @@ def _faces(corners: FloatArray) -> NDArray[np.bool_]:
     The triple product of two face edges and a face corner: normal times corner.
     """
     origin = corners[:, 0]
+    # Corners are ordered counter-clockwise about the outward normal; it faces us when it points against
+    # the ray to the face, whose dot product is then negative.
     sides = np.stack([corners[:, 1] - origin, corners[:, 3] - origin, origin], axis=1)
     return np.linalg.det(sides) < 0
 

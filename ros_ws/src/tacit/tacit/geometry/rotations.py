@@ -67,6 +67,7 @@ def rotation_to_quaternion(R: ArrayLike) -> FloatArray:
     pivot = np.argmax(np.diagonal(outer, axis1=-2, axis2=-1), axis=-1)
     q = np.take_along_axis(outer, pivot[..., None, None], axis=-2)[..., 0, :]
     q = q / np.linalg.norm(q, axis=-1, keepdims=True)
+    # One of the two signs by convention, so that equal rotations give equal numbers.
     return np.where(q[..., 3:] < 0, -q, q)
 
 
@@ -84,7 +85,8 @@ def slerp(q_from: ArrayLike, q_to: ArrayLike, fraction: ArrayLike) -> FloatArray
     a, b = np.broadcast_arrays(np.asarray(q_from, np.float64), np.asarray(q_to, np.float64))
     t = np.asarray(fraction, dtype=np.float64)[..., None]
     dot = np.sum(a * b, axis=-1, keepdims=True)
-    b = np.where(dot < 0, -b, b)
+    b = np.where(dot < 0, -b, b)  # q and -q are one rotation; the nearer one gives the shorter arc
+    # By half chords, since arccos(dot) loses half of its digits near 0.
     angle = np.arctan2(np.linalg.norm(b - a, axis=-1), np.linalg.norm(b + a, axis=-1))[..., None] * 2
     scale = np.where(angle > SMALL_ANGLE, np.sin(angle), 1.0)
     weight_a = np.where(angle > SMALL_ANGLE, np.sin((1 - t) * angle) / scale, 1 - t)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,9 +26,9 @@ def ets_of(chain: Chain) -> Any:
     """Return the chain as roboticstoolbox's elementary transform sequence, for its compiled solvers.
 
     Raises:
-        MissingDependencyError: roboticstoolbox is not installed.
+        MissingDependencyError: The packages are not installed.
     """
-    rtb = _roboticstoolbox()
+    rtb, _ = _packages()
     parts = []
     for origin, slides in zip(chain.origins, chain.prismatic, strict=True):
         motion = rtb.ET.tz if slides else rtb.ET.Rz
@@ -41,9 +40,9 @@ def dh_poses(rows: Sequence[DhParameters], Q: ArrayLike) -> FloatArray:
     """Return T_base_tip (N, 4, 4) of standard DH rows at joints Q (N, n) by roboticstoolbox's `DHRobot`.
 
     Raises:
-        MissingDependencyError: roboticstoolbox is not installed.
+        MissingDependencyError: The packages are not installed.
     """
-    rtb = _roboticstoolbox()
+    rtb, _ = _packages()
     links = [rtb.RevoluteDH(d=row.d, a=row.a, alpha=row.alpha, offset=row.offset) for row in rows]
     arm = rtb.DHRobot(links)
     return np.array([arm.fkine(q).A for q in np.asarray(Q, dtype=np.float64)])
@@ -63,10 +62,10 @@ def urdf_poses(text: str, base_link: str, tip_link: str, Q: ArrayLike) -> FloatA
         Q: Values of the moving joints on the way, in this order [rad or m].
 
     Raises:
-        MissingDependencyError: spatialmath is not installed.
+        MissingDependencyError: The packages are not installed.
     """
-    SE3 = _spatialmath().SE3
-    fixed: list[tuple[Any, FloatArray | None, str]] = []
+    SE3 = _packages()[1].SE3
+    way: list[tuple[Any, FloatArray | None, str]] = []
     above = {_link(joint, "child"): joint for joint in ElementTree.fromstring(text).iter("joint")}
     link = tip_link
     while link != base_link:
@@ -75,11 +74,11 @@ def urdf_poses(text: str, base_link: str, tip_link: str, Q: ArrayLike) -> FloatA
         origin *= SE3.RPY(_numbers(joint, "origin", "rpy", "0 0 0"), order="zyx")
         kind = joint.get("type", "")
         axis = None if kind == "fixed" else _numbers(joint, "axis", "xyz", "1 0 0")
-        fixed.insert(0, (origin, axis, kind))
+        way.insert(0, (origin, axis, kind))
     poses = []
     for q in np.asarray(Q, dtype=np.float64):
         T, values = SE3(), iter(q)
-        for origin, axis, kind in fixed:
+        for origin, axis, kind in way:
             T *= origin
             if axis is not None and kind == "prismatic":
                 T *= SE3(next(values) * axis / np.linalg.norm(axis))
@@ -99,23 +98,13 @@ def _numbers(joint: ElementTree.Element, tag: str, key: str, default: str) -> Fl
     return np.array((default if element is None else element.get(key, default)).split(), dtype=np.float64)
 
 
-def _roboticstoolbox() -> Any:
+def _packages() -> tuple[Any, Any]:
     try:
         import roboticstoolbox
-    except ImportError as problem:
-        raise _missing("roboticstoolbox", problem) from None
-    return roboticstoolbox
-
-
-def _spatialmath() -> ModuleType:
-    try:
         import spatialmath
     except ImportError as problem:
-        raise _missing("spatialmath", problem) from None
-    return spatialmath
-
-
-def _missing(name: str, problem: ImportError) -> MissingDependencyError:
-    return MissingDependencyError(
-        f"inverse kinematics and the check of kinematics need {name} ({problem}): pip install {name}-python"
-    )
+        raise MissingDependencyError(
+            f"inverse kinematics and the check of kinematics need two packages ({problem}): "
+            "pip install roboticstoolbox-python spatialmath-python"
+        ) from None
+    return roboticstoolbox, spatialmath

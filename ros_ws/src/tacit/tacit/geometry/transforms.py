@@ -78,6 +78,7 @@ def check_transform(T: ArrayLike, name: str = "T") -> FloatArray:
             f"{name}: rotation is not orthonormal (error {error:.1e}, allowed "
             f"{ORTHONORMAL_TOLERANCE:.0e}); write at least 7 digits or use a quaternion"
         )
+    # Asked last: a determinant of a matrix that is not orthonormal says nothing.
     if np.linalg.det(R) < 0:
         raise ValueError(f"{name}: rotation has determinant -1 (a mirror), expected +1")
     return T
@@ -88,6 +89,7 @@ def invert(T: ArrayLike) -> FloatArray:
     T = np.asarray(T, dtype=np.float64)
     R_transposed = np.swapaxes(T[..., :3, :3], -1, -2)
     inverse = np.zeros_like(T)
+    # Not np.linalg.inv: the transpose keeps a rotation a rotation to the last digit.
     inverse[..., :3, :3] = R_transposed
     inverse[..., :3, 3] = -(R_transposed @ T[..., :3, 3:])[..., 0]
     inverse[..., 3, 3] = 1.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tacit.errors import RigError, did_you_mean
-from tacit.geometry.kinematics import Chain, snap
+from tacit.geometry.kinematics import Chain, exact, snap
 from tacit.geometry.transforms import FloatArray, from_rotation, rotation_from_rpy
 
 MOVING = ("revolute", "continuous", "prismatic")
@@ -117,7 +117,7 @@ def _joint(element: ElementTree.Element) -> UrdfJoint:
     xyz = _numbers(origin, "xyz", "0 0 0", name)
     rpy = [snap(angle) for angle in _numbers(origin, "rpy", "0 0 0", name)]
     axis = _numbers(element.find("axis"), "xyz", "1 0 0", name) if kind in MOVING else [0.0, 0.0, 0.0]
-    T = from_rotation(_rounded(rotation_from_rpy(rpy)), xyz)
+    T = from_rotation(exact(rotation_from_rpy(rpy)), xyz)
     return UrdfJoint(name, kind, parent, child, T, np.array(axis), element.find("mimic") is not None)
 
 
@@ -143,10 +143,11 @@ def _path(joints: Sequence[UrdfJoint], base_link: str, tip_link: str) -> list[Ur
     link = tip_link
     while link != base_link:
         joint = above.get(link)
+        # Longer than all joints together: the file has a loop.
         if joint is None or len(path) > len(joints):
             raise RigError(f"urdf: no path from base_link {base_link!r} down to tip_link {tip_link!r}")
         _check_supported(joint)
-        path.insert(0, joint)
+        path.insert(0, joint)  # upwards from the tip: a link has one parent, but many children
         link = joint.parent
     return path
 
@@ -175,13 +176,8 @@ def _z_to(axis: FloatArray) -> FloatArray:
     """Return a rotation (3, 3) whose third column is `axis`; exact for axes along +-x, y, z."""
     if np.abs(axis - [0, 0, 1]).max() < AXIS_TOLERANCE:
         return np.eye(3)
+    # The axis that is furthest from it: the cross product is then long, and exact for x, y and z.
     helper = np.eye(3)[int(np.argmin(np.abs(axis)))]
     x = np.cross(helper, axis)
     x /= np.linalg.norm(x)
     return np.column_stack([x, np.cross(axis, x), axis])
-
-
-def _rounded(R: FloatArray) -> FloatArray:
-    """Turn the 6e-17 left by cos(pi/2) into exact zeros and ones."""
-    nearest = np.round(R)
-    return np.where(np.abs(R - nearest) < 1e-15, nearest, R)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from tacit.config import Config, load_yaml, parse, to_yaml
 from tacit.errors import RigError, did_you_mean
@@ -41,12 +41,6 @@ from tacit.rig.specs import (
 RIGS_FOLDER = Path(__file__).parent.parent / "rigs"
 
 
-def _checked_topics(commands: dict[str, CommandSpec]) -> dict[str, CommandSpec]:
-    if not commands:
-        raise ValueError("at least one command topic is needed")
-    return commands
-
-
 class Rig(Config):
     """A whole robot cell. Stream names (cameras, tactile, streams, commands) are one namespace."""
 
@@ -57,7 +51,7 @@ class Rig(Config):
     cameras: dict[Name, CameraSpec]
     tactile: dict[Name, TactileSpec] = {}
     streams: dict[Name, StreamSpec]
-    commands: Annotated[dict[Name, CommandSpec], AfterValidator(_checked_topics)]
+    commands: dict[Name, CommandSpec]
     alignment: AlignmentSpec
     safety: SafetySpec = SafetySpec()
     simulation: SimulationSpec | None = None
@@ -79,11 +73,7 @@ class Rig(Config):
     @functools.cached_property
     def state_names(self) -> tuple[str, ...]:
         """Order of qpos and action (S,): for each arm its joints, then its gripper."""
-        names: list[str] = []
-        for arm in self.arms.values():
-            names += [joint.name for joint in arm.joints]
-            names += [arm.gripper.name] if arm.gripper else []
-        return tuple(names)
+        return tuple(member.name for member in self.members)
 
     @functools.cached_property
     def gripper_indices(self) -> tuple[int, ...]:
@@ -130,6 +120,7 @@ class Rig(Config):
     def rig_id(self) -> str:
         """sha256 of the whole rig as canonical JSON; of records of calibration only where there are any."""
         data = self.model_dump(mode="json")
+        # Rigs from before there were records must keep the id under which their episodes were written.
         if not self.calibrations:
             del data["calibrations"]
         return canonical_hash(data)
@@ -172,23 +163,14 @@ class Rig(Config):
 
     def sensor_boxes(self, q: ArrayLike, camera: str) -> dict[str, Footprint]:
         """Return {sensor: Footprint} in one camera at the state q (S,)."""
-        self.geometry.camera(camera)
-        return {
-            sensor: footprint
-            for (name, sensor), footprint in self.geometry.footprints(q).items()
-            if name == camera
-        }
+        self.geometry.camera(camera)  # an unknown name is an error there, not an empty answer here
+        found = self.geometry.footprints(q)
+        return {sensor: footprint for (name, sensor), footprint in found.items() if name == camera}
 
     @functools.cached_property
     def specs(self) -> dict[str, StreamBase]:
         """Every stream by name: cameras, tactile, streams, commands."""
-        groups: tuple[Mapping[str, StreamBase], ...] = (
-            self.cameras,
-            self.tactile,
-            self.streams,
-            self.commands,
-        )
-        return {name: spec for group in groups for name, spec in group.items()}
+        return {**self.cameras, **self.tactile, **self.streams, **self.commands}
 
     @functools.cached_property
     def states(self) -> dict[str, StreamSpec]:
@@ -270,6 +252,8 @@ def _pick(mapping: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 def _problems(rig: Rig) -> Iterable[str]:
     """Yield what contradicts inside a rig; the first is reported."""
+    if not rig.commands:
+        yield "commands: at least one command topic is needed"
     yield from _duplicates("state name", rig.state_names)
     groups = (rig.cameras, rig.tactile, rig.streams, rig.commands)
     yield from _duplicates("stream name", [name for group in groups for name in group])

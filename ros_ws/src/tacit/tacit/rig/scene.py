@@ -15,13 +15,7 @@ from numpy.typing import ArrayLike
 
 from tacit.errors import RigError, did_you_mean
 from tacit.geometry.camera import Camera, FisheyeCamera, PinholeCamera
-from tacit.geometry.footprint import (
-    Footprint,
-    Footprints,
-    box_corners,
-    footprint_at,
-    project_boxes,
-)
+from tacit.geometry.footprint import Footprint, Footprints, box_corners, footprint_at, project_boxes
 from tacit.geometry.kinematics import fk_numpy
 from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import FloatArray, invert, transform_points
@@ -85,15 +79,10 @@ class RigGeometry:
         self._T_camera_parent = {n: invert(m.T_mount_child) for n, m in self._camera_mounts.items()}
         self._sensor_mounts = {n: self._mount(s.mount, s.T_mount_sensor) for n, s in rig.tactile.items()}
         self._corners = {name: box_corners(spec.size_m) for name, spec in rig.tactile.items()}
-        self._finger_axes = {
-            name: _unit(spec.gripper.axis) for name, spec in rig.arms.items() if spec.gripper is not None
-        }
         self._columns = {name: rig.arm_slice(name) for name in rig.arms}
-        self._openings = {
-            name: rig.state_names.index(spec.gripper.name)
-            for name, spec in rig.arms.items()
-            if spec.gripper is not None
-        }
+        grippers = {name: spec.gripper for name, spec in rig.arms.items() if spec.gripper is not None}
+        self._finger_axes = {n: np.array(g.axis) / np.linalg.norm(g.axis) for n, g in grippers.items()}
+        self._openings = {name: rig.state_names.index(gripper.name) for name, gripper in grippers.items()}
 
     def camera(self, name: str) -> Camera:
         """Return the lens of one camera."""
@@ -119,14 +108,12 @@ class RigGeometry:
         q = self._checked(q)
         if q.ndim != 1:
             raise ValueError(f"state of shape {q.shape}, expected (S,); see footprint_tracks for (N, S)")
-        corners = self._corners_in_cameras(q)
-        result = {}
-        for name, camera in self._cameras.items():
-            if not corners[name]:
-                continue
-            batch = project_boxes(np.stack(list(corners[name].values())), camera)
-            for i, sensor in enumerate(corners[name]):
-                result[name, sensor] = footprint_at(batch, i)
+        result: dict[tuple[str, str], Footprint] = {}
+        for name, corners in self._corners_in_cameras(q).items():
+            # All sensors of a camera in one call: at a tick the calls cost more than the arithmetic.
+            points = np.array(list(corners.values())).reshape(-1, 8, 3)
+            batch = project_boxes(points, self._cameras[name])
+            result |= {(name, sensor): footprint_at(batch, i) for i, sensor in enumerate(corners)}
         return result
 
     def footprint_tracks(self, Q: ArrayLike) -> dict[tuple[str, str], Footprints]:
@@ -164,13 +151,8 @@ class RigGeometry:
 
     def _world_poses(self, mounts: Mapping[str, _Mount], q: FloatArray) -> dict[str, FloatArray]:
         flanges: dict[str, FloatArray] = {}
-        shape = (*q.shape[:-1], 4, 4)
-        return {
-            name: np.broadcast_to(
-                self._carrier(mount.arm, q, flanges) @ self._in_flange(mount, q), shape
-            ).copy()
-            for name, mount in mounts.items()
-        }
+        poses = {n: self._carrier(m.arm, q, flanges) @ self._in_flange(m, q) for n, m in mounts.items()}
+        return {name: np.broadcast_to(T, (*q.shape[:-1], 4, 4)).copy() for name, T in poses.items()}
 
     def _carrier(self, arm: str | None, q: FloatArray, cache: dict[str, FloatArray]) -> FloatArray:
         """Return T_world_flange of `arm` (computed once per call), or the identity for the world."""
@@ -188,6 +170,7 @@ class RigGeometry:
         """Return T_flange_child: fingers move by half the opening along the gripper axis."""
         if mount.arm is None or mount.sign == 0.0:
             return mount.T_mount_child
+        # Openings are between the pads; each finger does half of it, the right one the other way.
         half = 0.5 * mount.sign * q[..., self._openings[mount.arm], None]
         T = np.broadcast_to(mount.T_mount_child, (*q.shape[:-1], 4, 4)).copy()
         T[..., :3, 3] += half * self._finger_axes[mount.arm]
@@ -206,8 +189,3 @@ class RigGeometry:
             names = ", ".join(self.rig.state_names)
             raise ValueError(f"state of shape {q.shape}, expected ({size},) or (N, {size}): {names}")
         return q
-
-
-def _unit(axis: ArrayLike) -> FloatArray:
-    axis = np.asarray(axis, dtype=np.float64)
-    return axis / np.linalg.norm(axis)

@@ -1,7 +1,7 @@
 """The parts of a rig file: joints, gripper, arms, cameras, sensors, streams, gates.
 
-Pydantic models only; `tacit.rig` joins them to a `Rig`, loads files and checks what parts say of
-each other.
+Pydantic models only; `tacit.rig.contract` joins them to a `Rig`, loads files and checks that the parts
+agree with each other.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def _reduced(urdf: str | None) -> str | None:
 
 
 def _check_table(name: str, table: np.ndarray) -> None:
+    # Read both ways: driver's value to opening when recording, back when commanding.
     steps = np.diff(table, axis=0)
     monotone = bool((steps[:, 0] > 0).all() and ((steps[:, 1] > 0).all() or (steps[:, 1] < 0).all()))
     if len(table) < 2 or not monotone:
@@ -328,7 +329,7 @@ class WorkspaceSpec(Config):
 
 
 class SafetySpec(Config):
-    """Gates of the policy node; ages in ms. Defaults: RUNTIME section of the README."""
+    """Limits that stop or hold the policy node; ages in ms."""
 
     image_age_ms: Positive = 150.0
     joint_age_ms: Positive = 60.0

@@ -34,7 +34,7 @@ def to_canonical(rig: Rig, name: str, raw: float) -> float:
     Raises:
         RigError: No such joint.
     """
-    return _in(_member(rig, name), float(raw))
+    return _in(rig.joint(name), float(raw))
 
 
 def from_canonical(rig: Rig, name: str, value: float) -> float:
@@ -45,7 +45,7 @@ def from_canonical(rig: Rig, name: str, value: float) -> float:
     Raises:
         RigError: No such joint.
     """
-    return _out(_member(rig, name), float(value))
+    return _out(rig.joint(name), float(value))
 
 
 def vector_to_canonical(rig: Rig, names: Sequence[str], raw: ArrayLike) -> FloatArray:
@@ -65,20 +65,23 @@ def rates_to_canonical(rig: Rig, names: Sequence[str], rates: ArrayLike, raw: Ar
 
     The derivative of `to_canonical`; of a `table` it is the slope of the row that `raw` lies in.
     """
-    pairs = zip(names, np.asarray(rates, np.float64), np.asarray(raw, np.float64), strict=True)
-    return np.array([_slope(_member(rig, name), value) * rate for name, rate, value in pairs])
+    return _slopes(rig, names, raw) * np.asarray(rates, dtype=np.float64)
 
 
 def rates_from_canonical(rig: Rig, names: Sequence[str], rates: ArrayLike, raw: ArrayLike) -> FloatArray:
     """Return a driver's rates (K,) at its values `raw` (K,); inverse of `rates_to_canonical`."""
-    slopes = rates_to_canonical(rig, names, np.ones(len(names)), raw)
-    return np.asarray(rates, dtype=np.float64) / slopes
+    return np.asarray(rates, dtype=np.float64) / _slopes(rig, names, raw)
 
 
 def efforts_to_canonical(rig: Rig, names: Sequence[str], efforts: ArrayLike, raw: ArrayLike) -> FloatArray:
     """Return efforts (K,) in the driver's unit, positive where the canonical value would rise."""
-    pairs = zip(names, np.asarray(efforts, np.float64), np.asarray(raw, np.float64), strict=True)
-    return np.array([np.sign(_slope(_member(rig, name), value)) * effort for name, effort, value in pairs])
+    # The unit stays: whether a driver reports newtons, amperes or a share of its limit, nobody has told us.
+    return np.sign(_slopes(rig, names, raw)) * np.asarray(efforts, dtype=np.float64)
+
+
+def _slopes(rig: Rig, names: Sequence[str], raw: ArrayLike) -> FloatArray:
+    values = np.asarray(raw, dtype=np.float64).tolist()
+    return np.array([_slope(rig.joint(name), value) for name, value in zip(names, values, strict=True)])
 
 
 def claw_half_opening(coefficient: float) -> float:
@@ -96,10 +99,6 @@ def claw_coefficient(half_opening_m: float) -> float:
     cosine = (g * g - CLAW_CONSTANT / 4) / (2 * CLAW_CRANK_M * g)
     angle = np.arccos(np.clip(cosine, -1.0, 1.0))
     return float(np.clip((CLAW_ANGLE_CLOSED - angle) / CLAW_ANGLE_RANGE, 0.0, 1.0))
-
-
-def _member(rig: Rig, name: str) -> JointSpec | GripperSpec:
-    return rig.members[rig.index_of([name])[0]]
 
 
 def _in(member: JointSpec | GripperSpec, raw: float) -> float:
@@ -120,6 +119,7 @@ def _slope(member: JointSpec | GripperSpec, raw: float) -> float:
     if member.raw == "linear":
         return member.scale
     if member.raw == "claw":
+        # One-sided at the ends, where the claw stops: beyond them its formula means nothing.
         low, high = np.clip([raw - CLAW_STEP, raw + CLAW_STEP], 0.0, 1.0)
         return float(2 * (claw_half_opening(high) - claw_half_opening(low)) / (high - low))
     raws, openings = np.array(member.table).T
@@ -135,5 +135,5 @@ def _out(member: JointSpec | GripperSpec, value: float) -> float:
     if member.raw == "claw":
         return claw_coefficient((value - member.offset) / 2)
     raws, openings = np.array(member.table).T
-    order = np.argsort(openings)
+    order = np.argsort(openings)  # openings may fall with the driver's value; np.interp wants them rising
     return float(np.interp(value, openings[order], raws[order]))
