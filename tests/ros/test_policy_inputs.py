@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from tiny_bundles import manifest_for, policy_bundle
@@ -16,7 +17,7 @@ from tacit.control import acting as acting_module
 from tacit.control.acting import Acting
 from tacit.control.controller import Controller
 from tacit.control.inference_thread import InferenceThread
-from tacit.control.inputs import AlignedInputs
+from tacit.control.inputs import AlignedInputs, as_recorded
 from tacit.images import encode_jpeg
 from tacit.rig import Rig, load_rig, parse_rig
 
@@ -82,6 +83,28 @@ def test_tick_becomes_an_observation_in_rig_order_with_decoded_pictures(rig: Rig
     assert observation.state.tolist() == [0.04] * 7
     assert observation.touch["left"].shape == (60, 80, 3)
     assert inputs.tick_fault(tick) is None and inputs.silence_fault() is None
+
+
+def test_policy_feels_touch_as_the_recorder_wrote_it_and_sees_cameras_as_they_are(rig: Rig) -> None:
+    clock = Clock()
+    inputs = fed(rig, clock)
+    inputs.poll()
+    clock.now += PERIOD
+    random = np.random.default_rng(0)
+    felt = random.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    seen = random.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    show(inputs, clock, skip="left")
+    inputs.store("left", clock.now, 0, felt)
+    [tick] = inputs.poll()
+    stored = cv2.imdecode(encode_jpeg(felt, 95), cv2.IMREAD_COLOR)[..., ::-1]
+    touch = inputs.observation(tick).touch["left"]
+    np.testing.assert_array_equal(touch, stored)
+    assert (touch != felt).any()
+    np.testing.assert_array_equal(as_recorded(encode_jpeg(felt, 95)), stored)  # from a driver: decoded once
+    clock.now += PERIOD
+    show(inputs, clock, skip="wrist")
+    inputs.store("wrist", clock.now, 0, seen)
+    np.testing.assert_array_equal(inputs.observation(inputs.poll()[-1]).images["wrist"], seen)
 
 
 def test_silent_stream_is_stale_after_its_limit(rig: Rig) -> None:

@@ -7,7 +7,7 @@ those of `tacit run`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tacit.bundle.player import PlaySpec
 from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit.control.acting import Acting
-from tacit.control.inputs import AlignedInputs
+from tacit.control.inputs import AlignedInputs, as_recorded
 from tacit.episode import segments, video_progress
 from tacit_sim.cell import Cell
 from tacit_sim.tasks import STAGES, distance_to_goal
@@ -178,7 +178,8 @@ class Runner:
         """Note the stage, and the estimated progress and a frame where they are wanted."""
         trace.stages.append(self._cell.stage())
         if self._progress is not None:
-            trace.estimates.append(self._progress.step(observation).progress)
+            touch = {name: as_recorded(image) for name, image in observation.touch.items()}
+            trace.estimates.append(self._progress.step(replace(observation, touch=touch)).progress)
         if self._film_every > 0 and tick % self._film_every == 0:
             trace.frames.append(film_frame(observation))
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tacit.bundle.manifest import Manifest
 from tacit.bundle.runtime import Observation
@@ -26,9 +27,12 @@ from tacit.control.safety import (
     skew_ms,
 )
 from tacit.geometry.transforms import FloatArray
-from tacit.images import as_rgb
+from tacit.images import as_rgb, encode_jpeg
 from tacit.rig import Rig
 from tacit.streams import TIMER, Aligner, Arrival, Tick, Value
+
+TOUCH_QUALITY = 95
+"""JPEG quality of touch images, as the recorder writes them (its default)."""
 
 QUEUE_LIMIT = 1024
 """Messages that wait for the inference thread: more than a second of a full rig."""
@@ -140,6 +144,8 @@ class AlignedInputs:
     def observation(self, tick: Tick) -> Observation:
         """Return a tick as an observation; compressed images are decoded here.
 
+        Touch images are coded as the recorder codes them: see `as_recorded`.
+
         Raises:
             ImageError: An image cannot be decoded.
         """
@@ -149,7 +155,7 @@ class AlignedInputs:
             stamp_ns=tick.stamp_ns,
             state=self._state({name: samples[name].value for name in self._states}),
             images={name: as_rgb(samples[name].value) for name in cameras},  # type: ignore[arg-type]
-            touch={name: as_rgb(samples[name].value) for name in touch},  # type: ignore[arg-type]
+            touch={name: as_recorded(samples[name].value) for name in touch},  # type: ignore[arg-type]
         )
 
     def tick_fault(self, tick: Tick, check_ages: bool = True) -> Fault | None:
@@ -208,3 +214,13 @@ class AlignedInputs:
         for name, value in values.items():
             state[self._rig.index_of(self._rig.streams[name].names)] = np.asarray(value, dtype=np.float64)
         return state
+
+
+def as_recorded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a touch image (H, W, 3) as training saw it; what a driver has encoded (N,) is only decoded.
+
+    The recorder stores touch as JPEG. The model subtracts the no-contact image, which leaves faint
+    differences: without the coding, actions were off by 2 mrad on average and 15 at the 99th percentile,
+    and a policy could feel a part that it no longer held. Camera images make no such difference.
+    """
+    return as_rgb(image if image.ndim == 1 else encode_jpeg(image, TOUCH_QUALITY))
