@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from std_srvs.srv import Trigger
 from tiny_bundles import progress_bundle
 
 from tacit.errors import BundleError, ConfigError
+from tacit.progress.watch import Judgement
 from tacit.rig import load_rig
 from tacit_ros.progress_node import ProgressNode
 from tacit_ros.wire import qos
@@ -139,3 +141,28 @@ def test_what_counts_as_gain_and_as_a_fall_is_set_by_parameters(scene) -> None:
     assert (one.node.watch._detector.config.regression_recovery) == pytest.approx(0.15)
     one.frame(8)  # progress rises by .1 a frame: less than the gain that is asked for
     one.bench.until(lambda: "stalled" in one.states, "stalled")
+
+
+def test_judgement_in_flight_at_a_reset_is_dropped_and_the_reset_does_not_wait_for_it(
+    scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = scene()
+    entered, gate = threading.Event(), threading.Event()
+
+    def slow(tick: object, inputs: object) -> Judgement:
+        entered.set()
+        assert gate.wait(20)
+        return Judgement(1.0, "done", True)
+
+    monkeypatch.setattr(one.node.watch, "_judge", slow)
+    one.frame(1, expect=False)
+    one.bench.until(entered.is_set, "an inference in flight")
+    client = one.bench.node.create_client(Trigger, "/progress/reset")
+    one.bench.until(client.service_is_ready, "service")
+    future = client.call_async(Trigger.Request())
+    one.bench.until(future.done, "answer of the reset while the inference runs")
+    monkeypatch.undo()
+    gate.set()
+    one.frame(1)
+    assert one.progress == [pytest.approx(0.1)]
+    assert True not in one.done and "done" not in one.states
