@@ -46,7 +46,7 @@ def planted(*args, **kwargs):
     return real(*args, **kwargs)
 
 setattr(owner, name, planted)
-raise SystemExit(importlib.import_module("tacit_ros." + node).main(sys.argv[5:]))
+raise SystemExit(importlib.import_module(node if "." in node else "tacit_ros." + node).main(sys.argv[5:]))
 """
 
 
@@ -299,3 +299,12 @@ def test_progress_says_invalid_why_and_ends(
     assert states[-1] == "invalid"
     log = process.log.read_text()
     assert f"{thread} ended: {error}: planted" in log and "Traceback" in log
+
+
+def test_simulator_whose_stepping_thread_dies_ends_and_says_why(launch: Any, bench: Any) -> None:
+    pytest.importorskip("mujoco")
+    process = launch("tacit_sim.simulator_node", "tacit_sim.cell:Cell.step", "AttributeError")
+    bench.until(lambda: "simulator" in bench.node.get_node_names(), "node", 60)
+    process.strike()
+    assert process.ended() == 1
+    assert "cell ended: AttributeError: planted" in process.log.read_text()

@@ -7,20 +7,18 @@ GL contexts and the pace, on absolute deadlines.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from dataclasses import dataclass
 
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
-from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from tacit.errors import ConfigError, TacitError
 from tacit.rig import Rig, load_rig
-from tacit.threads.requests import Requests
+from tacit.threads import Requests, WatchedThread
 from tacit_ros.wire.parameters import declare, parameter, read
-from tacit_ros.wire.process import run_node
+from tacit_ros.wire.process import WatchedNode, run_node
 from tacit_sim.as_built import JointError, as_built
 from tacit_sim.cell import Cell
 from tacit_sim.model import only_arm
@@ -75,7 +73,7 @@ class Pacer:
             self.restarts += 1
 
 
-class SimulatorNode(Node):
+class SimulatorNode(WatchedNode):
     """The shell around one cell."""
 
     def __init__(self) -> None:
@@ -110,16 +108,13 @@ class SimulatorNode(Node):
         self._requests = Requests("the cell", ConfigError, self._inbox.wake)
         self.create_service(Trigger, "/simulator/reset", self._reset)
         self.create_service(Trigger, "/simulator/status", self._status)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="cell")
+        self._thread = WatchedThread("cell", self._run, self.thread_failed)
         self._thread.start()
         self.get_logger().info(f"rig {rig.name}, task {self._cell.task.name}: reset by /simulator/reset")
 
     def close(self) -> None:
         """Stop the stepping thread and free the GL contexts."""
-        self._stopping.set()
-        self._inbox.wake()
-        self._thread.join()
+        self._thread.stop(nudge=self._inbox.wake)
 
     def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Hand a reset to the stepping thread and answer with the new truth."""
@@ -137,16 +132,13 @@ class SimulatorNode(Node):
         return response
 
     def _run(self) -> None:
-        """Step the cell until the node closes; an error that the user can mend ends the process."""
+        """Step the cell until the node closes."""
         try:
-            while not self._stopping.is_set() and rclpy.ok():
+            while not self._thread.stopping.is_set() and rclpy.ok():
                 self._requests.serve()
                 self._tick()
-        except TacitError as error:
-            self.get_logger().fatal(str(error))
-            rclpy.try_shutdown()
         except RCLError:
-            if rclpy.ok():  # else a signal has ended the context in the middle of a tick
+            if rclpy.ok():  # else the context was ended in the middle of a tick
                 raise
         finally:
             self._requests.refuse("its stepping thread has ended")
@@ -187,7 +179,7 @@ class SimulatorNode(Node):
         target = self._inbox.wait(self._cell.state(), self._cell.time_ns, timeout_s)
         if target is not None:
             self._cell.command(target)
-        elif not self._requests.are_waiting and not self._stopping.is_set():
+        elif not self._requests.are_waiting and not self._thread.stopping.is_set():
             self.get_logger().warning(
                 f"lockstep: no command for tick {self._cell.time_ns} within {timeout_s:g} s, stepping on",
                 throttle_duration_sec=5.0,

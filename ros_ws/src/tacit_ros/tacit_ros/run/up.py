@@ -12,16 +12,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import IO, Annotated
 
 import tyro
 
 from tacit.errors import ConfigError
+from tacit.threads import Failure, WatchedThread
 from tacit_ros.run.stacks import NodeSpec, Stack, arguments, build_stack, stack_spec
 from tacit_ros.wire.environment import child_environment
 
@@ -54,6 +55,7 @@ class Supervisor:
     emit: Callable[[str], None]
     children: dict[str, subprocess.Popen] = field(default_factory=dict)
     stopping: bool = False
+    deaf: bool = False
 
     def run(self, stack: Stack) -> int:
         """Run until a node ends or `stop` is called.
@@ -67,17 +69,17 @@ class Supervisor:
         finally:
             self._end_all()
         for reader in readers:
-            reader.join(timeout=1.0)
+            reader.stop(deadline_s=1.0)
         if failed is not None:
             code = self.children[failed].returncode
             self.emit(f"[tacit] node {failed} ended with code {code}; the stack was stopped")
-        return 0 if failed is None else 1
+        return 0 if failed is None and not self.deaf else 1
 
     def stop(self, signum: int = signal.SIGINT, frame: FrameType | None = None) -> None:
         """Ask the loop to end; safe in a signal handler."""
         self.stopping = True
 
-    def _start(self, node: NodeSpec) -> threading.Thread:
+    def _start(self, node: NodeSpec) -> WatchedThread:
         child = subprocess.Popen(
             command_of(node),
             env=child_environment(),
@@ -85,15 +87,21 @@ class Supervisor:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",  # a node may print anything
             bufsize=1,
             start_new_session=True,  # Ctrl-C reaches us alone; we pass it on once
             preexec_fn=_death_signal(),
         )
         self.children[node.name] = child
         assert child.stdout is not None
-        reader = threading.Thread(target=self._forward, args=(node.name, child.stdout), daemon=True)
-        reader.start()
-        return reader
+        forward = partial(self._forward, node.name, child.stdout)
+        return WatchedThread(f"log of {node.name}", forward, self._log_failed).start()
+
+    def _log_failed(self, failure: Failure) -> None:
+        """End the stack: a pipe that nobody reads fills up, and blocks its node in the middle of a motion."""
+        if not self.stopping:
+            self.emit(f"[tacit] {failure}; the stack is stopped")
+            self.stopping = self.deaf = True
 
     def _forward(self, name: str, lines: IO[str]) -> None:
         width = max(map(len, self.children))

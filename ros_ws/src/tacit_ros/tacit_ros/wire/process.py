@@ -70,9 +70,10 @@ class WatchedNode(Node):
         self.end()
 
     def log_failure(self, failure: Failure) -> None:
-        """Log a failure with its traceback."""
+        """Log a failure; with its traceback, unless the user can mend it."""
         if self.context.ok():
-            self.get_logger().fatal(f"{failure}; the node ends\n{failure.traceback}")
+            trace = "" if isinstance(failure.error, TacitError) else f"\n{failure.traceback}"
+            self.get_logger().fatal(f"{failure}; the node ends{trace}")
 
     def _halt(self, reason: str) -> None:
         with Caught() as caught:
