@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tacit import __version__, cli
+from tacit.bundle import MANIFEST_KEY
 from tacit.rig import TactileSpec
 from tacit.tools import doctor
 
@@ -263,7 +264,9 @@ def test_modules_that_pages_and_comments_name_exist(tracked_files: list[Path], r
         if path.suffix in (".md", ".py", ".yaml")
         and path.name not in ("CONTRIBUTING.md", "test_cli.py", "setup.py")
         for name in re.findall(r"(?<![\w./])(?:tacit\w*|benches)(?:\.[a-z]\w*)+", path.read_text())
-        if name.partition(".")[0] in PACKAGE_FOLDERS and not names_a_module_or_its_part(name, root)
+        if name.partition(".")[0] in PACKAGE_FOLDERS
+        and name != MANIFEST_KEY
+        and not names_a_module_or_its_part(name, root)
     ]
     assert dead == []
 
