@@ -110,6 +110,20 @@ def test_done_is_latched_and_reset_clears_it(scene) -> None:
     assert one.progress[-1] == pytest.approx(0.1)
 
 
+def test_reset_follows_a_clock_that_has_jumped_back(scene) -> None:
+    one = scene()
+    one.frame(5)
+    one.stamp_ns -= 100 * TICK_NS
+    one.frame(2, expect=False)  # refused: stamped before what came earlier
+    assert len(one.progress) == 5
+    client = one.bench.node.create_client(Trigger, "/progress/reset")
+    one.bench.until(client.service_is_ready, "service")
+    future = client.call_async(Trigger.Request())
+    one.bench.until(future.done, "reset")
+    one.frame(2)
+    assert one.progress[-2:] == pytest.approx([0.1, 0.2])
+
+
 def test_gap_starts_the_estimate_anew(scene) -> None:
     one = scene()
     one.frame(5)

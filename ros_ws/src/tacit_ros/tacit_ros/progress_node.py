@@ -112,8 +112,12 @@ class ProgressNode(WatchedNode):
         self.inputs.wake()
 
     def _run(self) -> None:
+        run = self.watch.run
         while not self._thread.stopping.is_set():
             self.inputs.wait(WAIT_S)
+            if run != self.watch.run:  # a clock that jumped back since would block the old samples' streams
+                run = self.watch.run
+                self.inputs.reset()
             for tick in self.inputs.poll():
                 if self._thread.stopping.is_set() or tick.stamp_ns <= self._begins_after_ns:
                     continue
