@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from tacit.control.safety import (
     Fault,
     MotionLimiter,
-    check_advance,
     check_age,
     check_chunk,
     check_finite,
@@ -177,13 +176,6 @@ def test_range_gate_knows_training_range_and_margin() -> None:
 )
 def test_age_gate_refuses_the_old_and_the_future(age_ms: int, expected: str | None) -> None:
     assert reason(check_age("wrist", 10**12, 10**12 + age_ms * MS, 150.0)) == expected
-
-
-@pytest.mark.parametrize(
-    ("last", "expected"), [(None, None), (9, None), (10, "stamp_backwards"), (11, "stamp_backwards")]
-)
-def test_time_must_advance(last: int | None, expected: str | None) -> None:
-    assert reason(check_advance("wrist", 10, last)) == expected
 
 
 def test_skew_is_the_span_of_all_parts() -> None:

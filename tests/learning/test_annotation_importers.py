@@ -16,7 +16,6 @@ from tacit.errors import AnnotationError
 from tacit_learning.data.annotation_files import load_annotation_set, load_features
 from tacit_learning.data.annotation_importers import ImportOptions, read, write
 from tacit_learning.data.annotation_importers.common import seconds_to_frames
-from tacit_learning.data.annotation_importers.lerobot import read_proportions
 from tacit_learning.data.annotation_policies import SegmentPolicy
 from tacit_learning.data.annotations import Segment
 
@@ -278,12 +277,6 @@ def test_lerobot_episodes_without_subtasks_are_named_or_left_out(tmp_path: Path)
 def test_lerobot_other_columns_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="no columns dense_subtask_names"):
         read("lerobot", lerobot(tmp_path, [[7, 19]], "sparse_"), ImportOptions())
-
-
-def test_lerobot_proportions_are_read(tmp_path: Path) -> None:
-    root = lerobot(tmp_path, [[7, 19]])
-    (root / "meta" / "temporal_proportions_dense.json").write_text('{"reach": 0.4, "grasp": 0.6}')
-    assert read_proportions(root) == {"reach": 0.4, "grasp": 0.6}
 
 
 # -- the table ---------------------------------------------------------------------------------

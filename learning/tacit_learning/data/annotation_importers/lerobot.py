@@ -59,19 +59,6 @@ def read(path: Path, options: ImportOptions) -> Imported:
     return Imported(AnnotationSet.of_videos(videos, frozenset(options.background)), {}, repairs)
 
 
-def read_proportions(path: Path, prefix: str = "dense") -> dict[str, float]:
-    """Read `meta/temporal_proportions_<prefix>.json`: the mean share of each subtask.
-
-    Raises:
-        AnnotationError: Missing, or the shares are not positive numbers.
-    """
-    file = path / "meta" / f"temporal_proportions_{prefix}.json"
-    shares = load_json(file, AnnotationError)
-    if not all(isinstance(share, int | float) and share >= 0 for share in shares.values()):
-        raise AnnotationError(f"{file}: expected a share for every subtask, found {shares}")
-    return {name: float(str(share)) for name, share in shares.items()}
-
-
 def _rows(path: Path) -> list[Row]:
     tables = sorted((path / "meta" / "episodes").rglob("*.parquet"))
     if tables:

@@ -84,14 +84,6 @@ def check_age(name: str, stamp_ns: int, now_ns: int, limit_ms: float) -> Fault |
     return None
 
 
-def check_advance(name: str, stamp_ns: int, last_ns: int | None) -> Fault | None:
-    """Refuse time that runs backwards or stands still."""
-    if last_ns is None or stamp_ns > last_ns:
-        return None
-    behind_ms = (last_ns - stamp_ns) / 1e6
-    return Fault("stamp_backwards", f"{name} is stamped {behind_ms:.0f} ms before the one before it")
-
-
 def skew_ms(stamps_ns: Iterable[int]) -> float:
     """Return the time between the earliest and the latest stamp [ms]; 0 for fewer than two."""
     stamps = list(stamps_ns)
