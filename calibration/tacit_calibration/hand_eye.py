@@ -92,7 +92,7 @@ class HandEyeResult:
     Attributes:
         T_parent_camera: In the flange (eye in hand) or in the base (eye to hand), (4, 4).
         T_anchor_board: The board in the base (eye in hand) or on the flange (eye to hand), (4, 4).
-        covariance: Of the local increments of camera and board (12, 12), [rad, m] each.
+        covariance: Covariance of the local increments of camera and board (12, 12), [rad, m] each.
         noise: Estimated sizes of pixel and robot noise.
         rms_px: Error with the measured robot poses [px]: what an overlay will show. Poses are corrected
             by what was learnt of the arm, where that was asked for, and by nothing else.

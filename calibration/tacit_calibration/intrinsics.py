@@ -47,7 +47,7 @@ class IntrinsicsResult:
         rms_px: Error over the views used [px].
         held_out_rms_px: Error over views left out of the fit in turn (only their pose is fitted).
         focal_sigma_px: Standard deviation of fx and fy.
-        covariance: Of fx, fy, cx, cy and D (4 + d, 4 + d).
+        covariance: Covariance of fx, fy, cx, cy and D (4 + d, 4 + d).
         uncertainty_px: Standard deviation of where the lens puts a ray, over a 9 x 9 grid of the image.
         coverage: Fraction of an 8 x 8 grid over the image that holds a corner.
         tilt_deg: Largest angle between board and image plane.

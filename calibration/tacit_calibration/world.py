@@ -15,8 +15,8 @@ def base_to_base(first: HandEyeResult, second: HandEyeResult) -> UncertainPose:
     """Return T_base1_base2 of two arms that were calibrated with one thing in common.
 
     Args:
-        first: Of the first arm. Eye in hand: its camera saw the board; eye to hand: it carried a board.
-        second: Of the second arm, the same way: the same board, not moved between the two, or the
+        first: Result of the first arm. Eye in hand: its camera saw the board; eye to hand: it carried one.
+        second: Result of the second arm, the same way: the same board, not moved in between, or the
             same fixed camera.
 
     Raises:

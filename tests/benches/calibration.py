@@ -132,7 +132,7 @@ def measure(name: str, case: Case, scenes: Sequence[Scene], answers: Mapping[str
     """Solve every scene of a case by our solver and by bundle adjustment; score all methods.
 
     Args:
-        name: Of the case.
+        name: Name of the case.
         case: What it is. With a wrong arm held-out views decide whether ours learns it.
         scenes: k of them.
         answers: T_flange_camera (k, 4, 4) by OpenCV's methods.

@@ -166,7 +166,7 @@ class KillBenchArgs:
     """Kill a recorder at random instants, recover each file, and report what was lost."""
 
     kills: Annotated[int, tyro.conf.arg(help="How many times.")] = 20
-    seed: Annotated[int, tyro.conf.arg(help="Of the instants.")] = 0
+    seed: Annotated[int, tyro.conf.arg(help="Seed of the instants at which the recorder is killed.")] = 0
 
 
 def kill(argv: list[str] | None = None) -> int:

@@ -24,7 +24,7 @@ class Moved:
         path: Its key path in the rig.
         millimetres, degrees: The change.
         sigma_mm, sigma_deg: How well both were known, together; None where a date has no record.
-        dates: Of both calibrations; empty where there is no record.
+        dates: Dates of both calibrations; empty where there is no record.
     """
 
     path: str

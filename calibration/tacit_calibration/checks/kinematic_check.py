@@ -88,7 +88,7 @@ class ChainFit:
     """What turns another chain into this one.
 
     Attributes:
-        signs: Of each joint (n,), -1 where the other chain turns the other way.
+        signs: Sign of each joint (n,), -1 where the other chain turns the other way.
         offsets: To be added to each joint (n,) [rad].
         T_base, T_tip: The other chain's base in this one's, and this one's tip in the other's.
         cost: Mean squared increment that is left [rad^2 and m^2].

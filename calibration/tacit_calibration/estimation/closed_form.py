@@ -70,7 +70,7 @@ def solve_closed_form(carrier: FloatArray, boards: FloatArray, seed: int = 0) ->
     Args:
         carrier: Poses (n, 4, 4) of what carries the camera: G, or its inverse for a fixed camera.
         boards: T_camera_board (n, 4, 4).
-        seed: Of the random sets.
+        seed: Seed of the random sets of views.
     """
     rng = np.random.default_rng(seed)
     best = _solve(carrier, boards, np.arange(len(carrier)))

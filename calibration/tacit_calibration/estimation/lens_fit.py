@@ -47,7 +47,7 @@ class LensFit:
     Attributes:
         camera: The lens.
         poses: T_camera_board (n, 4, 4).
-        covariance: Of fx, fy, cx, cy and D, in this order (4 + d, 4 + d).
+        covariance: Covariance of fx, fy, cx, cy and D, in this order (4 + d, 4 + d).
         noise_px: Standard deviation of a corner per axis, as the fit leaves it.
         residuals: Projected minus found corners (M, 2) [px], view after view.
     """

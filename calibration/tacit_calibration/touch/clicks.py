@@ -32,7 +32,7 @@ class Click:
 
     @property
     def name(self) -> str:
-        """For messages: which picture and sensor."""
+        """Return which picture and sensor this is, for messages."""
         return f"{self.image} {self.sensor}"
 
 

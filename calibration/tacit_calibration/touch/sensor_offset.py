@@ -46,7 +46,7 @@ class SensorResult:
         T_mount_sensor: (4, 4).
         size_m: Width, height, thickness; the thickness is not seen and stays.
         sigma_m, sigma_rad: Standard deviation of position and rotation, all axes together.
-        sigma_size_m: Of width and height (2,).
+        sigma_size_m: Standard deviation of width and height (2,).
         rms_px: Error over all corners.
         click_px: {picture and sensor: RMS px}.
         warnings: What makes the result weaker than its numbers say.

@@ -31,7 +31,7 @@ class TouchView:
 
     Attributes:
         click: The corners.
-        T_camera_flange: Of the arm that carries the sensor (4, 4).
+        T_camera_flange: Pose of the flange of the arm that carries the sensor (4, 4).
         opening_m: By the rig's gripper model; 0 without a gripper.
         raw: What the gripper's driver said; NaN where nothing was recorded.
         slide: Direction in the flange that the sensor moves per metre of opening (3,): +-axis/2, or 0.

@@ -115,7 +115,7 @@ class TouchAlignment(nn.Module):
         """Compute HSA_w + tp_weight * visibility * HSA_tp, without the overall weight.
 
         Args:
-            output: Of the model.
+            output: What the model returned.
             batch: Boxes, their validity and visibility, episode and frame numbers.
             state: Normalised state (B, A).
             contact: Mean change of each touch image against its reference (B, S) [grey levels].

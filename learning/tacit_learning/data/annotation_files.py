@@ -89,7 +89,7 @@ def load_features(folder: str | Path, annotation: Annotation) -> NDArray[np.floa
     """Read the features (T, D) f4 of one video.
 
     Args:
-        folder: Of the set.
+        folder: Folder of the set.
         annotation: Names the file and knows the length.
 
     Raises:

@@ -51,7 +51,7 @@ class Annotation:
     """What happens in one video.
 
     Args:
-        name: Of the video, unique in its set.
+        name: Name of the video, unique in its set.
         num_frames: Length T.
         fps: Frames per second.
         steps: Names in order of their frames; one step may come again.

@@ -155,7 +155,7 @@ class Dependence(NamedTuple):
 
     information: float
     entropy: float
-    """Of the second label: the information is at most this."""
+    """Entropy of the second label: the information is at most this."""
 
     @property
     def conflicts(self) -> bool:

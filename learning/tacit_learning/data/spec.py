@@ -69,7 +69,7 @@ def read_spec(texts: Mapping[str, str], data: DataConfig, source: str) -> Policy
     """Rebuild a specification from the texts of a checkpoint; touch references come with its weights.
 
     Args:
-        texts: Of `PolicySpec.texts`.
+        texts: What `PolicySpec.texts` returned.
         data: Options of the run: which streams, at which sizes.
         source: Named in errors.
     """

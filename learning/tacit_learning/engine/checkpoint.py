@@ -37,7 +37,7 @@ class Position:
         step: Finished optimiser steps of all stages.
         seconds: Training time [s].
         best: Best validation values so far, by the name of their checkpoint.
-        metrics: Of the last validation.
+        metrics: Metrics of the last validation.
         scaler: State of the loss scaler (fp16 alone).
     """
 
@@ -64,7 +64,7 @@ class Checkpoint:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Of the last validation."""
+        """Metrics of the last validation."""
         return self.position.metrics
 
     def part(self, name: str) -> Flat:
@@ -152,7 +152,7 @@ def restore_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str
     """Copy saved weights into a module.
 
     Args:
-        module: Of the same sizes.
+        module: A module of the same sizes.
         weights: Name -> tensor.
         where: Named in errors.
         partial: The module may hold more than was saved.

@@ -42,7 +42,7 @@ from tacit_learning.engine.tracking import Reporter, Tracker
 
 Metrics = dict[str, Tensor]
 LOWEST_SCALE = 1.0
-"""Of the losses in fp16. A scale this low no longer explains a gradient that overflows."""
+"""Least scale of the losses in fp16. A scale this low no longer explains a gradient that overflows."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class ProcessOptions:
         find_unused: Some parameters may get no gradient in a step.
         wandb: `offline` or `online`: also track in Weights & Biases.
         project: There.
-        name: Of the run there.
+        name: Name of the run there.
     """
 
     shards: bool = False

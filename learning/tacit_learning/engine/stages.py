@@ -48,7 +48,7 @@ class Stage:
     Attributes:
         name: Key in `training_stages`.
         groups: Groups of parameters that train; empty: all, as the module has them.
-        learning_rate: Of AdamW.
+        learning_rate: Learning rate of AdamW.
         first_epoch: Epochs of all stages before.
         epochs: Passes over the data.
         first_step: Optimiser steps of all stages before.
@@ -80,8 +80,8 @@ def plan_stages(
     Args:
         stages: In the order of the file.
         steps_in_epoch: Optimiser steps of epoch 0, 1, ... of the run.
-        epochs: Of stages that name none.
-        learning_rate: Of stages that name none.
+        epochs: Epochs of stages that name none.
+        learning_rate: Learning rate of stages that name none.
     """
     planned: list[Stage] = []
     epoch = step = 0

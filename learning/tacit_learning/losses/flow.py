@@ -34,7 +34,7 @@ def sample_uniform(
     Args:
         batch: Samples on this rank.
         generator: On the CPU.
-        rank: Of this process.
+        rank: Number of this process.
         world: Number of processes.
         logit_normal: Return sigmoid(n), n the normal quantile of u, in place of u.
     """

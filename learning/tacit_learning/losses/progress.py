@@ -26,7 +26,7 @@ class Step(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the action."""
+        """Name of the action."""
 
     @property
     def start(self) -> int:
@@ -72,7 +72,7 @@ def progress_lambda(epoch: int, num_epochs: int, config: ProgressWeight | Mappin
 
     Args:
         epoch: From 0; beyond the last epoch the weight stays at its end.
-        num_epochs: Of the whole training.
+        num_epochs: Epochs of the whole training.
         config: The weights, or a mapping with the keys `lambda_fixed` and `lambda_curriculum`.
     """
     if isinstance(config, Mapping):
@@ -116,8 +116,8 @@ def proportional_progress(annotation: StepAnnotation, shares: Mapping[str, float
     a repeated step counts as often as it occurs, and every video ends at 1.
 
     Args:
-        annotation: Of one video.
-        shares: Of `mean_shares`.
+        annotation: Annotation of one video.
+        shares: What `mean_shares` returned.
     """
     found = annotation.action_segments()
     return _staircase(annotation, found, [shares[action.name] for action in found])
@@ -193,7 +193,7 @@ def self_normalised(distance: Tensor, spans: Spans) -> Tensor:
     It uses the end of the stretch, that is the future: for training only.
 
     Args:
-        distance: Of `cumulative_distance` (B, T).
+        distance: What `cumulative_distance` returned (B, T).
         spans: Stretches.
 
     Returns:
@@ -209,7 +209,7 @@ def train_normalised(distance: Tensor, spans: Spans, total: Tensor, step: Tensor
     """Compute (c_t - c_s + step) / (total + step), as deployed: nothing of the future is used.
 
     Args:
-        distance: Of `cumulative_distance` (B, T).
+        distance: What `cumulative_distance` returned (B, T).
         spans: Stretches; only their starts are read.
         total: Mean distance of a whole stretch over all training videos, broadcast to (B, T).
         step: Mean distance of one frame in them, likewise.

@@ -40,7 +40,7 @@ def segment_loss(
         mode: One of the above.
         weight_cap: Largest weight of `legacy`; None: all weights 1.
         boundary: q and g (S, 2) at the first and last frame of each segment; None: no such term.
-        boundary_weight: Of that term in `legacy`.
+        boundary_weight: Weight of that term in `legacy`.
     """
     if mode == "dense":
         return dense_loss(prediction, target, mask)
@@ -78,8 +78,8 @@ def dense_loss(
         prediction: q (S, L).
         target: g (S, L).
         mask: Which entries count.
-        monotonic_weight: Of the hinge.
-        end_weight: Of the frames whose target is 1.
+        monotonic_weight: Weight of the hinge.
+        end_weight: Weight of the frames whose target is 1.
     """
     error = (prediction - target).abs()
     loss = _mean(error, mask)
@@ -102,7 +102,7 @@ def sample_frames(
         length: L of the segment.
         count: How many.
         stratified: One after the other from progress <= .33, <= .67 and the rest.
-        generator: Of this step and process.
+        generator: Source of randomness of this step and process.
         shortest: Shortest prefix in frames, where the segment has as many.
 
     Returns:

@@ -83,7 +83,7 @@ def tcc_loss(
         temperature: Divides s.
         variance_lambda: Weight of log v.
         huber_delta: Where Huber turns linear, in the unit of t.
-        label_smoothing: Of the cross-entropy.
+        label_smoothing: Label smoothing of the cross-entropy.
         normalize_indices: Divide the positions by seq_lens.
         scale_by_dim: Divide s by D as well.
         variance_floor: Added to v.

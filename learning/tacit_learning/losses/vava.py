@@ -63,7 +63,7 @@ def vava_loss(
         window: Frames up to this gap attract each other there.
         margin: Squared distance that frames further apart should keep there.
         inter_weight: Weight of best against worst matches.
-        temperature: Of the latter.
+        temperature: Temperature of the latter.
         x_mask: True at frames that exist (N,); the others are left out, their values never read.
         y_mask: The same of y (M,).
 

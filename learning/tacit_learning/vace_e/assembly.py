@@ -47,7 +47,7 @@ def make_data(config: VaceEConfig, labels: LabelMaps | None, reporter: Reporter)
 
     Args:
         config: Folders and shares.
-        labels: Of a checkpoint, which only grow; None for a new run.
+        labels: Labels of a checkpoint, which only grow; None for a new run.
         reporter: Told what was found.
     """
     config = find_metadata(config)

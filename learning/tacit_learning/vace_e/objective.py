@@ -93,7 +93,7 @@ class Objective(nn.Module):
         model: What trains.
         config: Weights of the terms.
         club: Estimator with its own optimiser; it learns in the forward, on features cut from their graph.
-        num_steps: Of the whole run, over a share of which the weight of CLUB grows.
+        num_steps: Steps of the whole run, over a share of which the weight of CLUB grows.
     """
 
     def __init__(

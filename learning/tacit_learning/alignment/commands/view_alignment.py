@@ -95,11 +95,11 @@ def make_page(title: str, subtitle: str, shown: Sequence[Shown]) -> Page:
         page.heading(annotation.name)
         if said.video is not None:
             truth = item.video.progress.double().numpy()
-            page.plot(progress_plot(annotation, truth, {"ours": said.video}), "Of the video")
+            page.plot(progress_plot(annotation, truth, {"ours": said.video}), "Progress of the video")
         actions = {mode: said.action[mode] for mode in SHOWN_MODES if mode in said.action}
         if actions:
             truth = item.video.action.double().numpy()
-            page.plot(progress_plot(annotation, truth, actions), "Of the action")
+            page.plot(progress_plot(annotation, truth, actions), "Progress of the action")
     if len(shown) > 1:
         page.section("Alignment", "The nearest frame in embedding space; right where the lines meet.")
         first = shown[0]

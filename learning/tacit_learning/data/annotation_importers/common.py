@@ -83,7 +83,7 @@ def make_annotation(
     """Clean the steps of one video by the policy of `options` and build its annotation.
 
     Args:
-        name: Of the video.
+        name: Name of the video.
         num_frames: Length T.
         segments: As read.
         options: Policy and background; their fps must be known.

@@ -16,7 +16,7 @@ from tacit_learning.vace_e.model.signals import Signals
 from tacit_learning.vace_e.model.transformer import VaceETransformer
 
 PREFIX = "model."
-"""Of the names of weights in a checkpoint: there the model is part of its objective."""
+"""Prefix of the names of weights in a checkpoint: there the model is part of its objective."""
 
 
 class Features(NamedTuple):

@@ -42,7 +42,7 @@ def load_json(path: str | Path, error: type[TacitError] = ConfigError) -> dict[s
     """Read a JSON file that holds an object, as `load_yaml` does.
 
     Raises:
-        TacitError: Of class `error`: the file is missing, is not JSON, or holds no object.
+        TacitError: An error of class `error`: the file is missing, is not JSON, or holds no object.
     """
     return _load(path, "JSON", json.loads, json.JSONDecodeError, error)
 

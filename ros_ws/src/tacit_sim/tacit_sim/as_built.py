@@ -60,7 +60,7 @@ class JointError:
 
     Attributes:
         zero: Zero offsets (n,) [rad].
-        amplitude: Of the pose-dependent part [rad].
+        amplitude: Amplitude of the part that depends on the pose [rad].
         waves: Its wave numbers (n, n) [1/rad] and
         phases: phases (n,).
     """

@@ -46,7 +46,7 @@ class ViewPlanner:
 
     Args:
         cell: With a board; the planner moves it about.
-        camera: Of the rig: on the flange for a board on the table, in the world for one in the gripper.
+        camera: Name in the rig: on the flange for a board on the table, in the world for one in the hand.
         seed: Decides the draws.
 
     Raises:

@@ -56,7 +56,7 @@ def check_range(
     """Refuse a state outside what training saw, widened by `RANGE_MARGIN` of its width.
 
     Args:
-        names: Of the state elements (S,).
+        names: Names of the state elements (S,).
         state: Measured state (S,) [rad, m].
         low, high: Least and greatest values of the training split (S,).
     """

@@ -55,7 +55,7 @@ def gripper_bodies(geometry: RigGeometry, Q: FloatArray, shape: GripperShape) ->
     """Return the bodies of all grippers of a rig.
 
     Args:
-        geometry: Of the rig.
+        geometry: Scene of the rig.
         Q: States (T, S) [rad, gripper m].
         shape: Sizes.
     """

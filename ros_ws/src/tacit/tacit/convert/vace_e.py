@@ -38,7 +38,7 @@ from tacit.rig.scene import RigGeometry, RigLike
 SIDES = ("left", "right")
 Side = Literal["left", "right"]
 CROP_MARGIN = 0.15
-"""Of the gripper's size in the picture, around the image of the end effector."""
+"""Margin around the image of the end effector, as a share of the gripper's size in the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +216,9 @@ def hand_tracks(
     """Return the tracks of all arms by side: pose of the flange in the world, gripper open or closed.
 
     Args:
-        geometry: Of the rig.
+        geometry: Scene of the rig.
         Q: States (T, S).
-        side: Of a lone arm.
+        side: The side that a lone arm counts as.
         open_from_m: Opening that counts as open; None: the middle of the gripper's range.
 
     Raises:

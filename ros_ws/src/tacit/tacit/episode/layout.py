@@ -88,7 +88,7 @@ def located(geometry: RigGeometry, states: np.ndarray, fresh: np.ndarray) -> dic
     """Return {path: rows} of every per-tick dataset that follows from joints and calibration.
 
     Args:
-        geometry: Of the rig.
+        geometry: Scene of the rig.
         states: As stored, (N, S), so that a reader can compute the same.
         fresh: Where the joints were fresh (N,).
     """

@@ -30,7 +30,7 @@ IMAGES = "observations/images"
 BBOX_CONVENTION = "opencv pixel centres at integers"
 
 STAMP_FIELDS = ("stamp_ns", "recv_ns", "index", "fresh")
-"""Of each stream at each tick, under `timestamps/<stream>/`; named as in `tacit.streams.Sample`."""
+"""Stored of each stream at each tick, under `timestamps/<stream>/`; named as in `tacit.streams.Sample`."""
 
 VLEN_U1 = h5py.vlen_dtype(np.uint8)
 TEXT = h5py.string_dtype()

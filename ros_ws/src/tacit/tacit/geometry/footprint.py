@@ -175,8 +175,8 @@ def valid_for_alignment(
         corners: (..., 4, 2) of the sensing face.
         visibility: (...).
         flags: (...) of integers.
-        width: Of the image [px].
-        height: Of the image [px].
+        width: Width of the image [px].
+        height: Height of the image [px].
 
     Returns:
         (...) True where part is in front, all corners are finite, at least a quarter is visible and

@@ -25,7 +25,7 @@ POSITION_TOLERANCE = 1e-7
 ROTATION_TOLERANCE = 1e-7
 """A tenth of a micrometre, and the turn that moves a 1 m lever by as much: below any encoder."""
 MAX_STEPS = 30
-"""Of the solver from one start; it converges in 3 to 10, and what takes more circles a singularity."""
+"""Iterations from one start: the solver converges in 3 to 10; what takes more circles a singularity."""
 DAMPING = 1.0
 """Factor on Chan's damping, the squared error itself, which vanishes at the goal. Tried 1, .1 and .01."""
 START_SPREADS = (0.0, *np.geomspace(0.1, 2.0, 16).tolist())

@@ -44,8 +44,8 @@ class SessionSettings:
 
     Attributes:
         root: Folder of the data set.
-        jpeg_quality: Of cameras, 1..100.
-        tactile_quality: Of tactile images, 1..100; 0 stores PNG.
+        jpeg_quality: JPEG quality of camera images, 1..100.
+        tactile_quality: JPEG quality of tactile images, 1..100; 0 stores PNG.
         operator: Who demonstrates.
         session: Name of the session; a random one when empty.
         metadata: Further root attributes of each episode.
@@ -73,7 +73,7 @@ class RecorderSession:
 
         Args:
             rig: What is recorded.
-            settings: Of the session.
+            settings: Settings of the session.
             report: Told in words what happens; called from any thread.
             on_failure: Told what ended a thread, after the episode in the making has been kept.
         """

@@ -288,9 +288,9 @@ class CalibrationRecord(Config):
         num_views: Pictures used.
         rms_px, held_out_px: Error over the pictures used, and over pictures that were not.
         sigma_mm, sigma_deg: One standard deviation of a pose.
-        inputs_sha256: Of the pictures and joints that went in.
+        inputs_sha256: Hash of the pictures and joints that went in.
         replaces: `calibration_id` of the rig before.
-        value_sha256: Of the value itself, so that a later change by hand is seen.
+        value_sha256: Hash of the value itself, so that a later change by hand is seen.
     """
 
     parent: str = ""

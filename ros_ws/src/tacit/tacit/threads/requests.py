@@ -42,7 +42,7 @@ class Requests:
         A request that has not been begun in time is withdrawn: it is never carried out later.
 
         Raises:
-            TacitError: Of the class `error`: requests are refused, or there was no answer in time.
+            TacitError: An error of class `error`: requests are refused, or there was no answer in time.
         """
         future: Future[ResultT] = Future()
         self._waiting.append((action, future))

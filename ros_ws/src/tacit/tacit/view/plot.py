@@ -69,8 +69,8 @@ def line_plot(
         bands: Shaded spans behind the lines (steps of a task).
         lines: Horizontal references (limits, chance level).
         y_range: Fixed range; that of the data and lines when None.
-        height: Of the plot area with axes [px].
-        width: Of the whole [px]; the page scales it down.
+        height: Height of the plot area with axes [px].
+        width: Width of the whole plot [px]; the page scales it down.
     """
     frame = _Frame(width, height, _range(_finite([s.x for s in series])), y_range or _y_range(series, lines))
     parts = [_band(frame, band, i) for i, band in enumerate(bands)]

@@ -46,7 +46,7 @@ def draw_progress(image: Image, bars: Sequence[Bar], state: TaskState = "running
     Args:
         image: (H, W, 3) RGB u1.
         bars: From top to bottom; a value that is not finite leaves its bar empty.
-        state: Of the task; `running` is not written.
+        state: State of the task; `running` is not written.
         text: Such as the name of the step.
 
     Returns:

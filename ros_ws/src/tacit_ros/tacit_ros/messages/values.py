@@ -119,8 +119,8 @@ def region_of_interest(box_xyxy_px: ArrayLike, width: int, height: int) -> Regio
 
     Args:
         box_xyxy_px: Unclipped box (4,) with pixel centres at integers; NaN means no box.
-        width: Of the image [px].
-        height: Of the image [px].
+        width: Width of the image [px].
+        height: Height of the image [px].
     """
     box = np.asarray(box_xyxy_px, dtype=np.float64)
     if not np.isfinite(box).all():

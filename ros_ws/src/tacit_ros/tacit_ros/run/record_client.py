@@ -56,8 +56,13 @@ class RecordArgs:
     command: tyro.conf.Positional[Command]
     success: Annotated[bool, tyro.conf.arg(help="With stop: the task was done.")] = True
     failure: Annotated[bool, tyro.conf.arg(help="With stop: the task was not done.")] = False
-    task: Annotated[str, tyro.conf.arg(help="With start: record under this task from now on.")] = ""
-    instruction: Annotated[str, tyro.conf.arg(help="With start: what a person would say.")] = ""
+    task: Annotated[
+        str,
+        tyro.conf.arg(help="With start: the task, and so the folder, from now on."),
+    ] = ""
+    instruction: Annotated[
+        str, tyro.conf.arg(help="With start: the instruction, as one would tell a person.")
+    ] = ""
     seed: Annotated[int, tyro.conf.arg(help="With demonstrate: the start of the episode.")] = 0
     node: Annotated[str, tyro.conf.arg(help="Name of the recorder node.")] = "/recorder"
     timeout: Annotated[float, tyro.conf.arg(help="How long to wait for the recorder [s].")] = 5.0

@@ -28,7 +28,7 @@ def record_scripted(session: Session, seed: int, disturbance: bool = True) -> st
     """Record one demonstration of the scripted expert.
 
     Args:
-        session: Of a running `tacit up record` on a simulated rig; after `watch_cell`.
+        session: Session with a running `tacit up record` on a simulated rig; call `watch_cell` before.
         seed: Start of the part and the arm.
         disturbance: Push the executed (not the recorded) target about.
 
