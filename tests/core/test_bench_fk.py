@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from benches import fk as bench_fk
-from tacit.cli import load_target
 from tacit.geometry.kinematics import Chain, fk_numpy, motions
-from tacit.tools.bench import BENCHES
+from tacit.tools.bench import load_bench
 
 
 def test_nova2_lies_within_a_fiftieth_of_a_millimetre_of_its_urdf() -> None:
@@ -39,7 +38,7 @@ def test_a_missed_bar_is_said_and_ends_with_1(
     monkeypatch.setattr(bench_fk, "CALLS", 10)
     monkeypatch.setattr(bench_fk, "MAX_NOVA2_MM", 0.001)
     path = tmp_path / "fk.json"
-    assert load_target(BENCHES["fk"].target)(["--json", str(path)]) == 1
+    assert load_bench("fk")(["--json", str(path)]) == 1
     assert "MISSED" in capsys.readouterr().out
     numbers = json.loads(path.read_text())
     assert 0 < numbers["one pose [us]"] < 1000

@@ -71,7 +71,7 @@ def test_metadata_may_say_more_than_is_read(tmp_path: Path) -> None:
     [
         (None, "no such file"),
         ("{", "not valid JSON"),
-        ("[]", "expected an object"),
+        ("[]", "an object"),
         ("{}", "per_task_attributes: required key is missing"),
         ('{"per_task_attributes": {"a": {}}}', "per_task_attributes.a.task_type: required key"),
         ('{"per_task_attributes": {"a": {"task_type": "x", "left_hand": "maybe"}}}', "a.left_hand"),
