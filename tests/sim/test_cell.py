@@ -7,6 +7,7 @@ import pytest
 
 from tacit.errors import ConfigError, RigError
 from tacit.geometry.robot import Robot
+from tacit.record.references import OPEN_FRACTION
 from tacit.rig import Rig, load_rig
 from tacit.rig.scene import RigGeometry
 from tacit_sim.cell import HOME, Cell
@@ -176,3 +177,9 @@ def test_lens_too_wide_for_the_cell_is_refused() -> None:
     wide["cameras"]["top"] |= {"model": "fisheye", "K": [[45.0, 0, 79.5], [0, 45.0, 59.5], [0, 0, 1]]}
     with pytest.raises(RigError, match=r"cameras\.top: its lens sees"):
         build_mjcf(Rig.model_validate(wide), TASKS["place_cube"])
+
+
+def test_the_gripper_starts_open_enough_for_a_touch_reference(cube_cell: Cell, rig: Rig) -> None:
+    cube_cell.reset(0)
+    opening = cube_cell.state()[rig.gripper_indices[0]]
+    assert opening >= OPEN_FRACTION * rig.arms["arm"].gripper.upper
