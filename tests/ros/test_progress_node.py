@@ -135,8 +135,10 @@ def test_state_outside_training_is_invalid_and_repeats_nothing(scene) -> None:
     one = scene()
     one.frame(3)
     one.robot.state = np.full(7, 5.0)
-    one.frame(1, expect=False)
-    one.bench.until(lambda: "invalid" in one.states, "invalid")
+    deadline = time.monotonic() + 20.0
+    while "invalid" not in one.states and time.monotonic() < deadline:
+        one.frame(1, expect=False)  # again: an image may be lost on the way, it is sent best effort
+    assert "invalid" in one.states
     assert len(one.progress) == 3
 
 
