@@ -40,7 +40,7 @@ VERBS: dict[str, Verb] = {
     "record": Verb("tacit_ros.run.record_client:main", "start, stop, redo or discard an episode", "Collect"),
     "simulate": Verb("tacit_sim.cli:simulate", "write scripted demonstrations without ROS", "Collect"),
     "simulate videos": Verb(
-        "tacit_sim.videos:main", "write demonstrations of the cell as video data", "Learn"
+        "tacit.tools.bench:simulate_videos", "write demonstrations of the cell as video data", "Learn"
     ),
     "simulate vace_e": Verb(
         "tacit.tools.bench:simulate_vace_e", "draw a small video data set of hands and blocks", "Learn"

@@ -226,10 +226,6 @@ class Cell:
         lens = self._lens(camera)
         return lens.labels(self._renderer(lens).geoms(self.data, camera))
 
-    def part_mask(self, camera: str) -> NDArray[np.bool_]:
-        """Return where the camera sees the part (H, W)."""
-        return self.segmentation(camera) == self._part_geom
-
     def pad_mask(self, camera: str, sensor: str, *, occluded: bool = True) -> NDArray[np.bool_]:
         """Return where the camera sees the pad of a sensor (H, W).
 
@@ -299,11 +295,6 @@ class Cell:
     def tool_pose(self) -> FloatArray:
         """Return T_world_tool (4, 4): flange axes, origin between the gel faces."""
         return pose(self.data.site_xpos[self._tool], self.data.site_xmat[self._tool])
-
-    def flange_pose(self) -> FloatArray:
-        """Return T_world_flange (4, 4)."""
-        site = self.data.site("flange")
-        return pose(site.xpos, site.xmat)
 
     def object_pose(self) -> FloatArray:
         """Return T_world_part (4, 4)."""

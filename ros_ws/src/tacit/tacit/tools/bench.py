@@ -71,6 +71,11 @@ def simulate_vace_e(argv: list[str]) -> int:
     return load_from_checkout("drawn_clips:main", "tacit simulate vace_e")(argv)
 
 
+def simulate_videos(argv: list[str]) -> int:
+    """Run `tacit simulate videos`: the experts of the simulated cell, filmed in the format of VACE-E."""
+    return load_from_checkout("cell_videos:main", "tacit simulate videos")(argv)
+
+
 def load_from_checkout(target: str, command: str) -> Callable[[list[str]], int]:
     """Return `module:function` of `tests/benches`.
 
