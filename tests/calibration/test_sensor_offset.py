@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 from arm_scenes import changed
@@ -15,7 +17,7 @@ from tacit.rig import GripperSpec, Rig, load_rig
 from tacit.rig.units import from_canonical, to_canonical
 from tacit_calibration.cli import main
 from tacit_calibration.touch.click_page import write_click_page
-from tacit_calibration.touch.clicks import FILE_NAME, Click, read_clicks, write_clicks
+from tacit_calibration.touch.clicks import FILE_NAME, HEADER, Click, read_clicks
 from tacit_calibration.touch.gripper_model import fit_gripper, read_openings
 from tacit_calibration.touch.sensor_offset import solve_openings, solve_sensor
 from tacit_calibration.touch.touch_views import touch_views
@@ -45,7 +47,10 @@ def clicked(rig: Rig, folder, camera: str = "wrist", noise_px: float = 0.0, open
         sample = samples.add(png, tuple(q.tolist()), raw, None)
         for name, footprint in rig.sensor_boxes(np.append(q, opening), camera).items():
             clicks.append(Click(sample.image, name, footprint.corners + rng.normal(0, noise_px, (4, 2))))
-    write_clicks(clicks, folder / FILE_NAME)
+    with (folder / FILE_NAME).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        writer.writerows([click.image, click.sensor, *click.pixels.ravel().round(3)] for click in clicks)
     return clicks
 
 

@@ -64,10 +64,9 @@ def pairs_by_definition(club: ClubEstimator, x: Tensor, y: Tensor) -> np.ndarray
     return (-(difference**2) / (2 * np.exp(log_variance))[:, None]).sum(-1)
 
 
-@pytest.mark.parametrize("logvar", ["tanh", "soft_clamp"])
 @pytest.mark.parametrize("variant", ["gaussian", "mean"])
-def test_estimate_is_the_mean_over_pairs_of_its_definition(variant: str, logvar: str) -> None:
-    club = ClubEstimator(5, 3, 8, variant=variant, logvar=logvar).double()  # type: ignore[arg-type]
+def test_estimate_is_the_mean_over_pairs_of_its_definition(variant: str) -> None:
+    club = ClubEstimator(5, 3, 8, variant=variant).double()  # type: ignore[arg-type]
     x, y = torch.randn(7, 5, dtype=torch.float64), torch.randn(7, 3, dtype=torch.float64)
     pairs = pairs_by_definition(club, x, y)
     expected = np.diagonal(pairs).mean() - pairs.mean()
@@ -117,12 +116,11 @@ def test_fitting_never_trains_the_features() -> None:
     assert all(parameter.grad is None for parameter in club.parameters())
 
 
-@pytest.mark.parametrize("logvar", ["tanh", "soft_clamp"])
-def test_q_converges_on_fixed_features_to_the_likelihood_of_the_truth(logvar: str) -> None:
+def test_q_converges_on_fixed_features_to_the_likelihood_of_the_truth() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2048, 2, generator=generator)
     y = 0.8 * x + 0.6 * torch.randn(2048, 2, generator=generator)  # unit variance, correlation 0.8
-    club = ClubEstimator(2, 2, 32, logvar=logvar)  # type: ignore[arg-type]
+    club = ClubEstimator(2, 2, 32)
     loss = fit_club(club, torch.optim.Adam(club.parameters(), 1e-2), x, y, steps=150)
     truth = 2 * (1 + np.log(0.36))  # sum_d [E (y - mu)^2 / variance + ln variance]
     assert loss.item() == pytest.approx(truth, abs=0.25)
@@ -130,28 +128,11 @@ def test_q_converges_on_fixed_features_to_the_likelihood_of_the_truth(logvar: st
     assert club.mutual_information(x, y).item() == pytest.approx(2 * 0.64 / 0.36, rel=0.25)
 
 
-def test_a_tanh_variance_cannot_follow_sharp_features_and_a_soft_clamp_can() -> None:
-    x = torch.linspace(-1, 1, 64).unsqueeze(1)
-    losses = {}
-    for logvar in ("tanh", "soft_clamp"):
-        torch.manual_seed(0)
-        club = ClubEstimator(1, 1, 32, logvar=logvar)  # type: ignore[arg-type]
-        losses[logvar] = fit_club(club, torch.optim.Adam(club.parameters(), 1e-2), x, x, steps=300).item()
-    assert losses["tanh"] > -1.0
-    assert losses["soft_clamp"] < -2.0
-
-
-def test_clamping_removes_negative_estimates_and_their_gradient() -> None:
+def test_an_estimate_may_be_negative_where_q_is_poor() -> None:
     x = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
-    free = ClubEstimator(3, 3, 8)
-    y = -free.mean(x).detach() * 5  # q expects the opposite
-    y.requires_grad_()
-    assert free.mutual_information(x, y).item() < 0
-    clamped = ClubEstimator(3, 3, 8, clamp_zero=True)
-    clamped.load_state_dict(free.state_dict())
-    value = clamped.mutual_information(x, y)
-    value.backward()
-    assert value.item() == 0 and y.grad.abs().sum() == 0
+    club = ClubEstimator(3, 3, 8)
+    y = -club.mean(x).detach() * 5  # q expects the opposite
+    assert club.mutual_information(x, y).item() < 0
 
 
 @pytest.mark.parametrize("club", [ClubEstimator(3, 2, 8), CategoricalClub(3, 2, 8)])

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tacit_learning.layers.pooling import dilate, edges_from_centres, pool, token_weights
+from tacit_learning.layers.pooling import PIXEL_CENTRE, dilate, pool, token_weights
 
 GOLDEN = np.load(Path(__file__).parents[1] / "data" / "hsa.npz", allow_pickle=False)
 
@@ -56,7 +56,7 @@ def test_a_missing_box_has_no_weight() -> None:
 
 
 def test_box_of_one_pixel_has_edges_half_a_pixel_around_its_centre() -> None:
-    box = edges_from_centres(torch.tensor([2.5, 2.5, 3.5, 3.5]))
+    box = torch.tensor([2.5, 2.5, 3.5, 3.5]) + PIXEL_CENTRE
     weights = token_weights(box[None], (8, 8), (8, 8))
     assert weights[0, 3, 3] == 1
 

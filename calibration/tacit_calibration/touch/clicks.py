@@ -6,8 +6,6 @@ order of `tacit.geometry.footprint` (-x-y, +x-y, +x+y, -x+y in the sensor frame)
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,15 +45,6 @@ def read_clicks(path: Path, rig: Rig) -> list[Click]:
     if not clicks:
         raise CalibrationError(f"{path}: holds no corners")
     return clicks
-
-
-def write_clicks(clicks: Sequence[Click], path: Path) -> None:
-    """Write clicks as `read_clicks` reads them."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(HEADER)
-        for click in clicks:
-            writer.writerow([click.image, click.sensor, *(f"{value:.3f}" for value in click.pixels.ravel())])
 
 
 def _click(row: dict[str, str], where: str, rig: Rig) -> Click:

@@ -34,11 +34,6 @@ def token_weights(boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, i
     return torch.where(total > 0, area / total.clamp(min=1e-12), 0.0)
 
 
-def edges_from_centres(boxes: Tensor) -> Tensor:
-    """Convert stored boxes (pixel centres at integers) to edge coordinates (..., 4)."""
-    return boxes + PIXEL_CENTRE
-
-
 def dilate(boxes: Tensor, margin: tuple[float, float]) -> Tensor:
     """Grow boxes (..., 4) by margin = (pixels down, pixels across) on every side."""
     down, across = margin

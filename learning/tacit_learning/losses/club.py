@@ -15,42 +15,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 ClubVariant = Literal["gaussian", "mean", "sample", "categorical"]
-LogVariance = Literal["tanh", "soft_clamp"]
-SOFT_LIMIT = 6.0  # of the log variance under soft_clamp; tanh stops at 1, too wide for sharp features
-
-
-class SoftClamp(nn.Module):
-    """L tanh(x / L): linear around 0, bounded by L."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map any tensor to (-L, L)."""
-        return SOFT_LIMIT * torch.tanh(x / SOFT_LIMIT)
 
 
 class ClubEstimator(nn.Module):
     """q(y|x) = N(mu(x), exp v(x)) and the estimate it gives.
 
-    mu: Linear(X, h/2), ReLU, Linear(h/2, Y); v likewise, bounded by tanh or softly at +-6.
+    mu: Linear(X, h/2), ReLU, Linear(h/2, Y); v likewise, bounded by tanh as in the source.
     """
 
-    def __init__(
-        self,
-        x_dim: int,
-        y_dim: int,
-        hidden: int,
-        *,
-        variant: ClubVariant = "gaussian",
-        logvar: LogVariance = "tanh",
-        clamp_zero: bool = False,
-    ) -> None:
+    def __init__(self, x_dim: int, y_dim: int, hidden: int, *, variant: ClubVariant = "gaussian") -> None:
         super().__init__()
         if variant == "categorical":
             raise ValueError("ClubEstimator: variant 'categorical' is CategoricalClub")
         self.variant = variant
-        self.clamp_zero = clamp_zero
-        bound = nn.Tanh() if logvar == "tanh" else SoftClamp()
         self.mean = nn.Sequential(*_layers(x_dim, y_dim, hidden))
-        self.log_variance = nn.Sequential(*_layers(x_dim, y_dim, hidden), bound)
+        self.log_variance = nn.Sequential(*_layers(x_dim, y_dim, hidden), nn.Tanh())
 
     def mutual_information(self, x: Tensor, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Estimate I(x; y) = mean_i sum_d [log q(y_i|x_i) - mean_j log q(y_j|x_i)].
@@ -64,7 +43,7 @@ class ClubEstimator(nn.Module):
             generator: Draws the permutation of `sample`.
 
         Returns:
-            Scalar [nat]; can be negative when q is poor, unless `clamp_zero`.
+            Scalar [nat]; can be negative when q is poor.
         """
         _check(x, y)
         with torch.autocast(x.device.type, enabled=False):
@@ -77,8 +56,7 @@ class ClubEstimator(nn.Module):
                 # mean_j (y_j - mu_i)^2 without the (B, B, Y) table
                 spread = (y - y.mean(0)).square().mean(0) + (y.mean(0) - mean).square()
             difference = (spread - (mean - y).square()) / (2 * log_variance.exp())
-            value = difference.sum(1).mean()
-        return value.clamp(min=0) if self.clamp_zero else value
+            return difference.sum(1).mean()
 
     def learning_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Compute mean_i sum_d [(mu_i - y_i)^2 / exp(v_i) + v_i]: 2 NLL without its constant."""
@@ -99,10 +77,9 @@ class ClubEstimator(nn.Module):
 class CategoricalClub(nn.Module):
     """q(label|x) as a small classifier; the estimate is between features and a discrete label."""
 
-    def __init__(self, x_dim: int, num_classes: int, hidden: int, *, clamp_zero: bool = False) -> None:
+    def __init__(self, x_dim: int, num_classes: int, hidden: int) -> None:
         super().__init__()
         self.logits = nn.Sequential(*_layers(x_dim, num_classes, hidden))
-        self.clamp_zero = clamp_zero
 
     def mutual_information(self, x: Tensor, y: Tensor) -> Tensor:
         """Estimate I(x; label) = mean_i log q(y_i|x_i) - mean_ij log q(y_j|x_i); no gradient in q.
@@ -115,8 +92,7 @@ class CategoricalClub(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             log_q = functional_call(self.logits, _detached(self.logits), (_full(x),)).log_softmax(-1)
             pairs = log_q[:, y]
-            value = pairs.diagonal().mean() - pairs.mean()
-        return value.clamp(min=0) if self.clamp_zero else value
+            return pairs.diagonal().mean() - pairs.mean()
 
     def learning_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Compute the cross entropy of the labels."""

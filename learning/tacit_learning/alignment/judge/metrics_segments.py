@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from tacit_learning.data.annotations import NO_STEP, Segment
 from tacit_learning.data.frame_times import runs
 
-OVERLAPS = (0.10, 0.25, 0.50)
-
 
 class Scores(NamedTuple):
     """Precision, recall and their harmonic mean, each 0 where it is undefined."""

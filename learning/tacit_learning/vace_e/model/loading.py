@@ -22,7 +22,6 @@ from tacit_learning.vace_e.config_model import LATENT_CHANNELS, SPATIAL, TEMPORA
 from tacit_learning.vace_e.model.transformer import VaceETransformer
 
 VACE_1_3B = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
-CLIP_OF_I2V = "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers"
 PUBLISHED = {VACE_1_3B: "wan_1_3b", "Wan-AI/Wan2.1-VACE-14B-diffusers": "wan_14b"}  # hub id -> preset
 VACE_CLASS = "WanVACETransformer3DModel"
 ORIGINAL_FILES = ("Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth")
