@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit.control.safety import (
+    LONGEST_STEP,
     Fault,
     MotionLimiter,
     check_age,
@@ -61,6 +62,55 @@ def test_ten_thousand_sequences_stay_within_every_limit() -> None:
         )
         excess, q, v = np.maximum(excess, found), q_new, v_new
     assert excess[0] < ROUNDING and excess[1] < ROUNDING and excess[2] < 1e-6, excess
+
+
+def late_ticks(random: np.random.Generator, steps: int) -> np.ndarray:
+    """Periods from one command to the next: mostly one, often early or late, sometimes a stall."""
+    usual = 1 + random.normal(0, 0.02, steps)
+    uneven = random.uniform(0.7, 3.0, steps)
+    stalls = random.uniform(3.0, 200.0, steps)
+    kind = random.random(steps)
+    return np.select([kind < 0.5, kind < 0.95], [usual, uneven], stalls)
+
+
+def test_ten_thousand_sequences_of_late_ticks_stay_within_every_limit_over_the_true_time() -> None:
+    """Speed and its change are judged from outside: position over the time that really passed.
+
+    After a silence of more than `LONGEST_STEP` periods the arm stands at its last command, so its speed then
+    is 0.
+    """
+    random = np.random.default_rng(11)
+    lower, upper, velocity, acceleration = random_limits(random, SEQUENCES)
+    period = 0.02
+    limiter = MotionLimiter(lower, upper, velocity, acceleration, period)
+    limiter.seed(random.uniform(lower, upper))
+    q, v = limiter.position, np.zeros(SEQUENCES)
+    excess, leap = np.zeros(3), 0.0
+    targets = random_targets(random, SEQUENCES, STEPS)
+    for target, periods in zip(targets, late_ticks(random, STEPS), strict=True):
+        dt = float(periods) * period
+        limiter.elapse(dt)
+        q_new = limiter.brake() if random.random() < 0.1 else limiter.step(target, random.random() < 0.2)
+        v_new = (q_new - q) / dt
+        if periods > LONGEST_STEP:
+            v = np.zeros_like(v)
+            leap = max(leap, float((np.abs(q_new - q) - acceleration * period**2).max()))
+        found = (
+            np.maximum(lower - q_new, q_new - upper).max(),
+            (np.abs(v_new) - velocity).max(),
+            (np.abs(v_new - v) - acceleration * dt).max() / dt,
+        )
+        excess = np.maximum(excess, found)
+        q, v = q_new, limiter.speed
+    assert excess[0] < ROUNDING and excess[1] < ROUNDING and excess[2] < 1e-6, excess
+    assert leap < ROUNDING
+
+
+def test_clock_that_was_set_back_counts_as_one_period() -> None:
+    limiter, twin = one_joint(), one_joint()
+    for elapsed in (0.02, 0.0, -5.0, None):
+        limiter.elapse(elapsed)
+        assert limiter.step([1.0])[0] == twin.step([1.0])[0]
 
 
 @settings(deadline=None, max_examples=200)
@@ -143,6 +193,19 @@ def test_start_outside_the_limits_moves_back_inside() -> None:
     limiter.seed([3.2])
     path = [limiter.step([3.2])[0] for _ in range(200)]
     assert max(path) <= 3.2 and path[-1] == pytest.approx(3.0, abs=1e-6)
+
+
+def test_speed_scaling_of_the_robot_bounds_the_velocity_and_slows_down_gently() -> None:
+    limiter = one_joint()
+    while limiter.speed[0] < 1.5 - 1e-9:
+        limiter.step([3.0])
+    limiter.speed_scale = 0.2
+    speeds = [limiter.speed[0]]
+    for _ in range(12):
+        limiter.step([3.0])
+        speeds.append(limiter.speed[0])
+    assert (np.diff(speeds) >= -8.0 * 0.02 - ROUNDING).all()
+    assert speeds[-1] == pytest.approx(0.3)
 
 
 def test_limiter_of_a_rig_uses_its_limits() -> None:

@@ -252,6 +252,24 @@ def test_dry_run_does_not_change_in_motion(rig: Rig) -> None:
     assert made.set_dry_run(True).success and made.dry_run
 
 
+@pytest.mark.parametrize("stall", [1.6, 3.0, 3.1, 25.0])
+def test_late_tick_goes_on_over_the_true_time_and_a_stall_starts_from_rest(rig: Rig, stall: float) -> None:
+    made = controller(rig)
+    made.start(START, None)
+    made.add(START + 0.03 * np.arange(60)[:, None], 0)
+    *_, before, last = [made.step(k * PERIOD, None) for k in range(8)]
+    speed = (last - before) / 0.04
+    late = made.step(7 * PERIOD + int(stall * PERIOD), None)
+    limit = rig.limits("acceleration") * 0.04
+    if stall > 3:
+        assert (np.abs(late - last) <= limit * 0.04 + 1e-9).all()  # as the first step of a run
+    else:
+        new = (late - last) / (0.04 * stall)
+        assert (np.abs(new) <= rig.limits("velocity") + 1e-9).all()
+        assert (np.abs(new - speed) <= limit * stall + 1e-9).all()
+        assert (late - last)[0] > 0.9 * speed[0] * 0.04 * stall  # and does not lag
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 2**31), mode=st.sampled_from(["blend", "temporal_ensemble", "replace", "open_loop"])
@@ -309,9 +327,38 @@ def test_late_steps_are_skipped_and_counted_never_fired_twice(said: list) -> Non
     clock, fired = ManualClock([10, 20, 57, 60, 70]), []
     loop = PeriodicThread(10, lambda: fired.append(clock.now), said.append, clock, priority=0)
     loop.start()
-    loop.stop()
-    assert fired == [10, 20, 57, 60, 70]
+    wait_until(lambda: not loop.is_stepping, "the end of the script")
+    assert fired == [10, 20, 57, 64, 71]  # back on the grid of tens by three each
     assert (loop.steps, loop.missed) == (5, 2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 3_000), min_size=1, max_size=60))
+def test_however_late_the_steps_no_two_are_closer_than_the_shortest_gap(delays: list[int]) -> None:
+    """Delays are of each wake-up, in thousandths of a period; what is not fired is counted."""
+    clock, fired = LateClock(delays), []
+    loop = PeriodicThread(1000, lambda: fired.append(clock.now), [].append, clock, priority=0)
+    loop.start()
+    wait_until(lambda: not loop.is_stepping, "the end of the delays")
+    assert len(fired) == len(delays) and (np.diff(fired) >= 700).all()
+    grid = (fired[-1] - 1000) // 1000 + 1  # how many deadlines had passed by the last step
+    assert loop.steps + loop.missed in (grid, grid - 1)
+
+
+class LateClock:
+    """A clock that wakes a step by the next of the given delays too late."""
+
+    def __init__(self, delays: list[int]) -> None:
+        self.delays, self.now = list(delays), 0
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def sleep_until(self, deadline_ns: int, stop: threading.Event) -> None:
+        if not self.delays:
+            stop.set()
+            return
+        self.now = max(deadline_ns, self.now) + self.delays.pop(0)
 
 
 def test_steps_come_at_the_rate_of_the_clock(said: list) -> None:

@@ -200,8 +200,13 @@ class Acting:
                 on_tick(self.tick.stamp_ns)
 
     def command(self, now_ns: int) -> FloatArray | None:
-        """Return the command (S,) of the control tick at `now_ns`; see `Controller.step`."""
-        return self.controller.step(now_ns, self.inputs.measured())
+        """Return the command (S,) of the control tick at `now_ns`; see `Controller.step`.
+
+        In lockstep the stamps of the ticks are the time that passes, else the clock that measures ages is:
+        it never jumps where the node's may.
+        """
+        paced_ns = now_ns if self._is_lockstep else self.inputs.steady_now_ns()
+        return self.controller.step(now_ns, self.inputs.measured(), paced_ns)
 
     def watch(self) -> None:
         """Hold where an inference is overdue or a stream is silent; to be called at each control tick."""

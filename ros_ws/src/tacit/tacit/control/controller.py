@@ -51,6 +51,7 @@ class Controller:
         self._approaching = True
         self._last_target: FloatArray | None = None
         self._waiting_since_ns: int | None = None
+        self._last_sent_ns: int | None = None
 
     @property
     def state(self) -> State:
@@ -114,7 +115,7 @@ class Controller:
         """Forget the run before: its chunks, its last command, how long it waited."""
         self._player.reset()
         self._far_ticks, self._commanded, self._approaching = 0, False, True
-        self._last_target = self._waiting_since_ns = None
+        self._last_target = self._waiting_since_ns = self._last_sent_ns = None
 
     def hold(self) -> Answer:
         """Brake and hold on request."""
@@ -159,23 +160,49 @@ class Controller:
         with self._lock:
             return self._player.rows_left(now_ns)
 
-    def step(self, now_ns: int, measured: FloatArray | None) -> FloatArray | None:
+    def step(
+        self, now_ns: int, measured: FloatArray | None, paced_ns: int | None = None
+    ) -> FloatArray | None:
         """Return the command (S,) of this control tick, or None: nothing to publish.
 
         While running that is the limited target. After a fault it brakes, then gives nothing: a
-        position-controlled arm stays at its last command.
+        position-controlled arm stays at its last command. The limits count the true time since the last
+        command: a tick that comes late may go further, one that comes early must not.
+
+        Args:
+            now_ns: The present on the clock of the stamps: which row of a chunk is due.
+            measured: Measured state (S,); None before it is known.
+            paced_ns: The present on the clock that paces the ticks; `now_ns` if None.
         """
         with self._lock:
-            if self.state == "HOMING":
-                return self._go_home(measured)
-            if self.state == "RUNNING":
-                target = self._player.command(now_ns)
-                if target is not None:
-                    return self._follow(target, measured)
-                if not self._commanded and self._may_wait(now_ns):
-                    return None
-                self.fail(Fault("chunk_exhausted", "no new chunk came before the last one ended"))
+            paced_ns = now_ns if paced_ns is None else paced_ns
+            before_ns = self._last_sent_ns
+            self.limiter.elapse(None if before_ns is None else (paced_ns - before_ns) / 1e9)
+            command = self._next(now_ns, measured)
+            if command is not None:
+                self._last_sent_ns = paced_ns
+            return command
+
+    def brake(self) -> FloatArray | None:
+        """Return the next command (S,) of coming to rest, one period after the last; None at rest.
+
+        For a caller that takes over from a thread that has ended, and paces the commands itself.
+        """
+        with self._lock:
+            self.limiter.elapse(None)
             return None if self.limiter.is_at_rest else self.limiter.brake()
+
+    def _next(self, now_ns: int, measured: FloatArray | None) -> FloatArray | None:
+        if self.state == "HOMING":
+            return self._go_home(measured)
+        if self.state == "RUNNING":
+            target = self._player.command(now_ns)
+            if target is not None:
+                return self._follow(target, measured)
+            if not self._commanded and self._may_wait(now_ns):
+                return None
+            self.fail(Fault("chunk_exhausted", "no new chunk came before the last one ended"))
+        return None if self.limiter.is_at_rest else self.limiter.brake()
 
     def _may_wait(self, now_ns: int) -> bool:
         """Whether the first chunk of a run may still come."""

@@ -131,6 +131,10 @@ class AlignedInputs:
         shifted_ns = self._steady_ns() + max(self._offsets_ns.copy())
         return node_ns if abs(node_ns - shifted_ns) <= SAME_CLOCK_NS else shifted_ns
 
+    def steady_now_ns(self) -> int:
+        """Return the present on the clock that measures ages."""
+        return self._steady_ns()
+
     def newest_stamp_ns(self) -> int:
         """Return the latest stamp heard on any stream; 0 before the first."""
         return max((newest.stamp_ns for newest in list(self.newest.values())), default=0)

@@ -24,6 +24,11 @@ RANGE_MARGIN = 0.1
 RANGE_FLOOR = 0.02
 """Smallest slack [rad, m]: a joint that never moved in training has a width of zero."""
 
+LONGEST_STEP = 3.0
+"""Longest time between two commands, in periods, after which motion goes on where it was. After a longer
+silence the arm stands at its last command (drivers give up after as much, and a command is dead by then): it
+starts from rest, and by one period, so that a stall never ends in a leap."""
+
 SAME_POSITION = 1e-9
 """A command this close to its target was not clamped [rad, m]: rounding."""
 
@@ -126,12 +131,19 @@ class MotionLimiter:
     Per step, with q and v of the last command: v_des = clip((target - q) / dt, +-vmax), capped by
     the braking curve v_b(d) = -1.5 a dt + sqrt((1.5 a dt)^2 + 2 a d) at distance d to each
     position limit, then clipped to v +- a dt LAST, so that the acceleration bound always holds.
-    A target that is not finite counts as "stay". Arrays may have leading batch axes.
+    A target that is not finite counts as "stay". Arrays may have leading batch axes. dt is the true time
+    since the last command, where `elapse` was told it, else the period: braking ahead of a position limit
+    holds for any sequence of them, because a step of dt takes away a dt of velocity before it moves.
 
     Args:
         lower, upper: Position limits (S,) [rad, m].
         velocity, acceleration: Limits (S,) per second and per second squared.
-        dt: Time between steps [s].
+        dt: Period of the steps [s].
+
+    Attributes:
+        period: The same [s].
+        dt: Time that the next step counts on [s].
+        speed_scale: Part of the velocity limits that may be used now, 0 to 1: what the robot reports.
     """
 
     def __init__(
@@ -142,7 +154,8 @@ class MotionLimiter:
         )
         if not (dt > 0 and (self.velocity > 0).all() and (self.acceleration > 0).all()):
             raise ValueError("dt, velocity and acceleration limits must be above 0")
-        self.dt = dt
+        self.period = self.dt = dt
+        self.speed_scale = 1.0
         self.seed((self.lower + self.upper) / 2)
 
     @classmethod
@@ -172,6 +185,18 @@ class MotionLimiter:
         self._v = np.zeros_like(self._q)
         self.clamps = np.zeros(self._q.shape, dtype=np.int64)
 
+    def elapse(self, elapsed: float | None) -> None:
+        """Say how long ago the last command was [s]; None where nobody knows: one period.
+
+        A time of 0 or less is a clock that was set back, which says nothing about how long it was.
+        """
+        if elapsed is None or elapsed <= 0:
+            self.dt = self.period
+        elif elapsed > LONGEST_STEP * self.period:
+            self.dt, self._v = self.period, np.zeros_like(self._v)
+        else:
+            self.dt = elapsed
+
     @property
     def resting_place(self) -> FloatArray:
         """Where braking from the last command would end (S,), to within a tick of motion."""
@@ -191,7 +216,8 @@ class MotionLimiter:
         """
         raw = np.asarray(target, dtype=np.float64)
         wanted = np.clip(np.where(np.isfinite(raw), raw, self._q), self.lower, self.upper)
-        desired = np.clip((wanted - self._q) / self.dt, -self.velocity, self.velocity)
+        fastest = self.velocity * self.speed_scale
+        desired = np.clip((wanted - self._q) / self.dt, -fastest, fastest)
         if approach:
             reach = self._braking_speed(np.abs(wanted - self._q))
             desired = np.clip(desired, -reach, reach)
