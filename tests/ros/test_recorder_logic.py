@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from recorder_feed import BEGIN, SECOND, TICK, around, feed, healthy, show, value_of
 
 from benches.testing import wait_until
 from tacit.episode import EpisodeReader
@@ -19,15 +20,11 @@ from tacit.errors import EpisodeError
 from tacit.images import decode_image, encode_jpeg
 from tacit.record import encoder_pool
 from tacit.record.encoder_pool import QUEUE_LIMIT, EncoderPool
-from tacit.record.monitor import StreamMonitor, monitors_of
-from tacit.record.preroll import Surroundings, reasons_not_to_start
+from tacit.record.monitor import StreamMonitor
+from tacit.record.preroll import reasons_not_to_start
 from tacit.record.recorder import RecorderSession, SessionSettings
 from tacit.rig import Rig, load_rig
 from tacit.threads import Failure, requests
-
-SECOND = 10**9
-BEGIN = 1_700_000_000 * SECOND
-TICK = SECOND // 25
 
 
 @pytest.fixture
@@ -48,27 +45,6 @@ def session(rig: Rig, tmp_path: Path, said: list[str]) -> Iterator[RecorderSessi
     made = RecorderSession(rig, SessionSettings(tmp_path), lambda level, text: said.append(text), failed)
     yield made
     made.close()
-
-
-def value_of(rig: Rig, name: str, number: int) -> np.ndarray:
-    """A value that any stream may carry; images differ from tick to tick."""
-    spec = rig.specs[name]
-    if name in set(rig.image_names):
-        return np.full((spec.height, spec.width, 3), 60 + number % 100, np.uint8)
-    if name in ("stage", "progress"):
-        return np.array([float(number >= 10)])
-    return np.array([rig.limits("upper")[rig.state_names.index(n)] * 0.5 for n in spec.names])
-
-
-def feed(session: RecorderSession, rig: Rig, first: int, count: int, without: tuple[str, ...] = ()) -> None:
-    """Deliver `count` ticks of every stream, low-dimensional ones at their own rate."""
-    for number in range(first, first + count):
-        for name, spec in rig.specs.items():
-            for k in range(round(spec.rate_hz / 25)):
-                stamp_ns = BEGIN + number * TICK + k * round(SECOND / spec.rate_hz)
-                if name not in without:
-                    session.receive(name, stamp_ns, stamp_ns + 1_000_000, value_of(rig, name, number))
-        session._encoders.drain()  # a burst would rightly overflow the queues
 
 
 # --- monitor and gate -----------------------------------------------------------------------------
@@ -94,27 +70,6 @@ def test_single_stamp_out_of_order_leaves_the_rate() -> None:
     for stamp in (BEGIN, BEGIN + TICK, BEGIN + TICK // 2, BEGIN + 2 * TICK):
         monitor.saw(stamp, 5, np.zeros(1))
     assert monitor.hz == pytest.approx(25.0)
-
-
-def healthy(rig: Rig) -> dict[str, StreamMonitor]:
-    monitors = monitors_of(rig)
-    for name, monitor in monitors.items():
-        period = round(SECOND / monitor.rate_hz)
-        for number in range(-40, 1):
-            monitor.saw(BEGIN + number * period, BEGIN, value_of(rig, name, 3))
-    return monitors
-
-
-def around(**changes: object) -> Surroundings:
-    settings: dict = {
-        "now_ns": BEGIN,
-        "num_publishers": lambda name: 1,
-        "problems": {},
-        "free_bytes": 10**12,
-        "min_free_bytes": 10**9,
-        "rate_tolerance": 0.1,
-    }
-    return Surroundings(**(settings | changes))
 
 
 def test_healthy_robot_may_be_recorded(rig: Rig) -> None:
@@ -283,7 +238,9 @@ def test_required_stream_lost_for_a_second_ends_the_episode_and_keeps_it(
 
 def test_stream_that_starts_a_little_later_is_not_lost(session: RecorderSession, rig: Rig) -> None:
     session.start("lift", "")
-    wait_until(lambda: session._recording is not None and session._recording._heard_ns > 0, "a first look")
+    wait_until(
+        lambda: session._recording is not None and session._recording._heard_ns is not None, "a first look"
+    )
     feed(session, rig, 0, 10, without=("left", "wrist"))
     wait_until(lambda: not any(session._arrived.values()), "writer")
     feed(session, rig, 10, 10)
@@ -348,14 +305,6 @@ def test_mark_and_gaps_become_events(session: RecorderSession, rig: Rig) -> None
         kinds = [kind.decode() for kind in file["events/kind"][:]]
         assert sorted(kinds) == ["gap", "mark"]
         assert file["drops/left"].attrs["gaps"] == 1
-
-
-def show(session: RecorderSession, rig: Rig, tick: int, opening: float, grey: int) -> None:
-    """One gripper state, as a part of its range, and the touch pictures of the same instant."""
-    stamp_ns = BEGIN + tick * TICK
-    session.receive("gripper_state", stamp_ns, stamp_ns, rig.limits("upper")[6:] * opening)
-    for name in rig.tactile:
-        session.receive(name, stamp_ns, stamp_ns, value_of(rig, name, grey))
 
 
 def reference_of(path: Path) -> float | None:

@@ -294,7 +294,7 @@ def _read(reader: EpisodeReader, path: Path, view: View, keep: slice) -> Episode
     return Episode(
         path=path,
         state=np.asarray(reader.qpos[keep], np.float32),
-        action=np.asarray(reader.action[keep], np.float32),
+        action=np.asarray(reader.targets[keep], np.float32),
         boxes=boxes[keep],
         box_valid=valid[keep],
         visibility=visibility[keep],

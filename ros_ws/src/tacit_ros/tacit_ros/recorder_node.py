@@ -88,7 +88,7 @@ class RecorderNode(WatchedNode):
         self.create_service(SetBool, "~/stop", self._stop)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
-        self._intake = Poller(self._streams.poll, POLL_PERIOD_S, self.thread_failed)
+        self._intake = Poller(self._listen, POLL_PERIOD_S, self.thread_failed)
         self._say_hello()
 
     def close(self) -> None:
@@ -101,6 +101,11 @@ class RecorderNode(WatchedNode):
         if self.failure is not None and self._session.failure is None:
             self._session.abort(reason)
         self._publish_diagnostics()
+
+    def _listen(self) -> None:
+        """Take what has come; the session measures the drivers' silence by these looks alone."""
+        self._streams.poll()
+        self._session.looked(time.monotonic_ns())
 
     def not_ready(self) -> list[str]:
         """Return every reason not to start an episode now."""

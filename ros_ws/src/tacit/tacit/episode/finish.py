@@ -29,6 +29,7 @@ def write_derived(file: h5py.File, counts: Mapping[str, StreamCounts] | None = N
         counts: Counts of the aligner; without them they are taken from the stored stamps.
     """
     write_steps(file)
+    write_action_source(file)
     write_joint_rates(file)
     write_statistics(file)
     write_drops(file, counts)
@@ -44,6 +45,17 @@ def write_steps(file: h5py.File) -> None:
     group.create_dataset("step", data=np.array([s.name for s in steps], dtype=object), dtype=schema.TEXT)
     group.create_dataset("start_frame", data=np.array([s.start_frame for s in steps], dtype=np.int32))
     group.create_dataset("end_frame", data=np.array([s.end_frame for s in steps], dtype=np.int32))
+
+
+def write_action_source(file: h5py.File) -> None:
+    """Say on `/action` where its values come from: `command`, `measured` (led by hand) or `mixed`."""
+    action = file[schema.ACTION]
+    commanded = [seen for _, seen in schema.commanded_rows(file)]
+    if not commanded or all(seen.all() for seen in commanded):
+        source = "command"
+    else:
+        source = "mixed" if any(seen.any() for seen in commanded) else "measured"
+    set_attributes(action, {"action_source": source})
 
 
 def write_joint_rates(file: h5py.File) -> None:

@@ -152,6 +152,7 @@ def _state_column(file: h5py.File, path: str, rig: Rig) -> Column:
     }
     if path == schema.ACTION:
         attributes["space"] = "joint_position"
+        attributes["commands"] = json.dumps({name: spec.names for name, spec in rig.commands.items()})
     return Column(file, path, (len(units),), np.float32, attributes=attributes)
 
 

@@ -118,8 +118,25 @@ class EpisodeReader:
 
     @functools.cached_property
     def action(self) -> np.ndarray:
-        """Commanded state (T, S) f4 in force at each tick, same order and units."""
+        """Commanded state (T, S) f4 in force at each tick, same order and units; the measured one where
+        an optional command had not been given (`action_source`)."""
         return self._dataset(schema.ACTION)[:]
+
+    @property
+    def action_source(self) -> str:
+        """Where `action` comes from: `command`, `measured` (the arm was led by hand) or `mixed`."""
+        return str(self._dataset(schema.ACTION).attrs.get("action_source", "command"))
+
+    @functools.cached_property
+    def targets(self) -> np.ndarray:
+        """What a policy is to command at each tick (T, S) f4: the action; where nobody had commanded, the
+        state measured at the next tick, for where the arm is already it need not be sent."""
+        targets = self.action.copy()
+        ahead = np.concatenate([self.qpos[1:], self.qpos[-1:]])
+        for columns, in_force in schema.commanded_rows(self._file):
+            by_hand = np.ix_(~in_force, columns)
+            targets[by_hand] = ahead[by_hand]
+        return targets
 
     @functools.cached_property
     def qvel(self) -> np.ndarray | None:

@@ -50,7 +50,7 @@ class TickRows(Table):
         row: dict[str, object] = {
             schema.TICK_NS: tick.stamp_ns,
             schema.QPOS: qpos,
-            schema.ACTION: self._gather(samples, self._commands, "command"),
+            schema.ACTION: self._gather(samples, self._commands, "command", measured=qpos),
         }
         images = {image_path(self._rig, name): self._image(samples, name) for name in self._images}
         row |= images
@@ -80,11 +80,26 @@ class TickRows(Table):
         super().flush()
 
     def _gather(
-        self, samples: Mapping[str, Sample], parts: Mapping[str, list[int]], label: str
+        self,
+        samples: Mapping[str, Sample],
+        parts: Mapping[str, list[int]],
+        label: str,
+        measured: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Assemble a state vector (S,) f4 from its streams."""
+        """Assemble a state vector (S,) f4 from its streams.
+
+        Args:
+            samples: What the tick holds.
+            parts: Where the values of each stream stand in the vector.
+            label: What the streams are, for messages.
+            measured: The state (S,) that stands in for an optional command nobody has given yet: the arm
+                was led by hand, so where it is, is where it was wanted.
+        """
         row = np.empty(len(self._rig.state_names), dtype=np.float32)
         for name, indices in parts.items():
+            if name not in samples and measured is not None and not self._spec(name).required:
+                row[indices] = measured[indices]
+                continue
             if name not in samples:
                 raise EpisodeError(f"tick without {label} stream {name!r}; is it published?")
             value = np.atleast_1d(np.asarray(samples[name].value, dtype=np.float64))

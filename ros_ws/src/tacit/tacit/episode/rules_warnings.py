@@ -1,4 +1,4 @@
-"""Rules W01 to W13 (without W08 and W11, which look between episodes): what is worth a look."""
+"""Rules W01 to W14 (without W08 and W11, which look between episodes): what is worth a look."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ JUMP_MADS = 10.0
 IDLE_RAD, IDLE_SHARE = 0.005, 0.25
 GRIPPER_RANGE_M = 0.002
 MAX_LAG_S = 0.5
+LOST_SHARE = 0.01
+"""One message in a hundred is what a wireless link or a single hiccup costs; ticks hold that."""
 
 
 def skew(audit: Audit) -> Violations:
@@ -146,8 +148,25 @@ def grippers(audit: Audit) -> Violations:
             yield reader.state_names[i], f"never moves ({travel * 1e3:.1f} mm)"
 
 
+def losses(audit: Audit) -> Violations:
+    """W14: nothing that was sent was lost on the way, or by the recorder itself."""
+    for name, found in audit.reader.drops.items():
+        own, way = int(found.get("lost_queue", 0)), int(found.get("lost_middleware", 0))
+        if own:
+            yield name, f"{own} messages lost in the recorder's own queues: the computer was too busy"
+        if way > LOST_SHARE * found.get("expected", 0):
+            yield (
+                name,
+                f"{way} of {int(found['expected'])} messages never arrived; network, or a busy computer",
+            )
+    absences = [data for _, kind, data in audit.reader.events if kind == "late_intake"]
+    if absences:
+        longest_ms = max(float(data["ms"]) for data in absences)  # type: ignore[index]
+        yield "recorder", f"did not run {len(absences)} times, for up to {longest_ms:.0f} ms; a busy computer"
+
+
 WARNING_RULES = by_number(
-    skew, stale, gaps, pictures, constant, jumps, idle, labels, references, lag, grippers
+    skew, stale, gaps, pictures, constant, jumps, idle, labels, references, lag, grippers, losses
 )
 
 

@@ -5,6 +5,7 @@ Writer, reader, recovery and audit all ask here; nothing else spells these strin
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 import h5py
@@ -84,3 +85,19 @@ def image_format(data: np.ndarray) -> str:
     if head[:2] == b"\xff\xd8":
         return "jpeg"
     return "png" if head == b"\x89PNG" else "unknown"
+
+
+def commanded_rows(file: h5py.File) -> list[tuple[list[int], np.ndarray]]:
+    """Return, for each command stream, its columns of `/action` and the ticks at which it was in force.
+
+    At the other ticks nobody had commanded yet and the action is the measured state. Files from before
+    optional commands do not say; there every command was in force.
+    """
+    attributes = file[ACTION].attrs
+    if "commands" not in attributes:
+        return []
+    names = json.loads(attributes["names"])
+    return [
+        ([names.index(member) for member in members], file[f"timestamps/{stream}/index"][:] >= 0)
+        for stream, members in json.loads(attributes["commands"]).items()
+    ]

@@ -21,7 +21,7 @@ from tacit.threads import OnFailure, WatchedThread
 
 QUEUE_LIMIT = 30  # one second of frames: 27 MB at VGA
 PNG = 0  # as a quality: lossless
-DRAIN_DEADLINE_S = 10.0  # a full queue of VGA frames takes 30 x 3 ms
+DRAIN_DEADLINE_S = 5.0  # a full queue of VGA frames takes 30 x 3 ms; fifty times that on a busy machine
 DRAIN_PERIOD_S = 0.002  # between looks at what is left to encode
 Encoded = Callable[[str, int, int, NDArray[np.uint8]], None]
 
@@ -76,6 +76,21 @@ class EncoderPool:
                 return False
             time.sleep(DRAIN_PERIOD_S)
         return len(self._living()) == len(self._threads)
+
+    def busy(self) -> list[str]:
+        """Return the streams whose frames wait here, to be handed on by a living encoder."""
+        return [name for name in self._living() if self._queues[name].unfinished_tasks]
+
+    def abandon(self) -> dict[str, int]:
+        """Throw away every frame that waits, and return how many of each stream."""
+        left: Counter[str] = Counter()
+        for name, waiting in self._queues.items():
+            with suppress(queue.Empty):
+                while True:
+                    waiting.get_nowait()
+                    waiting.task_done()
+                    left[name] += 1
+        return dict(left)
 
     def close(self) -> None:
         """Finish what is queued and end the threads."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tacit.episode import EpisodeWriter
 from tacit.episode.files import find_parts, move_to_trash
 from tacit.errors import EpisodeError, TacitError
+from tacit.record.attention import Attention
 from tacit.record.encoder_pool import EncoderPool
 from tacit.record.monitor import monitors_of
 from tacit.record.recording import Recording
@@ -88,6 +89,8 @@ class RecorderSession:
         self._limits = {name: int(QUEUE_SECONDS * spec.rate_hz) + 8 for name, spec in rig.specs.items()}
         self._arrived: dict[str, deque[Arrival]] = {name: deque() for name in self._limits}
         self._lost_queue: Counter[str] = Counter()
+        self._attention = Attention()
+        self._looked_from_outside = False
         self._references = TouchReferences(rig, self.monitors)
         self._recording: Recording | None = None
         self._labels = ("", "")
@@ -115,6 +118,18 @@ class RecorderSession:
             self._enqueue(name, stamp_ns, recv_ns, value)
         elif not self._encoders.submit(name, stamp_ns, recv_ns, cast(NDArray[np.uint8], value)):
             self._lost_queue[name] += 1
+
+    def looked(self, now_ns: int) -> None:
+        """Say that everything that had come was handed to `receive`: from here on silence is the drivers'.
+
+        A caller that polls its messages says so after each round; whoever never does is taken to listen
+        whenever the writer runs.
+
+        Args:
+            now_ns: Steady clock.
+        """
+        self._looked_from_outside = True
+        self._attention.looked(now_ns)
 
     # --- called by the services ------------------------------------------------------------------
 
@@ -240,10 +255,13 @@ class RecorderSession:
         if recording is None:
             return
         now_ns = time.monotonic_ns()
+        if not self._looked_from_outside:
+            self._attention.looked(now_ns)
+        listened_ns = self._attention.ns  # before the drain: what comes during it was heard
         try:
             heard = self._drain(recording)
-            recording.advance(now_ns, heard)
-            reason = recording.lost(now_ns, self.simulated)
+            recording.advance(now_ns, listened_ns, heard, self._encoders.busy())
+            reason = recording.lost(listened_ns, self.simulated) or self._attention.absent(now_ns)
         except (TacitError, OSError, ValueError) as error:
             reason = str(error)
         if reason is not None:
@@ -256,6 +274,8 @@ class RecorderSession:
             arrivals += [waiting.popleft() for _ in range(len(waiting))]
         for arrival in sorted(arrivals, key=lambda a: a.recv_ns):
             recording.push(arrival)
+        for away_ns in self._attention.take_late():
+            recording.event("late_intake", {"ms": away_ns / 1e6})
         return bool(arrivals)
 
     def _enqueue(self, name: str, stamp_ns: int, recv_ns: int, value: Value | JointReading) -> None:
@@ -284,6 +304,7 @@ class RecorderSession:
         self._lost_queue.clear()
         for waiting in self._arrived.values():
             waiting.clear()
+        self._attention.take_late()  # of the time between two episodes
         self._recording = Recording(self._rig, writer, self._commands_in_force())
         self._recording.lost_queue = self._lost_queue
         if missing := self._references.missing:
@@ -299,8 +320,9 @@ class RecorderSession:
         newest_ns = max(monitor.stamp_ns for monitor in self.monitors.values())
         return [
             Arrival(name, monitor.stamp_ns, monitor.recv_ns, monitor.value)
-            for name in self._rig.commands
-            if (monitor := self.monitors[name]).stamp_ns > max(newest_ns - COMMAND_AGE_NS, 0)
+            for name, spec in self._rig.commands.items()
+            if spec.required  # an optional one may be the last word before a person took the arm by hand
+            and (monitor := self.monitors[name]).stamp_ns > max(newest_ns - COMMAND_AGE_NS, 0)
         ]
 
     def _take(self) -> Recording:
@@ -309,7 +331,11 @@ class RecorderSession:
         if recording is None:
             raise EpisodeError("nothing is being recorded; call start first")
         if not self._encoders.drain():
-            self._report("error", "the last frames of a stream are lost: its encoder did not hand them on")
+            self._lost_queue.update(left := self._encoders.abandon())
+            lost = (
+                ", ".join(f"{count} of {name}" for name, count in left.items()) or "those of a dead encoder"
+            )
+            self._report("error", f"the last frames are lost: {lost}; the encoders could not keep up")
         self._drain(recording)
         self._recording = None
         return recording

@@ -18,7 +18,9 @@ WAIT_NS = 900_000_000
 message queues in bursts, topic by topic, in a fast simulation many in a moment, and a recorder has
 no reason to hurry. Just under LOST_NS: what is waited for longer ends the episode."""
 LOST_NS = 1_000_000_000
-"""A required stream silent for so long, by its stamps and by the steady clock, ends the episode."""
+"""A required stream silent for so long, by its stamps and by the time we listened, ends the episode."""
+LOSSES_EVERY_NS = 1_000_000_000
+"""Losses of a second are one event: under load they come one by one."""
 PAUSE_NS = 30_000_000_000
 """In simulated time everything may stand still for so long before the episode ends."""
 
@@ -46,8 +48,10 @@ class Recording:
         self._heard_at_ns: dict[str, int] = {}
         self._arrived: set[str] = set()
         self._gaps: dict[str, int] = {}
-        self._heard_ns = 0
+        self._heard_ns: int | None = None
         self._began_ns = 0
+        self._noted: dict[str, tuple[int, int]] = {}
+        self._noted_at_ns = 0
         self.last_tick_ns = 0
         for arrival in sorted(before, key=lambda a: a.stamp_ns):
             self._aligner.push(arrival.name, arrival.stamp_ns, arrival.recv_ns, arrival.value)
@@ -67,35 +71,39 @@ class Recording:
         self._arrived.add(name)
         self._began_ns = self._began_ns or stamp_ns
 
-    def advance(self, now_ns: int, heard: bool) -> None:
+    def advance(self, now_ns: int, listened_ns: int, heard: bool, held: Iterable[str] = ()) -> None:
         """Write the ticks that can be closed, and flush when it is time.
 
         Args:
             now_ns: Steady clock.
+            listened_ns: How long the recorder has been listening (`Attention.ns`): what silence is
+                measured on.
             heard: Whether anything arrived since the last call.
+            held: Streams whose frames we hold back ourselves, in an encoder: they are not silent.
         """
         self._write(self._aligner.poll(), now_ns)
         self._note_gaps()
+        self._note_losses(now_ns)
         self.writer.flush_if_due(now_ns)
-        if heard or not self._heard_ns:
-            self._heard_ns = now_ns
-        self._heard_at_ns |= dict.fromkeys(self._arrived, now_ns)
+        if heard or self._heard_ns is None:
+            self._heard_ns = listened_ns
+        self._heard_at_ns |= dict.fromkeys((*self._arrived, *held), listened_ns)
         self._arrived.clear()
 
-    def lost(self, now_ns: int, simulated: bool) -> str | None:
+    def lost(self, listened_ns: int, simulated: bool) -> str | None:
         """Return why the episode must end, if a required stream is lost; None while all is well.
 
         Args:
-            now_ns: Steady clock.
+            listened_ns: How long the recorder has been listening.
             simulated: Stamps run on simulated time, which may stand still for a while.
         """
-        silent_ns = now_ns - self._heard_ns if self._heard_ns else 0
+        silent_ns = listened_ns - self._heard_ns if self._heard_ns is not None else 0
         if silent_ns > (PAUSE_NS if simulated else LOST_NS):
             return f"nothing received for {silent_ns / 1e9:.1f} s; are the drivers alive?"
         newest_ns = max(self._newest_ns.values(), default=0)
         for name in self._vital:
             behind_ns = newest_ns - self._newest_ns.get(name, self._began_ns)
-            unheard_ns = now_ns - self._heard_at_ns.setdefault(name, now_ns)
+            unheard_ns = listened_ns - self._heard_at_ns.setdefault(name, listened_ns)
             if behind_ns >= LOST_NS and unheard_ns >= LOST_NS:
                 return f"required stream {name} lost: {behind_ns / 1e9:.1f} s behind the others"
         return None
@@ -113,6 +121,7 @@ class Recording:
         if reason == "stopped":
             self._write(self._aligner.flush(), None)
         self._note_gaps()
+        self._note_losses(None)
         counts = self._aligner.counts
         for name, count in counts.items():
             count.lost_queue = self.lost_queue.get(name, 0)
@@ -136,6 +145,7 @@ class Recording:
                 "gaps": count.gaps,
                 "stale_ticks": count.stale_ticks,
                 "lost_queue": self.lost_queue.get(name, 0),
+                "lost_middleware": self.lost_reported.get(name, 0),
             }
             for name, count in self._aligner.counts.items()
         }
@@ -152,3 +162,20 @@ class Recording:
                 new = count.gaps - self._gaps.get(name, 0)
                 self._gaps[name] = count.gaps
                 self.event("gap", {"stream": name, "gaps": new, "longest_ms": count.longest_gap_ns / 1e6})
+
+    def _note_losses(self, now_ns: int | None) -> None:
+        """Turn messages that were sent and could not be recorded into events, by who lost them.
+
+        Args:
+            now_ns: Steady clock; None notes what is left at the end.
+        """
+        if now_ns is not None and now_ns - self._noted_at_ns < LOSSES_EVERY_NS:
+            return
+        self._noted_at_ns = now_ns or 0
+        for name in self._aligner.counts:
+            before = self._noted.get(name, (0, 0))
+            found = (self.lost_queue.get(name, 0), self.lost_reported.get(name, 0))
+            if found != before:
+                self._noted[name] = found
+                queue, middleware = (new - old for new, old in zip(found, before, strict=True))
+                self.event("lost", {"stream": name, "queue": queue, "middleware": middleware})

@@ -1,0 +1,148 @@
+"""The recorder on a busy machine: what is silence, what is lost, and who is told."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from recorder_feed import BEGIN, SECOND, TICK, feed, value_of
+
+from benches.testing import wait_until
+from tacit.episode import EpisodeReader, check_episode
+from tacit.images import encode_jpeg
+from tacit.record import encoder_pool
+from tacit.record.attention import Attention
+from tacit.record.recorder import RecorderSession, SessionSettings
+from tacit.rig import Rig, load_rig
+from tacit.threads import Failure
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return load_rig("nova2_sim")
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def session(rig: Rig, tmp_path: Path, said: list[str]) -> Iterator[RecorderSession]:
+    def failed(failure: Failure) -> None:
+        said.append(str(failure))
+
+    made = RecorderSession(rig, SessionSettings(tmp_path), lambda level, text: said.append(text), failed)
+    yield made
+    made.close()
+
+
+# --- a busy machine -------------------------------------------------------------------------------
+
+
+def test_absence_of_the_intake_itself_is_no_silence_of_the_drivers() -> None:
+    attention = Attention()
+    attention.looked(0)
+    attention.looked(20_000_000)
+    attention.looked(20_000_000 + 3 * SECOND)
+    assert attention.ns < SECOND // 4
+    assert attention.take_late() == [3 * SECOND] and attention.take_late() == []
+
+
+def test_intake_that_never_runs_again_ends_the_episode_with_the_cure() -> None:
+    attention = Attention()
+    attention.looked(0)
+    assert attention.absent(5 * SECOND) is None
+    assert "too busy" in str(attention.absent(11 * SECOND))
+
+
+def test_starved_intake_aborts_nothing_and_is_named(
+    session: RecorderSession, rig: Rig, said: list[str]
+) -> None:
+    feed(session, rig, 0, 3)
+    session.looked(time.monotonic_ns())
+    session.start("lift", "")
+    feed(session, rig, 3, 10)
+    session.looked(time.monotonic_ns())
+    wait_until(lambda: session.status()["num_ticks"], "first ticks")
+    time.sleep(1.3)  # longer than a lost stream: the poller is not scheduled, so nobody looks
+    feed(session, rig, 13, 30, without=("wrist", "left"))  # the writer sees half of what waited ...
+    time.sleep(0.1)
+    assert session.is_recording and not any("aborted" in text for text in said)
+    for number in range(13, 43):
+        for name in ("wrist", "left"):
+            stamp_ns = BEGIN + number * TICK
+            session.receive(name, stamp_ns, stamp_ns, value_of(rig, name, number))
+        session._encoders.drain()
+    session.looked(time.monotonic_ns())  # ... and only now was everything taken
+    with EpisodeReader(session.stop(True)) as episode:
+        assert episode.state == "complete" and episode.num_ticks == 40
+        assert [kind for _, kind, _ in episode.events] == ["late_intake"]
+    warned = [finding for finding in check_episode(session.last_path).findings if finding.rule == "W14"]
+    assert [finding.where for finding in warned] == ["recorder"]
+
+
+def test_stream_that_our_own_encoder_holds_back_is_not_lost(
+    session: RecorderSession, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(encoder_pool, "encode", lambda rgb, quality: gate.wait(20) and encode_jpeg(rgb, 90))
+    session.start("lift", "")
+    numbers = itertools.count(3)
+    begin = time.monotonic()
+
+    def go_on() -> None:
+        number = next(numbers)
+        for name in set(rig.specs) - set(rig.image_names):
+            session.receive(name, BEGIN + number * TICK, BEGIN, value_of(rig, name, number))
+        if number < 20:
+            for name in rig.image_names:
+                session.receive(name, BEGIN + number * TICK, BEGIN, value_of(rig, name, number))
+        time.sleep(0.02)
+
+    wait_until(lambda: time.monotonic() - begin > 1.5, "a second and a half of encoding", step=go_on)
+    assert session.is_recording
+    gate.set()
+    with EpisodeReader(session.stop(True)) as episode:
+        assert episode.state == "complete" and episode.num_ticks == 17
+
+
+def test_frames_that_no_encoder_gets_to_are_counted_and_the_stop_is_bounded(
+    session: RecorderSession, rig: Rig, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    feed(session, rig, 3, 20)
+    wait_until(lambda: session.status()["num_ticks"], "first ticks")
+    gate = threading.Event()
+    monkeypatch.setattr(encoder_pool, "DRAIN_DEADLINE_S", 0.3)
+    monkeypatch.setattr(encoder_pool, "encode", lambda rgb, quality: gate.wait(20) and encode_jpeg(rgb, 90))
+    for number in range(23, 28):
+        session.receive("wrist", BEGIN + number * TICK, BEGIN, value_of(rig, "wrist", number))
+    begin = time.monotonic()
+    path = session.stop(True)
+    gate.set()
+    assert time.monotonic() - begin < 2.0
+    assert "4 of wrist" in said[-1]
+    with EpisodeReader(path) as episode:
+        assert episode.drops["wrist"]["lost_queue"] == 4
+        assert [data for _, kind, data in episode.events if kind == "lost"] == [
+            {"stream": "wrist", "queue": 4, "middleware": 0}
+        ]
+    assert any(f.rule == "W14" and f.where == "wrist" for f in check_episode(path).findings)
+
+
+def test_losses_of_the_middleware_are_in_status_events_and_check(session: RecorderSession, rig: Rig) -> None:
+    feed(session, rig, 0, 3)
+    session.start("lift", "")
+    feed(session, rig, 3, 20)
+    session.report_lost({"top": 7})
+    assert session.status()["counts"]["top"]["lost_middleware"] == 7  # type: ignore[index]
+    path = session.stop(True)
+    with EpisodeReader(path) as episode:
+        assert (episode.drops["top"]["lost_middleware"], episode.events[-1][1]) == (7, "lost")
+    assert any(f.rule == "W14" and f.where == "top" for f in check_episode(path).findings)
