@@ -31,7 +31,7 @@ class OverlayParameters:
     """Parameters of the node."""
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
-    rate_hz: float = parameter(10.0, "At most so many pictures per camera and second of stamps.")
+    rate_hz: float = parameter(10.0, "At most so many pictures per camera and second of stamps.", above=0)
 
 
 class OverlayNode(Node):

@@ -32,7 +32,7 @@ from tacit_ros.policy_diagnostics import PolicyDiagnostics
 from tacit_ros.wire import qos
 from tacit_ros.wire.commands import CommandPublisher
 from tacit_ros.wire.observations import RigSubscriptions
-from tacit_ros.wire.parameters import declare, parameter
+from tacit_ros.wire.parameters import SHA256, declare, parameter
 from tacit_ros.wire.process import WatchedNode, run_node
 
 REST_DEADLINE_S = 3.0
@@ -45,21 +45,23 @@ class PolicyParameters:
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
     bundle: str = parameter("", "Path of the exported policy (.onnx).")
-    sha256: str = parameter("", "Expected sha256 of the bundle; empty accepts any.")
+    sha256: str = parameter("", "Expected sha256 of the bundle; empty accepts any.", pattern=SHA256)
     mode: str = parameter(
         "", "How chunks overlap in time; empty: as the bundle says.", choices=("", *PLAY_MODES)
     )
-    blend: int = parameter(-1, "Rows of cross-fade in mode blend; -1: as the bundle says.")
+    blend: int = parameter(-1, "Rows of cross-fade in mode blend; -1: as the bundle says.", low=0, unless=-1)
     ensemble_m: float = parameter(
-        -1.0, "Decay of the weights in mode temporal_ensemble; -1: as the bundle says."
+        -1.0, "Decay of the weights in mode temporal_ensemble; -1: as the bundle says.", low=0, unless=-1
     )
     replan_ticks: int = parameter(
-        0, "Ticks between inferences; 0: as the bundle says, or as is usual for another mode."
+        0, "Ticks between inferences; 0: as the bundle says, or as is usual for another mode.", low=0
     )
     dry_run: bool = parameter(False, "Publish to ~/shadow_command only.")
     lockstep: bool = parameter(False, "Answer each tick with one command: for a simulator that waits.")
-    num_threads: int = parameter(1, "Threads of one inference.")
-    realtime_priority: int = parameter(10, "SCHED_FIFO priority of the command thread; 0 for none.")
+    num_threads: int = parameter(1, "Threads of one inference.", low=1, high=64)
+    realtime_priority: int = parameter(
+        10, "SCHED_FIFO priority of the command thread; 0 for none.", low=0, high=99
+    )
 
 
 class PolicyNode(WatchedNode):

@@ -26,7 +26,7 @@ from tacit.threads import WatchedThread
 from tacit_ros import messages
 from tacit_ros.wire import qos
 from tacit_ros.wire.observations import RigSubscriptions
-from tacit_ros.wire.parameters import declare, parameter
+from tacit_ros.wire.parameters import SHA256, declare, parameter
 from tacit_ros.wire.process import WatchedNode, run_node
 
 WAIT_S = 0.02
@@ -39,17 +39,23 @@ class ProgressParameters:
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
     bundle: str = parameter("", "Path of the exported progress model (.onnx).")
-    sha256: str = parameter("", "Expected sha256 of the bundle; empty accepts any.")
+    sha256: str = parameter("", "Expected sha256 of the bundle; empty accepts any.", pattern=SHA256)
     signal: str = parameter("progress", "Output that completion is judged by.", choices=("progress", "done"))
-    done_above: float = parameter(0.95, "Smoothed value above which the task counts as done.")
-    done_below: float = parameter(0.85, "Smoothed value below which the count starts anew.")
-    dwell_s: float = parameter(0.5, "Time above before `done` [s].")
-    stall_after_s: float = parameter(5.0, "Time without gain before `stalled` [s].")
-    stall_gain: float = parameter(0.01, "Rise of the smoothed value that counts as gain.")
-    regression_drop: float = parameter(0.2, "Fall below the highest value that counts as `regressed`.")
-    motion_gain_s: float = parameter(0.8, "The same as stall_gain for bundles that tell motion [s].")
-    motion_drop_s: float = parameter(1.0, "The same as regression_drop for bundles that tell motion [s].")
-    num_threads: int = parameter(1, "Threads of one inference.")
+    done_above: float = parameter(
+        0.95, "Smoothed value above which the task counts as done.", above=0, high=1
+    )
+    done_below: float = parameter(0.85, "Smoothed value below which the count starts anew.", low=0, high=1)
+    dwell_s: float = parameter(0.5, "Time above before `done` [s].", above=0)
+    stall_after_s: float = parameter(5.0, "Time without gain before `stalled` [s].", above=0)
+    stall_gain: float = parameter(0.01, "Rise of the smoothed value that counts as gain.", above=0, high=1)
+    regression_drop: float = parameter(
+        0.2, "Fall below the highest value that counts as `regressed`.", above=0, high=1
+    )
+    motion_gain_s: float = parameter(0.8, "The same as stall_gain for bundles that tell motion [s].", above=0)
+    motion_drop_s: float = parameter(
+        1.0, "The same as regression_drop for bundles that tell motion [s].", above=0
+    )
+    num_threads: int = parameter(1, "Threads of one inference.", low=1, high=64)
 
 
 class ProgressNode(WatchedNode):

@@ -24,7 +24,7 @@ from std_srvs.srv import SetBool, Trigger
 from tacit.errors import TacitError
 from tacit.record.preroll import Surroundings, reasons_not_to_start
 from tacit.record.recorder import RecorderSession, SessionSettings
-from tacit.rig import load_rig
+from tacit.rig import NAME_PATTERN, load_rig
 from tacit_ros import messages
 from tacit_ros.wire.observations import Poller, RigSubscriptions
 from tacit_ros.wire.parameters import declare, parameter, read
@@ -37,21 +37,32 @@ QUEUE_S = 1.0  # messages that wait in the middleware while a file is opened or 
 
 @dataclass(frozen=True)
 class RecorderParameters:
-    """Parameters of the node; task, instruction, operator and tolerances may change while it runs."""
+    """Parameters of the node; task, instruction and tolerances may change while it runs."""
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
     root: str = parameter("data", "Folder of the data set; episodes go to <root>/<task>/.")
-    task: str = parameter("task", "Identifier of the task: letters, digits, dot, dash, underscore.")
-    instruction: str = parameter("", "What a person would say to have the task done.")
+    task: str = parameter(
+        "task",
+        "Identifier of the task: letters, digits, dot, dash, underscore.",
+        pattern=NAME_PATTERN,
+        live=True,
+    )
+    instruction: str = parameter("", "What a person would say to have the task done.", live=True)
     operator: str = parameter("", "Who demonstrates.")
     session: str = parameter("", "Name of this session; a random one when empty.")
-    jpeg_quality: int = parameter(90, "JPEG quality of cameras, 1..100.")
-    tactile_quality: int = parameter(95, "JPEG quality of tactile images, 1..100; 0 stores PNG.")
+    jpeg_quality: int = parameter(90, "JPEG quality of cameras, 1..100.", low=1, high=100)
+    tactile_quality: int = parameter(
+        95, "JPEG quality of tactile images, 1..100; 0 stores PNG.", low=0, high=100
+    )
     stamps: str = parameter(
         "header", "Trust header stamps, or stamp on reception.", choices=("header", "receive")
     )
-    rate_tolerance: float = parameter(0.1, "Accepted relative difference to the rates of the rig.")
-    min_free_gb: float = parameter(1.0, "No episode is started with less free disk than this [GB].")
+    rate_tolerance: float = parameter(
+        0.1, "Accepted relative difference to the rates of the rig.", above=0, high=10, live=True
+    )
+    min_free_gb: float = parameter(
+        1.0, "No episode is started with less free disk than this [GB].", low=0, live=True
+    )
 
 
 class RecorderNode(WatchedNode):

@@ -36,7 +36,7 @@ class MoverParameters:
     """Parameters of the node."""
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml; the simulator's.")
-    hidden_seed: int = parameter(0, "The simulator's: how the cell differs from the rig.")
+    hidden_seed: int = parameter(0, "The simulator's: how the cell differs from the rig.", low=0)
     board: str = parameter("table", "The simulator's.", choices=("", "table", "gripper"))
     plan: str = parameter(
         "views",
@@ -44,9 +44,9 @@ class MoverParameters:
         choices=("views", "openings", "joints"),
     )
     camera: str = parameter("wrist", "Camera that is to see the board.")
-    views: int = parameter(20, "Number of poses or openings.")
-    seed: int = parameter(0, "Decides the poses.")
-    rest_s: float = parameter(1.2, "Time at rest in each pose [simulated s].")
+    views: int = parameter(20, "Number of poses or openings.", low=1)
+    seed: int = parameter(0, "Decides the poses.", low=0)
+    rest_s: float = parameter(1.2, "Time at rest in each pose [simulated s].", above=0)
 
 
 class MoverNode(Node):

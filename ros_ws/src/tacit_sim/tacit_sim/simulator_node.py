@@ -30,22 +30,30 @@ FALL_BEHIND_S = 0.5
 
 @dataclass(frozen=True)
 class SimulatorParameters:
-    """Parameters of the node; task, seed and disturbance take effect at the next reset."""
+    """Parameters of the node; those that may change take effect at the next reset."""
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
-    task: str = parameter("", "place_cube or insert_peg; the rig's own task when empty.")
-    seed: int = parameter(0, "Decides start positions and disturbance.")
-    disturbance: bool = parameter(False, "Push the executed (not the published) target about.")
-    real_time_factor: float = parameter(1.0, "Simulated per real seconds; 0 is as fast as possible.")
-    lockstep: bool = parameter(False, "Wait at each tick for a command that carries its stamp.")
-    lockstep_timeout_s: float = parameter(1.0, "Longest wait in lockstep [s of wall time]; then step on.")
-    command_timeout_s: float = parameter(0.2, "Hold position when commands stop for so long [simulated s].")
+    task: str = parameter("", "place_cube or insert_peg; the rig's own task when empty.", live=True)
+    seed: int = parameter(0, "Decides start positions and disturbance.", low=0, live=True)
+    disturbance: bool = parameter(False, "Push the executed (not the published) target about.", live=True)
+    real_time_factor: float = parameter(1.0, "Simulated per real seconds; 0 is as fast as possible.", low=0)
+    lockstep: bool = parameter(False, "Wait at each tick for a command that carries its stamp.", live=True)
+    lockstep_timeout_s: float = parameter(
+        1.0, "Longest wait in lockstep [s of wall time]; then step on.", low=0, live=True
+    )
+    command_timeout_s: float = parameter(
+        0.2, "Hold position when commands stop for so long [simulated s].", above=0, live=True
+    )
     publish_clock: bool = parameter(False, "Publish simulated time on /clock.")
     segmentation: bool = parameter(False, "Add boxes of the visible pads to /simulator/truth.")
     board: str = parameter("", "Calibration board.", choices=("", "table", "gripper"))
-    hidden_seed: int = parameter(0, "Not 0: lenses, mounts and gripper differ from the rig, as in a lab.")
-    joint_error_deg: float = parameter(0.0, "Measured joints are off by this, depending on the pose [deg].")
-    zero_error_deg: float = parameter(0.0, "Measured joints are off by a constant of this size [deg].")
+    hidden_seed: int = parameter(
+        0, "Not 0: lenses, mounts and gripper differ from the rig, as in a lab.", low=0
+    )
+    joint_error_deg: float = parameter(
+        0.0, "Measured joints are off by this, depending on the pose [deg].", low=0
+    )
+    zero_error_deg: float = parameter(0.0, "Measured joints are off by a constant of this size [deg].", low=0)
 
 
 class Pacer:
