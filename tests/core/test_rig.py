@@ -241,3 +241,44 @@ def test_sections_may_be_transforms_in_any_form(data):
     data["cameras"]["top"]["T_parent_camera"] = {"xyz": [0, 0, 1], "rpy_deg": [180, 0, 0]}
     rig = Rig.model_validate(data)
     np.testing.assert_allclose(rig.cameras["top"].T_parent_camera[:3, 3], [0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "wrong", "hint"),
+    [
+        ("streams", "joints", "sensor_msgs/JointState", "did you mean 'sensor_msgs/msg/JointState'"),
+        ("streams", "joints", "sensor_msgs/msg/JointStates", "did you mean 'sensor_msgs/msg/JointState'"),
+        ("streams", "progress", "std_msgs/msg/Float64", "did you mean .*Float32"),
+        ("streams", "joints", "trajectory_msgs/msg/JointTrajectory", "did you mean|valid:"),
+        ("streams", "gripper_state", "geometry_msgs/msg/WrenchStamped", "did you mean|valid:"),
+        ("commands", "command", "geometry_msgs/msg/TwistStamped", "did you mean|valid:"),
+        ("cameras", "top", "sensor_msgs/msg/Images", "sensor_msgs/msg/Image"),
+    ],
+)
+def test_a_type_that_we_do_not_read_is_refused_when_the_rig_is_loaded(data, group, name, wrong, hint):
+    data[group][name]["type"] = wrong
+    refused(data, rf"{group}.{name}.type: .*({hint})")
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [("WrenchStamped", 6), ("TwistStamped", 6), ("PoseStamped", 7), ("Float32", 1)]
+)
+def test_a_type_of_so_many_numbers_needs_so_many_names(data, kind, count):
+    package = "std_msgs" if kind == "Float32" else "geometry_msgs"
+    extra = {"topic": "/t", "type": f"{package}/msg/{kind}", "rate_hz": 100.0, "role": "extra"}
+    data["streams"]["tool"] = extra | {"names": [f"v{i}" for i in range(count)]}
+    assert parse_rig(data, "my.yaml").streams["tool"].role == "extra"
+    data["streams"]["tool"] = extra | {"names": [f"v{i}" for i in range(count + 1)]}
+    refused(data, f"streams.tool.names: {count + 1} names, but .*{kind} carries {count} number")
+
+
+def test_a_rig_without_depth_keeps_the_id_of_its_episodes(data):
+    before = load_rig("nova2_sim").rig_id
+    assert parse_rig(data, "my.yaml").rig_id == before
+    data["cameras"]["top"]["kind"] = "depth"
+    assert parse_rig(data, "my.yaml").rig_id != before
+    for spec in data["cameras"].values():
+        del spec["kind"]
+    data["calibrations"] = {}
+    del data["calibrations"]
+    assert canonical_hash(data) == before  # as it was computed before cameras had a kind

@@ -14,8 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tacit.encoded import is_complete, read_header
 from tacit.errors import ImageError
 
+MAX_PIXELS = 64_000_000
+"""More than any camera here has: a header that states more is damaged or hostile, and is not decoded."""
 Image = NDArray[np.uint8]
 ResizeMode = Literal["squash", "letterbox", "crop"]
 
@@ -29,19 +32,28 @@ def decode_image(data: NDArray[np.uint8] | bytes) -> Image:
     if isinstance(data, np.ndarray) and data.ndim == 3:
         return check_rgb(data)
     buffer = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else np.asarray(data, np.uint8)
-    bgr = (
-        cv2.imdecode(buffer.reshape(-1), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if buffer.size
-        else None
-    )
+    buffer = buffer.reshape(-1)
+    header = read_header(buffer)
+    if header is not None and header.height * header.width > MAX_PIXELS:
+        raise ImageError(f"image states {header.width}x{header.height} pixels; it is damaged")
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    bgr = cv2.imdecode(buffer, flags) if buffer.size else None
     if bgr is None:
-        raise ImageError(f"image of {buffer.size} bytes cannot be decoded; expected JPEG or PNG")
+        cut = header is not None and not is_complete(buffer)
+        reason = "its end marker is missing, it was cut off" if cut else "expected JPEG or PNG"
+        raise ImageError(f"image of {buffer.size} bytes cannot be decoded; {reason}")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
-def as_rgb(value: NDArray[np.uint8] | NDArray[np.float64]) -> Image:
-    """Return an image value as RGB (H, W, 3): encoded ones are decoded here, not on arrival."""
-    pixels = np.asarray(value, dtype=np.uint8)
+def as_rgb(value: object) -> Image:
+    """Return an image value as RGB (H, W, 3): encoded ones are decoded here, not on arrival.
+
+    Raises:
+        ImageError: Damaged bytes, or no picture of colours.
+    """
+    pixels = np.asarray(value)
+    if pixels.dtype != np.uint8:
+        raise ImageError(f"picture of type {pixels.dtype} {pixels.shape}, expected uint8 colours")
     return decode_image(pixels) if pixels.ndim == 1 else pixels
 
 

@@ -29,6 +29,7 @@ from tacit.rig.units import (
     vector_from_canonical,
     vector_to_canonical,
 )
+from tacit.streams import Trajectory
 from tacit_ros import messages
 from tacit_ros.messages import MessageError
 from tacit_ros.wire.qos import profile
@@ -248,6 +249,10 @@ class CommandInbox:
             raw = messages.read_named(message, spec.type, spec.names)
         except MessageError as error:
             self._node.get_logger().error(f"{spec.topic}: {error}", throttle_duration_sec=1.0)
+            return
+        if isinstance(raw, Trajectory):
+            text = "a trajectory of several points; the simulated arm takes one point at a time, ignored"
+            self._node.get_logger().error(f"{spec.topic}: {text}", throttle_duration_sec=1.0)
             return
         if not np.isfinite(raw).all():
             self._node.get_logger().error(f"{spec.topic}: not finite, ignored", throttle_duration_sec=1.0)

@@ -16,7 +16,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.images import encode_jpeg, encode_png
+from tacit.depth import Depth, encode_depth
+from tacit.images import Image, encode_jpeg, encode_png
 from tacit.threads import OnFailure, WatchedThread
 
 QUEUE_LIMIT = 30  # one second of frames: 27 MB at VGA
@@ -26,8 +27,14 @@ DRAIN_PERIOD_S = 0.002  # between looks at what is left to encode
 Encoded = Callable[[str, int, int, NDArray[np.uint8]], None]
 
 
-def encode(rgb: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """Return `rgb` (H, W, 3) as JPEG of `quality`, or as PNG for quality 0; encoded 1-D stays."""
+def encode(frame: Image | Depth, quality: int) -> NDArray[np.uint8]:
+    """Return RGB (H, W, 3) as JPEG of `quality`, or as PNG for quality 0; encoded 1-D stays.
+
+    Depth (H, W) uint16 becomes a 16-bit PNG at any quality: a lossy millimetre is no measurement.
+    """
+    if frame.dtype == np.uint16:
+        return encode_depth(frame.astype(np.uint16, copy=False))
+    rgb = frame.astype(np.uint8, copy=False)
     if rgb.ndim == 1:
         return rgb
     return encode_png(rgb) if quality == PNG else encode_jpeg(rgb, quality)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tacit.depth import decode_depth
 from tacit.images import as_rgb
 from tacit.record.monitor import StreamMonitor
-from tacit.rig import CommandSpec, Rig, StreamBase
+from tacit.rig import CommandSpec, Rig, StreamBase, is_depth
 
 MIN_MESSAGES = 5  # fewer give no rate
 MAX_AGE_NS = 1_000_000_000
@@ -88,7 +89,9 @@ def _stream_reasons(
             f"{name}: {spec.topic} runs at {monitor.hz:.1f} Hz, the rig says {spec.rate_hz:g} Hz; "
             f"set the driver, or rate_hz of {name} in the rig"
         )
-    if is_image and _is_black(monitor):
+    if is_depth(spec) and _measures_nothing(monitor):
+        yield f"{name}: no pixel of {spec.topic} holds a distance; too near, too far, or projector off?"
+    elif is_image and not is_depth(spec) and _is_black(monitor):
         yield f"{name}: the image on {spec.topic} is black; lens cap, exposure or lights?"
 
 
@@ -109,6 +112,11 @@ def _unseen(name: str, spec: StreamBase, monitor: StreamMonitor, around: Surroun
         f"{name}: {spec.topic} has a publisher but no message has come; "
         f"check it with `ros2 topic hz {spec.topic}`"
     ]
+
+
+def _measures_nothing(monitor: StreamMonitor) -> bool:
+    value = np.asarray(monitor.value)
+    return monitor.value is not None and not (decode_depth(value) if value.ndim == 1 else value).any()
 
 
 def _is_black(monitor: StreamMonitor) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tacit.episode import EpisodeWriter
 from tacit.rig import Rig
-from tacit.streams import Aligner, Arrival, Tick
+from tacit.streams import Aligner, Arrival, Follower, Tick, Trajectory
 
 WAIT_NS = 900_000_000
 """How long a tick waits for a stream on the stamps: frames come out of the encoders and of the
@@ -48,6 +48,7 @@ class Recording:
         self._heard_at_ns: dict[str, int] = {}
         self._arrived: set[str] = set()
         self._gaps: dict[str, int] = {}
+        self._followed: dict[str, tuple[Follower, Arrival]] = {}
         self._heard_ns: int | None = None
         self._began_ns = 0
         self._noted: dict[str, tuple[int, int]] = {}
@@ -66,7 +67,7 @@ class Recording:
         if self._aligner.counts[name].received == received:
             return  # refused and counted: stamp 0, duplicate or out of order
         if name not in self._images:
-            self.writer.append_stream(name, stamp_ns, arrival.recv_ns, arrival.value)
+            self._store(arrival)
         self._newest_ns[name] = stamp_ns
         self._arrived.add(name)
         self._began_ns = self._began_ns or stamp_ns
@@ -82,6 +83,8 @@ class Recording:
             held: Streams whose frames we hold back ourselves, in an encoder: they are not silent.
         """
         self._write(self._aligner.poll(), now_ns)
+        for name in self._followed:
+            self._follow(name, self.last_tick_ns - WAIT_NS)  # a newer command may still be on its way
         self._note_gaps()
         self._note_losses(now_ns)
         self.writer.flush_if_due(now_ns)
@@ -120,6 +123,8 @@ class Recording:
         """
         if reason == "stopped":
             self._write(self._aligner.flush(), None)
+        for name in self._followed:
+            self._follow(name, self.last_tick_ns)
         self._note_gaps()
         self._note_losses(None)
         counts = self._aligner.counts
@@ -149,6 +154,24 @@ class Recording:
             }
             for name, count in self._aligner.counts.items()
         }
+
+    def _store(self, arrival: Arrival) -> None:
+        """Write a message to the table of its stream; a trajectory command by command, as it goes."""
+        name = arrival.name
+        self._follow(name, arrival.stamp_ns)
+        self._followed.pop(name, None)
+        if not isinstance(arrival.value, Trajectory):
+            self.writer.append_stream(name, arrival.stamp_ns, arrival.recv_ns, arrival.value)
+            return
+        period_ns = round(1e9 / self.writer.rig.specs[name].rate_hz)
+        self._followed[name] = (Follower(arrival.value, arrival.stamp_ns, period_ns), arrival)
+
+    def _follow(self, name: str, before_ns: int) -> None:
+        """Write what a trajectory commanded before `before_ns`, as if each had been sent by itself."""
+        if name in self._followed:
+            follower, sent = self._followed[name]
+            for stamp_ns, command in follower.due(before_ns):
+                self.writer.append_stream(name, stamp_ns, sent.recv_ns + stamp_ns - sent.stamp_ns, command)
 
     def _write(self, ticks: list[Tick], now_ns: int | None) -> None:
         for tick in ticks:

@@ -68,4 +68,4 @@ class TouchReferences:
         gripper = self._monitors[stream]
         if gripper.value is None or abs(gripper.stamp_ns - stamp_ns) > SAME_TIME_NS:
             return False
-        return bool(gripper.value[index] >= opening)
+        return bool(np.asarray(gripper.value)[index] >= opening)

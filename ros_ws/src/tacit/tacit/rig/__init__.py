@@ -6,7 +6,9 @@ Imports point down this list only: units > contract > scene > specs.
 from tacit.rig.contract import RIGS_FOLDER, Rig, canonical_hash, load_rig, parse_rig, shipped_rigs
 from tacit.rig.scene import RigGeometry
 from tacit.rig.specs import (
+    COMMAND_TYPES,
     NAME_PATTERN,
+    NUMBER_TYPES,
     AlignmentSpec,
     ArmSpec,
     CalibrationRecord,
@@ -23,10 +25,13 @@ from tacit.rig.specs import (
     StreamBase,
     StreamSpec,
     TactileSpec,
+    is_depth,
 )
 
 __all__ = [
+    "COMMAND_TYPES",
     "NAME_PATTERN",
+    "NUMBER_TYPES",
     "RIGS_FOLDER",
     "AlignmentSpec",
     "ArmSpec",
@@ -47,6 +52,7 @@ __all__ = [
     "StreamSpec",
     "TactileSpec",
     "canonical_hash",
+    "is_depth",
     "load_rig",
     "parse_rig",
     "shipped_rigs",

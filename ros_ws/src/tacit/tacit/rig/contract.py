@@ -23,6 +23,9 @@ from tacit.geometry.footprint import Footprint
 from tacit.geometry.transforms import FloatArray
 from tacit.rig.scene import RigGeometry
 from tacit.rig.specs import (
+    COMMAND_TYPES,
+    NUMBER_TYPES,
+    STATE_TYPES,
     AlignmentSpec,
     ArmSpec,
     CalibrationRecord,
@@ -118,11 +121,14 @@ class Rig(Config):
 
     @functools.cached_property
     def rig_id(self) -> str:
-        """sha256 of the whole rig as canonical JSON; of records of calibration only where there are any."""
+        """sha256 of the whole rig as canonical JSON; of later additions only where they are used."""
         data = self.model_dump(mode="json")
-        # Rigs from before there were records must keep the id under which their episodes were written.
+        # Rigs from before these existed must keep the id under which their episodes were written.
         if not self.calibrations:
             del data["calibrations"]
+        for camera in data["cameras"].values():
+            if camera["kind"] == "color":
+                del camera["kind"]
         return canonical_hash(data)
 
     @functools.cached_property
@@ -269,11 +275,31 @@ def _problems(rig: Rig) -> Iterable[str]:
     for name in rig.safety.workspace:
         if name not in rig.arms:
             yield f"safety.workspace: no arm {name!r}; {did_you_mean(name, rig.arms)}"
+    yield from _message_types(rig)
     yield from _coverage(rig)
     source = rig.alignment.tick_source
     valid = {"timer"} | {f"camera:{name}" for name in rig.cameras}
     if source not in valid:
         yield f"alignment.tick_source: {source!r}; {did_you_mean(source, valid)}"
+
+
+def _message_types(rig: Rig) -> Iterable[str]:
+    """Every topic of numbers is of a type that we read, with as many names as it has numbers."""
+    for group, specs in (("streams", rig.streams), ("commands", rig.commands)):
+        for name, spec in specs.items():
+            valid = COMMAND_TYPES if group == "commands" else tuple(NUMBER_TYPES)
+            if name in rig.states:
+                valid = STATE_TYPES
+            if spec.type not in valid:
+                yield f"{group}.{name}.type: {spec.type!r}; {did_you_mean(spec.type, valid)}"
+                continue
+            count = NUMBER_TYPES[spec.type]
+            is_index = isinstance(spec, StreamSpec) and spec.role == "steps"
+            if count is not None and not is_index and count != len(spec.names):
+                yield (
+                    f"{group}.{name}.names: {len(spec.names)} names, but {spec.type} carries {count} "
+                    f"number{'s' if count > 1 else ''}"
+                )
 
 
 def _coverage(rig: Rig) -> Iterable[str]:

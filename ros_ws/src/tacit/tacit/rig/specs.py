@@ -22,6 +22,7 @@ from tacit.geometry.urdf import chain_from_urdf, reduce_urdf
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Positive = Annotated[float, Field(gt=0)]
+ImageType = Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
 
 
 def _intrinsics(value: Any) -> np.ndarray:
@@ -222,9 +223,13 @@ class StreamBase(Config):
 
 
 class CameraSpec(StreamBase):
-    """A camera: K, D describe the STORED image; parent is `world` or `<arm>.flange`."""
+    """A camera: K, D describe the STORED image; parent is `world` or `<arm>.flange`.
 
-    type: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
+    `kind: depth` is a camera whose pixels are distances: 16-bit millimetres, 0 where none was measured.
+    """
+
+    type: ImageType = "sensor_msgs/msg/Image"
+    kind: Literal["color", "depth"] = "color"
     info_topic: str | None = None
     width: Annotated[int, Field(gt=0)]
     height: Annotated[int, Field(gt=0)]
@@ -243,6 +248,11 @@ class CameraSpec(StreamBase):
         return self
 
 
+def is_depth(spec: StreamBase) -> bool:
+    """Tell whether a stream's pictures are distances, not colours."""
+    return isinstance(spec, CameraSpec) and spec.kind == "depth"
+
+
 class TactileSpec(StreamBase):
     """A camera-based tactile sensor.
 
@@ -251,7 +261,7 @@ class TactileSpec(StreamBase):
     `<arm>.finger_left` (moves +opening/2 along the gripper axis) or `<arm>.finger_right`.
     """
 
-    type: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
+    type: ImageType = "sensor_msgs/msg/Image"
     width: Annotated[int, Field(gt=0)]
     height: Annotated[int, Field(gt=0)]
     mount: str
@@ -259,6 +269,25 @@ class TactileSpec(StreamBase):
     size_m: tuple[Positive, Positive, Positive]
     sensor_type: str = "gelsight"
     serial: str = ""
+
+
+NUMBER_TYPES: dict[str, int | None] = {
+    "sensor_msgs/msg/JointState": None,
+    "trajectory_msgs/msg/JointTrajectory": None,
+    "std_msgs/msg/Float64MultiArray": None,
+    "std_msgs/msg/Float32": 1,
+    "std_msgs/msg/Int32": 1,
+    "std_msgs/msg/Bool": 1,
+    "geometry_msgs/msg/WrenchStamped": 6,
+    "geometry_msgs/msg/TwistStamped": 6,
+    "geometry_msgs/msg/PoseStamped": 7,
+}
+"""Messages that carry numbers, and how many: force and torque, linear and angular, position and
+quaternion x y z w. None: as many as `names`."""
+COMMAND_TYPES = tuple(name for name in NUMBER_TYPES if not name.startswith("geometry_msgs/"))
+"""Those of them that a joint or gripper can be commanded with."""
+STATE_TYPES = tuple(name for name in COMMAND_TYPES if name != "trajectory_msgs/msg/JointTrajectory")
+"""Those of them that a measured joint or gripper comes in."""
 
 
 class StreamSpec(StreamBase):

@@ -1,6 +1,6 @@
 """Streams with clocks of their own become ticks with one time.
 
-Imports point down this list only: aligner > counts, interpolation.
+Imports point down this list only: aligner > counts, interpolation, trajectory.
 """
 
 from tacit.streams.aligner import (
@@ -16,16 +16,19 @@ from tacit.streams.aligner import (
     plans_of,
 )
 from tacit.streams.counts import StreamCounts
+from tacit.streams.trajectory import Follower, Trajectory
 
 __all__ = [
     "TIMER",
     "Aligner",
     "Arrival",
+    "Follower",
     "JointReading",
     "Sample",
     "StreamCounts",
     "StreamPlan",
     "Tick",
+    "Trajectory",
     "Value",
     "align",
     "plans_of",

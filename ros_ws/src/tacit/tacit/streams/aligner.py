@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,10 +18,12 @@ from tacit.errors import RigError, did_you_mean
 from tacit.rig import Rig
 from tacit.streams.counts import StreamCounts
 from tacit.streams.interpolation import SILENT_PERIODS, interpolate
+from tacit.streams.trajectory import Trajectory
 
 Kind = Literal["linear", "nearest", "hold"]
-Value = NDArray[np.uint8] | NDArray[np.float64]
-"""What a message says: an image, RGB (H, W, 3) or encoded (N,), or numbers (n,) in canonical units."""
+Value = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float64] | Trajectory
+"""What a message says: an image, RGB (H, W, 3), depth (H, W) or encoded (N,), or numbers in canonical units,
+(n,) or a `Trajectory`."""
 JointReading = dict[str, NDArray[np.float64]]
 """position (n,) and, where the driver reports them, velocity and effort (n,), canonical."""
 TIMER = "timer"
@@ -315,7 +317,7 @@ class Aligner:
             return _linear(before, after, stamp_ns, buffer.plan.period_ns)
         previous = self._last_index.get(buffer.plan.name, -1)
         if buffer.plan.kind == "hold":
-            return _sample_of(before, before is not None and before.index > previous)
+            return _held(before, stamp_ns, previous)
         return _nearest(before, after, stamp_ns, buffer.plan.period_ns // 2, previous)
 
     def _timer_clock(self) -> str:
@@ -360,6 +362,14 @@ def _sample_of(stored: _Stored | None, fresh: bool) -> Sample | None:
     if stored is None:
         return None
     return Sample(stored.value, stored.stamp_ns, stored.recv_ns, stored.index, fresh)
+
+
+def _held(before: _Stored | None, stamp_ns: int, previous: int) -> Sample | None:
+    """Take the value in force; of a trajectory that is where it has come to by `stamp_ns`."""
+    sample = _sample_of(before, before is not None and before.index > previous)
+    if sample is None or not isinstance(sample.value, Trajectory):
+        return sample
+    return replace(sample, value=sample.value.at(stamp_ns - sample.stamp_ns))
 
 
 def _linear(before: _Stored | None, after: _Stored | None, stamp_ns: int, period_ns: int) -> Sample | None:

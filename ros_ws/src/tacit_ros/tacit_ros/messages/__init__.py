@@ -4,23 +4,18 @@ rclpy does not check fields by default, and a wrong type is corrupted in silence
 arrives as 0.0, `Bool(data=np.True_)` as False). So every builder here says float(), int(), bool() or
 array.array, and the tests run under ROS_PYTHON_CHECK_FIELDS=1.
 
-Imports point down this list only: named > images, values > stamps.
+Imports point down this list only: compressed, named, pixels, readings > images, values > stamps.
 """
 
-from tacit_ros.messages.images import (
-    ENCODINGS,
-    ImageBuilder,
-    Rgb,
-    compressed_image,
-    encoded_size,
-    image,
-    read_compressed,
-    read_image,
-)
-from tacit_ros.messages.named import build_named, message_class, read_joint_field, read_named
+from tacit_ros.messages.compressed import compressed_header, read_compressed, read_compressed_depth
+from tacit_ros.messages.images import ImageBuilder, Rgb, compressed_image, image
+from tacit_ros.messages.named import build_named, message_class
+from tacit_ros.messages.pixels import COLOUR_ENCODINGS, DEPTH_ENCODINGS, read_depth, read_image
+from tacit_ros.messages.readings import READERS, read_joint_field, read_named
 from tacit_ros.messages.stamps import (
     SECOND,
     MessageError,
+    NotForUs,
     clock,
     duration,
     header,
@@ -46,9 +41,12 @@ from tacit_ros.messages.values import (
 )
 
 __all__ = [
-    "ENCODINGS",
+    "COLOUR_ENCODINGS",
+    "DEPTH_ENCODINGS",
     "ImageBuilder",
     "MessageError",
+    "NotForUs",
+    "READERS",
     "Rgb",
     "SECOND",
     "Status",
@@ -57,11 +55,11 @@ __all__ = [
     "build_named",
     "camera_info",
     "clock",
+    "compressed_header",
     "compressed_image",
     "diagnostics",
     "doubles",
     "duration",
-    "encoded_size",
     "float32",
     "float_array",
     "header",
@@ -74,6 +72,8 @@ __all__ = [
     "ns_from_time",
     "pose",
     "read_compressed",
+    "read_compressed_depth",
+    "read_depth",
     "read_image",
     "read_joint_field",
     "read_named",

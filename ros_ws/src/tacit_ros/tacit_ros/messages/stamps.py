@@ -12,7 +12,23 @@ SECOND = 1_000_000_000
 
 
 class MessageError(TacitError):
-    """A message does not carry what the rig says it carries."""
+    """A message does not carry what the rig says it carries.
+
+    Attributes:
+        kind: The kind of fault, by which it is counted: `encoding`, `size`, `truncated`, `undecodable`,
+            `names`, `not_finite`, or `message` for any other.
+    """
+
+    def __init__(self, text: str, kind: str = "message") -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class NotForUs(MessageError):
+    """A sound message about other joints, as where two drivers share a topic: not used, and no fault."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, "names")
 
 
 def time_from_ns(stamp_ns: int) -> Time:

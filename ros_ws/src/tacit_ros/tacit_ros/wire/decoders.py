@@ -1,7 +1,7 @@
 """From one message of a rig topic to its canonical value, or a MessageError that says what is wrong.
 
-Images become RGB (H, W, 3) uint8, or stay encoded (1-D uint8) when the topic is compressed; numbers
-become float64 in the order of the rig's names, converted from driver units to rad and m.
+Images become RGB (H, W, 3) uint8, depth (H, W) uint16 millimetres, or stay encoded (1-D uint8) when the
+topic is compressed; numbers become float64 in the order of the rig's names, converted to rad and m.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
 
 from tacit.errors import RigError, did_you_mean
-from tacit.rig import CameraSpec, CommandSpec, Rig, StreamSpec, TactileSpec
+from tacit.rig import CameraSpec, CommandSpec, Rig, StreamSpec, TactileSpec, is_depth
 from tacit.rig.units import efforts_to_canonical, rates_to_canonical, to_canonical
-from tacit.streams import JointReading, Value
+from tacit.streams import JointReading, Trajectory, Value
 from tacit_ros import messages
 
 Decoder = Callable[[object], Value]
@@ -45,11 +46,12 @@ def joint_reading_of(rig: Rig, name: str) -> Callable[[object], JointReading]:
     converts = bool(_converted_names(rig, spec))
 
     def read(message: object) -> JointReading:
-        reading = {"position": cast(NDArray[np.float64], position_of(message))}
+        reading: JointReading = {"position": cast(NDArray[np.float64], position_of(message))}
         for field, convert in (("velocity", rates_to_canonical), ("effort", efforts_to_canonical)):
             values = messages.read_joint_field(message, field, spec.names)  # type: ignore[arg-type]
             if values is not None and converts:
-                values = convert(rig, spec.names, values, messages.read_named(message, spec.type, spec.names))
+                raw = cast(NDArray[np.float64], messages.read_named(message, spec.type, spec.names))
+                values = convert(rig, spec.names, values, raw)
             if values is not None:
                 reading[field] = values
         return reading
@@ -63,32 +65,30 @@ def has_joint_reading(rig: Rig, name: str) -> bool:
 
 
 def _image_decoder(spec: CameraSpec | TactileSpec) -> Decoder:
+    """The reader of a camera's or sensor's pictures; its size is checked before a pixel is touched."""
     expected = (spec.height, spec.width)
+    depth = is_depth(spec)
+    read_raw = messages.read_depth if depth else messages.read_image
+    read_encoded = messages.read_compressed_depth if depth else messages.read_compressed
 
-    def raw(message: object) -> Value:
-        rgb = messages.read_image(message)  # type: ignore[arg-type]
-        _check_size(rgb.shape[:2], expected)
-        return rgb
+    def raw(message: Image) -> Value:
+        _check_size((message.height, message.width), expected)
+        return read_raw(message)
 
-    def compressed(message: object) -> Value:
-        data = messages.read_compressed(message)  # type: ignore[arg-type]
-        size = messages.encoded_size(data)
-        if size is None:
-            raise messages.MessageError(
-                f"compressed image of {data.size} bytes is neither JPEG nor PNG; "
-                "set the format of the camera driver to jpeg"
-            )
-        _check_size(size, expected)
-        return data
+    def compressed(message: CompressedImage) -> Value:
+        header = messages.compressed_header(message)
+        _check_size((header.height, header.width), expected)
+        return read_encoded(message)
 
-    return compressed if spec.type == COMPRESSED else raw
+    return cast(Decoder, compressed if spec.type == COMPRESSED else raw)
 
 
-def _check_size(found: tuple[int, ...], expected: tuple[int, int]) -> None:
-    if tuple(found) != expected:
+def _check_size(found: tuple[int, int], expected: tuple[int, int]) -> None:
+    if found != expected:
         raise messages.MessageError(
             f"image is {found[1]}x{found[0]}, the rig says {expected[1]}x{expected[0]} (width x height); "
-            "set the camera to that size, or calibrate the rig for the new one"
+            "set the camera to that size, or calibrate the rig for the new one",
+            "size",
         )
 
 
@@ -102,8 +102,10 @@ def _number_decoder(rig: Rig, stream: str, spec: StreamSpec | CommandSpec) -> De
 
     def numbers(message: object) -> Value:
         values = messages.read_named(message, type_name, names)
-        for index, name in converted:
-            values[index] = to_canonical(rig, name, float(values[index]))
+        rows = values.positions if isinstance(values, Trajectory) else values[None]
+        for row in rows if converted else ():
+            for index, name in converted:
+                row[index] = to_canonical(rig, name, float(row[index]))
         return values
 
     return numbers

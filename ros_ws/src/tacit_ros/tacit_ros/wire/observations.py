@@ -16,6 +16,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.subscription import Subscription
+from trajectory_msgs.msg import JointTrajectory
 
 from tacit.images import as_rgb
 from tacit.rig import Rig
@@ -226,6 +227,8 @@ class RigSubscriptions:
     ) -> None:
         try:
             value = decode(message)
+        except messages.NotForUs:
+            return
         except messages.MessageError as error:
             self.problem(name, str(error))
             return
@@ -237,6 +240,8 @@ class RigSubscriptions:
         if not hasattr(message, "header"):
             return self.clock.stamp(recv_ns)
         stamp_ns = messages.header_stamp_ns(message)
+        if stamp_ns == 0 and isinstance(message, JointTrajectory):  # an empty stamp there says "from now on"
+            return self.clock.stamp(recv_ns)
         if stamp_ns > 0:
             self.clock.saw(stamp_ns, recv_ns)
         return stamp_ns
