@@ -151,7 +151,7 @@ def read_camera_info(path: Path) -> Camera:
     if not Path(path).is_file():
         raise CalibrationError(f"{path}: no such file; expected a ROS camera_info file")
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
     except yaml.YAMLError as problem:
         raise CalibrationError(f"{path}: not YAML: {problem}") from None
     if not isinstance(data, dict):

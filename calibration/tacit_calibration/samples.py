@@ -108,7 +108,7 @@ def read_table(path: Path, columns: Sequence[str], hint: str) -> Iterator[tuple[
     """
     if not path.is_file():
         raise CalibrationError(f"{path}: no such file; {hint}")
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         missing = [name for name in columns if name not in (rows.fieldnames or ())]
         if missing:

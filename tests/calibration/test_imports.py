@@ -87,7 +87,11 @@ def test_a_folder_with_a_table_becomes_samples_by_command(tmp_path):
     for i, pose in enumerate(look_at_poses(2)):
         (source / f"{i}.png").write_bytes(encode_png(render(pose)).tobytes())
     header = "image,joint6,joint1,joint2,joint3,joint4,joint5,gripper_raw\n"
-    (source / "joints.csv").write_text(header + "0.png,6,1,2,3,4,5,0.05\n1.png,6,1,2,3,4,5,0.05\n")
+    rows = header + "0.png,6,1,2,3,4,5,0.05\n1.png,6,1,2,3,4,5,0.05\n"
+    (source / "joints.csv").write_text(
+        rows,
+        encoding="utf-8-sig",  # as spreadsheets save it
+    )
     assert main(["session", str(tmp_path / "s"), "--rig", "nova2_sim_vga"]) == 0
     words = ["capture", "--session", str(tmp_path / "s"), "--camera", "wrist", "--folder", str(source)]
     assert main([*words, "--views", "2"]) == 0

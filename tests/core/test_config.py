@@ -91,3 +91,12 @@ def test_far_names_list_what_is_valid():
     assert did_you_mean("xyz", ["b", "a"]) == "valid: a, b"
     assert did_you_mean("topik", ["topic", "type"]) == "did you mean 'topic'?"
     assert did_you_mean("x", []) == "valid: (none)"
+
+
+def test_a_byte_order_mark_is_passed_over_and_another_encoding_is_named(tmp_path):
+    path = tmp_path / "car.yaml"
+    path.write_text("name: a\n", encoding="utf-8-sig")
+    assert load(Car, path).name == "a"
+    path.write_text("name: a\n", encoding="utf-16")
+    with pytest.raises(ConfigError, match="car.yaml: not valid YAML: .*utf-8"):
+        load(Car, path)

@@ -119,6 +119,17 @@ def test_each_error_rule_finds_its_fault(good, tmp_path, name):
     assert rule in rules(broken(good, tmp_path, change))
 
 
+@pytest.mark.parametrize("stream", ["top", "left"])
+def test_one_image_without_its_end_is_found_wherever_it_stands(good, tmp_path, stream):
+    def cut(file):
+        images = file[f"observations/images/{stream}"]
+        images[33] = images[33][:-2]
+
+    path = broken(good, tmp_path, cut)
+    found = [f for f in check_episode(path).findings if f.rule == "E04"]
+    assert [f.where for f in found] == [f"{stream}, tick 33"] and "end marker" in found[0].message
+
+
 def test_changed_contents_show_in_the_full_check_alone(good, tmp_path):
     path = broken(good, tmp_path, put("events/kind", slice(0, 0), []))
     with h5py.File(path, "r+") as file:
@@ -128,7 +139,8 @@ def test_changed_contents_show_in_the_full_check_alone(good, tmp_path):
 
 
 def test_damage_between_the_sampled_images_is_found_by_the_full_check(good, tmp_path):
-    path = broken(good, tmp_path, put("observations/images/top", 7, np.zeros(30, np.uint8)))
+    no_picture = np.frombuffer(bytes(30) + b"\xff\xd9", np.uint8)  # with an end marker: only decoding tells
+    path = broken(good, tmp_path, put("observations/images/top", 7, no_picture))
     assert "E04" not in rules(path) and "E04" in rules(path, full=True)
 
 

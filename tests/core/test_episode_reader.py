@@ -26,6 +26,22 @@ def copy(good, tmp_path):
     return shutil.copy(good, tmp_path / "episode_0.hdf5")
 
 
+def test_an_image_that_cannot_be_decoded_is_named_by_file_stream_and_tick(copy):
+    with h5py.File(copy, "r+") as file:
+        for stream in ("top", "left"):
+            images = file[f"observations/images/{stream}"]
+            images[7] = images[7][:-2]
+    with EpisodeReader(copy) as reader:
+        with pytest.raises(EpisodeError, match=r"episode_0.hdf5: top, tick 7: .*end marker"):
+            reader.image("top", 7)
+        with pytest.raises(EpisodeError, match=r"episode_0.hdf5: left, tick 7: .*end marker"):
+            reader.touch("left", 7)
+        for ticks in (slice(5, None), slice(None)):
+            with pytest.raises(EpisodeError, match=r"episode_0.hdf5: top, tick 7: "):
+                list(reader.pictures("top", ticks))
+        assert len(list(reader.pictures("top", slice(8, None)))) == 2
+
+
 def soft_link(file):
     file["tactile/left/other"] = h5py.SoftLink("/action")
 

@@ -166,6 +166,21 @@ def test_egoprocel_the_id_counts_and_not_the_text_beside_it(tmp_path: Path, text
     assert read("egoprocel-csv", folder, ImportOptions(fps=4.0)).annotations.labels == ("1", "7")
 
 
+def test_egoprocel_a_byte_order_mark_does_not_cost_the_first_row(tmp_path: Path) -> None:
+    folder = egoprocel(tmp_path)
+    (folder / "tent" / "b.csv").write_text("1,4,7\n4,5,1\n", encoding="utf-8-sig")  # as spreadsheets save it
+    found = read("egoprocel-csv", folder, ImportOptions(fps=4.0)).annotations
+    assert found.videos[1].segments() == (Segment("7", 4, 15), Segment("1", 16, 19))
+
+
+@pytest.mark.parametrize("first", ["1s,4,7", "x1,4,7", "0:01,0:04,7", "one,4,7"])
+def test_egoprocel_a_first_row_that_is_no_header_is_not_dropped(tmp_path: Path, first: str) -> None:
+    folder = egoprocel(tmp_path)
+    (folder / "tent" / "b.csv").write_text(f"{first}\n4,5,1\n")
+    with pytest.raises(AnnotationError, match="b.csv:1"):
+        read("egoprocel-csv", folder, ImportOptions(fps=4.0))
+
+
 def test_tenths_of_seconds_fall_on_their_frames() -> None:
     assert [seconds_to_frames(i / 10, i / 10 + 0.1, 10.0) for i in range(100)] == [(i, i) for i in range(100)]
 
@@ -196,6 +211,16 @@ def test_mstcn_labels_keep_the_order_of_the_mapping_and_features_are_turned(tmp_
     write(imported, tmp_path / "out", transposed=True)
     loaded = load_annotation_set(tmp_path / "out").videos[0]
     np.testing.assert_array_equal(load_features(tmp_path / "out", loaded)[1], [1.0, 9.0, 17.0])
+
+
+def test_mstcn_lists_may_have_comments_paths_and_byte_order_marks(tmp_path: Path) -> None:
+    root = mstcn(tmp_path)
+    (root / "splits" / "train.split1.bundle").write_text("#bundle\n./data/groundTruth/a.txt\n\n")
+    for name in ("splits/test.split1.bundle", "mapping.txt", "groundTruth/a.txt", "groundTruth/b.txt"):
+        (root / name).write_text((root / name).read_text(), encoding="utf-8-sig")
+    found = read("ms-tcn", root, ImportOptions(fps=15.0)).annotations
+    assert [(v.name, v.split) for v in found.videos] == [("a", "train"), ("b", "test")]
+    assert found.videos[0].action_segments() == (Segment("take", 2, 4), Segment("pour", 5, 6))
 
 
 def test_mstcn_an_unknown_label_names_file_line_and_cure(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from episode_kit import opening_at, tick_at, writer_at
@@ -52,6 +53,15 @@ def test_images_equal_the_files_through_the_one_transform(root: Path, cache: str
                 np.testing.assert_array_equal(cameras[row, n], transform.image(reader.image(name, tick)))
             for s, (name, transform) in enumerate(table.view.sensors.items()):
                 np.testing.assert_array_equal(touch[row, s], transform.image(reader.touch(name, tick)))
+
+
+@pytest.mark.parametrize("cache", ["ram", "none"])
+def test_an_image_that_is_cut_off_is_named_by_file_stream_and_tick(tmp_path: Path, cache: str) -> None:
+    path = write(tmp_path / "episode_0.hdf5")
+    with h5py.File(path, "r+") as file:
+        file["observations/images/top"][9] = file["observations/images/top"][9][:-2]
+    with pytest.raises(EpisodeError, match=r"episode_0.hdf5: top, tick 9: .*end marker"):
+        load_table([path], config(tmp_path, cache=cache)).images([9])
 
 
 def test_boxes_scale_with_each_axis_of_the_image(root: Path) -> None:

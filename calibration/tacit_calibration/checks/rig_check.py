@@ -130,7 +130,7 @@ def field_of_view_deg(camera: Camera) -> float:
 
 
 def _placeholders(rig: Rig, source: Path | None) -> Iterator[Finding]:
-    text = source.read_text(encoding="utf-8") if source is not None else rig.to_yaml()
+    text = source.read_text(encoding="utf-8-sig") if source is not None else rig.to_yaml()
     lines = [str(n) for n, line in enumerate(text.splitlines(), start=1) if PLACEHOLDER.search(line)]
     if lines:
         yield Finding(

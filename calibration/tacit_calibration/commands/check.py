@@ -72,7 +72,9 @@ class CheckArgs:
         if not self.tip_link or not self.urdf.is_file():
             raise CalibrationError(f"--urdf {self.urdf}: give a file, and --tip-link, the link of the flange")
         names = [joint.urdf_joint or joint.name for joint in rig.arms[arm].joints]
-        other = chain_from_urdf(self.urdf.read_text(encoding="utf-8"), self.base_link, self.tip_link, names)
+        other = chain_from_urdf(
+            self.urdf.read_text(encoding="utf-8-sig"), self.base_link, self.tip_link, names
+        )
         found = compare_chains(Robot.from_rig(rig, arm).chain, other)
         say(
             f"  arms.{arm} against {self.urdf.name}: mean {1e3 * found.mean_m:.3f} mm "

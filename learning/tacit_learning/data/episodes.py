@@ -17,10 +17,9 @@ import numpy as np
 
 from tacit.config import Config
 from tacit.episode import EpisodeReader, Step, find_episodes
-from tacit.episode.schema import IMAGES
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.geometry.footprint import valid_for_alignment
-from tacit.images import ImageTransform, decode_image
+from tacit.images import ImageTransform
 from tacit.rig import Rig
 from tacit_learning.layers.pooling import PIXEL_CENTRE
 
@@ -285,8 +284,7 @@ def _load(path: Path, view: View, contract: _Contract, config: DataConfig) -> _L
 
 def _stream(reader: EpisodeReader, name: str, transform: ImageTransform, keep: slice) -> np.ndarray:
     """Decode and resize the images of one stream (t, H, W, 3): one read of the file."""
-    encoded = reader.file[f"{IMAGES}/{name}"][keep]
-    return np.stack([transform.image(decode_image(data)) for data in encoded])
+    return np.stack([transform.image(picture) for picture in reader.pictures(name, keep)])
 
 
 def _read(reader: EpisodeReader, path: Path, view: View, keep: slice) -> Episode:

@@ -111,7 +111,7 @@ def load_labels(path: str | Path) -> LabelMaps:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; a checkpoint holds one, `tacit check labels` writes one"

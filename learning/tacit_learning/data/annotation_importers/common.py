@@ -136,7 +136,7 @@ def read_names(path: Path | None) -> dict[str, str]:
         AnnotationError: A line has one word only.
     """
     names: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path else (), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines() if path else (), start=1):
         key, separator, name = line.strip().partition("|" if "|" in line else " ")
         if line.strip() and not (separator and name.strip()):
             raise AnnotationError(f"{path}:{number}: {line!r}, expected an id and a name")

@@ -68,10 +68,10 @@ def _find_features(files: dict[str, Path], options: ImportOptions, repairs: Repa
 
 def _segments(file: Path, names: dict[str, str], fps: float) -> list[Segment]:
     segments = []
-    with file.open(newline="", encoding="utf-8") as stream:
+    with file.open(newline="", encoding="utf-8-sig") as stream:
         for number, row in enumerate(csv.reader(stream), start=1):
             values = [value.strip() for value in row]
-            if not any(values) or (number == 1 and not _is_number(values[0])):
+            if not any(values) or (number == 1 and _is_header(values)):
                 continue
             if len(values) < 3 or not (_is_number(values[0]) and _is_number(values[1])):
                 raise AnnotationError(f"{file}:{number}: {row}, expected start_sec, end_sec, step_id")
@@ -87,6 +87,11 @@ def step_id(text: str) -> str:
     """Return the id of a step written as `3`, `3.`, `3 pour oil` or `3. Pour oil`; other text as it is."""
     first = text.split()[0].rstrip(".") if text.split() else ""
     return first if first.isdigit() else text
+
+
+def _is_header(values: list[str]) -> bool:
+    """Names of columns: words, none of them a number; anything else in the first row is data, or a fault."""
+    return all(value.replace("_", " ").replace(" ", "").isalpha() for value in values if value)
 
 
 def _is_number(text: str) -> bool:

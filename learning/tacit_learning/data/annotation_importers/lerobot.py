@@ -66,7 +66,7 @@ def _rows(path: Path) -> list[Row]:
     lines = path / "meta" / "episodes.jsonl"
     if not lines.is_file():
         raise AnnotationError(f"{path}: neither meta/episodes/*.parquet nor meta/episodes.jsonl is there")
-    return [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [json.loads(line) for line in lines.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
 
 
 def _columns(path: Path, rows: list[Row], prefix: str) -> tuple[str, str, str]:

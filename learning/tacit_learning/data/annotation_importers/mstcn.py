@@ -58,8 +58,10 @@ def _splits(path: Path, number: int) -> dict[str, str]:
         bundle = path / "splits" / f"{split}.split{number}.bundle"
         if not bundle.is_file():
             raise AnnotationError(f"{bundle}: no such file; choose another split")
-        for line in bundle.read_text(encoding="utf-8").split():
-            name = line.removesuffix(".txt")
+        for line in bundle.read_text(encoding="utf-8-sig").splitlines():
+            if not line.strip() or line.startswith("#"):
+                continue
+            name = Path(line.strip()).name.removesuffix(".txt")  # some lists hold paths
             if name in found:
                 raise AnnotationError(
                     f"{bundle}: {name!r} is in two splits; train and test must not share videos"
@@ -72,7 +74,7 @@ def _labels_of(file: Path, labels: list[str]) -> np.ndarray:
     if not file.is_file():
         raise AnnotationError(f"{file}: no such file; a split names it")
     ids = {label: number for number, label in enumerate(labels)}
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
     for number, line in enumerate(lines, start=1):
         if line.strip() not in ids:
             raise AnnotationError(f"{file}:{number}: unknown label {line!r}; {did_you_mean(line, labels)}")

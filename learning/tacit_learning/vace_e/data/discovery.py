@@ -149,7 +149,7 @@ def _load_index(index: Path | None) -> dict[str, Entry]:
     if index is None or not index.is_file():
         return {}
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = json.loads(index.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError:
         return {}
     matches = isinstance(content, dict) and content.get("version") == INDEX_VERSION

@@ -56,10 +56,10 @@ def _load(
 ) -> dict[str, Any]:
     path = Path(path)
     try:
-        data = read(path.read_text(encoding="utf-8"))
+        data = read(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise error(f"{path}: no such file; give the path of a {kind} file") from None
-    except malformed as problem:
+    except (malformed, UnicodeDecodeError) as problem:
         raise error(f"{path}: not valid {kind}: {problem}") from None
     if not isinstance(data, dict):
         found = type(data).__name__

@@ -168,7 +168,7 @@ class TaskAttributes:
 
 def write_metadata(path: Path, tasks: Mapping[str, TaskAttributes], cameras: Mapping[str, object]) -> None:
     """Write the metadata of a data set; tasks that the file already names and `tasks` does not, stay."""
-    old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    old = json.loads(path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
     known = old.get("metadata", {})
     attributes = {**old.get("per_task_attributes", {}), **{name: vars(task) for name, task in tasks.items()}}
     seen_by = {task.embodiment_type: list(cameras) for task in tasks.values()}

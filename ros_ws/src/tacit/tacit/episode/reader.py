@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +18,7 @@ import yaml
 from tacit.episode import schema
 from tacit.episode.secure import open_episode
 from tacit.episode.steps import Step
-from tacit.errors import EpisodeError, did_you_mean
+from tacit.errors import EpisodeError, ImageError, did_you_mean
 from tacit.images import decode_image
 from tacit.rig import Rig, parse_rig
 
@@ -170,11 +171,23 @@ class EpisodeReader:
 
     def image(self, camera: str, tick: int) -> np.ndarray:
         """Return one camera image (H, W, 3) RGB uint8."""
-        return self._decode(self._image_dataset(camera, self.cameras), tick)
+        return self._decode(camera, tick, self._image_dataset(camera, self.cameras)[tick])
 
     def touch(self, sensor: str, tick: int) -> np.ndarray:
         """Return one tactile image (H, W, 3) RGB uint8."""
-        return self._decode(self._image_dataset(sensor, self.tactile), tick)
+        return self._decode(sensor, tick, self._image_dataset(sensor, self.tactile)[tick])
+
+    def pictures(self, stream: str, ticks: slice) -> Iterator[np.ndarray]:
+        """Yield the images (H, W, 3) RGB uint8 of a camera or sensor at successive ticks, in one read.
+
+        Args:
+            stream: Name of the camera or sensor.
+            ticks: Which, without a step.
+        """
+        first = ticks.indices(self.num_ticks)[0]
+        block = self._image_dataset(stream, (*self.cameras, *self.tactile))[ticks]
+        for tick, data in enumerate(block, start=first):
+            yield self._decode(stream, tick, data)
 
     def image_bytes(self, stream: str, tick: int) -> np.ndarray:
         """Return one image of a camera or sensor as stored: encoded bytes, 1-D uint8."""
@@ -292,14 +305,18 @@ class EpisodeReader:
                 return self._file[path]
         raise EpisodeError(f"{self.path}: no image stream {name!r}; {did_you_mean(name, valid)}")
 
-    def _decode(self, dataset: h5py.Dataset, tick: int) -> np.ndarray:
+    def _decode(self, stream: str, tick: int, data: np.ndarray) -> np.ndarray:
         """Decode variable-length or zero-padded bytes; raw images are returned as they are.
 
         Raises:
             EpisodeError: The bytes are no image.
         """
-        data = dataset[tick]
-        return data if data.ndim == 3 else decode_image(data)
+        try:
+            return data if data.ndim == 3 else decode_image(data)
+        except ImageError as problem:
+            raise EpisodeError(
+                f"{self.path}: {stream}, tick {tick}: {problem}; leave the episode out, or cut it there"
+            ) from None
 
     def _pair(self, group: str, camera: str, sensor: str) -> np.ndarray:
         self._known(camera, self.cameras, "camera")

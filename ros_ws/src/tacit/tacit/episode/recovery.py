@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tacit.encoded import is_complete
 from tacit.episode import schema
 from tacit.episode.columns import datasets, write_rows
 from tacit.episode.commit import ROWS, TABLES, TICKS, committed_rows
@@ -136,7 +137,7 @@ def _decodes(data: np.ndarray, index: h5py.Dataset | None, row: int) -> bool:
         decode_image(data)
     except ImageError:
         return False
-    return True
+    return is_complete(data)
 
 
 def _copy_group(

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import h5py
 import numpy as np
 
+from tacit.encoded import is_complete
 from tacit.episode import schema
 from tacit.episode.columns import datasets
 from tacit.episode.findings import Audit, by_number
@@ -21,6 +22,8 @@ Violations = Iterable[tuple[str, str]]
 
 SAMPLED_IMAGES = 8
 """Images decoded per stream without `--full`: first, last, and six between."""
+IMAGES_AT_ONCE = 64
+"""Images read at a time where all are looked at: the rows of a chunk of the file."""
 ROTATION_TOLERANCE = 1e-6
 POSE_TOLERANCE = 1e-6
 BOX_TOLERANCE_PX = 0.5
@@ -59,7 +62,7 @@ def stamps(audit: Audit) -> Violations:
 
 
 def images(audit: Audit) -> Violations:
-    """E04: images decode to the declared size (a sample; all of them with `full`)."""
+    """E04: images have their end marker, and decode to the declared size (a sample; all with `full`)."""
     for name, dataset in image_datasets(audit):
         expected = tuple(int(dataset.attrs.get(k, 0)) for k in ("height", "width", "channels"))
         count = len(dataset)
@@ -67,6 +70,10 @@ def images(audit: Audit) -> Violations:
             range(count) if audit.full else np.unique(np.linspace(0, count - 1, SAMPLED_IMAGES).astype(int))
         )
         index = audit.reader.timestamps(name)["index"]
+        cut = _first_cut_off(dataset, index)
+        if cut is not None:
+            yield f"{name}, tick {cut}", "the end marker of the image is missing: it was cut off on its way"
+            continue
         for i in chosen if count else ():
             if not len(dataset[i]) and index[i] < 0:
                 continue  # an optional camera before its first frame
@@ -211,6 +218,20 @@ def _noted(tick_ns: np.ndarray, i: int | np.signedinteger, gaps: list[int]) -> b
 
 def _is_camera_pose(path: str) -> bool:
     return path.startswith("cameras/") and path.endswith("/T")
+
+
+def _first_cut_off(dataset: h5py.Dataset, index: np.ndarray) -> int | None:
+    """Return the first tick whose encoded image is not all there; None where all are, or are stored raw.
+
+    Looking at the end of every image costs no decoding, and one such image stops a training.
+    """
+    if dataset.ndim > 1:
+        return None
+    for start in range(0, len(dataset), IMAGES_AT_ONCE):
+        for tick, data in enumerate(dataset[start : start + IMAGES_AT_ONCE], start=start):
+            if not is_complete(data) and (len(data) or index[tick] >= 0):
+                return tick
+    return None
 
 
 def _image_problem(data: np.ndarray, expected: tuple[int, ...]) -> str:

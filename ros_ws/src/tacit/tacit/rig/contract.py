@@ -248,7 +248,7 @@ def _embed_urdf(data: dict[str, Any], folder: Path, source: str) -> dict[str, An
             raise RigError(
                 f"{source}: arms.{name}.urdf: no file {str(path)!r}; paths are relative to the rig file"
             )
-        arm["urdf"] = path.read_text(encoding="utf-8")
+        arm["urdf"] = path.read_text(encoding="utf-8-sig")
     return data
 
 
