@@ -31,7 +31,7 @@ from tacit_ros.wire.environment import child_environment
 
 WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0}
 PLANT = """
-import importlib, pathlib, sys
+import importlib, pathlib, sys, time
 node, target, error, flag = sys.argv[1:5]
 module, _, path = target.partition(":")
 owner = importlib.import_module(module)
@@ -41,6 +41,8 @@ for parent in parents:
 real = getattr(owner, name)
 
 def planted(*args, **kwargs):
+    while error == "hang" and pathlib.Path(flag).exists():
+        time.sleep(0.01)
     if pathlib.Path(flag).exists():
         raise __builtins__.__dict__[error]("planted")
     return real(*args, **kwargs)
@@ -195,7 +197,46 @@ def test_policy_whose_controller_is_broken_still_ends_and_says_so(
     assert "command ended: AttributeError: planted" in log and "halt ended: AttributeError: planted" in log
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+HANGING = {
+    "callbacks": ("tacit.control.inputs:AlignedInputs.store", "a callback has not returned for 8 s"),
+    "command": ("tacit.control.acting:Acting.watch", "command ended: TimeoutError: did not end within 5 s"),
+}
+
+
+@pytest.mark.parametrize("thread", HANGING)
+def test_policy_whose_thread_hangs_brakes_at_a_signal_and_ends(
+    launch: Any, bench: Any, tmp_path: Path, rig_path: Path, robot: FakeRobot, thread: str
+) -> None:
+    target, reported = HANGING[thread]
+    states = texts_of(bench, "/policy/state")
+    process = moving_policy(launch, bench, tmp_path, rig_path, robot, target, "hang")
+    process.strike()
+    if thread == "command":
+        wait_for_silence(bench, robot)
+    before = len(robot.commands)
+    process.popen.send_signal(signal.SIGINT)
+    bench.until(lambda: states[-1].startswith("HOLD (closing"), "the state at rest", 5)
+    assert (thread == "command") == (len(robot.commands) == before)  # after a stall the arm stands
+    assert process.popen.poll() is None
+    assert process.ended() == 1
+    assert reported in process.log.read_text()
+    if thread == "callbacks":
+        assert_braked(robot, load_rig(rig_path))
+
+
+def wait_for_silence(bench: Any, robot: FakeRobot) -> None:
+    """Spin until no command has come for half a second."""
+    last = [len(robot.commands), time.monotonic()]
+
+    def silent() -> bool:
+        if len(robot.commands) != last[0]:
+            last[:] = [len(robot.commands), time.monotonic()]
+        return time.monotonic() - last[1] > 0.5
+
+    bench.until(silent, "silence")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_signal_while_moving_brakes_and_leaves_no_running_behind(
     launch: Any, bench: Any, tmp_path: Path, rig_path: Path, robot: FakeRobot, number: signal.Signals
 ) -> None:

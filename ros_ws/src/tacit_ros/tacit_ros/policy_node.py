@@ -7,6 +7,7 @@ which the simulator's closed loop calls too. The software stop is not safety-rat
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +20,14 @@ from std_srvs.srv import SetBool, Trigger
 from tacit.bundle import Manifest, PolicyBundle, describe, load_bundle
 from tacit.bundle.player import PLAY_MODES, PlayFlags, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy
-from tacit.control.acting import Acting
+from tacit.control.acting import BETWEEN_TICKS_S, Acting
 from tacit.control.inference_thread import InferenceThread
 from tacit.control.inputs import AlignedInputs
 from tacit.control.periodic import PeriodicThread, SimulatedClock, SteadyClock
 from tacit.control.safety import Fault
 from tacit.control.states import MOVING, Answer
 from tacit.errors import BundleError
+from tacit.geometry.transforms import FloatArray
 from tacit.rig import load_rig
 from tacit_ros import messages
 from tacit_ros.policy_diagnostics import PolicyDiagnostics
@@ -36,7 +38,14 @@ from tacit_ros.wire.parameters import SHA256, declare, parameter
 from tacit_ros.wire.process import WatchedNode, run_node
 
 REST_DEADLINE_S = 3.0
-"""How long a closing node waits for the robot to stand: braking from full speed takes well under a second."""
+"""How long a closing node waits for the robot to stand, beyond ten times what braking takes: for a simulator
+that runs slowly. After that nobody takes its commands."""
+
+STALLED_S = 0.2
+"""The thread that commands has sent nothing for so long although the robot moves: it hangs [s]."""
+
+STALLED_SIMULATION_S = 2.0
+"""The same where simulated time paces the commands, which may pass slowly [s]."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,8 @@ class PolicyNode(WatchedNode):
         TacitError: Rig, bundle or parameters are not fit to run: the node refuses to start.
     """
 
+    patience_s = BETWEEN_TICKS_S + 3.0  # the longest that a service of this node takes, and some
+
     def __init__(self, parameter_overrides: list[Parameter] | None = None) -> None:
         super().__init__("policy", parameter_overrides=parameter_overrides)
         self.settings = declare(self, PolicyParameters)
@@ -95,7 +106,8 @@ class PolicyNode(WatchedNode):
             self.acting, self.thread_failed, self._command_at if self.settings.lockstep else None
         )
         self.loop = None if self.settings.lockstep else self._make_loop(period_ns)
-        self._announced = ""
+        self._announced, self._announcing = "", threading.Lock()
+        self._sent, self._taken_over = 0, False
         self._state_topic = self.create_publisher(String, "~/state", qos.latched())
         self._offer_services()
         self._open_topics()
@@ -111,12 +123,11 @@ class PolicyNode(WatchedNode):
     def halt(self, reason: str) -> None:
         """Brake, and publish the final state with the reason.
 
-        A signal holds what moves. A failure latches ESTOP in every state: this node cannot be trusted
-        with another start. Where the thread that commands has ended, the caller's sends the braking commands.
+        A signal holds what moves, a failure latches ESTOP in every state; neither can be started again. Where
+        the thread that commands has ended or hangs, the caller's sends the braking commands.
         """
-        if self.failure is None:
-            self.controller.fail(Fault("closing", reason))
-        else:
+        self.controller.close(Fault("closing", reason))
+        if self.failure is not None:
             self.controller.estop(Fault("failure", reason))
         self._come_to_rest()
         self._announce()
@@ -189,28 +200,46 @@ class PolicyNode(WatchedNode):
         self._command_at(self.inputs.now_ns())
 
     def _command_at(self, now_ns: int) -> None:
-        command = self.acting.command(now_ns)
-        if command is not None and self.context.ok():
-            self.commands.publish(command, now_ns, self.controller.dry_run)
+        if self._taken_over:
+            return
+        self._send(self.acting.command(now_ns), now_ns)
         if self.controller.state in ("HOLD", "ESTOP"):
             self._announce()
 
+    def _send(self, command: FloatArray | None, now_ns: int) -> None:
+        if command is not None and self.context.ok():
+            self.commands.publish(command, now_ns, self.controller.dry_run)
+            self._sent += 1
+
     def _come_to_rest(self) -> None:
         """Return once the commands stand still: sent by the thread that commands, or else from here."""
-        deadline = time.monotonic() + REST_DEADLINE_S
-        while not self.controller.limiter.is_at_rest and time.monotonic() < deadline:
-            if self.loop is None and self.inference.is_answering:
+        limiter = self.controller.limiter
+        deadline = time.monotonic() + REST_DEADLINE_S + 10 * limiter.braking_time
+        paced_by_wall = self.loop is not None and not self.is_simulated_time
+        patience_s = STALLED_S if paced_by_wall else STALLED_SIMULATION_S
+        sent, since = self._sent, time.monotonic()
+        while not limiter.is_at_rest and time.monotonic() < deadline:
+            if self._sent != sent:
+                sent, since = self._sent, time.monotonic()
+            commander = self.inference.is_answering if self.loop is None else self.loop.is_stepping
+            self._taken_over |= not commander or time.monotonic() - since > max(
+                patience_s, 5 * limiter.period
+            )
+            if self._taken_over:
+                now_ns = self.inputs.now_ns()
+                command = self.acting.command(now_ns) if paced_by_wall else self.controller.brake()
+                self._send(command, now_ns)
+            elif self.loop is None:
                 self.inference.interrupt()  # lockstep: the braking command answers the tick
-            elif self.loop is None or not self.loop.is_stepping:
-                self._command_at(self.inputs.now_ns())
-            time.sleep(self.controller.limiter.dt)
+            time.sleep(limiter.period)
 
     def _announce(self) -> None:
-        """Publish the state where it changed."""
-        text = str(self.controller)
-        if text != self._announced and self.context.ok():
-            self._announced = text
-            self._state_topic.publish(messages.string(text))
+        """Publish the state where it changed; under a lock, so that an older one is never the last."""
+        with self._announcing:
+            text = str(self.controller)
+            if text != self._announced and self.context.ok():
+                self._announced = text
+                self._state_topic.publish(messages.string(text))
 
     def _report(self) -> None:
         """Once a second: diagnostics, and the reason of a hold."""

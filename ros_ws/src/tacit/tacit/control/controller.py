@@ -126,6 +126,11 @@ class Controller:
         with self._lock:
             return self._machine.hold(fault)
 
+    def close(self, fault: Fault) -> None:
+        """Brake and hold for good: the node ends, and nothing begins any more."""
+        with self._lock:
+            self._machine.close(fault)
+
     def estop(self, fault: Fault | None = None) -> Answer:
         """Brake and latch, for `fault` or on request."""
         with self._lock:

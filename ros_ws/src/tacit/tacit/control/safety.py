@@ -179,6 +179,11 @@ class MotionLimiter:
         """Whether the last command does not move."""
         return not self._v.any()
 
+    @property
+    def braking_time(self) -> float:
+        """How long coming to rest takes from here [s]."""
+        return float((np.abs(self._v) / self.acceleration).max())
+
     def seed(self, measured: ArrayLike) -> None:
         """Start from measured positions (S,), at rest; the clamp counts start anew."""
         self._q = np.array(measured, dtype=np.float64)

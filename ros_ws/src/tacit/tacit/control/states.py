@@ -20,6 +20,9 @@ class Answer(NamedTuple):
     message: str
 
 
+CLOSED = Answer(False, "the node is ending; start it anew")
+
+
 class PolicyMachine:
     """The states of a policy node.
 
@@ -30,12 +33,20 @@ class PolicyMachine:
     def __init__(self) -> None:
         self.state: State = "IDLE"
         self.fault: Fault | None = None
+        self.is_closed = False
 
     def __str__(self) -> str:
         return self.state if self.fault is None else f"{self.state} ({self.fault})"
 
+    def close(self, fault: Fault) -> None:
+        """Hold what moves, for good: the node ends, and nothing begins any more."""
+        self.is_closed = True
+        self.hold(fault)
+
     def start(self) -> Answer:
         """IDLE or HOLD to RUNNING."""
+        if self.is_closed:
+            return CLOSED
         if self.state == "ESTOP":
             return Answer(False, "emergency stop is latched; call ~/reset first")
         if self.state in MOVING:
@@ -45,6 +56,8 @@ class PolicyMachine:
 
     def home(self) -> Answer:
         """IDLE or HOLD to HOMING."""
+        if self.is_closed:
+            return CLOSED
         if self.state == "ESTOP":
             return Answer(False, "emergency stop is latched; call ~/reset first")
         if self.state in MOVING:
@@ -72,6 +85,8 @@ class PolicyMachine:
 
     def reset(self) -> Answer:
         """HOLD or ESTOP to IDLE; a running policy must be held first."""
+        if self.is_closed:
+            return CLOSED
         if self.state in MOVING:
             return Answer(False, f"{self.state.lower()}; call ~/hold first")
         self.state, self.fault = "IDLE", None

@@ -1,19 +1,19 @@
 """How a node of ours runs: environment, rclpy, one single-threaded executor, a sure end.
 
-Whatever ends a node (SIGINT, SIGTERM, an exception in a callback or in one of its threads), it is first
-brought to rest, then closed, within a hard deadline. rclpy's own signal handlers would close the context
-at once, and a moving robot could not be braked any more: so signals are handled here.
+Whatever ends a node (a signal, an exception in a callback or in one of its threads), it is first brought to
+rest, at once and on the thread that learns of it, then closed, within a hard deadline. rclpy's own signal
+handlers would close the context at once, and a moving robot could not be braked any more: so signals are
+handled here. A callback that hangs delays the closing, never the braking.
 """
 
 from __future__ import annotations
 
 import ctypes
 import faulthandler
-import signal
-import socket
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import rclpy
@@ -24,6 +24,7 @@ from rclpy.signals import SignalHandlerOptions
 from tacit.errors import TacitError
 from tacit.threads import Caught, Failure, WatchedThread
 from tacit_ros.wire.environment import prepare
+from tacit_ros.wire.signals import hear_signals
 
 CLOSE_DEADLINE_S = 60.0
 """A node that has not closed by then is ended with the tracebacks of all threads: a stuck disk or driver
@@ -46,16 +47,24 @@ class WatchedNode(Node):
 
     Attributes:
         failure: What ended a thread of the node; None while all is well.
-        end: Ends `run_node`; may be called from any thread.
+        ending: Ends `run_node`; may be used from any thread.
+        patience_s: How long a callback that is at work may go on once the node is to end. After that the node
+            is closed without it, from another thread, and the process ends [s].
     """
+
+    patience_s = 40.0  # a recorder finishes a file within a callback: 30 s at most
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)
         self.failure: Failure | None = None
-        self.end: Callable[[], None] = _nobody_spins
+        self.ending: Ending = Ending()
+        self._halting = threading.RLock()
+        self._halted = ""
 
     def halt(self, reason: str) -> None:
         """Bring to rest what the node moves, and say why it ends: before `close`, while topics work.
+
+        Called on the thread that learns of the end, while callbacks may still be at work.
 
         Args:
             reason: The signal that came, or what failed.
@@ -64,10 +73,11 @@ class WatchedNode(Node):
     def thread_failed(self, failure: Failure) -> None:
         """Take what ended a thread: log it, halt, and let the node end with exit code 1."""
         first, self.failure = self.failure is None, self.failure or failure
+        self.ending.begin()
         self.log_failure(failure)
         if first:
-            self._halt(str(failure))
-        self.end()
+            self.halt_once(str(failure))
+        self.ending.leave()
 
     def log_failure(self, failure: Failure) -> None:
         """Log a failure; with its traceback, unless the user can mend it."""
@@ -75,11 +85,16 @@ class WatchedNode(Node):
             trace = "" if isinstance(failure.error, TacitError) else f"\n{failure.traceback}"
             self.get_logger().fatal(f"{failure}; the node ends{trace}")
 
-    def _halt(self, reason: str) -> None:
-        with Caught() as caught:
-            self.halt(reason)
-        if caught.error is not None:
-            self.log_failure(Failure("halt", caught.error))
+    def halt_once(self, reason: str) -> None:
+        """Halt for `reason`, unless that is done; returns when it is, whichever thread does it."""
+        with self._halting:
+            if reason == self._halted:
+                return
+            self._halted = reason
+            with Caught() as caught:
+                self.halt(reason)
+            if caught.error is not None:
+                self.log_failure(Failure("halt", caught.error))
 
 
 def run_node(make: Callable[[], Node], argv: list[str] | None = None) -> int:
@@ -95,12 +110,14 @@ def run_node(make: Callable[[], Node], argv: list[str] | None = None) -> int:
     prepare()
     arguments = sys.argv if argv is None else ["node", *argv]
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    with _signals() as signals:
+    ending = _NodeEnding()
+    with hear_signals(ending.on_signal, lambda failure: ending.leave()):
         made: list[Node] = []
         with Caught() as caught:
             made.append(make())
-        code = _refused(caught.error) if caught.error is not None else _live(made[0], signals)
+        code = _refused(caught.error) if caught.error is not None else _live(made[0], ending)
         rclpy.try_shutdown()
+        faulthandler.cancel_dump_traceback_later()
     return code
 
 
@@ -116,51 +133,89 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, KEPT_TOTAL_BYTES)
 
 
-class _Signals:
-    """The first SIGINT or SIGTERM; later ones are absorbed, for the node is closing already."""
+class Ending:
+    """How a node lets its process know that it ends; does nothing for a node that `run_node` does not run."""
 
-    def __init__(self, receiver: socket.socket) -> None:
-        self.first: str | None = None
-        self.end: Callable[[], None] = _nobody_spins
-        self._receiver = receiver
+    def begin(self) -> None:
+        """The node is to end: from now on the deadline counts."""
 
-    def listen(self) -> None:
-        """Wait for the numbers of signals, which the C handler writes at once; 0 ends the thread."""
-        while number := self._receiver.recv(1)[0]:
-            if self.first is None:
-                self.first = signal.Signals(number).name
-                _close_within_deadline()
-                self.end()
+    def leave(self) -> None:
+        """The node is at rest: let its callbacks end, and close it."""
 
 
-@contextmanager
-def _signals() -> Iterator[_Signals]:
-    """Hear signals on a thread: Python's handlers wait until the executor returns from its sleep."""
-    receiver, sender = socket.socketpair()
-    sender.setblocking(False)
-    signals = _Signals(receiver)
-    before_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    before = {number: signal.signal(number, _absorb) for number in (signal.SIGINT, signal.SIGTERM)}
-    thread = WatchedThread("signals", signals.listen, lambda failure: signals.end()).start()
-    try:
-        yield signals
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-        signal.set_wakeup_fd(before_fd)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        sender.send(b"\0")
-        thread.stop()
-        receiver.close()
-        sender.close()
+class _NodeEnding(Ending):
+    """The end of the node that `run_node` runs: begun from any thread, carried out by the main one.
+
+    Attributes:
+        signal: Name of the first signal; None before.
+    """
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+        self._lock = threading.Lock()
+        self._node: Node | None = None
+        self._guard: Any = None
+        self._is_leaving = False
+        self._has_left = threading.Event()
+
+    def adopt(self, node: Node) -> bool:
+        """Take charge of a node that has been made; False where it is to end already."""
+        if isinstance(node, WatchedNode):
+            node.ending = self
+        with self._lock:
+            self._node, self._guard = node, node.create_guard_condition(_leave)
+            return self.signal is None and getattr(node, "failure", None) is None
+
+    def on_signal(self, name: str) -> None:
+        """Bring the node to rest, then let it end; further signals are absorbed."""
+        with self._lock:
+            if self.signal is not None:
+                return
+            self.signal = name
+            node = self._node
+        self.begin()
+        if isinstance(node, WatchedNode):
+            node.halt_once(f"{name} came")
+        self.leave()
+
+    def begin(self) -> None:
+        """End the process by force if it is not closed in time; works while the interpreter is stuck too."""
+        faulthandler.dump_traceback_later(CLOSE_DEADLINE_S, exit=True, file=sys.__stderr__ or sys.stderr)
+
+    def leave(self) -> None:
+        """Wake the executor; a callback that hangs is not waited for longer than the node's patience."""
+        with self._lock:
+            node, first, self._is_leaving = self._node, not self._is_leaving, True
+        if node is None:
+            return
+        self._guard.trigger()
+        if first:
+            WatchedThread("ending", lambda: self._outlast(node), lambda failure: _tell(node, failure)).start()
+
+    def has_left(self) -> None:
+        """The main thread has left the callbacks and closes the node."""
+        self._has_left.set()
+
+    def _outlast(self, node: Node) -> None:
+        """Close the node from here where a callback does not return, and end the process."""
+        patience_s = getattr(node, "patience_s", WatchedNode.patience_s)
+        if self._has_left.wait(patience_s):
+            return
+        stream = sys.__stderr__ or sys.stderr
+        rclpy.logging.get_logger(node.get_name()).fatal(
+            f"a callback has not returned for {patience_s:g} s; the node is closed without it"
+        )
+        faulthandler.dump_traceback(file=stream)
+        with Caught() as closing:
+            getattr(node, "close", _nothing)()
+        if closing.error is not None:
+            stream.write(Failure("close", closing.error).traceback)
+        stream.flush()
+        os._exit(1)  # an ordinary exit would wait for the callback
 
 
-def _absorb(number: int, frame: object) -> None:
-    """Do nothing: the number of the signal is on its way to the thread that listens."""
-
-
-def _nobody_spins() -> None:
-    """Stand in for `end` while no executor runs."""
+def _nothing() -> None:
+    """Stand in for the `close` of a node that has none."""
 
 
 class _Leave(Exception):
@@ -171,16 +226,20 @@ def _leave() -> None:
     raise _Leave
 
 
-def _live(node: Node, signals: _Signals) -> int:
+def _live(node: Node, ending: _NodeEnding) -> int:
     """Spin `node` to its end, bring it to rest and close it; return the exit code."""
     with Caught() as caught:
-        _spin(node, signals)
-    _close_within_deadline()
+        if ending.adopt(node):
+            executor = SingleThreadedExecutor()
+            executor.add_node(node)
+            executor.spin()
+    ending.has_left()
+    ending.begin()
     failed = caught.error if caught.error is None or not _is_proper_end(caught.error) else None
     if failed is not None:
         _tell(node, Failure("callbacks", failed))
     elif isinstance(node, WatchedNode) and node.failure is None and rclpy.ok():
-        node._halt(f"{signals.first} came")
+        node.halt_once(f"{ending.signal or 'no signal'} came")
     with Caught() as closing:
         _close(node)
     if closing.error is not None:
@@ -194,18 +253,6 @@ def _tell(node: Node, failure: Failure) -> None:
         node.thread_failed(failure)
     else:
         rclpy.logging.get_logger(node.get_name()).fatal(f"{failure}\n{failure.traceback}")
-
-
-def _spin(node: Node, signals: _Signals) -> None:
-    guard = node.create_guard_condition(_leave)  # raised on the executor's thread, woken from any
-    signals.end = guard.trigger
-    if isinstance(node, WatchedNode):
-        node.end = guard.trigger
-    if signals.first is not None or getattr(node, "failure", None) is not None:
-        return
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    executor.spin()
 
 
 def _is_proper_end(error: BaseException) -> bool:
@@ -223,11 +270,6 @@ def _refused(error: BaseException) -> int:
     failure = Failure("main", error)
     logger.fatal(f"{failure}\n{failure.traceback}")
     return 1
-
-
-def _close_within_deadline() -> None:
-    """End the process by force if it is not closed in time; works also while the interpreter is stuck."""
-    faulthandler.dump_traceback_later(CLOSE_DEADLINE_S, exit=True, file=sys.__stderr__ or sys.stderr)
 
 
 def _close(node: Node) -> None:
