@@ -151,7 +151,7 @@ def _play(cell: Cell, expert: Expert, recording: Recording, watch: Stopwatch) ->
             target = expert.target(tick)
         feed.command(target)
         with watch("write"):  # simulated time takes the place of the steady clock
-            recording.advance(cell.time_ns, heard=True)
+            recording.advance(cell.time_ns, cell.time_ns, heard=True)
         feed.advance()
 
 
