@@ -108,7 +108,7 @@ class PolicyNode(WatchedNode):
         self.loop = None if self.settings.lockstep else self._make_loop(period_ns)
         self._announced, self._announcing = "", threading.Lock()
         self._sent, self._taken_over = 0, False
-        self._state_topic = self.create_publisher(String, "~/state", qos.latched())
+        self._state_topic = self.create_publisher(String, "~/state", qos.state())
         self._offer_services()
         self._open_topics()
         self.get_logger().info(f"{self.policy.bundle.source}\n{describe(manifest)}\nplays {self.acting.play}")

@@ -89,7 +89,7 @@ class ProgressNode(WatchedNode):
         self.watch = ProgressWatch(self.model, rig, detector, settings.signal)
         self.inputs = AlignedInputs(rig, self.model.manifest, lambda: self.get_clock().now().nanoseconds)
         self._progress = self.create_publisher(Float32, "/progress", 10)
-        self._state = self.create_publisher(String, "/progress/state", qos.latched())
+        self._state = self.create_publisher(String, "/progress/state", qos.state())
         self._done = self.create_publisher(Bool, "/progress/done", qos.latched())
         self._step = self.create_publisher(String, "/progress/step", qos.latched())
         self.create_service(Trigger, "~/reset", self._reset)

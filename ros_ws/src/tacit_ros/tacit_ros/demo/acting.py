@@ -17,7 +17,8 @@ from tacit.episode import segments, video_progress
 from tacit_ros.demo.processes import check_alive, running_stack
 from tacit_ros.demo.settings import DemoSettings
 from tacit_ros.run.scripted import ANSWER_S, start_when_ready
-from tacit_ros.wire.session import Session
+from tacit_ros.wire.node_state import NodeState
+from tacit_ros.wire.session import Session, SessionError
 
 PATIENCE_S = 0.1
 """How long the cell waits for the command of a tick; with no policy running it goes on so slowly."""
@@ -61,8 +62,8 @@ class Witness:
         self.stages: list[tuple[int, int]] = []
         self.estimates: list[tuple[int, float]] = []
         self.diagnostics: dict[str, dict[str, str]] = {}
-        self.state = ""
         node = session.node
+        self.policy = NodeState(node)
         node.create_subscription(String, "/simulator/truth", self._on_truth, 50)
         node.create_subscription(Float32, "/progress", self._on_progress, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
@@ -148,7 +149,7 @@ def _act_once(session: Session, witness: Witness, settings: DemoSettings, seed: 
     session.spin_until(lambda: witness.truth is not None, ANSWER_S, "/simulator/truth")
     begin_ns = witness.stamp_ns
     settled = _wait_for_end(session, witness, begin_ns, settings)
-    end_ns, truth = witness.stamp_ns, witness.truth
+    end_ns, truth, state = witness.stamp_ns, witness.truth, str(witness.policy)
     session.trigger("/policy/hold")
     saved = session.set_bool("/recorder/stop", settled)
     assert truth is not None
@@ -160,6 +161,7 @@ def _act_once(session: Session, witness: Witness, settings: DemoSettings, seed: 
         path=str(saved["message"]).removeprefix("saved "),
         progress=witness.estimates,
         truth=witness.stages,
+        policy_state=state,
     )
 
 
@@ -169,6 +171,8 @@ def _wait_for_end(session: Session, witness: Witness, begin_ns: int, settings: D
 
     def over() -> bool:
         truth = witness.truth
+        if witness.policy.is_gone:
+            raise SessionError(f"/policy: {witness.policy}; look at the node's log")
         if truth is None or not truth["success"]:
             since.clear()
         elif not since:

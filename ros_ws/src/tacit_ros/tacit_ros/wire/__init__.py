@@ -1,5 +1,5 @@
 """Between messages and values: subscriptions and commands of a rig, parameters, the process of a node.
 
 Imports point down this list only:
-commands, observations, process > decoders, environment, parameters, qos, session, signals.
+commands, node_state, observations, process > decoders, environment, parameters, qos, session, signals.
 """

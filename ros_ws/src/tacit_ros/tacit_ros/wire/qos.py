@@ -7,12 +7,13 @@ recorded: the rig states what the driver offers, `for_recording` what the record
 from __future__ import annotations
 
 from rclpy.duration import Duration
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
 from tacit.rig import QosSpec
 
 LIVE_DEPTH = 1  # a deeper queue shows the policy the past (244 ms at depth 30, measured)
 COMMAND_LIFESPAN_TICKS = 3  # an old command must never reach the robot late
+STATE_LEASE_S = 1.0  # a node that was killed is known to be gone after so long; its last state stays readable
 
 
 def profile(spec: QosSpec, *, depth: int | None = None) -> QoSProfile:
@@ -41,5 +42,17 @@ def command(spec: QosSpec, rate_hz: float) -> QoSProfile:
 
 
 def latched() -> QoSProfile:
-    """Return the profile of a state that late joiners must see (`/progress/done`)."""
+    """Return the profile of a value that late joiners must see (`/progress/done`)."""
     return profile(QosSpec(reliability="reliable", depth=1, durability="transient_local"))
+
+
+def state() -> QoSProfile:
+    """Return the profile of what a node says of itself (`/policy/state`): latched, with a liveliness lease.
+
+    The middleware tells a subscriber with this profile within `STATE_LEASE_S` that the process is gone; one
+    that asks for no lease is never told, and goes on reading RUNNING.
+    """
+    result = latched()
+    result.liveliness = LivelinessPolicy.AUTOMATIC
+    result.liveliness_lease_duration = Duration(nanoseconds=round(STATE_LEASE_S * 1e9))
+    return result
