@@ -36,6 +36,7 @@ from tacit_ros.wire.commands import CommandPublisher
 from tacit_ros.wire.observations import RigSubscriptions
 from tacit_ros.wire.parameters import SHA256, declare, parameter
 from tacit_ros.wire.process import WatchedNode, run_node
+from tacit_ros.wire.publishers import Publishers
 
 REST_DEADLINE_S = 3.0
 """How long a closing node waits for the robot to stand, beyond ten times what braking takes: for a simulator
@@ -165,14 +166,17 @@ class PolicyNode(WatchedNode):
         self.subscriptions_of_rig = RigSubscriptions(
             self, self.rig, self.inputs.store, names=self.inputs.names, live_images=not self.settings.lockstep
         )
+        heard = {name: self.subscriptions_of_rig.topic(name) for name in self.inputs.names}
+        self.others = Publishers(self, heard, self.commands.topics)
+        self.inputs.watched.append(lambda: self.others.fault(not self.controller.dry_run))
         rejected = self.subscriptions_of_rig.rejected
         self.diagnostics = PolicyDiagnostics(self, self.rig, self.acting, self.loop, rejected)
         self.create_timer(1.0, self._report)
 
     def _offer_services(self) -> None:
         actions: dict[str, Callable[[], Answer]] = {
-            "start": self.acting.start,
-            "home": self.acting.go_home,
+            "start": self._having_looked(self.acting.start),
+            "home": self._having_looked(self.acting.go_home),
             "hold": self.controller.hold,
             "estop": self.controller.estop,
             "reset": self.acting.reset,
@@ -180,6 +184,15 @@ class PolicyNode(WatchedNode):
         for name, action in actions.items():
             self.create_service(Trigger, f"~/{name}", self._trigger(action))
         self.create_service(SetBool, "~/set_dry_run", self._set_dry_run)
+
+    def _having_looked(self, begin: Callable[[], Answer]) -> Callable[[], Answer]:
+        """Look at the graph just before the robot begins to move."""
+
+        def look_and_begin() -> Answer:
+            self.others.look()
+            return begin()
+
+        return look_and_begin
 
     def _trigger(self, action: Callable[[], Answer]) -> Callable[..., Trigger.Response]:
         def serve(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

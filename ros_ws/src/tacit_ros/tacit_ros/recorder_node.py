@@ -29,6 +29,7 @@ from tacit_ros import messages
 from tacit_ros.wire.observations import Poller, RigSubscriptions
 from tacit_ros.wire.parameters import declare, parameter, read
 from tacit_ros.wire.process import WatchedNode, keep_freed_memory, run_node
+from tacit_ros.wire.publishers import Publishers
 
 DIAGNOSTICS_PERIOD_S = 1.0
 POLL_PERIOD_S = 0.02
@@ -94,6 +95,7 @@ class RecorderNode(WatchedNode):
             use_header_stamps=settings.stamps == "header",
             joint_readings=True,
         )
+        self._others = Publishers(self, {name: self._streams.topic(name) for name in self._rig.specs})
         for name, action in self._triggers().items():
             self.create_service(Trigger, f"~/{name}", self._answering(action))
         self.create_service(SetBool, "~/stop", self._stop)
@@ -121,16 +123,21 @@ class RecorderNode(WatchedNode):
     def not_ready(self) -> list[str]:
         """Return every reason not to start an episode now."""
         settings = read(self, RecorderParameters)
+        self._others.look()
         clock = self._streams.clock
         around = Surroundings(
             now_ns=clock.newest_ns if clock.simulated else time.time_ns(),
             num_publishers=self._streams.num_publishers,
-            problems=self._streams.problems,
+            problems=self._problems(),
             free_bytes=self._session.free_bytes(),
             min_free_bytes=round(settings.min_free_gb * 1e9),
             rate_tolerance=settings.rate_tolerance,
         )
         return reasons_not_to_start(self._rig, self._session.monitors, around)
+
+    def _problems(self) -> dict[str, str]:
+        """What is wrong with each stream: its last refused message, or who publishes it."""
+        return self._streams.problems | self._others.findings()
 
     def _triggers(self) -> dict[str, Callable[[], str]]:
         session = self._session
@@ -165,7 +172,7 @@ class RecorderNode(WatchedNode):
             "ready": not reasons,
             "not_ready": reasons,
             "rejected": dict(self._streams.rejected),
-            "problems": self._streams.problems,
+            "problems": self._problems(),
             "interrupted": [str(path) for path in self._session.interrupted()],
         }
         return json.dumps(status)
@@ -198,9 +205,9 @@ class RecorderNode(WatchedNode):
         self._diagnostics.publish(messages.diagnostics([summary, *self._stream_statuses()], time.time_ns()))
 
     def _stream_statuses(self) -> list[messages.Status]:
-        statuses = []
+        statuses, problems = [], self._problems()
         for name, monitor in self._session.monitors.items():
-            problem = self._streams.problems.get(name, "")
+            problem = problems.get(name, "")
             slow = monitor.received > 0 and abs(monitor.hz / monitor.rate_hz - 1) > 0.2
             level = "error" if problem else "stale" if not monitor.received else "warn" if slow else "ok"
             values = {

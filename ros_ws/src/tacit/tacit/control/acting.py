@@ -130,9 +130,10 @@ class Acting:
     def readiness(self) -> Fault | None:
         """Return why a run could not start on the newest tick; None when it could."""
         if self.tick is None:
-            return self.inputs.silence_fault() or Fault("missing", "no aligned observation yet")
+            missing = Fault("missing", "no aligned observation yet")
+            return self.inputs.silence_fault() or self.inputs.doubt() or missing
         fault = self.inputs.tick_fault(self.tick, check_ages=not self._is_lockstep)
-        return fault if self._is_lockstep else fault or self.inputs.silence_fault()
+        return fault or self._live_fault()
 
     def start(self) -> Answer:
         """Begin a run from the measured state, between two ticks; refused on any input fault.
@@ -154,8 +155,7 @@ class Acting:
 
     def go_home(self) -> Answer:
         """Go to the rig's home from the measured state; refused where a stream is silent."""
-        fault = None if self._is_lockstep else self.inputs.silence_fault()
-        return self.controller.home(self.inputs.measured(), fault)
+        return self.controller.home(self.inputs.measured(), self._live_fault())
 
     def reset(self) -> Answer:
         """Back to idle with nothing remembered: the cure after a clock that jumped back."""
@@ -193,6 +193,8 @@ class Acting:
             self._answered = self.tick.index
             if self.tick.stamp_ns < self._not_before_ns:
                 return
+            if self._is_lockstep:
+                self.watch()
             self._bring_late(self.tick.stamp_ns, before)
             if self._late is None:
                 self._plan(self.tick, self.tick.stamp_ns)
@@ -209,10 +211,18 @@ class Acting:
         return self.controller.step(now_ns, self.inputs.measured(), paced_ns)
 
     def watch(self) -> None:
-        """Hold where an inference is overdue or a stream is silent; to be called at each control tick."""
-        fault = self._abort_overdue() or self.inputs.silence_fault()
+        """Hold where an inference is overdue, or a stream is silent or in doubt: called at each control tick.
+
+        In lockstep `look` does it: nothing moves between two ticks.
+        """
+        fault = self._abort_overdue() or self._live_fault()
         if fault is not None:
             self.controller.fail(fault)
+
+    def _live_fault(self) -> Fault | None:
+        """Return what speaks against acting now; in lockstep silence says nothing, for time stands still."""
+        silence = None if self._is_lockstep else self.inputs.silence_fault()
+        return silence or self.inputs.doubt()
 
     def _abort_overdue(self) -> Fault | None:
         """Abort an inference past its deadline and return that as a fault."""

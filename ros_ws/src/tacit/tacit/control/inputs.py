@@ -62,6 +62,10 @@ class AlignedInputs:
         manifest: Says which cameras, touch sensors and ranges.
         node_time_ns: The node's clock (ROS time).
         steady_ns: The clock that measures ages: the steady one, or simulated time where that rules.
+
+    Attributes:
+        newest: The newest message of each stream.
+        watched: Asked, beside the streams, for what speaks against acting: who else publishes the topics.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class AlignedInputs:
         self._offsets_ns: deque[int] = deque(maxlen=OFFSET_WINDOW)
         self._event = threading.Event()
         self.newest: dict[str, Newest] = {}
+        self.watched: list[Callable[[], Fault | None]] = []
 
     def store(self, name: str, stamp_ns: int, recv_ns: int, value: Value) -> None:
         """Keep one message; `recv_ns` of the middleware is replaced by the steady clock."""
@@ -170,6 +175,10 @@ class AlignedInputs:
         """Return which stream has gone silent, by the steady clock; its stamps may run backwards."""
         now_ns = self._steady_ns()
         return first_fault(self._silence(name, now_ns) for name in self.names)
+
+    def doubt(self) -> Fault | None:
+        """Return what speaks now against acting on the inputs, whatever a single tick shows."""
+        return first_fault(ask() for ask in self.watched)
 
     def skew_ms(self, tick: Tick) -> float:
         """Return how far the parts of a tick lie apart [ms]."""

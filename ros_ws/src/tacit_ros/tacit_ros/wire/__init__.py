@@ -1,5 +1,6 @@
 """Between messages and values: subscriptions and commands of a rig, parameters, the process of a node.
 
 Imports point down this list only:
-commands, node_state, observations, process > decoders, environment, parameters, qos, session, signals.
+commands, node_state, observations, process, publishers >
+decoders, environment, parameters, qos, session, signals.
 """

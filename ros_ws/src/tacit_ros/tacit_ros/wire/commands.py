@@ -37,6 +37,14 @@ class CommandPublisher:
             for spec in rig.commands.values()
         ]
 
+    @property
+    def topics(self) -> dict[str, str]:
+        """The topic of each command stream, with remaps applied."""
+        return {
+            name: publisher.topic_name
+            for name, (_, _, publisher) in zip(self._rig.commands, self._outputs, strict=True)
+        }
+
     def publish(self, command: FloatArray, stamp_ns: int, dry_run: bool) -> None:
         """Send `command` (S,) in rig order [rad, gripper m]; a dry run goes to the shadow topic alone."""
         names = self._rig.state_names

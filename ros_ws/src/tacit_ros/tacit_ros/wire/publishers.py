@@ -1,0 +1,90 @@
+"""Who publishes the topics of a rig: a second driver of one stream, or a second commander of the robot.
+
+Messages do not tell: two publishers of `/joint_states` look like one robot that jumps. The graph does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from tacit.control.safety import Fault
+
+LOOK_PERIOD_S = 0.25
+"""Time between two looks at the graph: twice as often as a robot may be told by two for half a second."""
+
+UNKNOWN = ("_NODE_NAME_UNKNOWN_", "_NODE_NAMESPACE_UNKNOWN_")
+
+
+class Publishers:
+    """Looks up the publishers of topics, and finds those that should not be there.
+
+    A topic may have as many publishers as the rig has streams on it: arm and gripper drivers often share
+    `/joint_states`. A publisher that was killed counts until the lease of its process ends (4 s).
+
+    Args:
+        node: Asks the graph, on a timer of its executor.
+        heard: Topic of each stream that somebody else is to publish, by stream name.
+        commanded: Topic of each stream that this node itself publishes, with one publisher each.
+    """
+
+    def __init__(
+        self, node: Node, heard: Mapping[str, str], commanded: Mapping[str, str] | None = None
+    ) -> None:
+        self._node = node
+        self._heard, self._commanded = dict(heard), dict(commanded or {})
+        self._shared = Counter(self._heard.values())
+        self._found: dict[str, Fault] = {}
+        clock = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self._timer = node.create_timer(LOOK_PERIOD_S, self.look, clock=clock)
+
+    def look(self) -> None:
+        """Look now; on the timer it is done four times a second."""
+        found = {name: self._two(topic) for name, topic in self._heard.items()}
+        found |= {name: self._second(topic) for name, topic in self._commanded.items()}
+        self._found = {name: fault for name, fault in found.items() if fault is not None}
+
+    def findings(self) -> dict[str, str]:
+        """Return what was wrong at the last look, by stream."""
+        return {name: fault.detail for name, fault in self._found.items()}
+
+    def fault(self, commanding: bool = True) -> Fault | None:
+        """Return why a policy must not act; a second commander is none while it is not `commanding`."""
+        found = self._found
+        return next((f for f in found.values() if commanding or f.reason != "second_commander"), None)
+
+    def _two(self, topic: str) -> Fault | None:
+        names = self._names(topic)
+        if len(names) <= self._shared[topic]:
+            return None
+        text = f"{len(names)} publishers of {topic}: {_listed(names)}; stop all but the robot's driver"
+        return Fault("two_publishers", text)
+
+    def _second(self, topic: str) -> Fault | None:
+        others = self._names(topic)
+        own = _full_name(self._node.get_name(), self._node.get_namespace())
+        if own in others:
+            others.remove(own)  # once: a second node of our name is another
+        if not others:
+            return None
+        text = f"{topic} is published by {_listed(others)} too; stop it, so that one alone moves the robot"
+        return Fault("second_commander", text)
+
+    def _names(self, topic: str) -> list[str]:
+        """Return the node of each publisher of a topic."""
+        found = self._node.get_publishers_info_by_topic(topic)
+        return [_full_name(publisher.node_name, publisher.node_namespace) for publisher in found]
+
+
+def _full_name(name: str, namespace: str) -> str:
+    if name in UNKNOWN or namespace in UNKNOWN:
+        return "an unknown node"
+    return f"{namespace.rstrip('/')}/{name}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    counts = sorted(Counter(names).items())
+    return ", ".join(name if count == 1 else f"{name} ({count} times)" for name, count in counts)

@@ -1,0 +1,185 @@
+"""A second driver of a stream and a second commander are named, refused at start, and held for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_robot import FakeRobot, lenient_rig
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+from tiny_bundles import policy_bundle
+
+from tacit.rig import load_rig
+from tacit_ros.policy_node import PolicyNode
+from tacit_ros.recorder_node import RecorderNode
+from tacit_ros.wire.publishers import Publishers
+
+WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0, "chunk_size": 25}
+
+
+@pytest.fixture
+def other(bench: Any) -> Iterator[Callable[..., Node]]:
+    """Make a node that publishes a topic, besides those that should."""
+
+    def make(name: str, topic: str, kind: type = JointState, **options: str) -> Node:
+        node = bench.add(Node(name, **options))
+        node.create_publisher(kind, topic, 10)
+        return node
+
+    return make
+
+
+def until_found(bench: Any, publishers: Publishers, stream: str) -> str:
+    bench.until(lambda: stream in publishers.findings(), f"a finding on {stream}")
+    return publishers.findings()[stream]
+
+
+def test_two_publishers_of_one_stream_are_named_and_one_is_not(
+    bench: Any, other: Callable[..., Node]
+) -> None:
+    other("driver", "/arm/joints", namespace="/left")
+    watch = Publishers(bench.node, {"joints": "/arm/joints", "wrist": "/wrist"})
+    bench.until(lambda: bench.node.count_publishers("/arm/joints") == 1, "the driver")
+    watch.look()
+    assert watch.findings() == {} and watch.fault() is None
+    other("joint_state_publisher", "/arm/joints")
+    text = until_found(bench, watch, "joints")
+    assert "2 publishers of /arm/joints: /joint_state_publisher, /left/driver" in text
+    assert watch.fault(commanding=False).reason == "two_publishers"
+
+
+def test_arm_and_gripper_may_share_a_topic_and_a_third_may_not(
+    bench: Any, other: Callable[..., Node]
+) -> None:
+    watch = Publishers(bench.node, {"joints": "/joint_states", "gripper": "/joint_states"})
+    node = other("arm", "/joint_states")
+    other("gripper", "/joint_states")
+    bench.until(lambda: bench.node.count_publishers("/joint_states") == 2, "both drivers")
+    watch.look()
+    assert watch.findings() == {}
+    node.create_publisher(JointState, "/joint_states", 10)
+    assert "/arm (2 times), /gripper" in until_found(bench, watch, "joints")
+
+
+def test_own_commands_are_not_those_of_a_second_commander_but_a_namesake_is(
+    bench: Any, other: Callable[..., Node]
+) -> None:
+    commander = other("policy", "/command")
+    watch = Publishers(commander, {}, {"command": "/command"})
+    bench.until(lambda: commander.count_publishers("/command") == 1, "the own publisher")
+    watch.look()
+    assert watch.fault() is None
+    other("policy", "/command")
+    assert "published by /policy too" in until_found(bench, watch, "command")
+    assert watch.fault().reason == "second_commander" and watch.fault(commanding=False) is None
+
+
+class Cell:
+    """A policy on a fake robot, in the process of the test."""
+
+    def __init__(self, bench: Any, folder: Path) -> None:
+        path = lenient_rig(folder)
+        rig = load_rig(path)
+        values = {"rig": str(path), "bundle": policy_bundle(folder, rig, **WIDE).source}
+        self.bench = bench
+        self.policy = bench.add(PolicyNode([Parameter(k, value=v) for k, v in values.items()]))
+        self.robot = FakeRobot(bench.node, rig)
+        bench.until(lambda: self.policy.acting.readiness() is None, "input")
+
+    def call(self, service: str, request: Any = None) -> Any:
+        kind = SetBool if isinstance(request, SetBool.Request) else Trigger
+        client = self.bench.node.create_client(kind, f"/policy/{service}")
+        self.bench.until(client.service_is_ready, f"service {service}")
+        future = client.call_async(request or Trigger.Request())
+        self.bench.until(future.done, f"answer of {service}")
+        return future.result()
+
+    def run(self) -> None:
+        assert self.call("start").success
+        self.bench.until(lambda: len(self.robot.commands) > 5, "commands")
+
+    def close(self) -> None:
+        self.robot.stop()
+        self.policy.close()
+
+
+@pytest.fixture
+def cell(bench: Any, tmp_path: Path) -> Iterator[Cell]:
+    made = Cell(bench, tmp_path)
+    yield made
+    made.close()
+
+
+def topic_of(cell: Cell, stream: str) -> str:
+    return cell.robot.rig.specs[stream].topic
+
+
+OTHERS = {"second_commander": "command", "two_publishers": "joints"}
+
+
+@pytest.mark.parametrize("reason", OTHERS)
+def test_policy_does_not_start_beside_another_and_says_who_it_is(
+    cell: Cell, other: Callable[..., Node], reason: str
+) -> None:
+    topic = topic_of(cell, OTHERS[reason])
+    intruder = other("intruder", topic)
+    cell.bench.until(lambda: cell.policy.count_publishers(topic) == 2, "the intruder")
+    for service in ("start", "home"):
+        answer = cell.call(service)
+        assert not answer.success and reason in answer.message and "/intruder" in answer.message
+    assert cell.policy.controller.state == "IDLE" and not cell.robot.commands
+    cell.bench.executor.remove_node(intruder)
+    intruder.destroy_node()
+    cell.bench.until(lambda: cell.policy.count_publishers(topic) == 1, "its end")
+    cell.run()
+
+
+@pytest.mark.parametrize("reason", OTHERS)
+def test_policy_holds_where_another_comes_while_it_runs(
+    cell: Cell, other: Callable[..., Node], reason: str
+) -> None:
+    cell.run()
+    other("intruder", topic_of(cell, OTHERS[reason]))
+    cell.bench.until(lambda: cell.policy.controller.state == "HOLD", "HOLD")
+    assert cell.policy.controller.fault.reason == reason and "/intruder" in str(cell.policy.controller)
+    cell.bench.until(lambda: cell.policy.controller.limiter.is_at_rest, "rest")
+
+
+def test_dry_run_beside_a_commander_is_its_purpose(cell: Cell, other: Callable[..., Node]) -> None:
+    assert cell.call("set_dry_run", SetBool.Request(data=True)).success
+    topic = topic_of(cell, "command")
+    other("teleop", topic)
+    cell.bench.until(lambda: cell.policy.count_publishers(topic) == 2, "the teleoperator")
+    assert cell.call("start").success
+    cell.bench.until(lambda: len(cell.robot.shadow) > 5, "shadow commands")
+
+
+def test_recorder_names_both_publishers_refuses_to_start_and_tells_it_live(
+    bench: Any, other: Callable[..., Node], tmp_path: Path
+) -> None:
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    node = bench.add(RecorderNode({"root": str(tmp_path)}))
+    try:
+        topic = load_rig("nova2_sim").streams["joints"].topic
+        other("driver", topic)
+        other("joint_state_publisher", topic)
+        other("noise", "/elsewhere", String)
+        bench.until(lambda: node.count_publishers(topic) == 2, "both")
+        wanted = f"2 publishers of {topic}: /driver, /joint_state_publisher"
+        assert any(wanted in reason for reason in node.not_ready())
+        assert wanted in json.loads(node._status())["problems"]["joints"]
+        heard: list[DiagnosticArray] = []
+        bench.node.create_subscription(DiagnosticArray, "/diagnostics", heard.append, 10)
+        bench.until(lambda: heard, "diagnostics")
+        told = {status.name: status for status in heard[-1].status}
+        assert wanted in told["recorder: joints"].message and told["recorder: joints"].level == b"\x02"
+    finally:
+        node.close()
