@@ -8,7 +8,7 @@ import pytest
 from tacit.errors import ConfigError, RigError
 from tacit.geometry.robot import Robot
 from tacit.record.references import OPEN_FRACTION
-from tacit.rig import Rig, load_rig
+from tacit.rig import Rig, load_rig, parse_rig
 from tacit.rig.scene import RigGeometry
 from tacit_sim.cell import HOME, Cell
 from tacit_sim.model import build_mjcf, pose
@@ -156,6 +156,29 @@ def test_images_have_the_sizes_of_the_rig(cube_cell: Cell, rig: Rig) -> None:
         assert cube_cell.render(name).shape == (spec.height, spec.width, 3)
     for name, sensor in rig.tactile.items():
         assert cube_cell.touch(name).shape == (sensor.height, sensor.width, 3)
+
+
+@pytest.mark.parametrize("distortion", [(), (-0.1, 0.05, 0.0, 0.0)])
+def test_depth_is_how_far_along_its_axis_the_camera_sees_the_table(distortion: tuple[float, ...]) -> None:
+    data = load_rig("nova2_sim").model_dump(mode="python")
+    data["cameras"]["top"] |= {"kind": "depth", "D": distortion}
+    depth_rig = parse_rig(data, "test")
+    cell = Cell(depth_rig, "place_cube")
+    try:
+        cell.reset(0)
+        mm, on_table = cell.render("top"), cell.segmentation("top") == cell.model.geom("table").id
+    finally:
+        cell.close()
+    spec = depth_rig.cameras["top"]
+    assert mm.dtype == np.uint16 and mm.shape == (spec.height, spec.width)
+    rows, columns = np.nonzero(on_table)
+    assert len(rows) > 3000
+    # The ray of each pixel meets the plane z = 0 of the table: z_world = (T p)_z with p = depth (x, y, 1).
+    rays = depth_rig.geometry.camera("top").undistort(np.stack([columns, rows], axis=1).astype(float))
+    down = spec.T_parent_camera[2]
+    expected = -down[3] / (rays @ down[:2] + down[2])
+    error = np.abs(mm[on_table] - 1000 * expected)
+    assert np.median(error) < 2 and np.quantile(error, 0.9) < 5
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))

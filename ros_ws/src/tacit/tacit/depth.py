@@ -5,15 +5,29 @@ To be looked at or learned from, millimetres between two distances become grey l
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from tacit.encoded import read_header
 from tacit.errors import ImageError
-from tacit.images import MAX_PIXELS, Image
+from tacit.images import MAX_PIXELS, Image, as_rgb
 
 Depth = NDArray[np.uint16]
+
+
+def _ordered(range_m: tuple[float, float]) -> tuple[float, float]:
+    near, far = range_m
+    if not 0 <= near < far:
+        raise ValueError(f"depth range {near} to {far} m: expected 0 <= near < far")
+    return range_m
+
+
+DepthRange = Annotated[tuple[float, float], AfterValidator(_ordered)]
+"""Distances (near, far) [m] that are told apart where depth becomes grey levels."""
 MM_PER_M = 1000.0
 FARTHEST_MM = np.iinfo(np.uint16).max
 
@@ -37,6 +51,12 @@ def encode_depth(depth_mm: Depth) -> NDArray[np.uint8]:
     return np.asarray(cv2.imencode(".png", depth_mm)[1], dtype=np.uint8).reshape(-1)
 
 
+def is_depth_png(data: NDArray[np.uint8]) -> bool:
+    """Tell whether encoded bytes (N,) state to be a 16-bit grey PNG."""
+    header = read_header(data)
+    return header is not None and (header.format, header.bits, header.channels) == ("png", 16, 1)
+
+
 def decode_depth(data: NDArray[np.uint8] | bytes) -> Depth:
     """Return depth (H, W) uint16 [mm] of a 16-bit grey PNG.
 
@@ -45,7 +65,7 @@ def decode_depth(data: NDArray[np.uint8] | bytes) -> Depth:
     """
     buffer = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else np.asarray(data, np.uint8)
     header = read_header(buffer)
-    if header is None or (header.format, header.bits, header.channels) != ("png", 16, 1):
+    if header is None or not is_depth_png(buffer):
         found = f"a {header.bits}-bit {header.format} of {header.channels} channels" if header else "no PNG"
         raise ImageError(f"depth image of {buffer.size} bytes is {found}, expected a 16-bit grey PNG")
     mm = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if header.height * header.width <= MAX_PIXELS else None
@@ -77,3 +97,29 @@ def depth_colours(depth_mm: Depth) -> Image:
     levels = depth_levels(depth_mm, near_mm / MM_PER_M, max(far_mm, near_mm + 1) / MM_PER_M)
     bgr = cv2.applyColorMap(255 - levels[..., 0], cv2.COLORMAP_TURBO)
     return np.where(depth_mm[..., None] > 0, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), 0).astype(np.uint8)
+
+
+def as_depth(value: object) -> Depth:
+    """Return a depth value as (H, W) uint16 [mm]: an encoded one (1-D uint8) is decoded here.
+
+    Raises:
+        ImageError: Damaged bytes, or no depth image.
+    """
+    pixels = np.asarray(value)
+    if pixels.ndim == 1 and pixels.dtype == np.uint8:
+        return decode_depth(pixels)
+    if pixels.ndim != 2 or pixels.dtype != np.uint16:
+        raise ImageError(f"picture of shape {pixels.shape} {pixels.dtype}, expected depth (H, W) uint16")
+    return pixels
+
+
+def to_look_at(value: object) -> Image:
+    """Return any image value, of a colour or a depth camera, as a picture (H, W, 3) for people.
+
+    Raises:
+        ImageError: Damaged bytes, or no image.
+    """
+    pixels = np.asarray(value)
+    encoded = pixels.ndim == 1 and pixels.dtype == np.uint8
+    depth = is_depth_png(pixels) if encoded else pixels.ndim == 2
+    return depth_colours(as_depth(pixels)) if depth else as_rgb(pixels)

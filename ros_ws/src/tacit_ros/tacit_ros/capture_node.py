@@ -16,7 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
-from tacit.errors import CalibrationError
+from tacit.errors import CalibrationError, ImageError
 from tacit.images import as_rgb
 from tacit.record.capture import MEANING, Capture, Verdict
 from tacit.rig import Rig, load_rig
@@ -70,7 +70,12 @@ class CaptureNode(Node):
         if name in self._capture.streams:
             self._capture.add_state(name, stamp_ns, np.asarray(value, dtype=np.float64))
         else:
-            self._tell(self._capture.add_image(stamp_ns, as_rgb(value)))
+            try:
+                picture = as_rgb(value)
+            except ImageError as problem:
+                self._streams.problem(name, str(problem))
+                return
+            self._tell(self._capture.add_image(stamp_ns, picture))
 
     def _tell(self, verdict: Verdict) -> None:
         """Say each new verdict, and the same one again every few seconds; moving goes without saying."""

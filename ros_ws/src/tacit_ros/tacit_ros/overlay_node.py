@@ -12,7 +12,8 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image, RegionOfInterest
 
-from tacit.images import as_rgb
+from tacit.depth import to_look_at
+from tacit.errors import ImageError
 from tacit.rig import load_rig
 from tacit.rig.scene import RigGeometry
 from tacit.streams import Value
@@ -80,7 +81,12 @@ class OverlayNode(Node):
             region = messages.region_of_interest(footprint.box, spec.width, spec.height)
             self._boxes[camera, sensor].publish(region)
         if self._images[camera].get_subscription_count():
-            picture = draw_footprints(as_rgb(value), footprints)
+            try:
+                seen = to_look_at(value)
+            except ImageError as problem:
+                self._streams.problem(camera, str(problem))
+                return
+            picture = draw_footprints(seen, footprints)
             self._images[camera].publish(self._builders[camera].build(picture, stamp_ns))
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tacit.depth import Depth, depth_from_metres
 from tacit.errors import ConfigError, did_you_mean
 from tacit.geometry.transforms import FloatArray
-from tacit.rig import Rig
+from tacit.rig import Rig, is_depth
 from tacit_sim import board
 from tacit_sim.board import BoardPlace
 from tacit_sim.disturbance import Disturbance
@@ -216,9 +217,12 @@ class Cell:
             self.data.qfrc_actuator[self._dof], self.data.qfrc_actuator[self._finger_dof].sum() / 2
         )
 
-    def render(self, camera: str) -> NDArray[np.uint8]:
-        """Return the colour image (H, W, 3) of a camera of the rig."""
+    def render(self, camera: str) -> NDArray[np.uint8] | Depth:
+        """Return the image of a camera of the rig: colours (H, W, 3) uint8, or depth (H, W) uint16 [mm]."""
         lens = self._lens(camera)
+        if is_depth(self.rig.cameras[camera]):
+            drawn = depth_from_metres(self._renderer(lens).depth(self.data, camera))
+            return np.maximum(lens.labels(drawn.astype(np.int32)), 0).astype(np.uint16)
         return lens.image(self._renderer(lens).rgb(self.data, camera))
 
     def segmentation(self, camera: str) -> NDArray[np.int32]:

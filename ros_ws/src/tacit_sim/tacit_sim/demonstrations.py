@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tacit.episode import EpisodeReader, EpisodeWriter, find_episodes
 from tacit.geometry.transforms import FloatArray
-from tacit.images import encode_jpeg
+from tacit.record.encoder_pool import encode
 from tacit.record.recording import Recording
 from tacit.streams import Arrival
 from tacit_sim.cell import CAMERA_QUALITY, TACTILE_QUALITY, Cell
@@ -67,12 +67,12 @@ class CellFeed:
             with self._watch("camera"):
                 image = self._cell.render(name)
             with self._watch("write"):
-                self._push(name, encode_jpeg(image, CAMERA_QUALITY))
+                self._push(name, encode(image, CAMERA_QUALITY))
         for name in self._cell.rig.tactile:
             with self._watch("tactile"):
                 image = self._cell.touch(name)
             with self._watch("write"):
-                self._push(name, encode_jpeg(image, TACTILE_QUALITY))
+                self._push(name, encode(image, TACTILE_QUALITY))
         for name in self._steps:
             self._push(name, self._cell.stage())
 

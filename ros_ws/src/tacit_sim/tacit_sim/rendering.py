@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from tacit.errors import MissingDependencyError
 
 BACKENDS = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
+FARTHEST_SHARE = 0.99
+"""Of the distance at which the drawing ends: what lies there is the empty background."""
 APT_LINE = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
 
 
@@ -67,6 +69,7 @@ class SceneRenderer:
                 f"camera images: MUJOCO_GL={backend} gives no GL context ({problem}); {APT_LINE}, "
                 "then set MUJOCO_GL=egl or MUJOCO_GL=osmesa"
             ) from problem
+        self._far_m = float(model.vis.map.zfar * model.stat.extent)
         # Also at exit, before the GL library itself is gone: OSMesa complains otherwise.
         self._close = weakref.finalize(self, self._renderer.close)
         flags = self._renderer.scene.flags
@@ -88,6 +91,16 @@ class SceneRenderer:
             self._renderer.disable_segmentation_rendering()
         is_geom = labels[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM)
         return np.where(is_geom, labels[..., 0], -1)
+
+    def depth(self, data: mujoco.MjData, camera: str) -> NDArray[np.float32]:
+        """Return the distance along the optical axis (H, W) [m]; infinite where nothing is seen."""
+        self._renderer.enable_depth_rendering()
+        try:
+            self._renderer.update_scene(data, camera, _visible(range(6)))
+            metres = self._renderer.render()
+        finally:
+            self._renderer.disable_depth_rendering()
+        return np.where(metres < FARTHEST_SHARE * self._far_m, metres, np.float32(np.inf))
 
     def close(self) -> None:
         """Free the GL context."""

@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Bool, String
 
 from tacit.geometry.transforms import FloatArray
-from tacit.images import encode_jpeg
+from tacit.record.encoder_pool import encode
 from tacit.rig import CameraSpec, Rig, StreamBase, StreamSpec, TactileSpec
 from tacit.rig.scene import camera_from_spec
 from tacit.rig.units import (
@@ -113,7 +113,7 @@ def _profile(spec: StreamBase) -> QoSProfile:
 
 
 class _ImageTopic:
-    """One image topic, raw or JPEG as the rig says."""
+    """One image topic, raw or compressed as the rig says: colours as JPEG, depth as 16-bit PNG."""
 
     def __init__(self, node: Node, name: str, spec: CameraSpec | TactileSpec) -> None:
         frame_id = getattr(spec, "frame_id", "") or name
@@ -129,12 +129,13 @@ class _ImageTopic:
     def is_heard(self) -> bool:
         return bool(self._publisher.get_subscription_count())
 
-    def publish(self, rgb: np.ndarray, stamp_ns: int) -> None:
+    def publish(self, pixels: np.ndarray, stamp_ns: int) -> None:
         if self._compressed:
-            data = encode_jpeg(rgb, self._quality)
-            self._publisher.publish(messages.compressed_image(data, stamp_ns, self._frame_id))
+            data = encode(pixels, self._quality)
+            format = "jpeg" if pixels.ndim == 3 else "16UC1; png compressed"
+            self._publisher.publish(messages.compressed_image(data, stamp_ns, self._frame_id, format))
         else:
-            self._publisher.publish(self._builder.build(rgb, stamp_ns))
+            self._publisher.publish(self._builder.build(pixels, stamp_ns))
 
 
 class TruthTopics:

@@ -13,7 +13,7 @@ from tacit.episode import schema
 from tacit.episode.columns import Attributes, Column, set_attributes
 from tacit.geometry.footprint import FRESH
 from tacit.images import encode_png
-from tacit.rig import Rig
+from tacit.rig import Rig, is_depth
 from tacit.rig.scene import RigGeometry, RigLike
 
 
@@ -112,8 +112,13 @@ def moving_cameras(rig: RigLike) -> list[str]:
 
 
 def image_path(rig: Rig, name: str) -> str:
-    """Return where the images of a stream are: cameras have a folder, which also links to the sensors'."""
-    return f"{schema.IMAGES}/{name}" if name in rig.cameras else f"observations/{name}"
+    """Return where the images of a stream are.
+
+    Colour cameras have a folder, which also links to the sensors' images; depth cameras have their own.
+    """
+    if name in rig.cameras:
+        return f"{schema.DEPTH if is_depth(rig.cameras[name]) else schema.IMAGES}/{name}"
+    return f"observations/{name}"
 
 
 def create_columns(file: h5py.File, rig: Rig) -> dict[str, Column]:
@@ -157,16 +162,16 @@ def _state_column(file: h5py.File, path: str, rig: Rig) -> Column:
 
 
 def _image_columns(file: h5py.File, rig: Rig) -> list[Column]:
-    """Cameras under observations/images; tactile under observations, hard-linked there."""
+    """Each stream of pictures at its `image_path`; tactile ones are hard-linked beside the cameras."""
     columns = []
     specs = rig.images
     for name, spec in specs.items():
-        attributes: Attributes = {
-            "encoding": "jpeg",
-            "color": "rgb",
+        kind: Attributes = {"encoding": "jpeg", "color": "rgb", "channels": 3}
+        if is_depth(spec):
+            kind = {"encoding": "png", "dtype": "uint16", "units": "mm", "channels": 1}
+        attributes: Attributes = kind | {
             "height": spec.height,
             "width": spec.width,
-            "channels": 3,
             "frame_id": getattr(spec, "frame_id", ""),
             "pipeline_json": "{}",
         }

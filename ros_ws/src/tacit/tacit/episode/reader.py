@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import yaml
 
+from tacit.depth import decode_depth
 from tacit.episode import schema
 from tacit.episode.secure import open_episode
 from tacit.episode.steps import Step
@@ -159,10 +160,15 @@ class EpisodeReader:
 
     @functools.cached_property
     def cameras(self) -> tuple[str, ...]:
-        """Names of the cameras (tactile sensors apart)."""
-        group = self._file.get(schema.IMAGES)
-        names = list(group) if group is not None else []
-        return tuple(n for n in names if n not in self.tactile and "depth" not in n)
+        """Names of the colour cameras (tactile sensors apart)."""
+        names = [name for name in self._file.get(schema.IMAGES, ()) if name not in self.tactile]
+        # Files of others keep depth among the colours, by a name that says so.
+        return tuple(name for name in names if not self.is_foreign or "depth" not in name)
+
+    @functools.cached_property
+    def depth_cameras(self) -> tuple[str, ...]:
+        """Names of the depth cameras."""
+        return () if self.is_foreign else tuple(self._file.get(schema.DEPTH, ()))
 
     @functools.cached_property
     def tactile(self) -> tuple[str, ...]:
@@ -173,25 +179,29 @@ class EpisodeReader:
         """Return one camera image (H, W, 3) RGB uint8."""
         return self._decode(camera, tick, self._image_dataset(camera, self.cameras)[tick])
 
+    def depth(self, camera: str, tick: int) -> np.ndarray:
+        """Return one depth image (H, W) uint16 [mm], 0 where nothing was measured."""
+        return self._decode(camera, tick, self._image_dataset(camera, self.depth_cameras)[tick])
+
     def touch(self, sensor: str, tick: int) -> np.ndarray:
         """Return one tactile image (H, W, 3) RGB uint8."""
         return self._decode(sensor, tick, self._image_dataset(sensor, self.tactile)[tick])
 
     def pictures(self, stream: str, ticks: slice) -> Iterator[np.ndarray]:
-        """Yield the images (H, W, 3) RGB uint8 of a camera or sensor at successive ticks, in one read.
+        """Yield the images of a camera or sensor at successive ticks, as one by one, in one read.
 
         Args:
             stream: Name of the camera or sensor.
             ticks: Which, without a step.
         """
         first = ticks.indices(self.num_ticks)[0]
-        block = self._image_dataset(stream, (*self.cameras, *self.tactile))[ticks]
+        block = self._image_dataset(stream, self._image_streams)[ticks]
         for tick, data in enumerate(block, start=first):
             yield self._decode(stream, tick, data)
 
     def image_bytes(self, stream: str, tick: int) -> np.ndarray:
-        """Return one image of a camera or sensor as stored: encoded bytes, 1-D uint8."""
-        data = self._image_dataset(stream, (*self.cameras, *self.tactile))[tick]
+        """Return one image of any camera or sensor as stored: encoded bytes, 1-D uint8."""
+        data = self._image_dataset(stream, self._image_streams)[tick]
         if data.ndim != 1:
             raise EpisodeError(f"{self.path}: {stream}: stored raw, not encoded; use image()")
         return data
@@ -227,7 +237,7 @@ class EpisodeReader:
 
     def camera_pose(self, camera: str) -> np.ndarray:
         """Return T_base_camera (T, 4, 4) f8; a fixed camera has the same pose at each tick."""
-        self._known(camera, self.cameras, "camera")
+        self._known(camera, self._all_cameras, "camera")
         path = f"camera_pose/{camera}"
         if path in self._file:
             return self._file[path][:]
@@ -300,10 +310,21 @@ class EpisodeReader:
         return self._file[path]
 
     def _image_dataset(self, name: str, valid: tuple[str, ...]) -> h5py.Dataset:
-        for path in (f"{schema.IMAGES}/{name}", f"observations/{name}"):
+        for path in (f"{schema.IMAGES}/{name}", f"{schema.DEPTH}/{name}", f"observations/{name}"):
             if path in self._file and (name in valid or self.is_foreign):
                 return self._file[path]
-        raise EpisodeError(f"{self.path}: no image stream {name!r}; {did_you_mean(name, valid)}")
+        hint = (
+            "that is a depth camera: use depth()" if name in self.depth_cameras else did_you_mean(name, valid)
+        )
+        raise EpisodeError(f"{self.path}: no image stream {name!r}; {hint}")
+
+    @property
+    def _all_cameras(self) -> tuple[str, ...]:
+        return (*self.cameras, *self.depth_cameras)
+
+    @property
+    def _image_streams(self) -> tuple[str, ...]:
+        return (*self._all_cameras, *self.tactile)
 
     def _decode(self, stream: str, tick: int, data: np.ndarray) -> np.ndarray:
         """Decode variable-length or zero-padded bytes; raw images are returned as they are.
@@ -312,6 +333,8 @@ class EpisodeReader:
             EpisodeError: The bytes are no image.
         """
         try:
+            if stream in self.depth_cameras:
+                return decode_depth(data)
             return data if data.ndim == 3 else decode_image(data)
         except ImageError as problem:
             raise EpisodeError(
@@ -319,7 +342,7 @@ class EpisodeReader:
             ) from None
 
     def _pair(self, group: str, camera: str, sensor: str) -> np.ndarray:
-        self._known(camera, self.cameras, "camera")
+        self._known(camera, self._all_cameras, "camera")
         self._known(sensor, self.tactile, "sensor")
         return self._dataset(f"{group}/{camera}/{sensor}")[:]
 

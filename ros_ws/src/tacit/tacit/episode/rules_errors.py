@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import h5py
 import numpy as np
 
+from tacit.depth import decode_depth
 from tacit.encoded import is_complete
 from tacit.episode import schema
 from tacit.episode.columns import datasets
@@ -77,7 +78,7 @@ def images(audit: Audit) -> Violations:
         for i in chosen if count else ():
             if not len(dataset[i]) and index[i] < 0:
                 continue  # an optional camera before its first frame
-            problem = _image_problem(dataset[i], expected)
+            problem = _image_problem(dataset[i], expected, name in audit.reader.depth_cameras)
             if problem:
                 yield f"{name}, tick {i}", problem
                 break
@@ -197,14 +198,17 @@ ERROR_RULES = by_number(
 
 def pairs(audit: Audit) -> list[tuple[str, str]]:
     """Return every (camera, sensor)."""
-    return [(camera, sensor) for camera in audit.reader.cameras for sensor in audit.reader.tactile]
+    reader = audit.reader
+    cameras = (*reader.cameras, *reader.depth_cameras)
+    return [(camera, sensor) for camera in cameras for sensor in reader.tactile]
 
 
 def image_datasets(audit: Audit) -> list[tuple[str, h5py.Dataset]]:
-    """Return the encoded images by stream: cameras and tactile sensors."""
-    file = audit.reader.file
-    cameras = [(name, file[f"{schema.IMAGES}/{name}"]) for name in audit.reader.cameras]
-    return cameras + [(name, file[f"observations/{name}"]) for name in audit.reader.tactile]
+    """Return the encoded images by stream: cameras of colour and of depth, and tactile sensors."""
+    reader, file = audit.reader, audit.reader.file
+    cameras = [(name, file[f"{schema.IMAGES}/{name}"]) for name in reader.cameras]
+    cameras += [(name, file[f"{schema.DEPTH}/{name}"]) for name in reader.depth_cameras]
+    return cameras + [(name, file[f"observations/{name}"]) for name in reader.tactile]
 
 
 def tick_datasets(file: h5py.File) -> Iterable[tuple[str, h5py.Dataset]]:
@@ -234,9 +238,9 @@ def _first_cut_off(dataset: h5py.Dataset, index: np.ndarray) -> int | None:
     return None
 
 
-def _image_problem(data: np.ndarray, expected: tuple[int, ...]) -> str:
+def _image_problem(data: np.ndarray, expected: tuple[int, ...], depth: bool) -> str:
     try:
-        shape = decode_image(data).shape
+        shape = (*decode_depth(data).shape, 1) if depth else decode_image(data).shape
     except ImageError as problem:
         return str(problem)
     return "" if shape == expected else f"decodes to {shape}, declared {expected}"

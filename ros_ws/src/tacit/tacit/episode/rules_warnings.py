@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import cv2
 import numpy as np
 
+from tacit.depth import decode_depth
 from tacit.episode.findings import Audit, by_number
 from tacit.episode.rules_errors import GAP_INTERVALS, SAMPLED_IMAGES, image_datasets
 from tacit.errors import ImageError
@@ -71,6 +73,11 @@ def pictures(audit: Audit) -> Violations:
         if frozen is not None:
             yield name, f"the same image in {FROZEN_FRAMES} fresh frames from tick {frozen}"
         chosen = np.unique(np.linspace(0, len(dataset) - 1, SAMPLED_IMAGES).astype(int))
+        if name in audit.reader.depth_cameras:
+            empty = _first_without_depth(dataset, range(len(dataset)) if audit.full else chosen)
+            if empty is not None:
+                yield name, f"tick {empty}: no pixel holds a distance"
+            continue  # zeros in a depth image are holes, not darkness
         grey = [g for i in chosen if (g := _grey(dataset[i])) is not None]
         if grey and np.mean([np.mean(g < BLACK_LEVEL) for g in grey]) > BLACK_SHARE:
             yield name, f"black: more than {BLACK_SHARE:.0%} of the pixels below {BLACK_LEVEL}"
@@ -213,6 +220,15 @@ def _frozen_since(audit: Audit, name: str, dataset: object) -> int | None:
         start = ticks[k - FROZEN_FRAMES + 1] if run >= FROZEN_FRAMES else None
         if start is not None and (not simulated or _moves(reader.qpos[start : ticks[k] + 1])):
             return int(start)
+    return None
+
+
+def _first_without_depth(dataset: Sequence[np.ndarray], ticks: Iterable[int]) -> int | None:
+    """Return the first of `ticks` whose depth image is empty; what does not decode is E04's finding."""
+    for tick in ticks:
+        with suppress(ImageError):
+            if not decode_depth(dataset[tick]).any():
+                return int(tick)
     return None
 
 

@@ -28,6 +28,8 @@ TICK_NS = "timestamps/tick_ns"
 STEP_INDEX = "annotations/step_index"
 STEPS = "annotations/steps"
 IMAGES = "observations/images"
+DEPTH = "observations/depth"
+"""Apart from the colours: other programs take whatever lies in `IMAGES` for colour pictures."""
 BBOX_CONVENTION = "opencv pixel centres at integers"
 
 STAMP_FIELDS = ("stamp_ns", "recv_ns", "index", "fresh")

@@ -19,7 +19,7 @@ from tacit.geometry.transforms import FloatArray
 from tacit.images import encode_png
 from tacit.record.samples import Sample, SampleFolder
 from tacit.record.stillness import StillDetector, Tolerances, is_new
-from tacit.rig import Rig
+from tacit.rig import Rig, is_depth
 from tacit.rig.units import from_canonical, to_canonical
 
 Verdict = Literal["saved", "waiting", "apart", "moving", "changing", "duplicate"]
@@ -66,6 +66,11 @@ class Capture:
         ):
             if name not in known:
                 raise CalibrationError(f"{kind}: no {name!r} in the rig; {did_you_mean(name, known)}")
+        if is_depth(self.rig.cameras[self.camera]):
+            raise CalibrationError(
+                f"camera {self.camera!r} is a depth camera: its pictures show no board. Calibrate the colour "
+                "camera it is built in with, and place the depth camera by the maker's offset"
+            )
         arm = self.rig.arms[self.arm]
         self._gripper = arm.gripper.name if arm.gripper else None
         joints = tuple(joint.name for joint in arm.joints)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.errors import ImageError
 from tacit.images import as_rgb
 from tacit.record.monitor import StreamMonitor
 from tacit.rig import Rig
@@ -61,7 +63,9 @@ class TouchReferences:
 
     def _take(self, name: str) -> None:
         touch = self._monitors[name]
-        if touch.value is not None and all(self._is_open(*place, touch.stamp_ns) for place in self._grippers):
+        if touch.value is None or not all(self._is_open(*place, touch.stamp_ns) for place in self._grippers):
+            return
+        with suppress(ImageError):  # a picture that cannot be decoded is no reference; the next one may be
             self.images[name] = np.array(as_rgb(touch.value))
 
     def _is_open(self, stream: str, index: int, opening: float, stamp_ns: int) -> bool:

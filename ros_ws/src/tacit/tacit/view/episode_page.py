@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tacit.depth import depth_colours
 from tacit.episode import AuditReport, EpisodeReader
 from tacit.streams.counts import StreamCounts
 from tacit.view.draw import (
@@ -56,8 +57,12 @@ def episode_page(reader: EpisodeReader, report: AuditReport) -> Page:
 
 
 def boxed_image(reader: EpisodeReader, camera: str, tick: int) -> Image:
-    """Return a camera image, enlarged when small, with the box and face of every sensor drawn."""
-    image = reader.image(camera, tick)
+    """Return a camera image, enlarged when small, with the box and face of every sensor drawn.
+
+    Depth is shown by colours: red is near, blue is far, black was not measured.
+    """
+    depth = camera in reader.depth_cameras
+    image = depth_colours(reader.depth(camera, tick)) if depth else reader.image(camera, tick)
     factor = max(1, round(TILE_WIDTH_PX / image.shape[1]))
     image = enlarge(image, factor)
     for i, sensor in enumerate(reader.tactile):
@@ -97,8 +102,9 @@ def _add_images(page: Page, reader: EpisodeReader, ticks: np.ndarray) -> None:
     text = "Boxes are where the sensors are, from joints and calibration; the inner outline is the gel face."
     page.section("What was seen and felt", text)
     colors = [f"{name} {COLOR_NAMES[i % len(COLORS)]}" for i, name in enumerate(reader.tactile)]
-    for camera in reader.cameras:
-        caption = f"Camera `{camera}`" + (f"; boxes: {', '.join(colors)}." if colors else ".")
+    for camera in (*reader.cameras, *reader.depth_cameras):
+        kind = ", depth from near (red) to far (blue), black where unknown" * (camera in reader.depth_cameras)
+        caption = f"Camera `{camera}`{kind}" + (f"; boxes: {', '.join(colors)}." if colors else ".")
         page.figure(contact_sheet(reader, camera, ticks), caption, width=STRIP_WIDTH_PX)
     for sensor in reader.tactile:
         page.figure(*touch_strip(reader, sensor, ticks), width=STRIP_WIDTH_PX)
@@ -146,7 +152,7 @@ def _add_visibility(page: Page, reader: EpisodeReader) -> None:
     seconds = _seconds(reader)
     series = [
         Series(f"{sensor} in {camera}", seconds, reader.visibility(camera, sensor))
-        for camera in reader.cameras
+        for camera in (*reader.cameras, *reader.depth_cameras)
         for sensor in reader.tactile
     ]
     plot = line_plot(series, x_label="time [s]", y_label="visibility", y_range=(0.0, 1.05), height=180)
@@ -159,7 +165,7 @@ def _add_time(page: Page, reader: EpisodeReader) -> None:
     plot = histogram(intervals, x_label="interval between ticks [ms]", lines=[1e3 / reader.fps])
     page.plot(plot, f"Intervals between ticks; dashed: the nominal {1e3 / reader.fps:.4g} ms.")
     late = {}
-    for name in (*reader.cameras, *reader.tactile):
+    for name in (*reader.cameras, *reader.depth_cameras, *reader.tactile):
         offset = (reader.timestamps(name)["stamp_ns"] - reader.tick_ns) / 1e6
         if len(offset) and np.ptp(offset) + abs(offset).max() > 0:
             late[name] = offset
