@@ -150,7 +150,7 @@ def make_manifest(
         calibration=rig.calibration,
         state_names=rig.state_names,
         action_names=rig.state_names if acts else (),
-        cameras={name: _image_input(t) for name, t in spec.view.cameras.items()},
+        cameras={n: _image_input(t, spec.view.depth_range_m.get(n)) for n, t in spec.view.cameras.items()},
         touch={name: _image_input(t) for name, t in spec.view.sensors.items()},
         chunk_size=chunk_size,
         hidden_size=hidden_size,
@@ -289,13 +289,14 @@ def _image_names(spec: PolicySpec) -> list[str]:
     return [f"image.{name}" for name in spec.view.cameras] + [f"touch.{name}" for name in spec.view.sensors]
 
 
-def _image_input(transform: ImageTransform) -> ImageInput:
+def _image_input(transform: ImageTransform, depth_range_m: tuple[float, float] | None = None) -> ImageInput:
     return ImageInput(
         height=transform.height,
         width=transform.width,
         source_height=transform.source_height,
         source_width=transform.source_width,
         mode=transform.mode,
+        depth_range_m=depth_range_m,
     )
 
 

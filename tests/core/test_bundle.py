@@ -28,7 +28,7 @@ from tacit.bundle import (
 )
 from tacit.bundle.onnx_file import graph_sha256, read_metadata, with_metadata
 from tacit.errors import BundleError
-from tacit.rig import Rig, load_rig, parse_rig
+from tacit.rig import Rig, canonical_hash, load_rig, parse_rig
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +251,41 @@ def test_reading_a_bundle_needs_neither_torch_nor_onnx() -> None:
 def test_manifest_survives_json(rig: Rig) -> None:
     manifest = manifest_for(rig, train={"git": "abc", "metrics": {"l1": 0.1}}).seal()
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+
+
+def depth_input(**changes: object) -> dict[str, object]:
+    image = {
+        "height": 60,
+        "width": 80,
+        "source_height": 120,
+        "source_width": 160,
+        "depth_range_m": (0.1, 1.5),
+    }
+    return {"wrist": image | changes}
+
+
+def test_a_policy_that_sees_depth_wants_a_depth_camera_and_no_other_does(rig: Rig) -> None:
+    depth_rig = changed_rig(rig, "cameras.wrist.kind", "depth")
+    check_rig(manifest_for(rig, cameras=depth_input()), depth_rig)
+    with pytest.raises(
+        BundleError, match=r"cameras.wrist: the rig gives colour, the bundle was trained on depth"
+    ):
+        check_rig(manifest_for(rig, cameras=depth_input()), rig)
+    with pytest.raises(
+        BundleError, match=r"cameras.wrist: the rig gives depth, the bundle was trained on colour"
+    ):
+        check_rig(manifest_for(rig), depth_rig)
+    with pytest.raises(ValueError, match="near < far"):
+        manifest_for(rig, cameras=depth_input(depth_range_m=(1.5, 0.1)))
+
+
+def test_bundles_without_depth_keep_the_digest_they_had_before_there_was_any(
+    tmp_path: Path, rig: Rig
+) -> None:
+    manifest = manifest_for(rig)
+    said = json.loads(manifest.text())
+    assert all("depth_range_m" not in image for image in (*said["cameras"].values(), *said["touch"].values()))
+    assert manifest.expected_digest() == canonical_hash({k: v for k, v in said.items() if k != "digest"})
+    bundle = policy_bundle(tmp_path, rig, cameras=depth_input())
+    assert load_bundle(tmp_path / "policy.onnx").manifest == bundle.manifest
+    assert bundle.manifest.expected_digest() != manifest.expected_digest()

@@ -57,7 +57,7 @@ def test_boxes_and_poses_are_those_of_the_new_rig_and_the_file_passes_its_audit(
         assert reader.attribute("recorded_calibration_id") == rig().calibration_id == result.before
         (entry,) = json.loads(str(reader.attribute("recalibrations_json")))
         assert (entry["from"], entry["to"]) == (result.before, result.after)
-    assert not [f for f in check_episode(episode, full=True).findings if f.code.startswith("E")]
+    assert not [f for f in check_episode(episode, full=True).findings if f.rule.startswith("E")]
     assert result.shift_px["wrist", "left"] > 3.0
 
 
@@ -85,7 +85,7 @@ def test_a_new_gripper_model_is_applied_to_what_the_driver_said(episode):
         np.testing.assert_allclose(table["velocity"][:, 0], 0.11)
         np.testing.assert_allclose(reader.file["observations/qvel"][:, -1], 0.11, rtol=1e-6)
         assert float(reader.file["stats/qpos/max"][-1]) == pytest.approx(reader.qpos[:, -1].max())
-    assert not [f for f in check_episode(episode, full=True).findings if f.code.startswith("E")]
+    assert not [f for f in check_episode(episode, full=True).findings if f.rule.startswith("E")]
 
 
 def test_going_there_and_back_restores_the_boxes(episode):
@@ -106,7 +106,7 @@ def test_a_camera_that_moves_from_the_world_to_the_arm_gets_a_pose_per_tick(epis
     recompute_boxes(episode, parse_rig(data, "moved"))
     with EpisodeReader(episode) as reader:
         assert reader.file["camera_pose/top"].shape == (TICKS, 4, 4)
-    assert not [f for f in check_episode(episode, full=True).findings if f.code.startswith("E")]
+    assert not [f for f in check_episode(episode, full=True).findings if f.rule.startswith("E")]
 
 
 @pytest.mark.parametrize(

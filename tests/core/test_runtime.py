@@ -12,8 +12,9 @@ import pytest
 from tiny_bundles import policy_bundle, progress_bundle, slow_bundle
 
 from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
-from tacit.errors import BundleError
-from tacit.rig import Rig, load_rig
+from tacit.depth import encode_depth
+from tacit.errors import BundleError, ImageError
+from tacit.rig import Rig, load_rig, parse_rig
 
 FRAME_NS = 40_000_000
 
@@ -136,3 +137,20 @@ def test_reset_progress_starts_anew(tmp_path: Path, rig: Rig) -> None:
     progress.step(observe(0))
     progress.reset()
     assert progress.step(observe(FRAME_NS)).elapsed_s == 0.0
+
+
+def test_depth_reaches_the_graph_as_grey_levels_of_its_range(tmp_path: Path, rig: Rig) -> None:
+    data = rig.model_dump(mode="json")
+    data["cameras"]["wrist"]["kind"] = "depth"
+    size = {"height": 120, "width": 160, "source_height": 120, "source_width": 160}
+    depth_rig = parse_rig(data, "test")
+    policy = OnnxPolicy(
+        policy_bundle(tmp_path, depth_rig, cameras={"wrist": size | {"depth_range_m": (0.2, 1.0)}}), depth_rig
+    )
+    mm = np.full((120, 160), 600, np.uint16)
+    mm[:, 80:] = 0
+    for value in (mm, encode_depth(mm)):
+        seen = policy.graph.inputs(replace(observe(), images={"wrist": value}))["image.wrist"]
+        assert (seen[0, :, :80] == 128).all() and not seen[0, :, 80:].any()
+    with pytest.raises(ImageError, match="expected depth"):
+        policy.graph.inputs(observe())

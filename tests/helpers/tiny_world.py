@@ -16,7 +16,8 @@ from tacit_learning.act_hsa.train import TrainedPolicy
 from tacit_learning.alignment.data.episode_videos import TRAIN, VALIDATION, make_source
 from tacit_learning.alignment.settings import AlignmentConfig
 from tacit_learning.alignment.train_alignment import train_on
-from tacit_learning.data.episodes import CachedImages, Episode, EpisodeTable, View
+from tacit_learning.data.episodes import CachedImages, Episode, EpisodeTable
+from tacit_learning.data.view import View
 from tacit_learning.engine.loop import Result
 from tacit_learning.engine.tracking import SilentReporter
 

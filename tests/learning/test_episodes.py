@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -9,10 +10,15 @@ import numpy as np
 import pytest
 from episode_kit import opening_at, tick_at, writer_at
 
-from tacit.episode import EpisodeReader, video_progress
-from tacit.errors import EpisodeError
+from tacit.config import parse
+from tacit.depth import encode_depth
+from tacit.episode import EpisodeReader, EpisodeWriter, video_progress
+from tacit.errors import ConfigError, EpisodeError
 from tacit.geometry.footprint import clip_box
-from tacit_learning.data.episodes import DataConfig, find_training_episodes, load_table
+from tacit.rig import load_rig, parse_rig
+from tacit.streams import Tick
+from tacit_learning.data.episodes import find_training_episodes, load_table
+from tacit_learning.data.view import DataConfig
 
 NUM_TICKS = 12
 SIZES = {"image_height": 48, "image_width": 64, "touch_height": 24, "touch_width": 32}
@@ -62,6 +68,46 @@ def test_an_image_that_is_cut_off_is_named_by_file_stream_and_tick(tmp_path: Pat
         file["observations/images/top"][9] = file["observations/images/top"][9][:-2]
     with pytest.raises(EpisodeError, match=r"episode_0.hdf5: top, tick 9: .*end marker"):
         load_table([path], config(tmp_path, cache=cache)).images([9])
+
+
+@pytest.fixture(scope="module")
+def depth_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One episode whose rig has a depth camera `range` beside the others."""
+    data = load_rig("nova2_sim").model_dump(mode="json")
+    data["cameras"]["range"] = data["cameras"]["top"] | {"kind": "depth", "topic": "/range"}
+    folder = tmp_path_factory.mktemp("depth")
+    writer = EpisodeWriter(folder / "episode_0.hdf5", parse_rig(data, "test"), task="t", sync=False)
+    for i in range(NUM_TICKS):
+        tick = tick_at(i)
+        mm = np.full((120, 160), 500 + 10 * i, np.uint16)
+        mm[:60] = 0
+        seen = replace(tick.samples["top"], value=encode_depth(mm))
+        writer.append(Tick(tick.stamp_ns, tick.index, {**tick.samples, "range": seen}))
+    writer.close(True)
+    return folder
+
+
+@pytest.mark.parametrize("cache", ["ram", "none"])
+def test_depth_is_an_input_on_demand_and_becomes_levels(depth_root: Path, cache: str) -> None:
+    paths = find_training_episodes(config(depth_root, sensors=()))
+    assert list(load_table(paths, config(depth_root, sensors=())).view.cameras) == ["wrist", "top"]
+    wanted = {"cameras": ("range", "top"), "sensors": (), "depth_range_m": (0.5, 1.5)}
+    table = load_table(paths, config(depth_root, cache=cache, image_height=120, image_width=160, **wanted))
+    cameras, _ = table.images([0, 11])
+    # 1 + 254 (z - 0.5) / 1: level 1 at 0.5 m, 28.9 at 0.61 m; a hole is 0
+    assert cameras.shape == (2, 2, 120, 160, 3)
+    assert (cameras[0, 0, 60:] == 1).all() and (cameras[1, 0, 60:] == 29).all()
+    assert not cameras[:, 0, :60].any()
+    with EpisodeReader(paths[0]) as reader:
+        np.testing.assert_array_equal(cameras[1, 1], reader.image("top", 11))
+
+
+def test_depth_without_its_range_is_refused_with_the_cure(depth_root: Path) -> None:
+    paths = find_training_episodes(config(depth_root))
+    with pytest.raises(EpisodeError, match="'range' is a depth camera; give data.depth_range_m"):
+        load_table(paths, config(depth_root, cameras=("range",), sensors=()))
+    with pytest.raises(ConfigError, match="depth_range_m: .*near < far"):
+        parse(DataConfig, {"datasets": ["x"], "depth_range_m": [1.0, 0.5]}, "run.yaml")
 
 
 def test_boxes_scale_with_each_axis_of_the_image(root: Path) -> None:

@@ -16,7 +16,8 @@ from tacit.record.preroll import reasons_not_to_start
 from tacit.record.recorder import RecorderSession, SessionSettings
 from tacit.rig import Rig, load_rig
 from tacit_learning.data import keys
-from tacit_learning.data.episodes import DataConfig, load_table
+from tacit_learning.data.episodes import load_table
+from tacit_learning.data.view import DataConfig
 from tacit_learning.data.windows import ChunkWindows
 
 

@@ -11,7 +11,8 @@ from tacit.episode import EpisodeWriter, video_progress
 from tacit.images import encode_jpeg
 from tacit.rig import load_rig
 from tacit.streams import Sample, Tick
-from tacit_learning.data.episodes import DataConfig, active_frames, load_table
+from tacit_learning.data.episodes import active_frames, load_table
+from tacit_learning.data.view import DataConfig
 
 IDLE, MOVING, REST = 6, 10, 4
 SECOND = 12

@@ -17,7 +17,7 @@ from tiny_bundles import manifest_for, policy_bundle, progress_bundle
 from tacit.bundle import PlaySpec, load_bundle
 from tacit.bundle.runtime import Observation, OnnxPolicy
 from tacit.errors import ConfigError
-from tacit.rig import Rig
+from tacit.rig import Rig, parse_rig
 from tacit_sim.cell import Cell
 from tacit_sim.choose_playing import WAYS, best, trials
 from tacit_sim.closed_loop import SETTLED_TICKS, Rollout, Runner
@@ -204,3 +204,19 @@ def test_flags_override_the_way_of_the_bundle(rig: Rig, tmp_path: Path) -> None:
         assert main([*words, *flags, "--output", str(tmp_path / "r.json")]) == 0
         report = json.loads((tmp_path / "r.json").read_text())
         assert (report["inference"]["count"], report["play"]["mode"]) == (inferences, mode)
+
+
+def test_a_policy_that_sees_depth_runs_in_the_cell(rig: Rig, tmp_path: Path) -> None:
+    data = rig.model_dump(mode="python")
+    data["cameras"]["wrist"]["kind"] = "depth"
+    depth_rig = parse_rig(data, "test")
+    wrist = depth_rig.cameras["wrist"]
+    size = {"height": 60, "width": 80, "source_height": wrist.height, "source_width": wrist.width}
+    bundle = policy_bundle(tmp_path, depth_rig, cameras={"wrist": size | {"depth_range_m": (0.05, 0.8)}})
+    cell = Cell(depth_rig, "place_cube")
+    try:
+        rollout = Runner(cell, OnnxPolicy(bundle, depth_rig), film_every=5).run(seed=21, max_ticks=10)
+    finally:
+        cell.close()
+    assert rollout.fault == "" and rollout.num_ticks == 10
+    assert rollout.frames[0].shape[2] == 3

@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from tacit.config import Config
 from tacit_learning.data.augment import AugmentConfig
-from tacit_learning.data.episodes import DataConfig
+from tacit_learning.data.view import DataConfig
 from tacit_learning.engine.config import TrainConfig
 from tacit_learning.layers.backbone import ConvSpec
 

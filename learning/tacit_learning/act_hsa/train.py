@@ -17,12 +17,7 @@ from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
 from tacit_learning.act_hsa.policy import ActHsaPolicy, Identities
 from tacit_learning.data.augment import augment
-from tacit_learning.data.episodes import (
-    EpisodeTable,
-    find_training_episodes,
-    load_table,
-    split_episodes,
-)
+from tacit_learning.data.episodes import EpisodeTable, find_training_episodes, load_table, split_episodes
 from tacit_learning.data.spec import PolicySpec, make_spec, read_spec
 from tacit_learning.data.windows import Batch, ChunkWindows, StepSampler, fixed_batches, make_loader
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from tacit.config import Config
 from tacit_learning.act_hsa.train import TrainedPolicy
-from tacit_learning.data.episodes import DataConfig, EpisodeTable
+from tacit_learning.data.episodes import EpisodeTable
 from tacit_learning.data.spec import ModelSizes, PolicySpec
+from tacit_learning.data.view import DataConfig
 from tacit_learning.layers.backbone import Backbone, BackboneIdentity, ConvSpec, build_backbone
 from tacit_learning.layers.inputs import prepare_images, prepare_touch
 from tacit_learning.layers.pooling import token_weights

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from tacit.config import Config
 from tacit.errors import did_you_mean
 from tacit_learning.alignment.frames import EncoderConfig
-from tacit_learning.data.episodes import DataConfig
+from tacit_learning.data.view import DataConfig
 from tacit_learning.engine.config import TrainConfig
 from tacit_learning.layers.backbone import BackboneIdentity, ConvSpec
 from tacit_learning.losses.progress import Level, ProgressWeight

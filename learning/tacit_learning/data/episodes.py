@@ -7,60 +7,24 @@ Legend: T frames of all episodes, N cameras, S sensors, A state and action width
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from tacit.config import Config
 from tacit.episode import EpisodeReader, Step, find_episodes
-from tacit.errors import EpisodeError, did_you_mean
+from tacit.errors import EpisodeError
 from tacit.geometry.footprint import valid_for_alignment
-from tacit.images import ImageTransform
 from tacit.rig import Rig
+from tacit_learning.data.view import DataConfig, View, make_view
 from tacit_learning.layers.pooling import PIXEL_CENTRE
 
-ResizeMode = Literal["squash", "letterbox"]
 LOAD_THREADS = 2
 MAX_RATE_DIFFERENCE = 0.05  # of the first episode's rate; a chunk is indexed by ticks
 STILL = 1e-6  # [rad, m]; a smaller step of the action is no motion
 NO_TOUCH_SIZE = (32, 32)  # [px], shape of the empty touch input of a policy without sensors
-
-
-class DataConfig(Config):
-    """Which episodes, which streams of them, in which size.
-
-    `cameras` and `sensors` default to all of the rig; `cache: ram` decodes every image once.
-    `trim_idle` leaves out the frames before the first and after the last change of the action: an
-    operator needs a moment to begin, and a policy that learns to wait there may wait for ever.
-    """
-
-    datasets: tuple[str, ...]
-    train_ratio: float = 0.9
-    split_seed: int = 0
-    only_success: bool = True
-    cameras: tuple[str, ...] | None = None
-    sensors: tuple[str, ...] | None = None
-    image_height: int = 240
-    image_width: int = 320
-    touch_height: int = 60
-    touch_width: int = 80
-    resize: ResizeMode = "squash"
-    cache: Literal["ram", "none"] = "none"
-    num_workers: int = 0
-    action_offset: int = 0
-    trim_idle: bool = True
-
-
-@dataclass(frozen=True)
-class View:
-    """What a model reads: names and input transforms of cameras and touch sensors."""
-
-    cameras: dict[str, ImageTransform]
-    sensors: dict[str, ImageTransform]
 
 
 @dataclass(frozen=True)
@@ -182,21 +146,6 @@ def load_table(paths: Sequence[Path], config: DataConfig) -> EpisodeTable:
     return EpisodeTable(episodes, contract.rig, view, np.rint(references).astype(np.uint8), images)
 
 
-def make_view(rig: Rig, config: DataConfig) -> View:
-    """Choose streams and build their transforms.
-
-    Raises:
-        EpisodeError: The rig has no such camera or sensor.
-    """
-    cameras = _choose(config.cameras, rig.cameras, "data.cameras")
-    sensors = _choose(config.sensors, rig.tactile, "data.sensors")
-    image, touch = (config.image_height, config.image_width), (config.touch_height, config.touch_width)
-    return View(
-        {name: _transform(rig.cameras[name], image, config.resize) for name in cameras},
-        {name: _transform(rig.tactile[name], touch, "squash") for name in sensors},
-    )
-
-
 class ReaderImages:
     """Images read from the files, with handles opened once per process (never across a fork)."""
 
@@ -212,8 +161,10 @@ class ReaderImages:
         reader = self._reader(episode)
         frame += self._firsts[episode]
         view = self._view
-        cameras = [transform.image(reader.image(name, frame)) for name, transform in view.cameras.items()]
-        touch = [transform.image(reader.touch(name, frame)) for name, transform in view.sensors.items()]
+        depths = view.depth_range_m
+        stored = [reader.depth(n, frame) if n in depths else reader.image(n, frame) for n in view.cameras]
+        cameras = [view.picture(n, image) for n, image in zip(view.cameras, stored, strict=True)]
+        touch = [view.picture(name, reader.touch(name, frame)) for name in view.sensors]
         return np.stack(cameras), _stack_touch(touch)
 
     def _reader(self, episode: int) -> EpisodeReader:
@@ -276,15 +227,15 @@ def _load(path: Path, view: View, contract: _Contract, config: DataConfig) -> _L
         episode = _read(reader, path, view, keep)
         cameras = touch = np.zeros((0,), np.uint8)
         if config.cache == "ram":
-            cameras = np.stack([_stream(reader, name, t, keep) for name, t in view.cameras.items()], axis=1)
-            images = [_stream(reader, name, t, keep) for name, t in view.sensors.items()]
+            cameras = np.stack([_stream(reader, name, view, keep) for name in view.cameras], axis=1)
+            images = [_stream(reader, name, view, keep) for name in view.sensors]
             touch = np.stack(images, axis=1) if images else _no_touch(episode.num_ticks)
         return _Loaded(episode, _references(reader, path, view), cameras, touch)
 
 
-def _stream(reader: EpisodeReader, name: str, transform: ImageTransform, keep: slice) -> np.ndarray:
+def _stream(reader: EpisodeReader, name: str, view: View, keep: slice) -> np.ndarray:
     """Decode and resize the images of one stream (t, H, W, 3): one read of the file."""
-    return np.stack([transform.image(picture) for picture in reader.pictures(name, keep)])
+    return np.stack([view.picture(name, stored) for stored in reader.pictures(name, keep)])
 
 
 def _read(reader: EpisodeReader, path: Path, view: View, keep: slice) -> Episode:
@@ -367,14 +318,3 @@ def _check_same(reader: EpisodeReader, path: Path, contract: _Contract) -> None:
 def _succeeded(path: Path) -> bool:
     with EpisodeReader(path) as reader:
         return bool(reader.success)
-
-
-def _choose(wanted: tuple[str, ...] | None, available: Collection[str], key: str) -> tuple[str, ...]:
-    for name in wanted or ():
-        if name not in available:
-            raise EpisodeError(f"{key}: no stream {name!r}; {did_you_mean(name, available)}")
-    return tuple(available) if wanted is None else wanted
-
-
-def _transform(spec: object, size: tuple[int, int], mode: ResizeMode) -> ImageTransform:
-    return ImageTransform(spec.height, spec.width, size[0], size[1], mode)  # type: ignore[attr-defined]

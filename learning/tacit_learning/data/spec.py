@@ -12,8 +12,9 @@ from torch import Tensor
 
 from tacit.config import parse
 from tacit.rig import Rig, parse_rig
-from tacit_learning.data.episodes import NO_TOUCH_SIZE, DataConfig, EpisodeTable, View, make_view
+from tacit_learning.data.episodes import NO_TOUCH_SIZE, EpisodeTable
 from tacit_learning.data.statistics import Statistics, compute_statistics
+from tacit_learning.data.view import DataConfig, View, make_view
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,6 @@ from tacit_learning.alignment.frames import (
 )
 from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment
 from tacit_learning.data.episodes import (
-    DataConfig,
     Episode,
     EpisodeTable,
     find_training_episodes,
@@ -36,6 +35,7 @@ from tacit_learning.data.episodes import (
     split_episodes,
 )
 from tacit_learning.data.spec import PolicySpec, make_spec, read_spec
+from tacit_learning.data.view import DataConfig
 from tacit_learning.engine.tracking import Reporter
 
 TRAIN, VALIDATION = "train", "validation"

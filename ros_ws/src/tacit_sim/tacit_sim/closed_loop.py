@@ -16,6 +16,7 @@ from tacit.bundle.player import PlaySpec
 from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit.control.acting import Acting
 from tacit.control.inputs import AlignedInputs, as_recorded
+from tacit.depth import to_look_at
 from tacit.episode import segments, video_progress
 from tacit_sim.cell import Cell
 from tacit_sim.tasks import STAGES, distance_to_goal
@@ -204,7 +205,7 @@ def _refusal(acting: Acting) -> str:
 
 def film_frame(observation: Observation) -> NDArray[np.uint8]:
     """Return all images of an observation side by side, padded below to the tallest."""
-    images = [*observation.images.values(), *observation.touch.values()]
+    images = [to_look_at(image) for image in (*observation.images.values(), *observation.touch.values())]
     height = max(image.shape[0] for image in images)
     padded = [np.pad(image, ((0, height - image.shape[0]), (0, 0), (0, 0))) for image in images]
     return np.concatenate(padded, axis=1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tacit.bundle.manifest import Manifest
 from tacit.errors import BundleError, did_you_mean
 from tacit.geometry.transforms import FloatArray
-from tacit.rig import Rig, SafetySpec
+from tacit.rig import Rig, SafetySpec, is_depth
 
 INTRINSICS_RELATIVE = 0.005
 """Accepted relative change of fx, fy, cx, cy: half a percent moves an edge pixel of VGA by under 2 px."""
@@ -62,6 +62,12 @@ def bind(manifest: Manifest, rig: Rig) -> Binding:
         for name, image in wanted.items():
             if name not in present:
                 raise BundleError(f"{source}: {label}.{name}: {did_you_mean(name, present)}")
+            if is_depth(present[name]) != (image.depth_range_m is not None):
+                trained, given = ("colour", "depth") if is_depth(present[name]) else ("depth", "colour")
+                raise BundleError(
+                    f"{source}: {label}.{name}: the rig gives {given}, the bundle was trained on {trained}; "
+                    "set `kind` of the camera, or retrain"
+                )
             found = (present[name].height, present[name].width)
             expected = (image.source_height, image.source_width)
             if found != expected:

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 import tacit
 from tacit.bundle.player import PlaySpec
 from tacit.config import Config
+from tacit.depth import DepthRange
 from tacit.images import ResizeMode
 from tacit.rig import Name, Positive, canonical_hash
 
@@ -27,13 +28,18 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class ImageInput(Config):
-    """One image input: the size the graph takes, and the stored size it is made from [px]."""
+    """One image input: the size the graph takes, and the stored size it is made from [px].
+
+    `depth_range_m` is that of a depth camera: the distances (near, far) between which its millimetres
+    become grey levels, see `tacit.depth.depth_levels`.
+    """
 
     height: Annotated[int, Field(gt=0)]
     width: Annotated[int, Field(gt=0)]
     source_height: Annotated[int, Field(gt=0)]
     source_width: Annotated[int, Field(gt=0)]
     mode: ResizeMode = "squash"
+    depth_range_m: DepthRange | None = None
 
 
 class Golden(Config):
@@ -108,8 +114,13 @@ class Manifest(Config):
         return self.model_dump_json(exclude=self._unsaid)
 
     @property
-    def _unsaid(self) -> set[str]:
-        return set() if self.play is not None else {"play"}
+    def _unsaid(self) -> dict[str, Any]:
+        """Fields of later versions that say nothing here: bundles without them keep their digest."""
+        unsaid: dict[str, Any] = {} if self.play is not None else {"play": True}
+        for group in ("cameras", "touch"):
+            colours = [name for name, image in getattr(self, group).items() if image.depth_range_m is None]
+            unsaid[group] = {name: {"depth_range_m"} for name in colours}
+        return unsaid
 
     def seal(self) -> Manifest:
         """Return the manifest with its `digest` filled in."""
@@ -117,7 +128,7 @@ class Manifest(Config):
 
     def expected_digest(self) -> str:
         """Return sha256 (hex) over every field but `digest`."""
-        return canonical_hash(self.model_dump(mode="json", exclude={"digest", *self._unsaid}))
+        return canonical_hash(self.model_dump(mode="json", exclude={"digest": True, **self._unsaid}))
 
 
 def golden_inputs(manifest: Manifest) -> dict[str, NDArray[Any]]:

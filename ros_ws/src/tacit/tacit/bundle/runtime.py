@@ -20,6 +20,7 @@ from tacit.bundle.file import PolicyBundle, check_rig, check_signature, load_bun
 from tacit.bundle.inference import LatencyStats, make_session, run_session
 from tacit.bundle.manifest import ImageInput, golden_inputs
 from tacit.bundle.player import ChunkPlayer, TemporalEnsembler
+from tacit.depth import Depth, as_depth, depth_levels
 from tacit.errors import BundleError, did_you_mean
 from tacit.images import ImageTransform
 from tacit.rig import Rig
@@ -42,7 +43,8 @@ MAX_GAP_FRAMES = 3
 
 @dataclass(frozen=True)
 class Observation:
-    """What the robot knows at one tick; images are RGB uint8 (H, W, 3) of the stored size.
+    """What the robot knows at one tick; images are RGB uint8 (H, W, 3) of the stored size, those of depth
+    cameras uint16 (H, W) [mm].
 
     `state` (S,) is in the order of `rig.state_names` where the policy was given a rig, else in the
     order of the manifest [rad, gripper m].
@@ -50,7 +52,7 @@ class Observation:
 
     stamp_ns: int
     state: NDArray[Any]
-    images: Mapping[str, NDArray[np.uint8]]
+    images: Mapping[str, NDArray[np.uint8] | Depth]
     touch: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
@@ -250,10 +252,13 @@ def _transform(spec: ImageInput) -> ImageTransform:
     )
 
 
-def _stored_image(name: str, spec: ImageInput, images: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _stored_image(name: str, spec: ImageInput, images: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) of the stored size; depth becomes grey levels here, and nowhere else."""
     if name not in images:
         raise BundleError(f"observation has no image {name!r}; {did_you_mean(name, images)}")
     image = images[name]
+    if spec.depth_range_m is not None:
+        image = depth_levels(as_depth(image), *spec.depth_range_m)
     expected = (spec.source_height, spec.source_width, 3)
     if image.shape != expected or image.dtype != np.uint8:
         raise BundleError(f"image {name!r}: {image.dtype} {image.shape}, expected uint8 {expected}")

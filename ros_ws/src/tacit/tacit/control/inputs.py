@@ -26,6 +26,7 @@ from tacit.control.safety import (
     first_fault,
     skew_ms,
 )
+from tacit.depth import as_depth
 from tacit.geometry.transforms import FloatArray
 from tacit.images import as_rgb, encode_jpeg
 from tacit.rig import Rig
@@ -163,7 +164,12 @@ class AlignedInputs:
         return Observation(
             stamp_ns=tick.stamp_ns,
             state=self._state({name: samples[name].value for name in self._states}),
-            images={name: as_rgb(samples[name].value) for name in cameras},  # type: ignore[arg-type]
+            images={
+                name: as_rgb(samples[name].value)
+                if image.depth_range_m is None
+                else as_depth(samples[name].value)
+                for name, image in cameras.items()
+            },
             touch={name: as_recorded(samples[name].value) for name in touch},  # type: ignore[arg-type]
         )
 

@@ -43,7 +43,8 @@ def follow(
         observation = Observation(
             stamp_ns,
             reader.qpos[tick],
-            {name: reader.image(name, tick) for name in manifest.cameras if name in reader.cameras},
+            {name: reader.image(name, tick) for name in manifest.cameras if name in reader.cameras}
+            | {name: reader.depth(name, tick) for name in manifest.cameras if name in reader.depth_cameras},
             {name: reader.touch(name, tick) for name in manifest.touch if name in reader.tactile},
         )
         estimate = estimator.step(observation)
