@@ -80,8 +80,9 @@ class PolicyDiagnostics:
         ages = {f"age_{name}_ms": f"{age:.1f}" for name, age in acting.inputs.ages_ms().items()}
         rejected = {f"rejected_{n}": c for n, c in self._rejected.items()}
         tick = acting.tick
+        robot = {f"robot_{name}": f"{value:g}" for name, value in acting.inputs.robot.values.items()}
         skew = {"skew_ms": f"{acting.inputs.skew_ms(tick):.1f}"} if tick is not None else {}
-        return {**ages, **skew, **rejected}
+        return {**ages, **skew, **robot, **rejected}
 
     def _motion(self) -> dict[str, object]:
         acting = self._acting

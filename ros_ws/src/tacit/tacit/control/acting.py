@@ -208,6 +208,7 @@ class Acting:
         it never jumps where the node's may.
         """
         paced_ns = now_ns if self._is_lockstep else self.inputs.steady_now_ns()
+        self.controller.limiter.speed_scale = self.inputs.robot.speed_scale
         return self.controller.step(now_ns, self.inputs.measured(), paced_ns)
 
     def watch(self) -> None:

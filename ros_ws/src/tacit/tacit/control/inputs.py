@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tacit.bundle.manifest import Manifest
 from tacit.bundle.runtime import Observation
+from tacit.control.robot_state import RobotState
 from tacit.control.safety import (
     Fault,
     check_age,
@@ -66,6 +67,7 @@ class AlignedInputs:
 
     Attributes:
         newest: The newest message of each stream.
+        robot: What the robot says of itself.
         watched: Asked, beside the streams, for what speaks against acting: who else publishes the topics.
     """
 
@@ -83,7 +85,8 @@ class AlignedInputs:
         self._states = tuple(rig.states)
         needed = {*self._images, *self._states, *({reference} - {TIMER})}
         specs = rig.specs
-        self.names = tuple(name for name in specs if name in needed)
+        self.robot = RobotState(rig)
+        self.names = (*(name for name in specs if name in needed), *self.robot.names)
         self._aligner = Aligner.from_rig(rig, exclude=[name for name in specs if name not in needed])
         self._queue: deque[Arrival] = deque(maxlen=QUEUE_LIMIT)
         self._offsets_ns: deque[int] = deque(maxlen=OFFSET_WINDOW)
@@ -94,6 +97,9 @@ class AlignedInputs:
     def store(self, name: str, stamp_ns: int, recv_ns: int, value: Value) -> None:
         """Keep one message; `recv_ns` of the middleware is replaced by the steady clock."""
         received_ns = self._steady_ns()
+        if name in self.robot.names:
+            self.robot.store(name, received_ns, value)
+            return
         before = self.newest.get(name)
         if before is None or stamp_ns != before.stamp_ns:  # a repeated stamp is no news: it ages
             self._offsets_ns.append(stamp_ns - received_ns)
@@ -180,11 +186,12 @@ class AlignedInputs:
     def silence_fault(self) -> Fault | None:
         """Return which stream has gone silent, by the steady clock; its stamps may run backwards."""
         now_ns = self._steady_ns()
-        return first_fault(self._silence(name, now_ns) for name in self.names)
+        silent = first_fault(self._silence(name, now_ns) for name in self._aligner.buffers)
+        return silent or self.robot.silence(now_ns)
 
     def doubt(self) -> Fault | None:
         """Return what speaks now against acting on the inputs, whatever a single tick shows."""
-        return first_fault(ask() for ask in self.watched)
+        return self.robot.fault() or first_fault(ask() for ask in self.watched)
 
     def skew_ms(self, tick: Tick) -> float:
         """Return how far the parts of a tick lie apart [ms]."""

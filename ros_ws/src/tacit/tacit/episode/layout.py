@@ -133,7 +133,7 @@ def create_columns(file: h5py.File, rig: Rig) -> dict[str, Column]:
         if stream.role == "steps" and schema.STEP_INDEX not in file:
             names = {"names": json.dumps(stream.names)}
             columns.append(Column(file, schema.STEP_INDEX, (), np.int32, schema.STAMP_CHUNK, names))
-        elif stream.role == "extra":
+        elif stream.role in schema.EXTRA_ROLES:
             columns.append(Column(file, f"observations/extra/{name}", (len(stream.names),), np.float32))
     columns += _image_columns(file, rig)
     for name in rig.specs:

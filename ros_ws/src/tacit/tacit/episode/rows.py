@@ -34,7 +34,7 @@ class TickRows(Table):
         self._states = {name: rig.index_of(spec.names) for name, spec in rig.states.items()}
         self._commands = {name: rig.index_of(spec.names) for name, spec in rig.commands.items()}
         self._step_stream = next((n for n, s in rig.streams.items() if s.role == "steps"), None)
-        self._extras = [name for name, spec in rig.streams.items() if spec.role == "extra"]
+        self._extras = [name for name, spec in rig.streams.items() if spec.role in schema.EXTRA_ROLES]
         self._images = rig.images
         self._pending: list[tuple[np.ndarray, bool]] = []
         self.pending_bytes = 0

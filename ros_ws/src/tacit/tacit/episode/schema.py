@@ -32,6 +32,9 @@ DEPTH = "observations/depth"
 """Apart from the colours: other programs take whatever lies in `IMAGES` for colour pictures."""
 BBOX_CONVENTION = "opencv pixel centres at integers"
 
+EXTRA_ROLES = ("extra", "robot_state")
+"""Streams that are stored as they are, under `observations/extra/<stream>`."""
+
 STAMP_FIELDS = ("stamp_ns", "recv_ns", "index", "fresh")
 """Stored of each stream at each tick, under `timestamps/<stream>/`; named as in `tacit.streams.Sample`."""
 

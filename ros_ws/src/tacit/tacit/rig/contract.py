@@ -184,6 +184,11 @@ class Rig(Config):
         return {name: spec for name, spec in self.streams.items() if spec.role == "state"}
 
     @functools.cached_property
+    def robot_states(self) -> dict[str, StreamSpec]:
+        """The streams in which the robot says whether it is ready to move, and how fast it does."""
+        return {name: spec for name, spec in self.streams.items() if spec.role == "robot_state"}
+
+    @functools.cached_property
     def images(self) -> dict[str, CameraSpec | TactileSpec]:
         """Every stream of pictures by name: cameras, then tactile sensors."""
         return {**self.cameras, **self.tactile}
@@ -314,6 +319,8 @@ def _coverage(rig: Rig) -> Iterable[str]:
         missing = [name for name in rig.state_names if name not in names]
         if missing:
             yield f"{label}: no topic carries {', '.join(missing)}; add them to `names` of one topic"
+    told = [name for stream in rig.robot_states.values() for name in stream.names]
+    yield from _duplicates("streams (role robot_state)", told)
 
 
 def _duplicates(label: str, names: Sequence[str]) -> Iterable[str]:

@@ -290,15 +290,28 @@ STATE_TYPES = tuple(name for name in COMMAND_TYPES if name != "trajectory_msgs/m
 """Those of them that a measured joint or gripper comes in."""
 
 
+ROBOT_STATES = ("enabled", "fault", "protective_stop", "speed_scaling")
+"""What a robot can say of itself in a stream of role `robot_state`."""
+
+
 class StreamSpec(StreamBase):
     """A low-dimensional topic; `names` are its elements, bound by name where the type has names.
 
     role `state` feeds qpos; `extra` is stored as it is; `steps` holds an index into `names` (an
-    operator's or the simulator's step marker) and becomes the step annotation of the episode.
+    operator's or the simulator's step marker) and becomes the step annotation of the episode;
+    `robot_state` is what the robot says of itself, stored as it is: a policy acts only while `enabled` is
+    not 0 and `fault` and `protective_stop` are 0, at `speed_scaling` (0 to 1) of the velocity limits.
     """
 
     names: tuple[Name, ...]
-    role: Literal["state", "extra", "steps"] = "state"
+    role: Literal["state", "extra", "steps", "robot_state"] = "state"
+
+    @model_validator(mode="after")
+    def _known_robot_states(self) -> StreamSpec:
+        for name in self.names if self.role == "robot_state" else ():
+            if name not in ROBOT_STATES:
+                raise ValueError(f"names: {name!r} in a robot_state; {did_you_mean(name, ROBOT_STATES)}")
+        return self
 
 
 class CommandSpec(StreamBase):
