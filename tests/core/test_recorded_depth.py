@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tacit.convert.vace_e import choose_camera
 from tacit.depth import depth_colours, encode_depth
 from tacit.episode import EpisodeReader, EpisodeWriter, check_episode, recover
 from tacit.errors import CalibrationError, EpisodeError
@@ -172,6 +173,13 @@ def test_page_shows_depth_in_colours(episode: Path) -> None:
         assert "depth from near (red) to far (blue)" in html
         picture = boxed_image(reader, "range", 3)
         np.testing.assert_array_equal(picture[::2, ::2][5, 100], depth_colours(depth_at(3))[5, 100])
+
+
+def test_a_video_of_colours_is_not_made_of_depth(episode: Path) -> None:
+    with EpisodeReader(episode) as reader:
+        with pytest.raises(EpisodeError, match="'range' is a depth camera.*choose one of top, wrist"):
+            choose_camera(reader, "range")
+        assert choose_camera(reader, None) == "top"
 
 
 def test_recovery_keeps_depth(rig: Rig, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from tacit.rig import Rig
+from tacit.rig import Rig, is_depth
 from tacit_calibration.board import Board
 from tacit_calibration.commands.place import Flat, say
 from tacit_calibration.session import FILE_NAME, Session
@@ -51,7 +51,8 @@ def next_commands(rig: Rig, session: Session) -> list[str]:
     """Return what is not done yet, in the order in which it is best done."""
     done, taken = set(rig.calibrations), session.sample_counts()
     commands = []
-    for name in rig.cameras:
+    cameras = {name: spec for name, spec in rig.cameras.items() if not is_depth(spec)}  # depth shows no board
+    for name in cameras:
         if not {f"cameras.{name}.lens", f"cameras.{name}.pose"} <= done and name not in taken:
             commands.append(f"capture --camera {name}")
         commands += [
@@ -60,7 +61,7 @@ def next_commands(rig: Rig, session: Session) -> list[str]:
             if f"cameras.{name}.{part}" not in done
         ]
     if any(f"tactile.{name}.pose" not in done for name in rig.tactile):
-        camera = next((n for n, c in rig.cameras.items() if c.parent != "world"), next(iter(rig.cameras)))
+        camera = next((n for n, c in cameras.items() if c.parent != "world"), next(iter(cameras)))
         commands += [f"capture --camera {camera} --name openings", f"gripper --camera {camera}"]
         commands.append(f"sensor --camera {camera}")
-    return commands or ["verify --camera " + name for name in rig.cameras]
+    return commands or ["verify --camera " + name for name in cameras]

@@ -201,6 +201,11 @@ def choose_camera(reader: EpisodeReader, wanted: str | None) -> str:
     """
     recorded = reader.cameras
     if wanted is not None:
+        if wanted in reader.depth_cameras:
+            raise EpisodeError(
+                f"{reader.path}: {wanted!r} is a depth camera, and a VACE-E video holds colours: its depth "
+                f"is left out, choose one of {', '.join(recorded)}"
+            )
         if wanted not in recorded:
             raise EpisodeError(f"{reader.path}: no camera {wanted!r}; {did_you_mean(wanted, recorded)}")
         return wanted

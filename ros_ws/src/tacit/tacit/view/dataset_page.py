@@ -70,8 +70,9 @@ def _add_pictures(page: Page, reports: list[AuditReport]) -> None:
     for report in reports:
         try:
             with EpisodeReader(report.path) as reader:
+                camera = (*reader.cameras, *reader.depth_cameras)[0]
                 for tick, word in ((0, "first"), (reader.num_ticks - 1, "last")):
-                    images.append(boxed_image(reader, reader.cameras[0], tick))
+                    images.append(boxed_image(reader, camera, tick))
                     labels.append(f"{report.path.stem} {word}")
         except (TacitError, IndexError):
             continue  # the table above already says what is wrong with it

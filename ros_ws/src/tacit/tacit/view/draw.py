@@ -1,4 +1,7 @@
-"""Draw on images: sensor boxes, labels, film strips. RGB uint8 in, new RGB uint8 out."""
+"""Pictures to look at: sensor boxes, labels and film strips drawn on images, depth in colours.
+
+RGB uint8 in, new RGB uint8 out.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tacit.depth import depth_colours
+from tacit.episode import EpisodeReader
 from tacit.geometry.footprint import FACES, INTERSECTS, Footprint
 
 Image = NDArray[np.uint8]
@@ -20,6 +25,13 @@ GROUND: Color = (24, 26, 30)
 HIDDEN: Color = (128, 128, 128)
 _SHIFT = 4
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def picture(reader: EpisodeReader, camera: str, tick: int) -> Image:
+    """Return a camera image to look at: depth by colours, red is near, blue is far, black not measured."""
+    if camera in reader.depth_cameras:
+        return depth_colours(reader.depth(camera, tick))
+    return reader.image(camera, tick)
 
 
 def enlarge(image: Image, factor: int) -> Image:

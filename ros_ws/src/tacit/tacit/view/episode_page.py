@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tacit.depth import depth_colours
 from tacit.episode import AuditReport, EpisodeReader
 from tacit.streams.counts import StreamCounts
 from tacit.view.draw import (
@@ -18,6 +17,7 @@ from tacit.view.draw import (
     draw_quad,
     enlarge,
     film_strip,
+    picture,
 )
 from tacit.view.page import Page
 from tacit.view.plot import Band, Line, Series, histogram, line_plot
@@ -57,12 +57,8 @@ def episode_page(reader: EpisodeReader, report: AuditReport) -> Page:
 
 
 def boxed_image(reader: EpisodeReader, camera: str, tick: int) -> Image:
-    """Return a camera image, enlarged when small, with the box and face of every sensor drawn.
-
-    Depth is shown by colours: red is near, blue is far, black was not measured.
-    """
-    depth = camera in reader.depth_cameras
-    image = depth_colours(reader.depth(camera, tick)) if depth else reader.image(camera, tick)
+    """Return a camera image, enlarged when small, with the box and face of every sensor drawn."""
+    image = picture(reader, camera, tick)
     factor = max(1, round(TILE_WIDTH_PX / image.shape[1]))
     image = enlarge(image, factor)
     for i, sensor in enumerate(reader.tactile):

@@ -18,7 +18,7 @@ from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.progress import DetectorConfig, TaskState
 from tacit.progress.follow import Reading, changes, follow
-from tacit.view.draw import COLORS, GROUND, Color, Image, draw_label, enlarge
+from tacit.view.draw import COLORS, GROUND, Color, Image, draw_label, enlarge, picture
 
 BAR_HEIGHT, BAR_GAP = 14, 6
 MIN_WIDTH = 320
@@ -118,12 +118,12 @@ def _frames(reader: EpisodeReader, camera: str, readings: Sequence[Reading]) -> 
     steps = {tick: s.name for s in reader.steps for tick in range(s.start_frame, s.end_frame + 1)}
     for reading in readings:
         bars = [Bar("progress", reading.progress), Bar("done", reading.done)]
-        image = reader.image(camera, reading.tick)
+        image = picture(reader, camera, reading.tick)
         yield draw_progress(image, bars, reading.state, steps.get(reading.tick, ""))
 
 
 def _camera(reader: EpisodeReader, wanted: str | None) -> str:
-    names = reader.cameras
+    names = (*reader.cameras, *reader.depth_cameras)
     if not names or (wanted is not None and wanted not in names):
         raise EpisodeError(f"{reader.path}: no camera {wanted or ''!r}; {did_you_mean(wanted or '', names)}")
     return wanted or names[0]

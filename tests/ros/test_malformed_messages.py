@@ -1,0 +1,255 @@
+"""No message ends a node: whatever comes in, a decoder returns a value or raises a MessageError of a kind.
+
+Messages are spoiled at random, from a seed: sizes, encodings, lengths, names, NaN, empty and huge.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from array import array
+from collections import Counter
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Duration
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from tacit.depth import as_depth, encode_depth
+from tacit.errors import ImageError
+from tacit.images import as_rgb
+from tacit.rig import Rig, load_rig, parse_rig
+from tacit.streams import Trajectory
+from tacit_ros import messages
+from tacit_ros.wire.decoders import decoder_of, has_joint_reading, joint_reading_of
+from tacit_ros.wire.observations import RigSubscriptions
+
+KINDS = {"encoding", "size", "truncated", "undecodable", "names", "not_finite", "message"}
+SIZES = [0, 1, 2, 3, 60, 119, 120, 160, 16385, 2**31, 2**32 - 1]
+NUMBERS = [0.0, -1.0, 1e300, -1e300, float("nan"), float("inf"), float("-inf"), 5e-324]
+COUNT = 300  # of each type; there are eleven
+
+
+def fuzz_rig() -> Rig:
+    """nova2_sim with a stream of every kind that a rig may name, and driver units to convert."""
+    data = load_rig("nova2_sim").model_dump(mode="json")
+    top = data["cameras"]["top"]
+    data["cameras"]["top_jpeg"] = top | {"type": "sensor_msgs/msg/CompressedImage", "topic": "/a"}
+    data["cameras"]["range"] = top | {"kind": "depth", "topic": "/b"}
+    data["cameras"]["range_png"] = data["cameras"]["top_jpeg"] | {"kind": "depth", "topic": "/c"}
+    data["commands"]["command"]["type"] = "trajectory_msgs/msg/JointTrajectory"
+    data["arms"]["arm"]["joints"][0] |= {"sign": -1, "offset": 0.1}
+    data["arms"]["arm"]["gripper"] |= {"raw": "claw"}
+    extra = {"rate_hz": 10.0, "role": "extra"}
+    kinds = {"WrenchStamped": 6, "TwistStamped": 6, "PoseStamped": 7}
+    for kind, count in kinds.items():
+        names = [f"{kind}{i}" for i in range(count)]
+        topic = {"topic": f"/{kind}", "type": f"geometry_msgs/msg/{kind}"}
+        data["streams"][kind] = extra | topic | {"names": names}
+    array_type = {"topic": "/array", "type": "std_msgs/msg/Float64MultiArray", "names": list("abcd")}
+    data["streams"]["array"] = extra | array_type
+    return parse_rig(data, "fuzz")
+
+
+class Spoiler:
+    """Makes messages, right and wrong ones, from a seed."""
+
+    def __init__(self, rig: Rig, seed: int) -> None:
+        self.rig, self.random = rig, np.random.default_rng(seed)
+        picture = self.random.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        depth = encode_depth(np.full((120, 160), 700, np.uint16)).tobytes()
+        self.files = [
+            cv2.imencode(".jpg", picture)[1].tobytes(),
+            cv2.imencode(".png", picture)[1].tobytes(),
+            depth,
+            struct.pack("<iff", 0, 10100.0, -1009.0) + depth,
+        ]
+
+    def pick(self, items: list[Any]) -> Any:
+        return items[self.random.integers(len(items))]
+
+    def number(self) -> float:
+        return self.pick(NUMBERS) if self.random.random() < 0.3 else float(self.random.normal())
+
+    def numbers(self, count: int) -> array:
+        return array("d", [self.number() for _ in range(count)])
+
+    def names(self, known: tuple[str, ...]) -> list[str]:
+        pool = [*known, "finger", "", "\u00e9\u4e2d", known[0]]
+        if self.random.random() < 0.4:
+            return list(known)
+        return [self.pick(pool) for _ in range(self.random.integers(0, 9))]
+
+    def length(self, right: int) -> int:
+        return right if self.random.random() < 0.6 else int(self.pick([0, 1, right + 1, 40]))
+
+    def image(self, height: int, width: int) -> Image:
+        known = [*messages.COLOUR_ENCODINGS, *messages.DEPTH_ENCODINGS]
+        message = Image(encoding=self.pick([*known, "", "8UC2", "h264", "\x00", "RGB8"]))
+        message.height, message.width = height, width
+        message.is_bigendian = int(self.random.integers(0, 256))
+        message.step = int(self.pick([*(width * k for k in (1, 2, 3, 4, 6, 8)), *SIZES]))
+        for field in ("height", "width"):
+            if self.random.random() < 0.2:
+                setattr(message, field, self.pick(SIZES))
+        size = min(message.step * message.height, 400_000)
+        message.data = array("B", bytes(int(self.pick([size, size, size, 0, 1, max(size - 1, 0)]))))
+        return message
+
+    def compressed(self) -> CompressedImage:
+        formats = ["jpeg", "png", "", "16UC1; compressedDepth png", "32FC1; compressedDepth", "32FC1; png"]
+        data = bytearray(self.pick([*self.files, b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", bytes(50)]))
+        if data and self.random.random() < 0.5:
+            data = data[: self.random.integers(len(data))] if self.random.random() < 0.5 else data
+            for _ in range(self.random.integers(0, 20) if len(data) else 0):
+                data[self.random.integers(len(data))] = self.random.integers(256)
+        rest = self.pick([*formats, "16UC1; compressedDepth rvl"])
+        return messages.compressed_image(bytes(data), 1, format=rest)
+
+    def joints(self, known: tuple[str, ...]) -> JointState:
+        message = JointState(name=self.names(known))
+        for field in ("position", "velocity", "effort"):
+            setattr(message, field, self.numbers(self.length(len(message.name))))
+        return message
+
+    def trajectory(self, known: tuple[str, ...]) -> JointTrajectory:
+        message = JointTrajectory(joint_names=self.names(known))
+        for k in range(self.random.integers(0, 5)):
+            seconds = int(self.pick([k, k, k, 0, -5, 2**31 - 1]))
+            start = Duration(sec=seconds, nanosec=int(self.pick([0, 5, 2**32 - 1])))
+            positions = self.numbers(self.length(len(message.joint_names)))
+            message.points.append(JointTrajectoryPoint(positions=positions, time_from_start=start))
+        return message
+
+    def array(self) -> Float64MultiArray:
+        message = Float64MultiArray(data=self.numbers(self.length(4)))
+        message.layout.data_offset = int(self.pick([0, 0, 0, 1, 5, 2**32 - 1]))
+        for _ in range(self.random.integers(0, 4)):
+            size, stride = (int(self.pick([0, 1, 2, 4, 2**32 - 1])) for _ in range(2))
+            label = self.pick(["", "a,b,c,d", "d,c,b,a", "rows"])
+            message.layout.dim.append(MultiArrayDimension(label=label, size=size, stride=stride))
+        return message
+
+    def of(self, name: str) -> object:
+        """A message for a stream of the rig."""
+        spec = self.rig.specs[name]
+        kind = spec.type.rpartition("/")[2]
+        is_index = getattr(spec, "role", "") == "steps"
+        names = (name,) if is_index else getattr(spec, "names", ())
+        if kind == "Image":
+            return self.image(spec.height, spec.width)  # type: ignore[attr-defined]
+        if kind in ("CompressedImage", "Float64MultiArray"):
+            return self.compressed() if kind == "CompressedImage" else self.array()
+        if kind == "JointState":
+            return self.joints(names)
+        if kind == "JointTrajectory":
+            return self.trajectory(names)
+        message = messages.message_class(spec.type)()
+        self.fill(message)
+        if kind == "PoseStamped" and self.random.random() < 0.5:
+            q = message.pose.orientation
+            q.x, q.y, q.z, q.w = 0.0, 0.6, 0.0, -0.8
+        return message
+
+    def fill(self, message: Any) -> None:
+        """Numbers into every number of a message that holds only such."""
+        for field, kind in message.get_fields_and_field_types().items():
+            if kind == "double":
+                setattr(message, field, self.number())
+            elif kind == "float":
+                setattr(message, field, float(self.pick([0.0, 0.5, float("nan"), float("inf")])))
+            elif kind == "int32":
+                setattr(message, field, int(self.pick([0, 1, -1, 2**31 - 1, -(2**31)])))
+            elif kind != "std_msgs/Header" and "/" in kind:
+                self.fill(getattr(message, field))
+
+
+RIG = fuzz_rig()
+
+
+@pytest.mark.parametrize("name", list(RIG.specs))
+def test_a_decoder_gives_a_value_or_names_the_kind_of_fault(name: str) -> None:
+    spoiler, seen = Spoiler(RIG, seed=len(name)), Counter()
+    decoders = [decoder_of(RIG, name)]
+    if has_joint_reading(RIG, name):
+        decoders.append(joint_reading_of(RIG, name))
+    for _ in range(COUNT):
+        message = spoiler.of(name)
+        for decode in decoders:
+            try:
+                value = decode(message)
+            except messages.MessageError as problem:
+                assert problem.kind in KINDS and str(problem)
+                seen[problem.kind] += 1
+                continue
+            seen["taken"] += 1
+            check_value(name, value)
+    assert seen["taken"], seen  # else nothing was tried but the first check
+    if not name.endswith(("WrenchStamped", "TwistStamped", "progress")):
+        assert sum(seen.values()) > seen["taken"], seen
+
+
+def check_value(name: str, value: object) -> None:
+    """What comes through has the shape that the rig says, and can be decoded or is refused as an image."""
+    spec = RIG.specs[name]
+    if name in RIG.image_names:
+        picture = np.asarray(value)
+        try:
+            pixels = as_depth(picture) if name.startswith("range") else as_rgb(picture)
+        except ImageError:
+            assert picture.ndim == 1
+            return
+        assert pixels.shape[:2] == (spec.height, spec.width)
+        return
+    for row in value.values() if isinstance(value, dict) else [value]:
+        numbers = row.positions if isinstance(row, Trajectory) else row
+        assert np.asarray(numbers).shape[-1:] == ((1,) if name == "stage" else (len(spec.names),))
+
+
+def test_a_topic_shared_by_two_drivers_is_heard_by_each_stream_without_a_complaint(bench: Any) -> None:
+    data = load_rig("nova2_sim").model_dump(mode="json")
+    topic = f"/joints_{uuid.uuid4().hex[:8]}"
+    for name in ("joints", "gripper_state"):
+        data["streams"][name] |= {"topic": topic}
+    rig = parse_rig(data, "test")
+    heard: Counter[str] = Counter()
+    streams = RigSubscriptions(
+        bench.node, rig, lambda name, *_: heard.update([name]), names=["joints", "gripper_state"]
+    )
+    publisher = bench.node.create_publisher(JointState, topic, 10)
+    arm = list(rig.streams["joints"].names)
+    stamp = [10**9]
+
+    def both_heard() -> bool:
+        stamp[0] += 10_000_000
+        publisher.publish(messages.joint_state(arm, [0.1] * 6, stamp[0]))
+        publisher.publish(messages.joint_state(["gripper"], [0.05], stamp[0]))
+        return min(heard["joints"], heard["gripper_state"]) >= 3
+
+    bench.until(both_heard, "both drivers on one topic")
+    assert not streams.rejected and not streams.problems
+
+
+def test_a_planned_motion_without_a_stamp_begins_when_it_comes(bench: Any) -> None:
+    data = load_rig("nova2_sim").model_dump(mode="json")
+    topic = f"/plan_{uuid.uuid4().hex[:8]}"
+    data["commands"]["command"] |= {"topic": topic, "type": "trajectory_msgs/msg/JointTrajectory"}
+    rig = parse_rig(data, "test")
+    heard: list[tuple[int, int, object]] = []
+    streams = RigSubscriptions(bench.node, rig, lambda _, *rest: heard.append(rest), names=["command"])
+    publisher = bench.node.create_publisher(JointTrajectory, topic, 10)
+    names = list(rig.commands["command"].names)
+    plan = messages.joint_trajectory(names, [[0.0] * 7, [0.1] * 7], 0, period_s=0.5)
+
+    def came() -> bool:
+        publisher.publish(plan)
+        return bool(heard)
+
+    bench.until(came, "a trajectory with an empty stamp")
+    stamp_ns, recv_ns, value = heard[0]
+    assert stamp_ns == recv_ns > 0 and isinstance(value, Trajectory)
+    assert not streams.problems
