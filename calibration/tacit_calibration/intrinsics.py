@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from tacit.documents import MAX_YAML_BYTES, read_text, yaml_mapping
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
 from tacit.geometry.camera_info import camera_from_yaml_dict, camera_to_yaml_dict
@@ -148,15 +149,8 @@ def read_camera_info(path: Path) -> Camera:
     Raises:
         CalibrationError: No such file, not YAML, or a key is missing.
     """
-    if not Path(path).is_file():
-        raise CalibrationError(f"{path}: no such file; expected a ROS camera_info file")
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
-    except yaml.YAMLError as problem:
-        raise CalibrationError(f"{path}: not YAML: {problem}") from None
-    if not isinstance(data, dict):
-        raise CalibrationError(f"{path}: expected a ROS camera_info file, found {type(data).__name__}")
-    return camera_from_yaml_dict(data, str(path))
+    text = read_text(path, MAX_YAML_BYTES, "ROS camera_info", CalibrationError)
+    return camera_from_yaml_dict(yaml_mapping(text, str(path), CalibrationError), str(path))
 
 
 def _held_out(views: Sequence[View], size: tuple[int, int], model: LensModel, start: Camera) -> float:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from tacit.documents import MAX_TABLE_BYTES, inside, read_text
 from tacit.errors import CalibrationError
 from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import FloatArray
-from tacit.images import Image, decode_image
+from tacit.images import MAX_PICTURE_BYTES, Image, decode_image
 from tacit.record.samples import FILE_NAME, Sample, SampleFile, load_samples
 from tacit.rig import Rig
 from tacit.rig.units import to_canonical
@@ -79,10 +81,14 @@ def picture(folder: Path, sample: Sample) -> Image:
     Raises:
         CalibrationError: It is not there.
     """
-    path = Path(folder) / sample.image
+    path = inside(folder, sample.image, f"{Path(folder) / FILE_NAME}: image", CalibrationError)
     if not path.is_file():
         raise CalibrationError(f"{path}: no such picture; samples.yaml names it, relative to itself")
-    return decode_image(path.read_bytes())
+    with path.open("rb") as file:
+        data = file.read(MAX_PICTURE_BYTES + 1)
+    if len(data) > MAX_PICTURE_BYTES:
+        raise CalibrationError(f"{path}: a picture of more than {MAX_PICTURE_BYTES >> 20} MB")
+    return decode_image(data)
 
 
 def state_of(rig: Rig, arm: str, q: FloatArray, gripper_raw: float | None) -> FloatArray:
@@ -108,13 +114,16 @@ def read_table(path: Path, columns: Sequence[str], hint: str) -> Iterator[tuple[
     """
     if not path.is_file():
         raise CalibrationError(f"{path}: no such file; {hint}")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
+    text = read_text(path, MAX_TABLE_BYTES, "table", CalibrationError)
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    try:
         missing = [name for name in columns if name not in (rows.fieldnames or ())]
         if missing:
             raise CalibrationError(f"{path}: no column {', '.join(missing)}; expected {','.join(columns)}")
         for row in rows:
             yield f"{path}:{rows.line_num}", row
+    except csv.Error as problem:
+        raise CalibrationError(f"{path}:{rows.line_num}: no CSV: {problem}") from None
 
 
 def sha256_of(folder: Path) -> str:

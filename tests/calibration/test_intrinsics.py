@@ -204,7 +204,7 @@ def test_a_file_that_is_no_camera_info_is_refused(tmp_path):
     for text, message in (
         ("image_width: 640", "key .* is missing"),
         ("[1, 2]", "found list"),
-        ("{a: [", "not YAML"),
+        ("{a: [", "not valid YAML"),
     ):
         path.write_text(text)
         with pytest.raises(CalibrationError, match=message):

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from tacit.documents import MAX_URDF_BYTES, read_text
 from tacit.errors import CalibrationError, MissingDependencyError
 from tacit.geometry.robot import Robot
 from tacit.geometry.urdf import chain_from_urdf
@@ -73,7 +74,7 @@ class CheckArgs:
             raise CalibrationError(f"--urdf {self.urdf}: give a file, and --tip-link, the link of the flange")
         names = [joint.urdf_joint or joint.name for joint in rig.arms[arm].joints]
         other = chain_from_urdf(
-            self.urdf.read_text(encoding="utf-8-sig"), self.base_link, self.tip_link, names
+            read_text(self.urdf, MAX_URDF_BYTES, "URDF"), self.base_link, self.tip_link, names
         )
         found = compare_chains(Robot.from_rig(rig, arm).chain, other)
         say(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 
 import tacit
 from tacit.config import parse, to_yaml
+from tacit.documents import yaml_mapping
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
 from tacit_learning.act_hsa.policy import ActHsaPolicy, Identities
@@ -91,7 +91,8 @@ def load_policy(folder: str | Path) -> TrainedPolicy:
 def policy_from(checkpoint: Checkpoint) -> TrainedPolicy:
     """Rebuild the policy of a loaded checkpoint."""
     texts, source = checkpoint.texts, str(checkpoint.folder)
-    config = parse(ActHsaConfig, yaml.safe_load(texts["config.yaml"]), f"{source}/config.yaml")
+    where = f"{source}/config.yaml"
+    config = parse(ActHsaConfig, yaml_mapping(texts["config.yaml"], where), where)
     about = json.loads(texts["about.json"])
     camera, touch = (parse(BackboneIdentity, item, source) for item in about["backbones"])
     spec = read_spec(texts, config.data, source)

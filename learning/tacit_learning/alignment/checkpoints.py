@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from torch import Tensor
 
 from tacit.config import parse
+from tacit.documents import yaml_mapping
 from tacit.errors import ConfigError, did_you_mean
 from tacit_learning.alignment.data.episode_videos import EpisodeSource, load_source
 from tacit_learning.alignment.data.videos import Known
@@ -97,7 +97,8 @@ def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
             f"{source}: format_version {about.get('format_version')!r}, expected {ABOUT}; train it again, or "
             "use the release that wrote it"
         )
-    config = parse(AlignmentConfig, yaml.safe_load(checkpoint.texts["config.yaml"]), f"{source}/config.yaml")
+    where = f"{source}/config.yaml"
+    config = parse(AlignmentConfig, yaml_mapping(checkpoint.texts["config.yaml"], where), where)
     labels, tasks = tuple(about["labels"]), tuple(about["tasks"])
     known = Known(labels, tasks, float(about["fps"]), about["shares"], about["num_features"])
     shape = Shape(known.num_features, len(labels) + 1, len(tasks))

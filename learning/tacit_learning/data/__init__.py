@@ -1,5 +1,5 @@
 """Training data: episodes as rows, windows of them as batches, augmentation, statistics.
 
 Imports point down this list only: annotation_importers > annotation_files, annotation_policies, augment >
-annotations, spec, windows > episodes, frame_times, keys, labels, statistics > view.
+annotations, spec, windows > arrays, episodes, frame_times, keys, labels, statistics > view.
 """

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tacit.config import Config, load_json, parse
+from tacit.documents import inside
 from tacit.errors import AnnotationError, ConfigError
 from tacit_learning.data.annotations import Annotation, AnnotationSet, Event
+from tacit_learning.data.arrays import load_array
 
 ANNOTATIONS = "annotations.json"
 SCHEMA = "tacit-annotations 1"
@@ -98,10 +100,10 @@ def load_features(folder: str | Path, annotation: Annotation) -> NDArray[np.floa
     where = f"video {annotation.name!r}"
     if not annotation.features:
         raise AnnotationError(f"{where}: the annotation names no features; add features to annotations.json")
-    path = Path(folder) / annotation.features
+    path = inside(folder, annotation.features, f"{where}: features", AnnotationError)
     if not path.is_file():
         raise AnnotationError(f"{where}: {path}: no such file; extract its features first")
-    return check_features(np.load(path, allow_pickle=False), annotation.num_frames, f"{where}: {path}")
+    return check_features(load_array(path), annotation.num_frames, f"{where}: {path}")
 
 
 def check_features(values: np.ndarray, num_frames: int, where: str) -> NDArray[np.float32]:

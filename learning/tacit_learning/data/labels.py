@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from tacit.documents import MAX_JSON_BYTES, json_of, read_text
 from tacit.errors import ConfigError
 
 VERSION = 1
@@ -110,14 +111,9 @@ def load_labels(path: str | Path) -> LabelMaps:
         ConfigError: Missing, not JSON, of another version, or changed since it was written.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file; a checkpoint holds one, `tacit check labels` writes one"
-        ) from None
-    except json.JSONDecodeError as problem:
-        raise ConfigError(f"{path}: not valid JSON: {problem}") from None
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; a checkpoint holds one, `tacit check labels` writes one")
+    content = json_of(read_text(path, MAX_JSON_BYTES, "labels.json"), str(path))
     return labels_from_json(content, str(path))
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import yaml
 from torch import Tensor
 
 from tacit.config import parse
+from tacit.documents import json_mapping, yaml_mapping
 from tacit.rig import Rig, parse_rig
 from tacit_learning.data.episodes import NO_TOUCH_SIZE, EpisodeTable
 from tacit_learning.data.statistics import Statistics, compute_statistics
@@ -74,6 +73,7 @@ def read_spec(texts: Mapping[str, str], data: DataConfig, source: str) -> Policy
         data: Options of the run: which streams, at which sizes.
         source: Named in errors.
     """
-    rig = parse_rig(yaml.safe_load(texts["rig.yaml"]), f"{source}/rig.yaml")
-    statistics = parse(Statistics, json.loads(texts["statistics.json"]), f"{source}/statistics.json")
+    rig = parse_rig(yaml_mapping(texts["rig.yaml"], f"{source}/rig.yaml"), f"{source}/rig.yaml")
+    where = f"{source}/statistics.json"
+    statistics = parse(Statistics, json_mapping(texts["statistics.json"], where), where)
     return PolicySpec(rig, make_view(rig, data), statistics)

@@ -18,6 +18,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tacit.config import load_json
+from tacit.documents import MAX_TABLE_BYTES, inside, read_text
 from tacit.errors import ConfigError
 
 FORMAT = "tacit-checkpoint 2"
@@ -111,7 +113,7 @@ def load_checkpoint(path: str | Path, resume: bool = False) -> Checkpoint:
         ConfigError: No checkpoint there, or of a format that cannot be used so.
     """
     folder = resolve(Path(path))
-    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    state = load_json(folder / STATE)
     found = state.get("format")
     if found == FIRST and resume:
         raise ConfigError(
@@ -124,7 +126,10 @@ def load_checkpoint(path: str | Path, resume: bool = False) -> Checkpoint:
         )
     names = ("step", "seconds", "best", "metrics", "scaler")
     position = Position(**{name: state[name] for name in names if name in state})
-    texts = {name: (folder / name).read_text(encoding="utf-8") for name in state["texts"]}
+    texts = {
+        name: read_text(inside(folder, name, f"{folder / STATE}: texts"), MAX_TABLE_BYTES)
+        for name in state["texts"]
+    }
     return Checkpoint(folder, texts, position, state.get("values", {}))
 
 

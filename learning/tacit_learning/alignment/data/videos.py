@@ -21,6 +21,7 @@ from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.alignment.settings import VideosConfig
 from tacit_learning.data.annotation_files import load_annotation_set, load_features
 from tacit_learning.data.annotations import Annotation, AnnotationSet, resample_frames
+from tacit_learning.data.arrays import load_array
 from tacit_learning.losses.progress import (
     Level,
     Spans,
@@ -122,7 +123,7 @@ def load_pictures(folder: str | Path, annotation: Annotation) -> NDArray[np.uint
     path = Path(folder) / "frames" / f"{annotation.name}.npy"
     if not path.is_file():
         return None
-    pictures = np.load(path, allow_pickle=False)
+    pictures = load_array(path)
     count = annotation.num_frames
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or (len(pictures), pictures.shape[3]) != (count, 3):
         raise AnnotationError(

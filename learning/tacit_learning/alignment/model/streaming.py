@@ -7,7 +7,6 @@ read. Models of features alone (no images) run through `FeatureStream`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tacit.bundle.inference import make_session, run_session
-from tacit.bundle.onnx_file import read_metadata
+from tacit.bundle.onnx_file import check_file, read_metadata
 from tacit.config import Config, parse
+from tacit.documents import json_mapping
 from tacit.errors import BundleError
 from tacit_learning.alignment.frames import FrameEncoder, frame_features
 from tacit_learning.alignment.model.heads import ProgressHead
@@ -159,11 +159,12 @@ class FeatureStream:
     """
 
     def __init__(self, path: str | Path, num_threads: int = 1) -> None:
+        check_file(Path(path))
         data = Path(path).read_bytes()
         text = read_metadata(data).get(STREAM_KEY)
         if text is None:
             raise BundleError(f"{path}: no {STREAM_KEY!r} in its metadata; export a run on features")
-        self.info = parse(StreamInfo, json.loads(text), str(path))
+        self.info = parse(StreamInfo, json_mapping(text, str(path), BundleError), str(path))
         self._session = make_session(data, num_threads)
         self.reset()
 

@@ -17,6 +17,7 @@ from tacit.errors import AnnotationError
 from tacit_learning.data.annotation_files import check_features, save_annotation_set, save_features
 from tacit_learning.data.annotation_policies import Repairs, SegmentPolicy, clean_segments
 from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment
+from tacit_learning.data.arrays import load_array, open_array
 from tacit_learning.data.frame_times import exact_rate
 
 MILLISECONDS = 1000
@@ -115,7 +116,7 @@ def feature_length(path: Path, *, transposed: bool = False) -> int:
     """
     if not path.is_file():
         raise AnnotationError(f"{path}: no such features; extract them, or import with missing: drop")
-    shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    shape = open_array(path).shape
     if len(shape) != 2:
         raise AnnotationError(f"{path}: features {shape}, expected two axes, frames and channels")
     return int(shape[1 if transposed else 0])
@@ -161,7 +162,7 @@ def write(imported: Imported, folder: Path, *, transposed: bool = False, cut: bo
     for video in imported.annotations.videos:
         path = imported.features.get(video.name)
         if path is not None:
-            values = np.load(path, allow_pickle=False)
+            values = load_array(path)
             values = values.T if transposed else values
             values = values[: video.num_frames] if cut else values
             checked = check_features(values, video.num_frames, f"video {video.name!r}: {path}")

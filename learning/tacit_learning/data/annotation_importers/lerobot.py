@@ -7,14 +7,15 @@ end frame belongs to the step: `ends: auto` looks for shared boundaries over the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pyarrow.parquet as pq
 
 from tacit.config import load_json
+from tacit.documents import MAX_TABLE_BYTES, json_mapping, read_text
 from tacit.errors import AnnotationError
 from tacit_learning.data.annotation_importers.common import (
     Imported,
@@ -25,6 +26,8 @@ from tacit_learning.data.annotation_importers.common import (
 from tacit_learning.data.annotation_policies import Repairs
 from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment
 
+MAX_EPISODES = 1_000_000
+"""Rows of one table; the largest public sets have 80,000 episodes in all."""
 COLUMNS = ("subtask_names", "subtask_start_frames", "subtask_end_frames")
 Row = Mapping[str, Any]
 
@@ -62,11 +65,27 @@ def read(path: Path, options: ImportOptions) -> Imported:
 def _rows(path: Path) -> list[Row]:
     tables = sorted((path / "meta" / "episodes").rglob("*.parquet"))
     if tables:
-        return [row for table in tables for row in pq.read_table(table).to_pylist()]
+        return [row for table in tables for row in _table_rows(table)]
     lines = path / "meta" / "episodes.jsonl"
     if not lines.is_file():
         raise AnnotationError(f"{path}: neither meta/episodes/*.parquet nor meta/episodes.jsonl is there")
-    return [json.loads(line) for line in lines.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    text = read_text(lines, MAX_TABLE_BYTES, "list of episodes", AnnotationError)
+    return [
+        json_mapping(line, f"{lines}:{number}", AnnotationError)
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip()
+    ]
+
+
+def _table_rows(path: Path) -> list[Row]:
+    """Return the rows of one table, unless it declares more episodes than anybody has recorded."""
+    try:
+        declared = pq.read_metadata(path).num_rows
+        if declared > MAX_EPISODES:
+            raise AnnotationError(f"{path}: declares {declared} episodes; at most {MAX_EPISODES} are read")
+        return pq.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as problem:
+        raise AnnotationError(f"{path}: cannot be read as Parquet ({problem})") from None
 
 
 def _columns(path: Path, rows: list[Row], prefix: str) -> tuple[str, str, str]:

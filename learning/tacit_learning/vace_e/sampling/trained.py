@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 
 from tacit.config import parse
+from tacit.documents import yaml_mapping
 from tacit_learning.data.labels import LabelMaps, labels_from_json
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 from tacit_learning.vace_e.assembly import fill_model, make_model
@@ -53,7 +53,7 @@ def load_trained(
 
 def saved_config(saved: Checkpoint, changes: Mapping[str, object] | None = None) -> VaceEConfig:
     """Return the options of a checkpoint, some of them changed."""
-    values = yaml.safe_load(saved.texts["config.yaml"]) | dict(changes or {})
+    values = yaml_mapping(saved.texts["config.yaml"], f"{saved.folder}/config.yaml") | dict(changes or {})
     return parse(VaceEConfig, values, f"{saved.folder}/config.yaml")
 
 

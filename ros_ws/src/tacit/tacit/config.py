@@ -6,14 +6,14 @@ never in a value that is silently ignored.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tacit.documents import MAX_JSON_BYTES, MAX_YAML_BYTES, json_mapping, read_text, yaml_mapping, yaml_of
 from tacit.errors import ConfigError, TacitError, did_you_mean
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -26,16 +26,17 @@ class Config(BaseModel):
 
 
 def load_yaml(path: str | Path, error: type[ConfigError] = ConfigError) -> dict[str, Any]:
-    """Read one YAML mapping with the safe loader.
+    """Read one YAML mapping with the safe loader, within the limits of `tacit.documents`.
 
     Args:
         path: The file.
         error: The error class to raise.
 
     Raises:
-        ConfigError: The file is missing, is not YAML, or holds no mapping.
+        ConfigError: The file is missing, is not YAML, is beyond the limits, or holds no mapping.
     """
-    return _load(path, "YAML", yaml.safe_load, yaml.YAMLError, error)
+    text = read_text(path, MAX_YAML_BYTES, "YAML", error)
+    return yaml_mapping(text, str(path), error)
 
 
 def load_json(path: str | Path, error: type[TacitError] = ConfigError) -> dict[str, Any]:
@@ -44,27 +45,8 @@ def load_json(path: str | Path, error: type[TacitError] = ConfigError) -> dict[s
     Raises:
         TacitError: An error of class `error`: the file is missing, is not JSON, or holds no object.
     """
-    return _load(path, "JSON", json.loads, json.JSONDecodeError, error)
-
-
-def _load(
-    path: str | Path,
-    kind: str,
-    read: Callable[[str], object],
-    malformed: type[Exception],
-    error: type[TacitError],
-) -> dict[str, Any]:
-    path = Path(path)
-    try:
-        data = read(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise error(f"{path}: no such file; give the path of a {kind} file") from None
-    except (malformed, UnicodeDecodeError) as problem:
-        raise error(f"{path}: not valid {kind}: {problem}") from None
-    if not isinstance(data, dict):
-        found = type(data).__name__
-        raise error(f"{path}: expected a mapping (an object) at the top of the file, found {found}")
-    return data
+    text = read_text(path, MAX_JSON_BYTES, "JSON", error)
+    return json_mapping(text, str(path), error)
 
 
 def parse(
@@ -129,7 +111,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
             node = node.setdefault(name, {})
             if not isinstance(node, dict):
                 raise ConfigError(f"override {override!r}: {name!r} is a value, not a section")
-        node[last] = yaml.safe_load(text)
+        node[last] = yaml_of(text, f"override {key}")
     return result
 
 

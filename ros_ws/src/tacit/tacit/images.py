@@ -14,11 +14,18 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tacit.encoded import is_complete, read_header
+from tacit.encoded import PictureHeader, is_complete, read_header
 from tacit.errors import ImageError
 
-MAX_PIXELS = 64_000_000
-"""More than any camera here has: a header that states more is damaged or hostile, and is not decoded."""
+MAX_SIDE = 16_384
+"""Longest side of a picture [px]."""
+MAX_PIXELS = 1 << 25
+"""An 8K frame has as many; decoded they are 100 MB. A PNG of 200 KB can state 40,000 x 40,000."""
+JPEG_SCAN = b"\xff\xda"
+MAX_SCANS = 64
+"""A progressive JPEG has about ten; each costs a pass over the picture, however short it is."""
+MAX_PICTURE_BYTES = 1 << 27
+"""Largest picture file; `MAX_PIXELS` as a PNG that does not compress have 100 MB."""
 Image = NDArray[np.uint8]
 ResizeMode = Literal["squash", "letterbox", "crop"]
 
@@ -34,15 +41,28 @@ def decode_image(data: NDArray[np.uint8] | bytes) -> Image:
     buffer = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else np.asarray(data, np.uint8)
     buffer = buffer.reshape(-1)
     header = read_header(buffer)
-    if header is not None and header.height * header.width > MAX_PIXELS:
-        raise ImageError(f"image states {header.width}x{header.height} pixels; it is damaged")
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    bgr = cv2.imdecode(buffer, flags) if buffer.size else None
+    bgr = _decoded(buffer, header) if header is not None else None  # of another format nobody knows the cost
     if bgr is None:
         cut = header is not None and not is_complete(buffer)
         reason = "its end marker is missing, it was cut off" if cut else "expected JPEG or PNG"
         raise ImageError(f"image of {buffer.size} bytes cannot be decoded; {reason}")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def _decoded(buffer: NDArray[np.uint8], header: PictureHeader) -> NDArray[np.uint8] | None:
+    """Return BGR of a picture that is no larger than any camera's; None where it is damaged."""
+    if header.height * header.width > MAX_PIXELS or max(header.height, header.width) > MAX_SIDE:
+        raise ImageError(
+            f"image states {header.width}x{header.height} pixels; it is damaged, or larger than the "
+            f"{MAX_SIDE} on a side and {MAX_PIXELS} in all that are decoded"
+        )
+    if header.format == "jpeg" and buffer.tobytes().count(JPEG_SCAN) > MAX_SCANS:
+        raise ImageError(f"JPEG of more than {MAX_SCANS} scans; no camera writes that: save it again")
+    try:
+        bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # some damage gives nothing, some raises
+        return None
+    return None if bgr is None else np.asarray(bgr, np.uint8)
 
 
 def as_rgb(value: object) -> Image:

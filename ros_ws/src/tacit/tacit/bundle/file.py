@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,16 @@ from tacit.bundle.binding import Binding, bind
 from tacit.bundle.inference import make_session, run_session
 from tacit.bundle.manifest import (
     MANIFEST_KEY,
+    MAX_MANIFEST_BYTES,
     SCHEMA_VERSION,
     Manifest,
     golden_inputs,
     output_shapes,
 )
-from tacit.bundle.onnx_file import graph_sha256, read_metadata, with_metadata
+from tacit.bundle.onnx_file import check_file, graph_sha256, read_metadata, with_metadata
 from tacit.bundle.player import PlaySpec
 from tacit.config import parse
+from tacit.documents import json_mapping
 from tacit.errors import BundleError, ConfigError
 from tacit.rig import Rig
 
@@ -53,8 +56,9 @@ def load_bundle(path: str | Path, sha256: str | None = None) -> PolicyBundle:
         BundleError: Missing, damaged, unknown version, wrong hash, or edited after export.
     """
     path = Path(path)
-    if not path.is_file():
-        raise BundleError(f"{path}: no such bundle; give the path of an exported .onnx file")
+    if check_file(path) and sha256 is None:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as seen:
+            _manifest_of(seen, str(path))  # before the whole file is in memory
     return parse_bundle(path.read_bytes(), str(path), sha256)
 
 
@@ -63,13 +67,7 @@ def parse_bundle(model_bytes: bytes, source: str, sha256: str | None = None) -> 
     found = hashlib.sha256(model_bytes).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise BundleError(f"{source}: sha256 is {found}, expected {sha256}; this is another file")
-    try:
-        text = read_metadata(model_bytes).get(MANIFEST_KEY)
-    except BundleError as problem:
-        raise BundleError(f"{source}: {problem}") from None
-    if text is None:
-        raise BundleError(f"{source}: no {MANIFEST_KEY!r} in its metadata; export it with `tacit export`")
-    manifest = _parse_manifest(text, source)
+    manifest = _manifest_of(model_bytes, source)
     graph = graph_sha256(model_bytes)
     if manifest.parameters_sha256 != graph:
         raise BundleError(
@@ -209,13 +207,23 @@ def describe(manifest: Manifest) -> str:
     )
 
 
+def _manifest_of(model: bytes | mmap.mmap, source: str) -> Manifest:
+    """Return the checked manifest of a serialised model; nothing else of it is read."""
+    try:
+        text = read_metadata(model).get(MANIFEST_KEY)
+    except BundleError as problem:
+        raise BundleError(f"{source}: {problem}") from None
+    if text is None:
+        raise BundleError(f"{source}: no {MANIFEST_KEY!r} in its metadata; export it with `tacit export`")
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{source}: manifest of {len(text) >> 10} KB, limit {MAX_MANIFEST_BYTES >> 10} KB")
+    return _parse_manifest(text, source)
+
+
 def _parse_manifest(text: str, source: str) -> Manifest:
     """Parse strictly: JSON, version, fields, digest; in this order."""
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as problem:
-        raise BundleError(f"{source}: manifest is not JSON: {problem}") from None
-    version = data.get("schema_version") if isinstance(data, dict) else None
+    data = json_mapping(text, f"{source}: manifest", BundleError)
+    version = data.get("schema_version")
     if version != SCHEMA_VERSION:
         raise BundleError(
             f"{source}: schema_version is {version!r}, expected {SCHEMA_VERSION!r}; "

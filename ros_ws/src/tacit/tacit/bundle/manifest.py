@@ -15,8 +15,8 @@ import tacit
 from tacit.bundle.player import PlaySpec
 from tacit.config import Config
 from tacit.depth import DepthRange
-from tacit.images import ResizeMode
-from tacit.rig import Name, Positive, canonical_hash
+from tacit.images import MAX_SIDE, ResizeMode
+from tacit.rig import Name, Positive, Rate, canonical_hash
 
 MANIFEST_KEY = "tacit.manifest"
 """Key of the manifest in the ONNX metadata. It is part of the file format: no move of the code changes it."""
@@ -27,6 +27,17 @@ FLOAT32_TOLERANCE = 1e-5
 Count = Annotated[int, Field(ge=0)]
 
 
+MAX_MANIFEST_BYTES = 1 << 20
+"""A manifest with the calibration of two arms has 20 KB."""
+MAX_CHUNK, MAX_NAMES, MAX_IMAGES, MAX_HIDDEN = 4_096, 256, 32, 1 << 20
+"""Actions of a chunk, elements of the state, picture inputs, numbers in the memory of a progress model."""
+MAX_INPUT_PIXELS = 1 << 23
+"""All picture inputs together; the golden sample draws them all at once. Twenty-six VGA cameras."""
+Names = Annotated[tuple[Name, ...], Field(max_length=MAX_NAMES)]
+Row = Annotated[tuple[float, ...], Field(max_length=MAX_HIDDEN)]
+Side = Annotated[int, Field(gt=0, le=MAX_SIDE)]
+
+
 class ImageInput(Config):
     """One image input: the size the graph takes, and the stored size it is made from [px].
 
@@ -34,10 +45,10 @@ class ImageInput(Config):
     become grey levels, see `tacit.depth.depth_levels`.
     """
 
-    height: Annotated[int, Field(gt=0)]
-    width: Annotated[int, Field(gt=0)]
-    source_height: Annotated[int, Field(gt=0)]
-    source_width: Annotated[int, Field(gt=0)]
+    height: Side
+    width: Side
+    source_height: Side
+    source_width: Side
     mode: ResizeMode = "squash"
     depth_range_m: DepthRange | None = None
 
@@ -49,8 +60,8 @@ class Golden(Config):
     """
 
     seed: Count = 0
-    first_row: tuple[float, ...] = ()
-    last_row: tuple[float, ...] = ()
+    first_row: Row = ()
+    last_row: Row = ()
     tolerance: Positive = FLOAT32_TOLERANCE
 
 
@@ -67,17 +78,17 @@ class Manifest(Config):
     rig_id: str
     calibration_id: str
     calibration: dict[str, Any]
-    state_names: tuple[Name, ...]
-    action_names: tuple[Name, ...] = ()
-    cameras: dict[Name, ImageInput]
-    touch: dict[Name, ImageInput] = {}
-    chunk_size: Count = 0
-    rate_hz: Positive
+    state_names: Names
+    action_names: Names = ()
+    cameras: Annotated[dict[Name, ImageInput], Field(max_length=MAX_IMAGES)]
+    touch: Annotated[dict[Name, ImageInput], Field(max_length=MAX_IMAGES)] = {}
+    chunk_size: Annotated[int, Field(ge=0, le=MAX_CHUNK)] = 0
+    rate_hz: Rate
     action_space: Literal["joint_position", "none"] = "joint_position"
     obs_skew_max_s: Positive = 0.05
-    state_min: tuple[float, ...]
-    state_max: tuple[float, ...]
-    hidden_size: Count = 0
+    state_min: Annotated[tuple[float, ...], Field(max_length=MAX_NAMES)]
+    state_max: Annotated[tuple[float, ...], Field(max_length=MAX_NAMES)]
+    hidden_size: Annotated[int, Field(ge=0, le=MAX_HIDDEN)] = 0
     play: PlaySpec | None = None
     golden: Golden = Golden()
     train: dict[str, Any] = {}
@@ -93,6 +104,9 @@ class Manifest(Config):
         for label, names in (("state_names", self.state_names), ("action_names", self.action_names)):
             if len(set(names)) != len(names):
                 raise ValueError(f"{label}: a name appears twice")
+        pixels = sum(i.height * i.width for i in (*self.cameras.values(), *self.touch.values()))
+        if pixels > MAX_INPUT_PIXELS:
+            raise ValueError(f"cameras, touch: {pixels} pixels in all, at most {MAX_INPUT_PIXELS}")
         if self.kind == "act_hsa" and not (self.chunk_size and self.action_names):
             raise ValueError("kind act_hsa: chunk_size and action_names must not be empty")
         if self.kind == "act_hsa" and self.playing.every_ticks >= self.chunk_size > 1:

@@ -7,7 +7,9 @@ any byte reaches the inference engine; `bundle` stands on it.
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from tacit.errors import BundleError
@@ -19,6 +21,26 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types of protobuf that ModelProto may hold."""
 
 MAX_VARINT_BYTES = 10
+MAX_MODEL_BYTES = 1 << 31
+"""A protobuf message cannot be longer."""
+MAX_FIELDS = 10_000
+"""A model has a field for each operator set, metadata entry and local function: tens, seldom hundreds."""
+MAX_ENTRY_BYTES = 4 << 20
+"""One metadata entry."""
+
+
+def check_file(path: Path) -> int:
+    """Return the size of an ONNX file [bytes], before any of it is read.
+
+    Raises:
+        BundleError: There is no such file, or it is larger than any model.
+    """
+    if not path.is_file():
+        raise BundleError(f"{path}: no such bundle; give the path of an exported .onnx file")
+    size = path.stat().st_size
+    if size > MAX_MODEL_BYTES:
+        raise BundleError(f"{path}: {size >> 20} MB; an ONNX file has less than {MAX_MODEL_BYTES >> 20} MB")
+    return size
 
 
 class ProtoField(NamedTuple):
@@ -30,7 +52,7 @@ class ProtoField(NamedTuple):
     value_start: int
 
 
-def read_metadata(model_bytes: bytes) -> dict[str, str]:
+def read_metadata(model_bytes: bytes | mmap.mmap) -> dict[str, str]:
     """Return the metadata map of a serialised ONNX model.
 
     Raises:
@@ -39,6 +61,8 @@ def read_metadata(model_bytes: bytes) -> dict[str, str]:
     metadata: dict[str, str] = {}
     for field in _fields(model_bytes, "model"):
         if field.number == METADATA_FIELD:
+            if field.end - field.value_start > MAX_ENTRY_BYTES:
+                raise BundleError(f"ONNX metadata: an entry of more than {MAX_ENTRY_BYTES >> 20} MB")
             key, value = _entry(model_bytes[field.value_start : field.end])
             if key in metadata:
                 raise BundleError(f"ONNX metadata: key {key!r} appears twice; export the bundle again")
@@ -67,7 +91,11 @@ def with_metadata(model_bytes: bytes, metadata: dict[str, str]) -> bytes:
 
 def graph_sha256(model_bytes: bytes) -> str:
     """Return sha256 (hex) of everything but the metadata map: graph, weights and operator sets."""
-    return hashlib.sha256(without_metadata(model_bytes)).hexdigest()
+    sha, whole = hashlib.sha256(), memoryview(model_bytes)
+    for field in _fields(model_bytes, "model"):
+        if field.number != METADATA_FIELD:
+            sha.update(whole[field.start : field.end])
+    return sha.hexdigest()
 
 
 def _entry(data: bytes) -> tuple[str, str]:
@@ -78,10 +106,13 @@ def _entry(data: bytes) -> tuple[str, str]:
         raise BundleError("ONNX metadata: an entry is not UTF-8 text; the file is damaged") from None
 
 
-def _fields(data: bytes, what: str) -> Iterator[ProtoField]:
+def _fields(data: bytes | mmap.mmap, what: str) -> Iterator[ProtoField]:
     """Walk the top level of a protobuf message."""
-    position = 0
+    position = count = 0
     while position < len(data):
+        count += 1
+        if count > MAX_FIELDS:
+            raise BundleError(f"ONNX {what}: more than {MAX_FIELDS} fields; no exporter writes that")
         start = position
         tag, position = _varint(data, position, what)
         wire_type, length = tag & 7, 0
@@ -100,7 +131,7 @@ def _fields(data: bytes, what: str) -> Iterator[ProtoField]:
         yield ProtoField(tag >> 3, start, position, value_start)
 
 
-def _varint(data: bytes, position: int, what: str) -> tuple[int, int]:
+def _varint(data: bytes | mmap.mmap, position: int, what: str) -> tuple[int, int]:
     value = 0
     for shift in range(0, 7 * MAX_VARINT_BYTES, 7):
         if position >= len(data):

@@ -40,7 +40,7 @@ def write_steps(file: h5py.File) -> None:
     if schema.STEP_INDEX not in file or schema.STEPS in file:
         return
     dataset = file[schema.STEP_INDEX]
-    steps = segments(dataset[:], json.loads(dataset.attrs["names"]))
+    steps = segments(dataset[:], schema.names_of(dataset))
     group = file.create_group(schema.STEPS)
     group.create_dataset("step", data=np.array([s.name for s in steps], dtype=object), dtype=schema.TEXT)
     group.create_dataset("start_frame", data=np.array([s.start_frame for s in steps], dtype=np.int32))
@@ -63,11 +63,11 @@ def write_joint_rates(file: h5py.File) -> None:
 
     By the rule that gave qpos; NaN for joints whose driver is silent on it, and before its first sample.
     """
-    names = json.loads(file[schema.QPOS].attrs["names"])
+    names = schema.names_of(file[schema.QPOS])
     for field, path in (("velocity", schema.QVEL), ("effort", schema.EFFORT)):
         rates = np.full((len(file[schema.TICK_NS]), len(names)), np.nan, dtype=np.float32)
         for table in file.get("streams", {}).values():
-            members = json.loads(table.attrs["names"])
+            members = schema.names_of(table)
             if field in table and len(table[field]) and set(members) <= set(names):
                 rates[:, [names.index(name) for name in members]] = _at_ticks(file, table, field)
         if np.isfinite(rates).any():

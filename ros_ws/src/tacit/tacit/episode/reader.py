@@ -6,16 +6,15 @@ Open after fork, one reader per process (h5py handles do not survive it).
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 import h5py
 import numpy as np
-import yaml
 
 from tacit.depth import decode_depth
+from tacit.documents import json_of, yaml_mapping
 from tacit.episode import schema
 from tacit.episode.secure import open_episode
 from tacit.episode.steps import Step
@@ -41,7 +40,7 @@ class EpisodeReader:
         self._file = open_episode(path)
         try:
             self.is_foreign = self._check_schema()
-            self.num_ticks = int(self._dataset(schema.ACTION).shape[0])
+            self.num_ticks = self._rows_of(schema.ACTION)
         except EpisodeError:
             self._file.close()
             raise
@@ -136,8 +135,8 @@ class EpisodeReader:
         targets = self.action.copy()
         ahead = np.concatenate([self.qpos[1:], self.qpos[-1:]])
         for columns, in_force in schema.commanded_rows(self._file):
-            by_hand = np.ix_(~in_force, columns)
-            targets[by_hand] = ahead[by_hand]
+            for column in columns:
+                targets[~in_force, column] = ahead[~in_force, column]
         return targets
 
     @functools.cached_property
@@ -153,8 +152,12 @@ class EpisodeReader:
     @functools.cached_property
     def state_names(self) -> tuple[str, ...]:
         """Names of the elements of qpos and action."""
-        names = self._dataset(schema.QPOS).attrs.get("names")
-        return tuple(json.loads(names)) if names else tuple(f"q{i}" for i in range(self.qpos.shape[1]))
+        qpos = self._dataset(schema.QPOS)
+        return (
+            tuple(schema.names_of(qpos))
+            if "names" in qpos.attrs
+            else tuple(f"q{i}" for i in range(self.qpos.shape[1]))
+        )
 
     # -- images --------------------------------------------------------------------------------
 
@@ -276,7 +279,11 @@ class EpisodeReader:
         if group is None:
             return []
         texts = (group["kind"].asstr()[:], group["data"].asstr()[:])
-        return [(int(s), str(k), json.loads(d)) for s, k, d in zip(group["stamp_ns"][:], *texts, strict=True)]
+        where = f"{self.path}: /events"
+        return [
+            (int(stamp), str(kind), json_of(data, where, EpisodeError))
+            for stamp, kind, data in zip(group["stamp_ns"][:], *texts, strict=True)
+        ]
 
     @functools.cached_property
     def drops(self) -> dict[str, dict[str, float]]:
@@ -304,8 +311,15 @@ class EpisodeReader:
             )
         return False
 
+    def _rows_of(self, path: str) -> int:
+        """Return the number of rows of a table (T, n); check that it is one."""
+        shape = self._dataset(path).shape
+        if len(shape) != 2:
+            raise EpisodeError(f"{self.path}: /{path} has shape {shape}, expected rows and columns")
+        return int(shape[0])
+
     def _dataset(self, path: str) -> h5py.Dataset:
-        if path not in self._file:
+        if not isinstance(self._file.get(path), h5py.Dataset):
             raise EpisodeError(f"{self.path}: dataset /{path} is missing; run `tacit check` on the file")
         return self._file[path]
 
@@ -354,4 +368,5 @@ class EpisodeReader:
 @functools.lru_cache(maxsize=16)
 def _rig_of(text: str, name: str) -> Rig:
     """Parse a rig; a data set repeats the same few texts."""
-    return parse_rig(yaml.safe_load(text), f"{name}: contract_yaml")
+    where = f"{name}: contract_yaml"
+    return parse_rig(yaml_mapping(text, where, EpisodeError), where)

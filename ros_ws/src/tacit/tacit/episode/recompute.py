@@ -171,7 +171,7 @@ def _convert_values(file: h5py.File, recorded: Rig, renewed: Rig) -> tuple[str, 
         if path in file:
             _convert_columns(file[path], list(recorded.state_names), changed)
     for table in _tables(file):
-        _convert_table(table, json.loads(table.attrs["names"]), changed)
+        _convert_table(table, schema.names_of(table), changed)
     for path in (schema.QVEL, schema.EFFORT):
         if path in file:
             del file[path]

@@ -5,11 +5,13 @@ Writer, reader, recovery and audit all ask here; nothing else spells these strin
 
 from __future__ import annotations
 
-import json
 from typing import Literal
 
 import h5py
 import numpy as np
+
+from tacit.documents import json_mapping, json_of
+from tacit.errors import EpisodeError
 
 SCHEMA = "tacit-episode"
 SCHEMA_VERSION = "1.0.0"
@@ -101,8 +103,26 @@ def commanded_rows(file: h5py.File) -> list[tuple[list[int], np.ndarray]]:
     attributes = file[ACTION].attrs
     if "commands" not in attributes:
         return []
-    names = json.loads(attributes["names"])
+    names = names_of(file[ACTION])
+    commands = json_mapping(str(attributes["commands"]), "/action: attribute commands", EpisodeError)
+    if any(set(members) - set(names) for members in commands.values()):
+        raise EpisodeError(
+            "/action: attribute commands names what is no column; run `tacit check` on the file"
+        )
     return [
         ([names.index(member) for member in members], file[f"timestamps/{stream}/index"][:] >= 0)
-        for stream, members in json.loads(attributes["commands"]).items()
+        for stream, members in commands.items()
     ]
+
+
+def names_of(item: h5py.Dataset | h5py.Group) -> list[str]:
+    """Return the names of the elements of a row, which stand as JSON in the attribute `names`.
+
+    Raises:
+        EpisodeError: They are no list of texts.
+    """
+    where = f"{item.file.filename}: {item.name}: attribute names"
+    names = json_of(str(item.attrs["names"]), where, EpisodeError)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise EpisodeError(f"{where}: expected a list of names")
+    return names

@@ -20,6 +20,16 @@ MAX_OBJECTS = 10_000
 MAX_DEPTH = 12
 MAX_BYTES = 1 << 36
 """Largest declared size of one dataset: 64 GiB, half an hour of raw VGA at 30 Hz."""
+MAX_CHUNK_BYTES = 1 << 26
+"""Whoever reads one element inflates its chunk, and a thousandth of that may be in the file; a raw 4K frame
+has 25 MB."""
+MAX_NUMBERS_BYTES = 1 << 29
+"""Largest table of numbers, which readers take whole: an hour at 1 kHz of 14 joints is 400 MB."""
+FREE_BYTES, MAX_RATIO = 1 << 26, 100
+"""Numbers above 64 MiB in all may be a hundred times as large as the file: filters pack constants, but a
+shape that nobody filled costs nothing to declare."""
+MAX_ATTRIBUTES, MAX_ATTRIBUTE_BYTES = 1_000, 1 << 24
+"""The longest attribute is the rig with its URDF, 4 MB at most."""
 
 
 def open_episode(path: str | Path) -> h5py.File:
@@ -55,12 +65,20 @@ def check_links(file: h5py.File) -> None:
     """
     try:
         paths = _hard_links(file)
+        _check_attributes(file.id, f"{file.filename}: /")
+        numbers = 0
         for path in paths:
-            item = h5py.h5o.open(file.id, path)
+            item, where = h5py.h5o.open(file.id, path), f"{file.filename}: /{path.decode()}"
+            _check_attributes(item, where)
             if isinstance(item, h5py.h5d.DatasetID):
-                _check_dataset(item, f"{file.filename}: /{path.decode()}")
+                numbers += _check_dataset(item, where)
             elif not isinstance(item, h5py.h5g.GroupID):
-                raise EpisodeError(f"{file.filename}: /{path.decode()}: a {type(item).__name__}")
+                raise EpisodeError(f"{where}: a {type(item).__name__}")
+        if numbers > FREE_BYTES + MAX_RATIO * file.id.get_filesize():
+            raise EpisodeError(
+                f"{file.filename}: declares {numbers >> 20} MB of numbers and holds "
+                f"{file.id.get_filesize() >> 20} MB; they were never written"
+            )
     except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as problem:
         raise EpisodeError(f"{file.filename}: damaged structure ({problem}); try `tacit recover`") from None
 
@@ -86,7 +104,29 @@ def _hard_links(file: h5py.File) -> list[bytes]:
     return paths
 
 
-def _check_dataset(dataset: h5py.h5d.DatasetID, where: str) -> None:
+def _check_attributes(item: h5py.h5g.GroupID | h5py.h5d.DatasetID, where: str) -> None:
+    """Refuse attributes that are many or large, by the header of their object: opening one reads it.
+
+    What a text of variable length holds, nothing tells before it is read.
+    """
+    about = h5py.h5o.get_info(item)
+    if about.num_attrs > MAX_ATTRIBUTES:
+        raise EpisodeError(f"{where}: {about.num_attrs} attributes; at most {MAX_ATTRIBUTES} are read")
+    if about.hdr.space.total + about.meta_size.attr.heap_size > MAX_ATTRIBUTE_BYTES:
+        raise EpisodeError(f"{where}: more than {MAX_ATTRIBUTE_BYTES >> 20} MB of attributes")
+
+
+def _declared(item: h5py.h5d.DatasetID) -> int:
+    """Return the size that the shape declares [bytes]; 16 for each element of variable length."""
+    return math.prod(item.shape or ()) * item.dtype.itemsize
+
+
+def _check_dataset(dataset: h5py.h5d.DatasetID, where: str) -> int:
+    """Refuse a dataset that reaches elsewhere, is of a foreign type, or too large.
+
+    Returns:
+        The bytes that it declares, if they are numbers that readers take whole; 0 for pictures.
+    """
     creation = dataset.get_create_plist()
     if creation.get_external_count() or creation.get_layout() == h5py.h5d.VIRTUAL:
         raise EpisodeError(f"{where}: its data lie in another file; that is never followed")
@@ -99,8 +139,32 @@ def _check_dataset(dataset: h5py.h5d.DatasetID, where: str) -> None:
     dtype = dataset.dtype
     if dtype.kind not in "biufSU" and not _is_plain_object(dtype):
         raise EpisodeError(f"{where}: type {dtype}; expected numbers, strings or variable-length bytes")
-    if math.prod(dataset.shape) * dtype.itemsize > MAX_BYTES:
+    declared = _declared(dataset)
+    if declared > MAX_BYTES:
         raise EpisodeError(f"{where}: declares shape {dataset.shape}, more than {MAX_BYTES >> 30} GiB")
+    if creation.get_layout() == h5py.h5d.CHUNKED:
+        chunk_bytes = math.prod(creation.get_chunk()) * dtype.itemsize
+        if chunk_bytes > MAX_CHUNK_BYTES:
+            raise EpisodeError(
+                f"{where}: chunks of {chunk_bytes >> 20} MB, at most {MAX_CHUNK_BYTES >> 20} MB are read; "
+                "repack it with one row in a chunk: `h5repack -l <dataset>:CHUNK=1x...`"
+            )
+    if _is_pictures(dataset):
+        if declared > MAX_CHUNK_BYTES * max(dataset.shape[0], 1):
+            raise EpisodeError(
+                f"{where}: declares shape {dataset.shape}: pictures above {MAX_CHUNK_BYTES >> 20} MB"
+            )
+        return 0
+    if declared > MAX_NUMBERS_BYTES:
+        raise EpisodeError(
+            f"{where}: declares shape {dataset.shape} of {dtype}, more than {MAX_NUMBERS_BYTES >> 20} MB"
+        )
+    return declared
+
+
+def _is_pictures(dataset: h5py.h5d.DatasetID) -> bool:
+    """Whether it is read row by row: raw images (T, H, W, C), or encoded ones padded with zeros (T, N)."""
+    return dataset.dtype == np.uint8 and len(dataset.shape) in (2, 4)
 
 
 def _is_plain_object(dtype: np.dtype) -> bool:

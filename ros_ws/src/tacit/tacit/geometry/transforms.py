@@ -159,6 +159,13 @@ def parse_transform(value: Any) -> FloatArray:
     Raises:
         ValueError: Neither form, or not a rigid transform.
     """
+    try:
+        return _transform_of(value)
+    except TypeError:  # a mapping or a date where a number should stand
+        raise ValueError("transform: expected numbers, as a 4x4 list or as `xyz` with one rotation") from None
+
+
+def _transform_of(value: Any) -> FloatArray:
     if not isinstance(value, Mapping):
         return check_transform(value, "transform")
     keys = set(value)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tacit.documents import MAX_URDF_BYTES
 from tacit.errors import RigError, did_you_mean
 from tacit.geometry.kinematics import Chain, exact, snap
 from tacit.geometry.transforms import FloatArray, from_rotation, rotation_from_rpy
@@ -19,6 +20,28 @@ from tacit.geometry.transforms import FloatArray, from_rotation, rotation_from_r
 MOVING = ("revolute", "continuous", "prismatic")
 KEPT = {"joint": ("parent", "child", "origin", "axis", "limit", "mimic"), "link": ()}
 AXIS_TOLERANCE = 1e-9
+MAX_ELEMENTS, MAX_DEPTH = 100_000, 32
+"""A humanoid with two hands has 5,000 elements; a URDF is five deep, Gazebo's additions ten."""
+
+
+class _BoundedTree(ElementTree.TreeBuilder):
+    """Builds elements while there are not too many of them, nor too deep ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = self._count = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> ElementTree.Element:
+        """Open an element."""
+        self._depth, self._count = self._depth + 1, self._count + 1
+        if self._depth > MAX_DEPTH or self._count > MAX_ELEMENTS:
+            raise RigError(f"urdf: more than {MAX_ELEMENTS} elements, or deeper than {MAX_DEPTH}")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> ElementTree.Element:
+        """Close it."""
+        self._depth -= 1
+        return super().end(tag)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +121,13 @@ def chain_from_urdf(text: str, base_link: str, tip_link: str, names: Sequence[st
 
 
 def _root(text: str) -> ElementTree.Element:
+    if len(text) > MAX_URDF_BYTES or "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise RigError(
+            f"urdf: larger than {MAX_URDF_BYTES >> 20} MB, or with a DOCTYPE, through which a file can "
+            "grow or name other files; take the DOCTYPE out"
+        )
     try:
-        root = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(text, parser=ElementTree.XMLParser(target=_BoundedTree()))
     except ElementTree.ParseError as problem:
         raise RigError(f"urdf: not valid XML: {problem}; if it is a .xacro, expand it first") from None
     if root.tag != "robot":

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from tacit.config import Config, load_yaml, parse, to_yaml
+from tacit.documents import MAX_URDF_BYTES, inside, read_text
 from tacit.errors import RigError, did_you_mean
 from tacit.geometry.footprint import Footprint
 from tacit.geometry.transforms import FloatArray
@@ -248,12 +249,14 @@ def _embed_urdf(data: dict[str, Any], folder: Path, source: str) -> dict[str, An
         urdf = arm.get("urdf") if isinstance(arm, dict) else None
         if not isinstance(urdf, str) or "<" in urdf:
             continue
-        path = folder / urdf
+        where = f"{source}: arms.{name}.urdf"
+        path = inside(folder, urdf, where, RigError)
         if not path.is_file():
-            raise RigError(
-                f"{source}: arms.{name}.urdf: no file {str(path)!r}; paths are relative to the rig file"
-            )
-        arm["urdf"] = path.read_text(encoding="utf-8-sig")
+            raise RigError(f"{where}: no file {str(path)!r}; paths are relative to the rig file")
+        text = read_text(path, MAX_URDF_BYTES, "URDF", RigError)
+        if "<robot" not in text:
+            raise RigError(f"{where}: {str(path)!r} is no URDF: it has no <robot> element")
+        arm["urdf"] = text
     return data
 
 

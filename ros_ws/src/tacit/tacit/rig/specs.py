@@ -18,15 +18,24 @@ from tacit.geometry.camera import FISHEYE_COUNTS, PINHOLE_COUNTS
 from tacit.geometry.kinematics import DH_MODELS, Chain, DhParameters, chain_from_dh
 from tacit.geometry.transforms import Transform
 from tacit.geometry.urdf import chain_from_urdf, reduce_urdf
+from tacit.images import MAX_SIDE
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MAX_RATE_HZ = 10_000.0
+"""Queues are as long as rates are high; the fastest drivers of arms run at 1 kHz."""
+Rate = Annotated[float, Field(gt=0, le=MAX_RATE_HZ)]
+Pixels = Annotated[int, Field(gt=0, le=MAX_SIDE)]
+"""A side of a picture [px]."""
 ImageType = Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
 
 
 def _intrinsics(value: Any) -> np.ndarray:
-    K = np.asarray(value, dtype=np.float64)
+    try:
+        K = np.asarray(value, dtype=np.float64)
+    except TypeError:
+        raise ValueError("camera matrix: expected three rows of three numbers") from None
     if K.shape != (3, 3) or not np.isfinite(K).all():
         raise ValueError(f"camera matrix of shape {K.shape}, expected 3x3 finite numbers")
     if K[0, 0] <= 0 or K[1, 1] <= 0 or not np.array_equal(K[2], [0, 0, 1]):
@@ -42,7 +51,7 @@ def _reduced(urdf: str | None) -> str | None:
     if urdf is None:
         return None
     if "<" not in urdf:
-        raise ValueError(f"{urdf!r} is not URDF text; read a rig that names a file with `load_rig`")
+        raise ValueError(f"{urdf[:60]!r} is not URDF text; read a rig that names a file with `load_rig`")
     try:
         return reduce_urdf(urdf)
     except RigError as problem:
@@ -64,7 +73,7 @@ class QosSpec(Config):
     """Quality of service of one topic."""
 
     reliability: Literal["reliable", "best_effort"] = "reliable"
-    depth: Annotated[int, Field(ge=1)] = 10
+    depth: Annotated[int, Field(ge=1, le=10_000)] = 10
     durability: Literal["volatile", "transient_local"] = "volatile"
 
 
@@ -217,7 +226,7 @@ class StreamBase(Config):
     topic: str
     type: str
     qos: QosSpec = QosSpec()
-    rate_hz: Positive
+    rate_hz: Rate
     required: bool = True
     latency_ms: float = 0.0
 
@@ -231,8 +240,8 @@ class CameraSpec(StreamBase):
     type: ImageType = "sensor_msgs/msg/Image"
     kind: Literal["color", "depth"] = "color"
     info_topic: str | None = None
-    width: Annotated[int, Field(gt=0)]
-    height: Annotated[int, Field(gt=0)]
+    width: Pixels
+    height: Pixels
     model: Literal["pinhole", "fisheye"] = "pinhole"
     K: Intrinsics
     D: tuple[float, ...] = ()
@@ -262,8 +271,8 @@ class TactileSpec(StreamBase):
     """
 
     type: ImageType = "sensor_msgs/msg/Image"
-    width: Annotated[int, Field(gt=0)]
-    height: Annotated[int, Field(gt=0)]
+    width: Pixels
+    height: Pixels
     mount: str
     T_mount_sensor: Transform
     size_m: tuple[Positive, Positive, Positive]
@@ -354,7 +363,7 @@ class AlignmentSpec(Config):
     """When a tick is made: `camera:<name>` (its stamps) or `timer` at `rate_hz`."""
 
     tick_source: str
-    rate_hz: Positive
+    rate_hz: Rate
 
 
 class WorkspaceSpec(Config):

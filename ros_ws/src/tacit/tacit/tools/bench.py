@@ -29,6 +29,7 @@ BENCHES: dict[str, Bench] = {
     "fk": Bench("fk:main", "forward kinematics: speed, and distance from the vendor's URDF"),
     "recorder": Bench("recorder:recorder", "a minute of recording: dropped ticks, CPU, skew"),
     "kill": Bench("recorder:kill", "kill the recorder at random instants, count what is lost"),
+    "hostile": Bench("hostile:main", "files made to hurt: how long, how much memory, what is said"),
     "alignment": Bench("alignment:main", "alignment losses beside plain ones, with bars"),
     "vace_e": Bench("vace_e:main", "training steps of VACE, in batches or one by one", False),
     "expert": Bench("expert:main", "success of the scripted experts over seeds", False),
