@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benches import control_loop
 from benches import core as bench_core
 from tacit.errors import ConfigError
 from tacit.rig import load_rig
@@ -54,3 +55,21 @@ def test_numbers_are_written_with_their_units(
     assert "motion limiter [us]" in numbers
     assert np.all(np.array(list(numbers.values())) > 0)
     assert "motion limiter" in capsys.readouterr().out
+
+
+def test_bench_of_the_command_loop_finds_what_is_outside_the_limits() -> None:
+    rig = load_rig("nova2_sim")
+    fastest = rig.limits("velocity")
+    stamps = np.array([0, 20, 40, 60]) * 1_000_000
+    ramp = np.array([0.0, 0.1, 0.3, 0.6])[:, None] * rig.limits("acceleration") * 0.02**2
+    assert control_loop.excess(rig, stamps, ramp, 20_000_000) < 1e-9
+    early = np.array([0, 20, 40, 41]) * 1_000_000  # the last one came too early for how far it goes
+    assert control_loop.excess(rig, early, ramp, 20_000_000) > 1.0
+    leap = np.array([0.0, 0.0, 0.0, 0.021])[:, None] * fastest
+    assert control_loop.excess(rig, stamps, leap, 20_000_000) > 0.01
+
+
+def test_bench_of_the_command_loop_measures_every_command() -> None:
+    run = control_loop.measure(control_loop.Args(rate_hz=200.0, seconds=0.5, hogs=0), priority=0)
+    assert run.steps > 20 and run.shortest_gap >= 0.69 and run.excess <= 1e-6
+    assert run.steps + run.skipped == pytest.approx(100, abs=15)

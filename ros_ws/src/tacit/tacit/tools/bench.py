@@ -27,6 +27,7 @@ class Bench(NamedTuple):
 BENCHES: dict[str, Bench] = {
     "core": Bench("core:main", "kinematics, footprints, images, alignment, writing, limits"),
     "fk": Bench("fk:main", "forward kinematics: speed, and distance from the vendor's URDF"),
+    "control": Bench("control_loop:main", "the command loop beside busy cores: gaps, skips, limits"),
     "recorder": Bench("recorder:recorder", "a minute of recording: dropped ticks, CPU, skew"),
     "kill": Bench("recorder:kill", "kill the recorder at random instants, count what is lost"),
     "hostile": Bench("hostile:main", "files made to hurt: how long, how much memory, what is said"),
