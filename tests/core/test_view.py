@@ -84,11 +84,11 @@ def test_quad_passes_through_its_corners_and_nan_draws_nothing():
 
 def test_film_strip_places_images_in_order():
     images = [np.full((10, 12, 3), 40 * (i + 1), dtype=np.uint8) for i in range(5)]
-    sheet = film_strip(images, 3, gap=2)
-    assert sheet.shape == (22, 40, 3)
-    assert [int(sheet[5, x, 0]) for x in (5, 19, 33)] == [40, 80, 120]
-    assert [int(sheet[17, x, 0]) for x in (5, 19)] == [160, 200]
-    assert tuple(sheet[17, 33]) == GROUND and tuple(sheet[5, 12]) == GROUND
+    sheet = film_strip(images, 3)
+    assert sheet.shape == (24, 44, 3)
+    assert [int(sheet[5, x, 0]) for x in (5, 21, 37)] == [40, 80, 120]
+    assert [int(sheet[19, x, 0]) for x in (5, 21)] == [160, 200]
+    assert tuple(sheet[19, 37]) == GROUND and tuple(sheet[5, 13]) == GROUND
     with pytest.raises(ValueError, match="at least one"):
         film_strip([])
 
@@ -106,7 +106,7 @@ def test_page_stands_alone_and_escapes_what_it_is_told():
     page.facts({"ticks": 12, "rate": 0.123456, "none": None, "done": True})
     page.table(("name", "value"), [("<x>", 1.5), ("y", -2)], "caption", badges=0)
     page.table(("verdict",), [("error",)], badges=0).table(("empty",), [])
-    page.figure(BLACK, "black").plot(line_plot([Series("a & b", [0, 1], [1, 2])])).code("a < b")
+    page.figure(BLACK, "black").plot(line_plot([Series("a & b", [0, 1], [1, 2])]))
     text = page.heading("h").details("more", "x < y").html()
     check_page(text)
     assert "text &lt;b&gt;" in text and "<code>code</code> &amp; more" in text
@@ -115,10 +115,11 @@ def test_page_stands_alone_and_escapes_what_it_is_told():
 
 
 def test_figure_holds_the_image_itself():
-    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
-    text = Page("t").figure(image, lossless=True).html()
+    image = np.zeros((20, 30, 3), dtype=np.uint8)
+    image[:, :10], image[:, 10:, 2] = 200, np.linspace(0, 255, 20).astype(np.uint8)
+    text = Page("t").figure(image).html()
     data = base64.b64decode(re.search(r"base64,([^\"]+)", text).group(1))
-    np.testing.assert_array_equal(decode_image(data), image)
+    assert np.abs(decode_image(data).astype(int) - image).mean() < 4  # as near as a JPEG comes
 
 
 def test_line_goes_through_its_points_in_proportion():

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tacit.episode.steps import runs
 from tacit.errors import AnnotationError
 from tacit_learning.data.annotation_files import load_annotation_set, load_features, save_annotation_set
 from tacit_learning.data.annotation_policies import Repairs, SegmentPolicy, clean_segments
@@ -20,7 +21,7 @@ from tacit_learning.data.annotations import (
     Event,
     Segment,
 )
-from tacit_learning.data.frame_times import frames_at_stamps, resample_frames, runs
+from tacit_learning.data.frame_times import frames_at_stamps, resample_frames
 
 STEPS = (Segment("pick", 2, 5), Segment("background", 6, 7), Segment("place", 8, 11), Segment("pick", 12, 14))
 

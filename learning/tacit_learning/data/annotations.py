@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.episode.steps import BACKGROUND
+from tacit.episode.steps import BACKGROUND, runs
 from tacit.errors import AnnotationError, did_you_mean
-from tacit_learning.data.frame_times import resample_frames, runs
+from tacit_learning.data.frame_times import resample_frames
 
 NO_STEP = -1
 """Per-frame number where no step, or only background, is."""

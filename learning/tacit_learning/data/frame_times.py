@@ -1,4 +1,4 @@
-"""Which frame is seen when: rates as exact fractions, stamps, and runs of equal frames."""
+"""Which frame is seen when: rates as exact fractions, and stamps."""
 
 from __future__ import annotations
 
@@ -17,15 +17,6 @@ FPS_DENOMINATOR = 1_001_000
 def exact_rate(fps: float) -> Fraction:
     """Return a frame rate as the fraction that was meant."""
     return Fraction(fps).limit_denominator(FPS_DENOMINATOR)
-
-
-def runs(values: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """Return (value, first, last) of each run of equal values (T,)."""
-    if not len(values):
-        return []
-    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
-    ends = np.append(starts[1:], len(values)) - 1
-    return list(zip(values[starts].tolist(), starts.tolist(), ends.tolist(), strict=True))
 
 
 def resample_frames(num_frames: int, fps: float, new_fps: float) -> NDArray[np.int64]:

@@ -67,7 +67,8 @@ class LabelMaps:
     @property
     def sha256(self) -> str:
         """Hash of the maps: equal on two machines exactly when all ids are."""
-        return hashlib.sha256(_canonical(self._content()).encode()).hexdigest()
+        text = json.dumps(self._content(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def check_extends(self, older: LabelMaps, where: str = "labels") -> None:
         """Refuse maps that give an id of `older` another text, or none.
@@ -191,7 +192,3 @@ def _checked(ids: object, where: str) -> dict[str, int]:
     ):
         raise ConfigError(f"{where}: expected a mapping of text to integer id, found {ids!r:.60}")
     return {str(text): i for text, i in ids.items()}
-
-
-def _canonical(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

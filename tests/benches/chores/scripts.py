@@ -12,8 +12,8 @@ import numpy as np
 
 from benches.chores.world import FRAMES, IDLE, ONSET, Course, Move, Sites, play
 from tacit.config import Config
+from tacit.episode.steps import runs
 from tacit_learning.data.annotations import Event, Segment
-from tacit_learning.data.frame_times import runs
 
 STALL, REGRESSION = "stall", "regression"
 SPECIAL = ("paused", "rewound", "truncated", "wrong_order", "object_stays", "dropped")

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.episode.steps import runs
 from tacit_learning.data.annotations import NO_STEP, Segment
-from tacit_learning.data.frame_times import runs
 
 
 class Scores(NamedTuple):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tacit.episode.steps import runs
 from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.data.annotation_importers.common import (
     Imported,
@@ -20,7 +21,6 @@ from tacit_learning.data.annotation_importers.common import (
 )
 from tacit_learning.data.annotation_policies import Repairs
 from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment
-from tacit_learning.data.frame_times import runs
 
 SPLITS = ("train", "test")
 

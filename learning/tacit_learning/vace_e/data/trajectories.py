@@ -104,7 +104,7 @@ def motion_from_array(array: np.ndarray, side: str = "right") -> Motion:
         )
     wrists = np.split(array[:, : 2 * WRIST_WIDTH].astype(np.float64), 2, axis=1)
     hands = {
-        side: _Hand(_without_zeros(wrist), array[:, 2 * WRIST_WIDTH + i])
+        side: _Hand(np.where(wrist.any(axis=1, keepdims=True), wrist, np.nan), array[:, 2 * WRIST_WIDTH + i])
         for i, (side, wrist) in enumerate(zip(SIDES, wrists, strict=True))
         if wrist.any()
     }
@@ -236,10 +236,6 @@ def _common_length(lengths: list[int], where: str, notes: list[str]) -> int:
         )
     notes.append(f"{where}: lengths {lengths}, cut to {shortest}")
     return shortest
-
-
-def _without_zeros(wrist: np.ndarray) -> np.ndarray:
-    return np.where(wrist.any(axis=1, keepdims=True), wrist, np.nan)
 
 
 def _assemble(

@@ -19,20 +19,10 @@ from tacit.bundle.binding import Binding
 from tacit.bundle.file import PolicyBundle, check_rig, check_signature, load_bundle, verify
 from tacit.bundle.inference import LatencyStats, make_session, run_session
 from tacit.bundle.manifest import ImageInput, golden_inputs
-from tacit.bundle.player import ChunkPlayer, TemporalEnsembler
 from tacit.depth import Depth, as_depth, depth_levels
 from tacit.errors import BundleError, did_you_mean
 from tacit.images import ImageTransform
 from tacit.rig import Rig
-
-__all__ = [
-    "ChunkPlayer",
-    "Observation",
-    "OnnxPolicy",
-    "OnnxProgress",
-    "ProgressEstimate",
-    "TemporalEnsembler",
-]
 
 WARM_UP_RUNS = 3
 """Runs before the first that counts: allocation makes the first ones slow."""
@@ -85,8 +75,10 @@ class OnnxGraph:
         self.golden_error = verify(bundle)
         self._session = make_session(bundle.model_bytes, num_threads)
         check_signature(self._session, self.manifest)
+        images = {**self.manifest.cameras, **self.manifest.touch}
         self._transforms = {
-            name: _transform(spec) for name, spec in {**self.manifest.cameras, **self.manifest.touch}.items()
+            name: ImageTransform(**spec.model_dump(exclude={"depth_range_m"}))
+            for name, spec in images.items()
         }
         self._run_options: Any = None
         self._warm_up()
@@ -240,16 +232,6 @@ def _of_kind(bundle: PolicyBundle | str | Path, kind: str) -> PolicyBundle:
     if loaded.manifest.kind != kind:
         raise BundleError(f"{loaded.source}: kind is {loaded.manifest.kind!r}, expected {kind!r}")
     return loaded
-
-
-def _transform(spec: ImageInput) -> ImageTransform:
-    return ImageTransform(
-        source_height=spec.source_height,
-        source_width=spec.source_width,
-        height=spec.height,
-        width=spec.width,
-        mode=spec.mode,
-    )
 
 
 def _stored_image(name: str, spec: ImageInput, images: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:

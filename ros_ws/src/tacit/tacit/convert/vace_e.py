@@ -30,9 +30,9 @@ from tacit.convert.vace_e_files import (
 from tacit.episode import EpisodeReader, find_episodes
 from tacit.episode.files import episode_number
 from tacit.errors import EpisodeError, did_you_mean
-from tacit.geometry.transforms import rotation_to_6d
+from tacit.geometry.rotations import rotation_to_6d
 from tacit.images import Image
-from tacit.rig import GripperSpec, Rig
+from tacit.rig import Rig
 from tacit.rig.scene import RigGeometry, RigLike
 
 SIDES = ("left", "right")
@@ -236,7 +236,8 @@ def hand_tracks(
         opened = None
         if gripper is not None:
             opening = Q[:, rig.state_names.index(gripper.name)]
-            opened = (opening >= _threshold(gripper, open_from_m)).astype(np.int64)
+            least = (gripper.lower + gripper.upper) / 2 if open_from_m is None else open_from_m
+            opened = (opening >= least).astype(np.int64)
         pose = poses[name]
         tracks[arm_side] = HandTrack(pose[:, :3, 3], rotation_to_6d(pose[:, :3, :3]), opened)
     return tracks
@@ -273,10 +274,6 @@ def end_effector_image(frames: Sequence[Image], masks: np.ndarray) -> Image | No
 def _span(positions: np.ndarray, half: float, size: int) -> tuple[int, int]:
     centre = (positions.min() + positions.max()) / 2
     return max(0, int(centre - half)), min(size, int(np.ceil(centre + half)) + 1)
-
-
-def _threshold(gripper: GripperSpec, open_from_m: float | None) -> float:
-    return (gripper.lower + gripper.upper) / 2 if open_from_m is None else open_from_m
 
 
 def write_whole(folder: Path, content: EpisodeContent) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,21 +47,14 @@ def check_episode(path: str | Path, full: bool = False) -> AuditReport:
         return AuditReport(path, tuple(findings), _facts(audit, findings))
 
 
-def check_dataset(
-    root: str | Path, full: bool = False, on_episode: Callable[[AuditReport], None] | None = None
-) -> DatasetReport:
+def check_dataset(root: str | Path, full: bool = False) -> DatasetReport:
     """Check every episode below `root`, and what only shows between them (E12, W08, W11).
 
     Args:
         root: Folder or file.
         full: As in `check_episode`.
-        on_episode: Called with each report as it is done (for a progress bar).
     """
-    reports = []
-    for path in find_episodes(root):
-        reports.append(check_episode(path, full))
-        if on_episode:
-            on_episode(reports[-1])
+    reports = [check_episode(path, full) for path in find_episodes(root)]
     return DatasetReport(Path(root), tuple(reports), tuple(compare(reports)))
 
 
@@ -81,12 +74,9 @@ def _state(reader: EpisodeReader) -> Iterable[Finding]:
 def _apply(name: str, level: Level, rule: Rule, audit: Audit) -> list[Finding]:
     """Run one rule; what it cannot read is a finding of its own."""
     try:
-        found = [
-            Finding(name, _level(name, level, message), where, message) for where, message in rule(audit)
-        ]
+        return [Finding(name, _level(name, level, message), where, message) for where, message in rule(audit)]
     except (TacitError, KeyError, ValueError, OSError) as problem:
         return [Finding(name, "error", rule.__name__, f"cannot be checked: {problem}")]
-    return found
 
 
 def _level(name: str, level: Level, message: str) -> Level:

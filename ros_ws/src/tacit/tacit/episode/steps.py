@@ -27,12 +27,16 @@ def segments(indices: Sequence[int] | np.ndarray, names: Sequence[str]) -> list[
         names: Step names.
     """
     values = np.asarray(indices, dtype=np.int64)
+    return [Step(names[v], s, e) for v, s, e in runs(values) if 0 <= v < len(names)]
+
+
+def runs(values: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """Return (value, first, last) of each run of equal values (T,)."""
     if not len(values):
         return []
     starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
     ends = np.append(starts[1:], len(values)) - 1
-    runs = zip(values[starts], starts, ends, strict=True)
-    return [Step(names[v], int(s), int(e)) for v, s, e in runs if 0 <= v < len(names)]
+    return list(zip(values[starts].tolist(), starts.tolist(), ends.tolist(), strict=True))
 
 
 def video_progress(

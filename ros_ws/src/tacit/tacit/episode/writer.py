@@ -81,7 +81,9 @@ class EpisodeWriter:
         self._last_tick_ns = 0
         self._flushed_at: int | None = None
         self._synced_at = 0
-        self._check_references(references or {})
+        for name in references or {}:
+            if name not in rig.tactile:
+                raise EpisodeError(f"reference of sensor {name!r}; {did_you_mean(name, rig.tactile)}")
         self._file = self._create()
         self._reserve = Reserve(self._file)
         attributes = root_attributes(rig) | {
@@ -282,11 +284,6 @@ class EpisodeWriter:
             return h5py.File(self.part, "x")
         except OSError as problem:
             raise EpisodeError(f"{self.part}: cannot be created: {problem}") from None
-
-    def _check_references(self, references: Mapping[str, np.ndarray]) -> None:
-        for name in references:
-            if name not in self.rig.tactile:
-                raise EpisodeError(f"reference of sensor {name!r}; {did_you_mean(name, self.rig.tactile)}")
 
     def _require_open(self) -> None:
         if not self._file:

@@ -54,7 +54,7 @@ def main_recover(argv: list[str]) -> int:
     parts = [part for path in options.paths for part in _parts(path)]
     if not parts:
         _console().print("nothing to recover: no *.hdf5.part below " + ", ".join(map(str, options.paths)))
-    mend = _would_recover if options.dry_run else _recover
+    mend = (lambda part: f"would recover {part}") if options.dry_run else _recover
     return _each("not recovered", (partial(mend, part) for part in parts))
 
 
@@ -92,10 +92,6 @@ def _parts(path: Path) -> list[Path]:
     if not path.exists():
         raise EpisodeError(f"{path}: no such file or folder; give a .part file or the root of a dataset")
     return find_parts(path)
-
-
-def _would_recover(part: Path) -> str:
-    return f"would recover {part}"
 
 
 def _recover(part: Path) -> str:

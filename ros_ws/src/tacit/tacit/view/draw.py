@@ -22,6 +22,7 @@ COLORS: tuple[Color, ...] = ((255, 159, 28), (64, 196, 255), (124, 224, 92), (25
 COLOR_NAMES = ("orange", "blue", "green", "pink", "violet")
 """Box colours by sensor: bright on dark and on light, and apart for the colour blind."""
 GROUND: Color = (24, 26, 30)
+GAP_PX = 4
 HIDDEN: Color = (128, 128, 128)
 _SHIFT = 4
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -113,22 +114,13 @@ def draw_label(image: Image, text: str, origin: tuple[int, int], color: Color = 
     return image
 
 
-def film_strip(
-    images: Sequence[Image],
-    columns: int = 0,
-    labels: Sequence[str] = (),
-    *,
-    gap: int = 4,
-    ground: Color = GROUND,
-) -> Image:
+def film_strip(images: Sequence[Image], columns: int = 0, labels: Sequence[str] = ()) -> Image:
     """Put images side by side in rows.
 
     Args:
         images: (H, W, 3) each; smaller ones are padded to the largest.
         columns: Images per row; all in one row when 0.
         labels: Text in the upper left corner of each image.
-        gap: Pixels between images.
-        ground: Colour of gaps and padding.
 
     Raises:
         ValueError: No image.
@@ -138,11 +130,12 @@ def film_strip(
     columns = columns or len(images)
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
     rows = -(-len(images) // columns)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), ground, dtype=np.uint8)
+    size = (rows * (height + GAP_PX) - GAP_PX, columns * (width + GAP_PX) - GAP_PX, 3)
+    sheet = np.full(size, GROUND, dtype=np.uint8)
     for i, image in enumerate(images):
         if i < len(labels) and labels[i]:
             image = draw_label(image, labels[i], (2, 13))
-        y, x = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        y, x = (i // columns) * (height + GAP_PX), (i % columns) * (width + GAP_PX)
         sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
     return sheet
 

@@ -115,7 +115,7 @@ def touch_strip(reader: EpisodeReader, sensor: str, ticks: Sequence[int] | np.nd
     if reference is not None:
         images += [difference(image, reference) for image in images]
         caption = f"Sensor `{sensor}` at the same ticks; below: change from no contact, four times amplified."
-    large = [enlarge(image, _thumb_factor(image)) for image in images]
+    large = [enlarge(image, max(1, round(TILE_WIDTH_PX / 2 / image.shape[1]))) for image in images]
     return film_strip(large, len(ticks)), caption
 
 
@@ -183,10 +183,6 @@ def _seconds(reader: EpisodeReader) -> np.ndarray:
 def _gripper_indices(reader: EpisodeReader) -> list[int]:
     indices = reader.file["observations/qpos"].attrs.get("gripper_indices", ())
     return [int(i) for i in indices]
-
-
-def _thumb_factor(image: Image) -> int:
-    return max(1, round(TILE_WIDTH_PX / 2 / image.shape[1]))
 
 
 def _number(value: object) -> float | None:

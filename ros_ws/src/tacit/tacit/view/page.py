@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tacit.images import encode_jpeg, encode_png
+from tacit.images import encode_jpeg
 
 JPEG_QUALITY = 88
 STYLE = Path(__file__).with_name("page.css")
@@ -61,27 +61,18 @@ class Page:
         self._parts.append(f"<div class=tiles>{''.join(tiles)}</div>")
         return self
 
-    def figure(
-        self,
-        image_rgb: np.ndarray,
-        caption: str = "",
-        *,
-        width: int | None = None,
-        lossless: bool = False,
-    ) -> Page:
+    def figure(self, image_rgb: np.ndarray, caption: str = "", *, width: int | None = None) -> Page:
         """Add an image.
 
         Args:
             image_rgb: (H, W, 3) RGB uint8.
             caption: Below it.
             width: Display width [px]; that of the image when None, never wider than the page.
-            lossless: Embed a PNG instead.
         """
-        data = encode_png(image_rgb) if lossless else encode_jpeg(image_rgb, JPEG_QUALITY)
-        kind = "png" if lossless else "jpeg"
+        data = encode_jpeg(image_rgb, JPEG_QUALITY)
         text = base64.b64encode(data.tobytes()).decode()
         size = f'width="{width or image_rgb.shape[1]}"'
-        image = f'<img {size} alt="{_attribute(caption)}" src="data:image/{kind};base64,{text}">'
+        image = f'<img {size} alt="{html.escape(caption)}" src="data:image/jpeg;base64,{text}">'
         return self._figure(image, caption)
 
     def plot(self, svg: str, caption: str = "") -> Page:
@@ -108,11 +99,6 @@ class Page:
         title = f"<caption>{_text(caption)}</caption>" if caption else ""
         table = f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         self._parts.append(f"<div class=scroll>{table}</div>")
-        return self
-
-    def code(self, text: str) -> Page:
-        """Add a block of code or a command."""
-        self._parts.append(f"<pre>{html.escape(text)}</pre>")
         return self
 
     def details(self, summary: str, text: str) -> Page:
@@ -157,10 +143,6 @@ def _text(text: str) -> str:
     if len(pieces) % 2 == 0:
         return html.escape(text)
     return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))
-
-
-def _attribute(text: str) -> str:
-    return html.escape(text, quote=True)
 
 
 def _cell(value: Cell) -> str:
