@@ -141,16 +141,6 @@ class HandEyeResult:
         return invert(carrier @ self.T_parent_camera) @ self.T_anchor_board
 
     @property
-    def sigma_rotation(self) -> FloatArray:
-        """Standard deviation (3,) of the camera's rotation about its own axes [rad]."""
-        return self.camera_pose.sigma_rotation
-
-    @property
-    def sigma_translation(self) -> FloatArray:
-        """Standard deviation (3,) of the camera's position along its own axes [m]."""
-        return self.camera_pose.sigma_translation
-
-    @property
     def dropped(self) -> dict[str, float]:
         """{name: RMS px} of views that contradict the others."""
         rows = zip(self.names, self.view_rms_px, self.used, strict=True)

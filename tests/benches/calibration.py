@@ -159,7 +159,7 @@ def _judged(taken: Pictures, plain: HandEyeResult) -> HandEyeResult:
 def _own_score(scenes: Sequence[Scene], found: Sequence[HandEyeResult], case: Case) -> Score:
     answers = [result.T_parent_camera for result in found]
     metres, _ = _errors(scenes, answers)
-    variances = [np.sum(result.sigma_translation**2) for result in found]
+    variances = [np.sum(result.camera_pose.sigma_translation**2) for result in found]
     ratio = float(np.sqrt(np.mean(metres**2) / np.mean(variances)))
     corrected = None
     if case.kinematic:

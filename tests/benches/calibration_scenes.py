@@ -14,7 +14,8 @@ import numpy as np
 from tacit.geometry.camera import PinholeCamera
 from tacit.geometry.kinematics import DH_MODELS, DhParameters, chain_from_dh, rotate_z
 from tacit.geometry.robot import Robot
-from tacit.geometry.transforms import from_rotation, invert, rotation_from_rpy, rotation_from_vector
+from tacit.geometry.rotations import rotation_from_rpy, rotation_from_vector
+from tacit.geometry.transforms import from_rotation, invert
 from tacit_calibration.detection import View
 from tacit_calibration.estimation.arm_errors import geometry_errors
 from tacit_calibration.estimation.increments import FloatArray, small_pose

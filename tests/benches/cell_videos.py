@@ -18,7 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from tacit.convert.vace_e import Look, Seen, episode_content, name_task, write_whole
 from tacit.convert.vace_e_files import ObjectTrack, TaskAttributes
 from tacit.errors import ConfigError, did_you_mean
-from tacit.geometry.transforms import FloatArray, from_translation, rotation_to_6d
+from tacit.geometry.rotations import rotation_to_6d
+from tacit.geometry.transforms import FloatArray, from_translation
 from tacit.rig import load_rig
 from tacit.rig.scene import RigGeometry
 from tacit_sim.cell import Cell

@@ -24,7 +24,7 @@ from tacit.convert.vace_e_files import (
     write_metadata,
 )
 from tacit.errors import ConfigError
-from tacit.geometry.transforms import rotation_from_rpy, rotation_to_6d
+from tacit.geometry.rotations import rotation_from_rpy, rotation_to_6d
 from tacit.images import Image
 
 FPS = 15.0

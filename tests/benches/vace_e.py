@@ -15,7 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tacit_learning.losses.flow import add_noise, flow_loss, sample_uniform, shift_sigma, timestep_of
+from tacit_learning.losses.flow import (
+    add_noise,
+    flow_loss_per_sample,
+    sample_uniform,
+    shift_sigma,
+    timestep_of,
+)
 from tacit_learning.vace_e.config_model import BackboneConfig, preset
 from tacit_learning.vace_e.model.signals import random_signals
 from tacit_learning.vace_e.model.vace_e import VaceE, build_model
@@ -136,7 +142,7 @@ class _Run:
             self.clips.text[rows],
             condition,
         )
-        flow_loss(velocity, latents, noise).backward()
+        flow_loss_per_sample(velocity, latents, noise).mean().backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 

@@ -11,7 +11,8 @@ from board_scenes import CAMERA, look_at_poses, render
 from tacit.errors import CalibrationError, ConfigError
 from tacit.geometry.camera_info import camera_from_yaml_dict
 from tacit.geometry.robot import Robot
-from tacit.geometry.transforms import from_rotation, invert, pose_error, rotation_from_rpy
+from tacit.geometry.rotations import rotation_from_rpy
+from tacit.geometry.transforms import from_rotation, invert, pose_error
 from tacit.images import encode_png
 from tacit.rig import load_rig, parse_rig
 from tacit_calibration.checks.rig_check import check_rig, field_of_view_deg, views_of_sensors

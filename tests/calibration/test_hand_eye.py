@@ -9,7 +9,8 @@ import pytest
 from hand_eye_scenes import B_ON_TABLE, CAMERA, B, X, joint_scene, scene
 
 from tacit.errors import CalibrationError
-from tacit.geometry.transforms import from_rotation, invert, pose_error, rotation_from_vector
+from tacit.geometry.rotations import rotation_from_vector
+from tacit.geometry.transforms import from_rotation, invert, pose_error
 from tacit_calibration.estimation.arm_errors import TYPICAL_LENGTH_M, geometry_errors
 from tacit_calibration.estimation.closed_form import park
 from tacit_calibration.estimation.increments import increment_of, small_pose
@@ -56,7 +57,7 @@ def test_error_stays_below_the_bar_and_matches_its_sigma(case):
         local = (invert(X) @ result.T_parent_camera)[:3, 3]
         errors.append(np.linalg.norm(local) * 1e3)
         squares.append(local @ local)
-        variances.append(np.sum(result.sigma_translation**2))
+        variances.append(np.sum(result.camera_pose.sigma_translation**2))
         assert result.used.all()  # no good view is left out
     assert np.mean(errors) < bar
     assert 0.5 < np.sqrt(np.mean(squares) / np.mean(variances)) < 1.6
@@ -83,7 +84,7 @@ def test_known_robot_noise_is_taken_as_given():
     surer = solve_hand_eye(*data, CAMERA, "eye_in_hand", fixed_noise=known)
     assert surer.noise.rotation == pytest.approx(known.rotation)
     unsure = solve_hand_eye(*data, CAMERA, "eye_in_hand", fixed_noise=careless)
-    assert (unsure.sigma_translation > 2 * surer.sigma_translation).all()
+    assert (unsure.camera_pose.sigma_translation > 2 * surer.camera_pose.sigma_translation).all()
 
 
 @pytest.mark.parametrize("mounting", MOUNTINGS)
@@ -114,7 +115,7 @@ def test_leaving_one_out_moves_the_camera_by_about_its_sigma():
     assert [answer.name for answer in answers] == list(result.names)
     # Jackknife: the shifts add up to the sampling variance, within a factor of two for 14 views.
     jackknife = np.sqrt(13 / 14 * sum(answer.shift_m**2 for answer in answers))
-    assert 0.5 < jackknife / np.linalg.norm(result.sigma_translation) < 2.0
+    assert 0.5 < jackknife / np.linalg.norm(result.camera_pose.sigma_translation) < 2.0
     in_sample = np.sqrt(np.mean(result.view_rms_px**2))
     assert np.sqrt(np.mean([answer.rms_px**2 for answer in answers])) > in_sample
 

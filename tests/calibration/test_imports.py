@@ -13,7 +13,8 @@ from episode_kit import rig as episode_rig
 from episode_kit import tick_at, writer_at
 
 from tacit.errors import CalibrationError
-from tacit.geometry.transforms import from_rotation, rotation_from_vector
+from tacit.geometry.rotations import rotation_from_vector
+from tacit.geometry.transforms import from_rotation
 from tacit.images import encode_png
 from tacit.record.samples import SampleFolder, load_samples
 from tacit.rig import load_rig

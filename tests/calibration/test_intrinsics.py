@@ -12,7 +12,7 @@ from board_scenes import CAMERA, exact_views, look_at_poses, render
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import FisheyeCamera, PinholeCamera
-from tacit.geometry.transforms import rotation_from_vector
+from tacit.geometry.rotations import rotation_from_vector
 from tacit.images import encode_png
 from tacit.rig import load_rig
 from tacit_calibration.board import Board

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tacit.geometry.transforms import from_rotation, invert, pose_error, rotation_from_vector
+from tacit.geometry.rotations import rotation_from_vector
+from tacit.geometry.transforms import from_rotation, invert, pose_error
 from tacit_calibration.estimation.increments import (
     UncertainPose,
     adjoint,

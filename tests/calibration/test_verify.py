@@ -13,13 +13,8 @@ from episode_kit import tick_at, writer_at
 
 from tacit.errors import CalibrationError
 from tacit.geometry.robot import Robot
-from tacit.geometry.transforms import (
-    from_rotation,
-    invert,
-    pose_error,
-    rotation_from_rpy,
-    rotation_from_vector,
-)
+from tacit.geometry.rotations import rotation_from_rpy, rotation_from_vector
+from tacit.geometry.transforms import from_rotation, invert, pose_error
 from tacit.images import decode_image, encode_png
 from tacit.record.samples import SampleFolder
 from tacit.rig import load_rig

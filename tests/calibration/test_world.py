@@ -7,7 +7,8 @@ import pytest
 from hand_eye_scenes import CAMERA, scene
 
 from tacit.errors import CalibrationError
-from tacit.geometry.transforms import from_rotation, invert, pose_error, rotation_from_rpy
+from tacit.geometry.rotations import rotation_from_rpy
+from tacit.geometry.transforms import from_rotation, invert, pose_error
 from tacit_calibration.estimation.increments import UncertainPose, adjoint, exact, increment_of
 from tacit_calibration.hand_eye import solve_hand_eye
 from tacit_calibration.world import base_to_base

@@ -172,13 +172,6 @@ def test_binning_and_region_of_interest_describe_what_is_sent():
     np.testing.assert_allclose(camera.project(p), expected, atol=1e-9)
 
 
-def test_a_rectified_image_uses_p_without_distortion():
-    P = [500.0, 0, 310, 0, 0, 505.0, 242, 0, 0, 0, 1, 0]
-    camera = camera_from_info(info_of(PinholeCamera(K, LENSES[5], 640, 480), p=P), rectified=True)
-    assert camera.D == ()
-    np.testing.assert_array_equal(camera.K, [[500, 0, 310], [0, 505, 242], [0, 0, 1]])
-
-
 def test_an_uncalibrated_driver_and_unknown_models_are_refused():
     camera = PinholeCamera(K, (), 640, 480)
     with pytest.raises(CalibrationError, match="tacit calibrate intrinsics"):

@@ -21,7 +21,8 @@ from tacit.geometry.footprint import (
     project_boxes,
     valid_for_alignment,
 )
-from tacit.geometry.transforms import from_quaternion, from_rotation, from_translation, rotation_from_rpy
+from tacit.geometry.rotations import rotation_from_rpy
+from tacit.geometry.transforms import from_quaternion, from_rotation, from_translation
 
 K = np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]])
 PINHOLE = PinholeCamera(K, (), 320, 240)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation, Slerp
 
+from tacit.geometry import rotations as rot
 from tacit.geometry import transforms as tf
 
 components = st.floats(-1.0, 1.0, allow_subnormal=False)
@@ -32,12 +33,12 @@ def test_chains_cancel(T_a_b, T_b_c, p_c):
 
 @given(quaternions)
 def test_matrix_of_a_quaternion_is_scipys(q):
-    np.testing.assert_allclose(tf.rotation_from_quaternion(q), Rotation.from_quat(q).as_matrix(), atol=1e-12)
+    np.testing.assert_allclose(rot.rotation_from_quaternion(q), Rotation.from_quat(q).as_matrix(), atol=1e-12)
 
 
 @given(unit_quaternions)
 def test_quaternion_of_a_matrix_goes_back_and_has_w_above_zero(q):
-    back = tf.rotation_to_quaternion(tf.rotation_from_quaternion(q))
+    back = rot.rotation_to_quaternion(rot.rotation_from_quaternion(q))
     assert back[3] >= 0
     np.testing.assert_allclose(abs(back @ q), 1.0, atol=1e-12)
 
@@ -45,34 +46,34 @@ def test_quaternion_of_a_matrix_goes_back_and_has_w_above_zero(q):
 @pytest.mark.parametrize("axis", [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0.8, 0]])
 def test_a_half_turn_keeps_its_axis_as_a_quaternion(axis):
     R = Rotation.from_rotvec(np.pi * np.array(axis)).as_matrix()
-    q = tf.rotation_to_quaternion(R)
+    q = rot.rotation_to_quaternion(R)
     np.testing.assert_allclose(np.abs(q), [*np.abs(axis), 0], atol=1e-12)
 
 
 @given(arrays(np.float64, 3, elements=st.floats(-3.1, 3.1)))
 def test_rpy_is_scipys_fixed_axes_xyz(rpy):
     np.testing.assert_allclose(
-        tf.rotation_from_rpy(rpy), Rotation.from_euler("xyz", rpy).as_matrix(), atol=1e-12
+        rot.rotation_from_rpy(rpy), Rotation.from_euler("xyz", rpy).as_matrix(), atol=1e-12
     )
 
 
 @given(arrays(np.float64, (5, 3), elements=st.floats(-1.7, 1.7)))
 def test_rotation_vector_there_and_back(vectors_53):
-    R = tf.rotation_from_vector(vectors_53)
+    R = rot.rotation_from_vector(vectors_53)
     np.testing.assert_allclose(R, Rotation.from_rotvec(vectors_53).as_matrix(), atol=1e-12)
-    np.testing.assert_allclose(tf.rotation_to_vector(R), vectors_53, atol=1e-7)
+    np.testing.assert_allclose(rot.rotation_to_vector(R), vectors_53, atol=1e-7)
 
 
 @given(st.floats(0, np.pi), unit_quaternions)
 def test_angle_of_a_turn_is_the_angle_turned(angle, q):
-    R = tf.rotation_from_quaternion(q)
+    R = rot.rotation_from_quaternion(q)
     turned = R @ Rotation.from_rotvec([0, 0, angle]).as_matrix() @ R.T
-    assert tf.rotation_angle(turned) == pytest.approx(angle, abs=1e-7)
+    assert rot.rotation_angle(turned) == pytest.approx(angle, abs=1e-7)
 
 
 @given(unit_quaternions, unit_quaternions, st.floats(0, 1))
 def test_slerp_is_scipys_on_the_shorter_arc(a, b, t):
-    between = tf.slerp(a, b, t)
+    between = rot.slerp(a, b, t)
     if abs(a @ b) < 1e-6:
         return  # two half circles are equally short
     expected = Slerp([0, 1], Rotation.from_quat([a, b]))(t).as_quat()
@@ -81,7 +82,7 @@ def test_slerp_is_scipys_on_the_shorter_arc(a, b, t):
 
 @given(unit_quaternions, unit_quaternions)
 def test_slerp_ends_where_it_should_and_stays_unit(a, b):
-    track = tf.slerp(a, b, np.linspace(0, 1, 7))
+    track = rot.slerp(a, b, np.linspace(0, 1, 7))
     np.testing.assert_allclose(np.linalg.norm(track, axis=-1), 1.0, atol=1e-12)
     np.testing.assert_allclose(abs(track[0] @ a), 1.0, atol=1e-12)
     np.testing.assert_allclose(abs(track[-1] @ b), 1.0, atol=1e-12)
@@ -89,28 +90,28 @@ def test_slerp_ends_where_it_should_and_stays_unit(a, b):
 
 def test_slerp_turns_at_constant_speed():
     a, b = np.array([0, 0, 0, 1.0]), Rotation.from_rotvec([0, 1.2, 0]).as_quat()
-    angles = tf.rotation_angle(tf.rotation_from_quaternion(tf.slerp(a, b, [0, 0.25, 0.5, 1.0])))
+    angles = rot.rotation_angle(rot.rotation_from_quaternion(rot.slerp(a, b, [0, 0.25, 0.5, 1.0])))
     np.testing.assert_allclose(angles, [0, 0.3, 0.6, 1.2], atol=1e-12)
 
 
 @given(unit_quaternions)
 def test_six_numbers_are_the_first_two_columns(q):
-    R = tf.rotation_from_quaternion(q)
-    six = tf.rotation_to_6d(R)
+    R = rot.rotation_from_quaternion(q)
+    six = rot.rotation_to_6d(R)
     np.testing.assert_array_equal(six, [R[0, 0], R[1, 0], R[2, 0], R[0, 1], R[1, 1], R[2, 1]])
-    np.testing.assert_allclose(tf.rotation_from_6d(six), R, atol=1e-12)
+    np.testing.assert_allclose(rot.rotation_from_6d(six), R, atol=1e-12)
 
 
 @given(unit_quaternions, st.floats(0.1, 10), st.floats(0.1, 10), st.floats(-3, 3))
 def test_six_numbers_need_not_be_orthonormal(q, scale_a, scale_b, shear):
-    R = tf.rotation_from_quaternion(q)
+    R = rot.rotation_from_quaternion(q)
     skewed = np.concatenate([scale_a * R[:, 0], scale_b * R[:, 1] + shear * R[:, 0]])
-    np.testing.assert_allclose(tf.rotation_from_6d(skewed), R, atol=1e-9)
+    np.testing.assert_allclose(rot.rotation_from_6d(skewed), R, atol=1e-9)
 
 
 def test_parallel_columns_are_no_rotation():
     with pytest.raises(ValueError, match="parallel"):
-        tf.rotation_from_6d([1, 0, 0, 2, 0, 0])
+        rot.rotation_from_6d([1, 0, 0, 2, 0, 0])
 
 
 @given(poses, vectors, st.floats(0, np.pi))
@@ -131,10 +132,10 @@ def test_interpolated_poses_are_rigid_and_meet_the_ends(T_from, T_to):
 
 def test_functions_agree_on_batches_and_singles():
     q = Rotation.random(12, random_state=3).as_quat().reshape(3, 4, 4)
-    R = tf.rotation_from_quaternion(q)
-    singles = np.array([[tf.rotation_to_quaternion(R[i, j]) for j in range(4)] for i in range(3)])
-    np.testing.assert_array_equal(tf.rotation_to_quaternion(R), singles)
-    assert tf.rotation_angle(R).shape == (3, 4)
+    R = rot.rotation_from_quaternion(q)
+    singles = np.array([[rot.rotation_to_quaternion(R[i, j]) for j in range(4)] for i in range(3)])
+    np.testing.assert_array_equal(rot.rotation_to_quaternion(R), singles)
+    assert rot.rotation_angle(R).shape == (3, 4)
     assert tf.invert(tf.from_quaternion(q, np.zeros((3, 4, 3)))).shape == (3, 4, 4, 4)
 
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tacit.geometry.robot import Robot
-from tacit.geometry.transforms import (
-    from_rotation,
-    from_translation,
-    invert,
-    rotation_from_vector,
-    transform_points,
-)
+from tacit.geometry.rotations import rotation_from_vector
+from tacit.geometry.transforms import from_rotation, from_translation, invert, transform_points
 from tacit.rig import Rig, parse_rig
 from tacit_calibration.board import Board
 from tacit_calibration.detection import View

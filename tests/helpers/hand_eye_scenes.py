@@ -10,7 +10,8 @@ import numpy as np
 from tacit.geometry.camera import PinholeCamera
 from tacit.geometry.kinematics import DH_MODELS, chain_from_dh
 from tacit.geometry.robot import Robot
-from tacit.geometry.transforms import from_rotation, invert, rotation_from_rpy, rotation_from_vector
+from tacit.geometry.rotations import rotation_from_rpy, rotation_from_vector
+from tacit.geometry.transforms import from_rotation, invert
 from tacit_calibration.detection import View
 
 CAMERA = PinholeCamera(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from tacit.errors import CalibrationError, did_you_mean
+from tacit.errors import CalibrationError
 from tacit.geometry.robot import Robot
 from tacit.geometry.rotations import rotation_to_quaternion
 from tacit.geometry.transforms import FloatArray
@@ -19,7 +19,7 @@ from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_po
 from tacit_calibration.estimation.diagnosis import explain_joints
 from tacit_calibration.hand_eye import HandEyeResult, Mounting, solve_hand_eye
 from tacit_calibration.pictures import hand_eye_picture
-from tacit_calibration.rig_update import record_of, with_camera_pose
+from tacit_calibration.rig_update import known, record_of, with_camera_pose
 from tacit_calibration.samples import RobotViews, read_samples, sha256_of
 
 
@@ -37,10 +37,7 @@ class HandEyeArgs:
     def run(self) -> int:
         """Solve, print the pose with its sigma, and write the rig where asked."""
         place = self.where.open()
-        if self.camera not in place.rig.cameras:
-            raise CalibrationError(
-                f"--camera: no {self.camera!r}; {did_you_mean(self.camera, place.rig.cameras)}"
-            )
+        known(place.rig, "camera", self.camera, place.rig.cameras)
         folder = place.samples(self.samples, self.camera)
         solved, views = camera_pose(place.rig, self.camera, read_samples(folder, place.rig, place.board))
         judged: dict[str, Any] = {}
@@ -70,8 +67,8 @@ class HandEyeArgs:
             num_views=int(np.count_nonzero(solved.used)),
             rms_px=solved.rms_px,
             held_out_px=judged.get("held_out_px"),
-            sigma_mm=1e3 * float(np.linalg.norm(solved.sigma_translation)),
-            sigma_deg=float(np.rad2deg(np.linalg.norm(solved.sigma_rotation))),
+            sigma_mm=1e3 * float(np.linalg.norm(solved.camera_pose.sigma_translation)),
+            sigma_deg=float(np.rad2deg(np.linalg.norm(solved.camera_pose.sigma_rotation))),
             board=place.board.name,
             inputs_sha256=sha256_of(folder),
         )
@@ -140,7 +137,7 @@ def report(solved: HandEyeResult, views: RobotViews) -> None:
         f"noise: corners {noise.pixel:.2f} px, robot {np.rad2deg(noise.rotation):.3f} deg and "
         f"{1e3 * noise.translation:.2f} mm per axis"
     )
-    degrees = np.rad2deg(np.linalg.norm(solved.sigma_rotation))
-    say(f"one sigma: {1e3 * np.linalg.norm(solved.sigma_translation):.2f} mm, {degrees:.3f} deg")
+    degrees = np.rad2deg(np.linalg.norm(solved.camera_pose.sigma_rotation))
+    say(f"one sigma: {1e3 * np.linalg.norm(solved.camera_pose.sigma_translation):.2f} mm, {degrees:.3f} deg")
     for warning in solved.warnings:
         say(f"WARNING {warning}")

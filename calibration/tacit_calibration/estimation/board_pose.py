@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.geometry.camera import Camera
-from tacit.geometry.transforms import FloatArray, from_rotation, rotation_from_vector, rotation_to_vector
+from tacit.geometry.rotations import rotation_from_vector, rotation_to_vector
+from tacit.geometry.transforms import FloatArray, from_rotation
 from tacit_calibration.detection import View
 from tacit_calibration.estimation.increments import skew, small_pose
 

@@ -10,14 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.geometry.transforms import (
-    FloatArray,
-    from_rotation,
-    invert,
-    pose_error,
-    rotation_angle,
-    rotation_to_vector,
-)
+from tacit.geometry.rotations import rotation_angle, rotation_to_vector
+from tacit.geometry.transforms import FloatArray, from_rotation, invert, pose_error
 
 SUBSETS, SUBSET_SIZE = 60, 4
 """With a third of the views wrong a set of four is clean with probability .2: one of 60 is, nearly surely."""

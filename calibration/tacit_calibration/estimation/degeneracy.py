@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from tacit.errors import CalibrationError
-from tacit.geometry.transforms import FloatArray, check_transform, invert, pose_error, rotation_to_vector
+from tacit.geometry.rotations import rotation_to_vector
+from tacit.geometry.transforms import FloatArray, check_transform, invert, pose_error
 from tacit_calibration.detection import View
 
 Mounting = Literal["eye_in_hand", "eye_to_hand"]

@@ -112,7 +112,7 @@ def explain_joints(
     found = [
         (_contradiction(robot, candidate, boards, mounting), name)
         for name, candidate in _joint_mistakes(robot, joints)
-        if _turn_error(robot, candidate, boards) < MAX_TURN
+        if np.median(angle_disagreement(robot.forward_batch(candidate), boards)) < MAX_TURN
     ]
     if not found or min(found)[0] > EXPLAINED * min(given, MAX_CONTRADICTION_M):
         return None
@@ -131,10 +131,6 @@ def _joint_mistakes(robot: Robot, joints: FloatArray) -> Iterator[tuple[str, Flo
         for order in itertools.permutations(range(len(names))):
             listed = ", ".join(names[i] for i in np.argsort(order))
             yield f"wrong order, they look like {listed}", joints[:, order]
-
-
-def _turn_error(robot: Robot, joints: FloatArray, boards: FloatArray) -> float:
-    return float(np.median(angle_disagreement(robot.forward_batch(joints), boards)))
 
 
 def _contradiction(robot: Robot, joints: FloatArray, boards: FloatArray, mounting: Mounting) -> float:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tacit.geometry.transforms import FloatArray, invert, rotation_from_vector, rotation_to_vector
+from tacit.geometry.rotations import rotation_from_vector, rotation_to_vector
+from tacit.geometry.transforms import FloatArray, invert
 
 
 def small_pose(increment: FloatArray) -> FloatArray:

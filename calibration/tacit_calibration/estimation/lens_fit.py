@@ -15,7 +15,8 @@ import numpy as np
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera, FisheyeCamera, PinholeCamera
-from tacit.geometry.transforms import FloatArray, from_rotation, rotation_from_vector
+from tacit.geometry.rotations import rotation_from_vector
+from tacit.geometry.transforms import FloatArray, from_rotation
 from tacit_calibration.detection import View
 from tacit_calibration.estimation.board_pose import (
     Corners,

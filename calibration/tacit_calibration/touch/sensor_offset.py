@@ -94,7 +94,10 @@ def solve_sensor(
     Raises:
         CalibrationError: Too few pictures, or a result that is far from any start.
     """
-    _check_pictures(name, views)
+    if len(views) < MIN_PICTURES:
+        raise CalibrationError(
+            f"{name}: clicked in {len(views)} pictures, expected {MIN_PICTURES} or more at different openings"
+        )
     lens, spec = rig.geometry.camera(camera), rig.tactile[name]
     start, size = np.asarray(spec.T_mount_sensor), np.array(spec.size_m[:2])
 
@@ -223,13 +226,6 @@ def _solved(residuals: Callable[[FloatArray], FloatArray], size: int) -> tuple[F
     noise = 1.4826 * float(np.median(np.abs(left)))
     information = found.jac.T @ found.jac
     return found.x, noise**2 * np.linalg.pinv(information)
-
-
-def _check_pictures(name: str, views: Sequence[TouchView]) -> None:
-    if len(views) < MIN_PICTURES:
-        raise CalibrationError(
-            f"{name}: clicked in {len(views)} pictures, expected {MIN_PICTURES} or more at different openings"
-        )
 
 
 def _warnings(views: Sequence[TouchView], click_px: dict[str, float]) -> tuple[str, ...]:

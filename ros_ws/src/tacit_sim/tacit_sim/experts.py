@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tacit.geometry.robot import Robot
-from tacit.geometry.transforms import FloatArray, from_rotation, invert, rotation_from_rpy
+from tacit.geometry.rotations import rotation_from_rpy
+from tacit.geometry.transforms import FloatArray, from_rotation, invert
 from tacit.rig import Rig
 from tacit_sim.cell import HOME
 from tacit_sim.disturbance import smoothstep

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from tacit.errors import RigError
-from tacit.geometry.transforms import FloatArray, from_rotation, from_translation, invert, rotation_from_rpy
+from tacit.geometry.rotations import rotation_from_rpy
+from tacit.geometry.transforms import FloatArray, from_rotation, from_translation, invert
 from tacit.rig import ArmSpec, CameraSpec, GripperSpec, Rig, TactileSpec
 from tacit.rig.scene import camera_from_spec
 from tacit_sim.attributes import numbers, pose_attributes

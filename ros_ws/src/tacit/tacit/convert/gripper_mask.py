@@ -16,7 +16,7 @@ import numpy as np
 
 from tacit.config import Config
 from tacit.geometry.camera import Camera
-from tacit.geometry.footprint import box_corners
+from tacit.geometry.footprint import box_corners, points_in_front
 from tacit.geometry.kinematics import fk_numpy
 from tacit.geometry.transforms import FloatArray, invert, transform_points
 from tacit.rig.scene import FINGER_SIGNS, RigGeometry, RigLike
@@ -84,7 +84,10 @@ def draw_masks(
     T_camera_world = invert(T_world_camera)
     masks = np.zeros((len(T_camera_world), camera.height, camera.width), np.uint8)
     for body in bodies:
-        outlines = camera.project(_in_front(transform_points(T_camera_world, body.points)))
+        # The hull of a cut body is that of its cut edges; inner lines do no harm.
+        lines = np.array(list(combinations(range(body.points.shape[1]), 2)))
+        seen = transform_points(T_camera_world, body.points)
+        outlines = camera.project(points_in_front(seen, lines, NEAR_PLANE_M, ALONG_EDGE))
         for mask, points in zip(masks, outlines.reshape(len(masks), -1, 2), strict=True):
             _fill(mask, points)
     if grow_px:
@@ -164,23 +167,6 @@ def _joint_origins(geometry: RigGeometry, arm: str, Q: FloatArray) -> list[Float
         )
         points.append((T_world_base @ fk_numpy(part, joints[:, :count]))[:, :3, 3])
     return points
-
-
-def _in_front(points: FloatArray) -> FloatArray:
-    """Return points (T, E, 3, 3) on what the near plane leaves of the lines between points (T, P, 3).
-
-    The hull of a cut body is that of its cut edges; inner lines do no harm. Lines behind become NaN.
-    """
-    pairs = np.array(list(combinations(range(points.shape[1]), 2)))
-    start, stop = points[:, pairs[:, 0]], points[:, pairs[:, 1]]
-    z0, z1 = start[..., 2:], stop[..., 2:]
-    crossing = (NEAR_PLANE_M - z0) / np.where(z1 == z0, 1.0, z1 - z0)
-    first = np.where(z0 >= NEAR_PLANE_M, 0.0, crossing)[..., None, :]
-    last = np.where(z1 >= NEAR_PLANE_M, 1.0, crossing)[..., None, :]
-    at = first + (last - first) * ALONG_EDGE
-    cut = start[..., None, :] + (stop - start)[..., None, :] * at
-    behind = (np.maximum(z0, z1) < NEAR_PLANE_M)[..., None, :]
-    return np.where(behind, np.nan, cut)
 
 
 def _fill(mask: np.ndarray, pixels: FloatArray) -> None:

@@ -17,29 +17,26 @@ FISHEYE_NAMES = ("equidistant", "fisheye")
 PINHOLE_NAMES = ("plumb_bob", "rational_polynomial", "thin_prism", "tilted", "pinhole", "")
 
 
-def camera_from_info(info: Mapping[str, Any], *, rectified: bool = False) -> Camera:
+def camera_from_info(info: Mapping[str, Any]) -> Camera:
     """Return the camera of the image that is PUBLISHED with a CameraInfo.
 
     Args:
-        info: Fields of sensor_msgs/CameraInfo: width, height, distortion_model, d, k, p,
+        info: Fields of sensor_msgs/CameraInfo: width, height, distortion_model, d, k,
             binning_x, binning_y, roi (x_offset, y_offset, width, height; all 0 = full image).
             K is for the full resolution; binning and ROI say what of it is sent.
-        rectified: The image is an `image_rect`: use P, and no distortion.
 
     Raises:
         CalibrationError: K is zero (an uncalibrated driver) or the model is unknown.
     """
     width, height = int(info["width"]), int(info["height"])
-    matrix = np.asarray(info["p"], np.float64).reshape(3, 4)[:, :3] if rectified else info["k"]
-    K = np.asarray(matrix, dtype=np.float64).reshape(3, 3)
+    K = np.asarray(info["k"], dtype=np.float64).reshape(3, 3)
     if not (K[0, 0] > 0 and K[1, 1] > 0):
         raise CalibrationError(
             f"camera_info: focal lengths are {K[0, 0]:g}, {K[1, 1]:g}; the driver is not calibrated, "
             "run `tacit calibrate intrinsics`"
         )
     kind = _class_of(str(info.get("distortion_model", "")))
-    D = () if rectified else _trimmed(info.get("d", ()), kind)
-    return _published(kind(K, D, width, height), info)
+    return _published(kind(K, _trimmed(info.get("d", ()), kind), width, height), info)
 
 
 def camera_to_info(camera: Camera) -> dict[str, Any]:

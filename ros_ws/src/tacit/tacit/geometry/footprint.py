@@ -140,7 +140,7 @@ def project_boxes(corners_camera: ArrayLike, camera: Camera) -> Footprints:
         camera: The lens.
     """
     corners = np.asarray(corners_camera, dtype=np.float64)
-    pixels = camera.project(_edge_points(corners))
+    pixels = camera.project(points_in_front(corners, EDGES, NEAR_PLANE_M, _ALONG))
     box = _bounds(pixels.reshape(len(corners), -1, 2))
     clipped = clip_box(box, camera.width, camera.height)
     area, inside = box_area(box), box_area(clipped)
@@ -148,7 +148,9 @@ def project_boxes(corners_camera: ArrayLike, camera: Camera) -> Footprints:
     front = np.isfinite(box).all(axis=-1)
     visibility = np.divide(inside, area, out=np.zeros(len(corners)), where=front & (area > 0))
     flags = front * IN_FRONT + (front & (inside > 0)) * INTERSECTS + (front & _faces(corners)) * FACES
-    return Footprints(box, _face_pixels(corners, pixels), np.minimum(visibility, 1.0), flags.astype(np.uint8))
+    # Edge k of the first four starts at corner k of the face.
+    face = np.where(corners[:, :4, 2:] >= NEAR_PLANE_M, pixels[:, :4, 0], np.nan)
+    return Footprints(box, face, np.minimum(visibility, 1.0), flags.astype(np.uint8))
 
 
 def clip_box(box: ArrayLike, width: int, height: int) -> FloatArray:
@@ -188,18 +190,26 @@ def valid_for_alignment(
     return in_front & finite & (np.asarray(visibility) >= MIN_VISIBILITY) & large
 
 
-def _edge_points(corners: FloatArray) -> FloatArray:
-    """Return points (N, 12, 5, 3) on the parts of the edges with z >= near; z = 0 where there is none."""
-    start, stop = corners[:, EDGES[:, 0]], corners[:, EDGES[:, 1]]
+def points_in_front(
+    corners: FloatArray, edges: NDArray[np.intp], near_m: float, along: FloatArray
+) -> FloatArray:
+    """Return points (N, E, P, 3) on the parts of edges with z >= near; z = 0 where there is none.
+
+    Args:
+        corners: (N, C, 3) in the optical frame [m].
+        edges: Which corners each edge joins (E, 2).
+        near_m: The near plane [m].
+        along: Where the points lie on what is left of an edge (P, 1), 0..1.
+    """
+    start, stop = corners[:, edges[:, 0]], corners[:, edges[:, 1]]
     z0, z1 = start[..., 2:], stop[..., 2:]
     # An edge parallel to the image plane never crosses it; any span other than 0 will do.
     span = np.where(z1 == z0, 1.0, z1 - z0)
-    crossing = (NEAR_PLANE_M - z0) / span
-    first = np.where(z0 >= NEAR_PLANE_M, 0.0, crossing)
-    last = np.where(z1 >= NEAR_PLANE_M, 1.0, crossing)
-    along = first[..., None, :] + (last - first)[..., None, :] * _ALONG
-    points = start[..., None, :] + (stop - start)[..., None, :] * along
-    hidden = (np.maximum(z0, z1) < NEAR_PLANE_M)[..., None, :]
+    crossing = (near_m - z0) / span
+    first = np.where(z0 >= near_m, 0.0, crossing)[..., None, :]
+    last = np.where(z1 >= near_m, 1.0, crossing)[..., None, :]
+    points = start[..., None, :] + (stop - start)[..., None, :] * (first + (last - first) * along)
+    hidden = (np.maximum(z0, z1) < near_m)[..., None, :]
     return np.where(hidden, 0.0, points)
 
 
@@ -222,8 +232,3 @@ def _faces(corners: FloatArray) -> NDArray[np.bool_]:
     # the ray to the face, whose dot product is then negative.
     sides = np.stack([corners[:, 1] - origin, corners[:, 3] - origin, origin], axis=1)
     return np.linalg.det(sides) < 0
-
-
-def _face_pixels(corners: FloatArray, pixels: FloatArray) -> FloatArray:
-    """Return the face corners (N, 4, 2): edge k of the first four starts at corner k."""
-    return np.where(corners[:, :4, 2:] >= NEAR_PLANE_M, pixels[:, :4, 0], np.nan)

@@ -156,11 +156,6 @@ class Robot:
         return InverseResult(start, False)
 
     @functools.cached_property
-    def middle(self) -> FloatArray:
-        """Middle of the joint limits (n,): a start for `inverse` when nothing better is known."""
-        return (self.lower + self.upper) / 2
-
-    @functools.cached_property
     def _ets(self) -> Any:
         return ets_of(self.chain)
 

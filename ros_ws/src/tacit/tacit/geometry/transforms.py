@@ -1,54 +1,26 @@
 """Rigid transforms as 4x4 arrays: `T_a_b` maps coordinates in b to a, `p_a = T_a_b @ p_b`.
 
 Quaternions are xyzw, lengths metres, angles radians. Batched where an axis is named `...`.
-Rotations alone live in `tacit.geometry.rotations` and are reachable from here too.
+Rotations alone live in `tacit.geometry.rotations`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from pydantic import BeforeValidator, PlainSerializer
 
+from tacit.geometry.rotations import FloatArray as FloatArray
 from tacit.geometry.rotations import (
-    FloatArray,
     rotation_angle,
-    rotation_from_6d,
     rotation_from_quaternion,
     rotation_from_rpy,
-    rotation_from_vector,
-    rotation_to_6d,
     rotation_to_quaternion,
-    rotation_to_vector,
     slerp,
 )
-
-__all__ = [
-    "FloatArray",
-    "PoseError",
-    "Transform",
-    "check_transform",
-    "from_quaternion",
-    "from_rotation",
-    "from_translation",
-    "interpolate",
-    "invert",
-    "parse_transform",
-    "pose_error",
-    "rotation_angle",
-    "rotation_from_6d",
-    "rotation_from_quaternion",
-    "rotation_from_rpy",
-    "rotation_from_vector",
-    "rotation_to_6d",
-    "rotation_to_quaternion",
-    "rotation_to_vector",
-    "slerp",
-    "transform_points",
-]
 
 ORTHONORMAL_TOLERANCE = 1e-6
 """Largest accepted entry of |R^T R - I|: ten times what YAML text with 7 digits can lose."""
@@ -186,16 +158,12 @@ def _transform_of(value: Any) -> FloatArray:
     return check_transform(from_rotation(R, value.get("xyz", (0.0, 0.0, 0.0))), "transform")
 
 
-def _to_lists(array: NDArray[Any]) -> Sequence[Any]:
-    return array.tolist()
-
-
 def _read_only(array: FloatArray) -> FloatArray:
     array.setflags(write=False)
     return array
 
 
 Transform = Annotated[
-    np.ndarray, BeforeValidator(lambda v: _read_only(parse_transform(v))), PlainSerializer(_to_lists)
+    np.ndarray, BeforeValidator(lambda v: _read_only(parse_transform(v))), PlainSerializer(np.ndarray.tolist)
 ]
 """Pydantic field type: a checked, read-only (4, 4) transform."""

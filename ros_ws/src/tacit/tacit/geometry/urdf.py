@@ -15,7 +15,8 @@ import numpy as np
 from tacit.documents import MAX_URDF_BYTES
 from tacit.errors import RigError, did_you_mean
 from tacit.geometry.kinematics import Chain, exact, snap
-from tacit.geometry.transforms import FloatArray, from_rotation, rotation_from_rpy
+from tacit.geometry.rotations import rotation_from_rpy
+from tacit.geometry.transforms import FloatArray, from_rotation
 
 MOVING = ("revolute", "continuous", "prismatic")
 KEPT = {"joint": ("parent", "child", "origin", "axis", "limit", "mimic"), "link": ()}
