@@ -12,7 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import onnx
@@ -24,7 +24,6 @@ from tacit.bundle.manifest import ImageInput, Manifest
 from tacit.bundle.onnx_file import with_metadata
 from tacit.bundle.player import PlayFlags, PlaySpec
 from tacit.errors import BundleError, ConfigError, did_you_mean
-from tacit.images import ImageTransform
 from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.act_hsa.train import TrainedPolicy, policy_from
 from tacit_learning.alignment.checkpoints import TrainedAlignment, alignment_from
@@ -150,8 +149,11 @@ def make_manifest(
         calibration=rig.calibration,
         state_names=rig.state_names,
         action_names=rig.state_names if acts else (),
-        cameras={n: _image_input(t, spec.view.depth_range_m.get(n)) for n, t in spec.view.cameras.items()},
-        touch={name: _image_input(t) for name, t in spec.view.sensors.items()},
+        cameras={
+            name: ImageInput(**asdict(t), depth_range_m=spec.view.depth_range_m.get(name))
+            for name, t in spec.view.cameras.items()
+        },
+        touch={name: ImageInput(**asdict(t)) for name, t in spec.view.sensors.items()},
         chunk_size=chunk_size,
         hidden_size=hidden_size,
         play=play,
@@ -287,17 +289,6 @@ def _refuse_difference(out: Path, difference: float) -> None:
 
 def _image_names(spec: PolicySpec) -> list[str]:
     return [f"image.{name}" for name in spec.view.cameras] + [f"touch.{name}" for name in spec.view.sensors]
-
-
-def _image_input(transform: ImageTransform, depth_range_m: tuple[float, float] | None = None) -> ImageInput:
-    return ImageInput(
-        height=transform.height,
-        width=transform.width,
-        source_height=transform.source_height,
-        source_width=transform.source_width,
-        mode=transform.mode,
-        depth_range_m=depth_range_m,
-    )
 
 
 def _stack(touch: Sequence[Tensor], state: Tensor) -> Tensor:

@@ -15,12 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 from tacit_learning.engine.distributed import (
     broadcast_module,
     equal_over_processes,
-    gather_labels,
     gather_rows,
     rank,
-    state_sha256,
     world_size,
 )
+from tacit_learning.layers.backbone import weights_sha256
 from tacit_learning.losses.club import ClubEstimator, fit_club
 from tacit_learning.losses.contrastive import supervised_contrastive_loss
 
@@ -55,7 +54,7 @@ def train_share(number: int, folder: str) -> None:
     rows, labels = inputs()
     share = slice(number * ROWS // WORLD, (number + 1) * ROWS // WORLD)
     features = gather_rows(model(rows[share]))
-    everyone = gather_labels(labels[share])
+    everyone = gather_rows(labels[share])
     losses(features, everyone, new_club()).backward()
     torch.manual_seed(number)
     club = ClubEstimator(2, 2, 8)
@@ -144,8 +143,8 @@ def test_one_process_keeps_its_rows_and_their_graph() -> None:
 
 def test_the_digest_tells_a_changed_bit_and_a_changed_name() -> None:
     layer = nn.Linear(2, 2)
-    digest = state_sha256(layer)
+    digest = weights_sha256(layer)
     with torch.no_grad():
         layer.weight[0, 0].copy_(torch.nextafter(layer.weight[0, 0], torch.tensor(9.0)))
-    assert state_sha256(layer) != digest
-    assert state_sha256(nn.ModuleList([layer])) != state_sha256(layer)
+    assert weights_sha256(layer) != digest
+    assert weights_sha256(nn.ModuleList([layer])) != weights_sha256(layer)

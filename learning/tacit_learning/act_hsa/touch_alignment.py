@@ -19,7 +19,7 @@ from tacit_learning.act_hsa.config import HsaConfig
 from tacit_learning.act_hsa.model import ModelOutput, Tokens
 from tacit_learning.data import keys
 from tacit_learning.data.windows import Batch
-from tacit_learning.engine.distributed import gather_labels, gather_rows
+from tacit_learning.engine.distributed import gather_rows
 from tacit_learning.layers.pooling import dilate, pool, token_weights
 from tacit_learning.losses.hsa import hsa_loss
 
@@ -127,8 +127,8 @@ class TouchAlignment(nn.Module):
         tokens = output.backbone_tokens if config.source == "backbone" else output.layer_tokens[config.layer]
         touching = contact > config.contact_threshold
         touch = self._rows(self.touch_features(tokens.touch, state, touching))
-        episode, frame = self._flags(batch[keys.EPISODE]), self._flags(batch[keys.FRAME])
-        pair_mask = negative_pairs(episode, frame, self._flags(touching), config.time_gap)
+        episode, frame = self._rows(batch[keys.EPISODE]), self._rows(batch[keys.FRAME])
+        pair_mask = negative_pairs(episode, frame, self._rows(touching), config.time_gap)
         wrist_loss, third_loss = touch.new_zeros(()), touch.new_zeros(())
         metrics: list[dict[str, Tensor]] = []
         for n in range(self.wrist.shape[0]):
@@ -137,15 +137,15 @@ class TouchAlignment(nn.Module):
             vision = self._rows(vision.flatten(0, 1))
             covered = (weights.sum((-2, -1)) > 0) & batch[keys.BOX_VALID][:, n]
             if bool(self.wrist[n].any()):
-                valid = self._flags((covered & self.wrist[n]).flatten())
+                valid = self._rows((covered & self.wrist[n]).flatten())
                 negatives = self._negatives(tokens, n, outside, pair_mask)
                 losses = self._losses(touch, vision, valid, negatives)
                 wrist_loss = wrist_loss + _mean(losses, valid) / self.wrist.any(1).sum()
                 metrics.append(alignment_metrics(touch, vision, valid, negatives, losses))
             if bool(self.third[n].any()):
-                valid = self._flags((covered & self.third[n]).flatten())
+                valid = self._rows((covered & self.third[n]).flatten())
                 losses = self._losses(touch, vision, valid, Negatives(pair_mask, None, None, True))
-                losses = losses * self._flags(batch[keys.VISIBILITY][:, n].flatten())
+                losses = losses * self._rows(batch[keys.VISIBILITY][:, n].flatten())
                 third_loss = third_loss + _mean(losses, valid) / self.third.any(1).sum()
         result = {"hsa_w": wrist_loss.detach(), "hsa_tp": third_loss.detach()}
         for name in metrics[0] if metrics else ():
@@ -162,10 +162,6 @@ class TouchAlignment(nn.Module):
     def _rows(self, rows: Tensor) -> Tensor:
         """Rows of all processes while training, with gradient: negatives do not depend on their number."""
         return gather_rows(rows, check=False) if self.training else rows
-
-    def _flags(self, values: Tensor) -> Tensor:
-        """The same for what has no gradient."""
-        return gather_labels(values, check=False) if self.training else values
 
     def _weights(self, batch: Batch, camera: int) -> tuple[Tensor, Tensor]:
         """Return token weights of the boxes and which tokens lie outside the dilated boxes."""
@@ -189,7 +185,7 @@ class TouchAlignment(nn.Module):
         features = self.vision_head(image)
         sample = torch.arange(len(image), device=image.device)[:, None, None]
         chosen = self._rows(features[sample, index].flatten(0, 1))
-        return Negatives(pair_mask, chosen, self._flags((drawn >= 0).flatten(0, 1)), in_batch)
+        return Negatives(pair_mask, chosen, self._rows((drawn >= 0).flatten(0, 1)), in_batch)
 
     def _losses(self, touch: Tensor, vision: Tensor, valid: Tensor, negatives: Negatives) -> Tensor:
         return hsa_loss(

@@ -48,18 +48,15 @@ def chunk_gain(progress: NDArray[np.float32], chunk: int) -> NDArray[np.float64]
     return values[ahead] - values
 
 
-def chunk_weights(
-    episodes: Sequence[NDArray[np.float32]], chunk: int, *, good_gain: float = GOOD_GAIN
-) -> list[Weights]:
+def chunk_weights(episodes: Sequence[NDArray[np.float32]], chunk: int) -> list[Weights]:
     """Compute the weights of reward-aligned behaviour cloning (arXiv:2509.25358).
 
-    w = 1 where r > good_gain, 0 where r < 0, else (r - (mean - 2 std)) / (4 std + eps) within 0..1,
+    w = 1 where r > `GOOD_GAIN`, 0 where r < 0, else (r - (mean - 2 std)) / (4 std + eps) within 0..1,
     mean and std of r over all frames of all episodes.
 
     Args:
         episodes: Progress (T,) of each.
         chunk: Frames that one action chunk of the policy covers.
-        good_gain: Gain from which a sample counts fully.
 
     Raises:
         AnnotationError: Progress is not finite, or the chunk is empty.
@@ -75,7 +72,7 @@ def chunk_weights(
     return [
         Weights(
             gain,
-            np.where(gain > good_gain, 1.0, np.where(gain < 0, 0.0, np.clip((gain - low) / spread, 0, 1))),
+            np.where(gain > GOOD_GAIN, 1.0, np.where(gain < 0, 0.0, np.clip((gain - low) / spread, 0, 1))),
         )
         for gain in gains
     ]

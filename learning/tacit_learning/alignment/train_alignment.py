@@ -39,7 +39,7 @@ from tacit_learning.alignment.old_heads import load_old_head
 from tacit_learning.alignment.progress_terms import travelled
 from tacit_learning.alignment.settings import COMBINED, AlignmentConfig
 from tacit_learning.data.windows import Batch
-from tacit_learning.engine.job import Job
+from tacit_learning.engine.job import Job, to_device
 from tacit_learning.engine.loop import Result, fit
 from tacit_learning.engine.processes import device_of
 from tacit_learning.engine.provenance import git_commit
@@ -229,7 +229,7 @@ def _chunks(videos: Sequence[Video], fps: float, size: int, device: torch.device
     if len(starts) > 1 and len(videos) - starts[-1] == 1:
         starts.pop()
     for start, end in zip(starts, [*starts[1:], len(videos)], strict=True):
-        yield _to(whole_videos(videos[start:end], fps), device)
+        yield to_device(whole_videos(videos[start:end], fps), device)
 
 
 def _texts(config: AlignmentConfig, training: VideoSet, source: EpisodeSource | None) -> dict[str, str]:
@@ -259,7 +259,3 @@ def _sha256(videos: VideoSet) -> str:
         digest.update(video.features.numpy().tobytes())
         digest.update(video.labels.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    return {key: value.to(device) for key, value in batch.items()}

@@ -6,12 +6,13 @@ result trains nothing, silently. With one process every function returns its inp
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from tacit_learning.layers.backbone import weights_sha256
 
 MAX_AXES = 8
 
@@ -31,7 +32,7 @@ def gather_rows(rows: Tensor, check: bool = True) -> Tensor:
 
     The gradient of row i is the sum over processes of the gradient that each gives it. Where every
     process computes the full loss over the result and data parallelism averages the parameters'
-    gradients, they equal those of one process with all rows.
+    gradients, they equal those of one process with all rows. Integers and booleans have none.
 
     Args:
         rows: (B, ...), B equal on every process.
@@ -50,15 +51,6 @@ def gather_rows(rows: Tensor, check: bool = True) -> Tensor:
     return _GatherRows.apply(rows)
 
 
-def gather_labels(labels: Tensor, check: bool = True) -> Tensor:
-    """Concatenate integers of all processes, without gradient; shapes as in `gather_rows`."""
-    if world_size() == 1:
-        return labels
-    if check:
-        _check_equal_shapes(labels)
-    return _all_gather(labels)
-
-
 def broadcast_module(module: nn.Module, source: int = 0) -> None:
     """Overwrite parameters and buffers with those of process `source`."""
     if world_size() > 1:
@@ -71,17 +63,8 @@ def equal_over_processes(module: nn.Module) -> bool:
     if world_size() == 1:
         return True
     digests: list[str | None] = [None] * world_size()
-    dist.all_gather_object(digests, state_sha256(module))
+    dist.all_gather_object(digests, weights_sha256(module))
     return len(set(digests)) == 1
-
-
-def state_sha256(module: nn.Module) -> str:
-    """Return sha256 (hex) over names and bytes of parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 class _GatherRows(torch.autograd.Function):

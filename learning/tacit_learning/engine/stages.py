@@ -9,12 +9,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from torch import nn
 
 from tacit.config import Config
 from tacit.errors import ConfigError, did_you_mean
+
+
+def _split(value: object) -> object:
+    """Accept `a,b` or one number for a list, and nothing for an empty one."""
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return () if value is None else [value] if isinstance(value, int) else value
+
+
+SPLIT = BeforeValidator(_split)
+"""Of options that are lists: on the command line they are words with commas between."""
 
 
 class StageConfig(Config):
@@ -25,13 +37,8 @@ class StageConfig(Config):
 
     description: str = ""
     epochs: int | None = Field(default=None, ge=1)
-    trainable_models: tuple[str, ...]
+    trainable_models: Annotated[tuple[str, ...], SPLIT]
     learning_rate: float | None = Field(default=None, gt=0)
-
-    @field_validator("trainable_models", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("trainable_models")
     @classmethod

@@ -210,9 +210,9 @@ def _preprocessing(name: str) -> tuple[tuple[float, float, float], tuple[float, 
 
 
 def weights_sha256(model: nn.Module) -> str:
-    """Return sha256 (hex) over names and bytes of all weights."""
+    """Return sha256 (hex) over names and bytes of all weights and buffers, of any number type."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -61,7 +61,7 @@ def add_noise(latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
         noise: n, the same shape.
         sigma: One per sample (B,).
     """
-    level = _per_sample(sigma, latents)
+    level = sigma.view(-1, *[1] * (latents.ndim - 1))
     return (1 - level) * latents + level * noise
 
 
@@ -116,26 +116,6 @@ def share_weight(share: Tensor, gain: float, num_reference: int = 0) -> Tensor:
     return torch.cat([weight[:, :, :num_reference], scaled], dim=2)
 
 
-def mask_weight(mask: Tensor, cells: tuple[int, int, int], gain: float, num_reference: int = 0) -> Tensor:
-    """Return W (B, 1, T, H, W) of a mask of pixels: `share_weight` of its `mask_share`."""
-    return share_weight(mask_share(mask, cells, num_reference), gain, num_reference)
-
-
-def flow_loss(
-    predicted: Tensor,
-    latents: Tensor,
-    noise: Tensor,
-    *,
-    weight: Tensor | None = None,
-    cell_weight: Tensor | None = None,
-    skip_frames: int = 0,
-) -> Tensor:
-    """Average `flow_loss_per_sample` over the batch."""
-    return flow_loss_per_sample(
-        predicted, latents, noise, weight=weight, cell_weight=cell_weight, skip_frames=skip_frames
-    ).mean()
-
-
 def flow_loss_per_sample(
     predicted: Tensor,
     latents: Tensor,
@@ -160,7 +140,7 @@ def flow_loss_per_sample(
     """
     if not predicted.shape == latents.shape == noise.shape:
         raise ValueError(
-            f"flow_loss: predicted {tuple(predicted.shape)}, latents {tuple(latents.shape)}, "
+            f"flow_loss_per_sample: predicted {tuple(predicted.shape)}, latents {tuple(latents.shape)}, "
             f"noise {tuple(noise.shape)}; expected one shape"
         )
     with torch.autocast(predicted.device.type, enabled=False):
@@ -183,7 +163,3 @@ def _bell_grid(shift: float) -> tuple[float, float]:
     u = torch.linspace(1, 0, NUM_TIMESTEPS + 1, dtype=torch.float64)[:-1]
     y = _bell(timestep_of(shift_sigma(u, shift)))
     return float(y.min()), float((y - y.min()).sum())
-
-
-def _per_sample(sigma: Tensor, latents: Tensor) -> Tensor:
-    return sigma.view(-1, *[1] * (latents.ndim - 1))

@@ -31,10 +31,6 @@ class Mixture(NamedTuple):
         logs = torch.log_softmax(self._exponents(num_bins), dim=-1)
         return torch.softmax(logs + self.shares.clamp(min=SMALLEST_SHARE).log().unsqueeze(-1), dim=1)
 
-    def density(self, num_bins: int) -> Tensor:
-        """Return the mixture on the bins 0..T-1 (R, T), summing to 1."""
-        return (self.shares.unsqueeze(1) @ self.components(num_bins)).squeeze(1)
-
     def _exponents(self, num_bins: int) -> Tensor:
         grid = torch.arange(num_bins, device=self.means.device, dtype=self.means.dtype)
         return -_half_squares(grid, self.means, self.variances)

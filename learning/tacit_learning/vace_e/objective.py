@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.errors import ConfigError, did_you_mean
-from tacit_learning.engine.distributed import gather_labels, gather_rows
+from tacit_learning.engine.distributed import gather_rows
 from tacit_learning.losses.contrastive import contrastive_floor, supervised_contrastive_loss
 from tacit_learning.losses.cross_covariance import cross_covariance_loss
 from tacit_learning.losses.flow import (
@@ -144,7 +144,7 @@ class Objective(nn.Module):
         if predictions.features is not None:
             labels = batch.clips if batch.features is None else batch.features
             gathered = Features(*(gather_rows(each) for each in predictions.features))
-            everyone = gather_labels(torch.stack([labels.task_label, labels.embodiment_label], dim=1))
+            everyone = gather_rows(torch.stack([labels.task_label, labels.embodiment_label], dim=1))
             terms = self._feature_terms(gathered, everyone, step, metrics)
             # a feature batch comes once per step: made up for the division by the accumulated batches
             scale = 1 if batch.features is None else self.config.gradient_accumulation_steps

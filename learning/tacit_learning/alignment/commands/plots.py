@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from tacit.view.plot import Band, Line, Series, line_plot
 from tacit_learning.alignment.judge.metrics_pairs import nearest_frames
 from tacit_learning.alignment.judge.metrics_progress import Frames
-from tacit_learning.data.annotations import Annotation, Event
+from tacit_learning.data.annotations import Annotation
 
 TRUTH = "var(--fg)"
 
@@ -39,7 +39,10 @@ def step_bands(annotation: Annotation) -> list[Band]:
     bands = [
         Band(s.start / fps, (s.end + 1) / fps, s.name, colors[s.name]) for s in annotation.action_segments()
     ]
-    return bands + [_event_band(event, fps) for event in annotation.events]
+    return bands + [
+        Band(event.start / fps, (event.end + 1) / fps, event.kind, "var(--bad)")
+        for event in annotation.events
+    ]
 
 
 def alignment_plot(a: Annotation, b: Annotation, x: Frames, y: Frames) -> str:
@@ -66,7 +69,3 @@ def alignment_plot(a: Annotation, b: Annotation, x: Frames, y: Frames) -> str:
         lines=[Line(segment.start / b.fps, segment.name) for segment in b.action_segments()],
         height=360,
     )
-
-
-def _event_band(event: Event, fps: float) -> Band:
-    return Band(event.start / fps, (event.end + 1) / fps, event.kind, "var(--bad)")

@@ -9,7 +9,7 @@ L stream tokens, D width of the video, E width of the streams, H heads.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,13 +36,6 @@ class Condition:
     def of(cls, encoded: Encoded, num_reference: int) -> Condition:
         """Join what the encoders said with the number of leading latent frames that are references."""
         return cls(*encoded, num_reference=num_reference)
-
-    def rows(self, index: Tensor | slice) -> Condition:
-        """Return the samples of `index`."""
-        task, embodiment = (Tokens(t.values[index], t.mask[index]) for t in (self.task, self.embodiment))
-        return replace(
-            self, task=task, embodiment=embodiment, z_task=self.z_task[index], z_emb=self.z_emb[index]
-        )
 
 
 @dataclass(frozen=True)
