@@ -15,7 +15,7 @@ pytest.importorskip("peft")
 from diffusers import WanVACETransformer3DModel
 
 from tacit.errors import ConfigError
-from tacit_learning.losses.flow import flow_loss
+from tacit_learning.losses.flow import flow_loss_per_sample
 from tacit_learning.vace_e.config_model import STREAMS, ModelConfig, preset
 from tacit_learning.vace_e.model.fusion import Adapter, Condition, Scene
 from tacit_learning.vace_e.model.lora import apply_lora, lora_names
@@ -310,9 +310,8 @@ def test_one_model_overfits_one_sample_through_the_streams_alone(inputs: Inputs)
     losses = []
     for _ in range(40):
         condition = model.eval().conditioning(one.signals, REFERENCE)
-        loss = flow_loss(
-            model(one.latents, one.timestep, one.control, one.text, condition), one.latents, noise
-        )
+        velocity = model(one.latents, one.timestep, one.control, one.text, condition)
+        loss = flow_loss_per_sample(velocity, one.latents, noise).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -338,7 +337,7 @@ def test_the_order_of_a_motion_alone_can_steer_the_video(inputs: Inputs) -> None
     def loss(batch: Inputs) -> Tensor:
         condition = model.eval().conditioning(batch.signals, REFERENCE)
         velocity = model(batch.latents, batch.timestep, batch.control, batch.text, condition)
-        return flow_loss(velocity, torch.zeros_like(target), target)
+        return flow_loss_per_sample(velocity, torch.zeros_like(target), target).mean()
 
     for _ in range(100):
         optimizer.zero_grad()

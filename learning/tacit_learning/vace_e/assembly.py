@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tacit.convert.vace_e_files import METADATA_NAME
 from tacit.errors import ConfigError
 from tacit_learning.data.labels import LabelMaps
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint, restore_weights
@@ -18,7 +17,7 @@ from tacit_learning.engine.tracking import Reporter
 from tacit_learning.vace_e.config import ModelOptions, VaceEConfig
 from tacit_learning.vace_e.config_model import EncoderConfig, ModelConfig, preset
 from tacit_learning.vace_e.data.cache import LatentCache
-from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
 from tacit_learning.vace_e.data.inputs import Inputs
 from tacit_learning.vace_e.data.schedule import Schedule, make_sampler
 from tacit_learning.vace_e.model.folder import MODEL_FILE, load_adapters
@@ -63,14 +62,6 @@ def make_data(config: VaceEConfig, labels: LabelMaps | None, reporter: Reporter)
     held_out = choose_held_out([record.task for record in whole.records], share, config.seed)
     kept = [i for i in range(len(whole)) if i not in held_out]
     return Data(whole.subset(kept), whole.subset(sorted(held_out)), whole.labels)
-
-
-def find_metadata(config: VaceEConfig) -> VaceEConfig:
-    """Return options that name the metadata beside the tasks, where none are named and some lie there."""
-    beside = Path(config.dataset_base_path) / METADATA_NAME
-    if config.task_metadata_path is not None or not beside.is_file():
-        return config
-    return config.model_copy(update={"task_metadata_path": str(beside)})
 
 
 def choose_held_out(tasks: list[str], share: float, seed: int) -> set[int]:

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from tacit.errors import ConfigError
 from tacit_learning.engine.tracking import SilentReporter
-from tacit_learning.vace_e.assembly import find_metadata, make_data, make_inputs, make_networks
+from tacit_learning.vace_e.assembly import make_data, make_inputs, make_networks
 from tacit_learning.vace_e.config import VaceEConfig
-from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
 from tacit_learning.vace_e.judge.metrics import as_json
 from tacit_learning.vace_e.judge.report import write_page
 from tacit_learning.vace_e.judge.validate import Validator, spread

@@ -8,31 +8,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tacit.config import Config
 from tacit.errors import did_you_mean
-from tacit_learning.engine.stages import StageConfig
+from tacit_learning.engine.stages import SPLIT, StageConfig
 
 Metric = Literal["video_quality", "task_alignment", "motion_accuracy"]
 EXAMPLE_COMPRESSION = 0.5  # of a 32-bit gradient: bf16
 GROUPS = ("vace_e", "vace", "dit", "lora:dit", "lora:vace")
 
 
-def _split(value: object) -> object:
-    """Accept `a,b` or one number for a list, and nothing for an empty one."""
-    if isinstance(value, str):
-        return [word.strip() for word in value.split(",") if word.strip()]
-    return () if value is None else [value] if isinstance(value, int) else value
-
-
-SPLIT = BeforeValidator(_split)
-
-
 class VaceEStage(StageConfig):
     """One stage: its `epochs` are passes over the data (`dataset_repeat` times)."""
 
-    trainable_models: tuple[str, ...] = ("vace_e",)
+    trainable_models: Annotated[tuple[str, ...], SPLIT] = ("vace_e",)
 
     @field_validator("trainable_models")
     @classmethod

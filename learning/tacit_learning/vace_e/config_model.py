@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from tacit.config import Config
 from tacit.errors import ConfigError, did_you_mean
+from tacit_learning.engine.stages import SPLIT
 
 MOTION_WIDTH = 20
 """Left position 3, left rotation 6, right position 3, right rotation 6, left gripper, right gripper."""
@@ -104,16 +105,9 @@ class ModelConfig(Config):
 
     backbone: BackboneConfig = BackboneConfig()
     encoders: EncoderConfig = EncoderConfig()
-    layers: tuple[int, ...] = (0, 5, 10, 15, 20, 25)
+    layers: Annotated[tuple[int, ...], SPLIT] = (0, 5, 10, 15, 20, 25)
     injection: Literal["adapter", "context"] = "adapter"
     task_processing: bool = True
-
-    @field_validator("layers", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return (
-            [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
-        )
 
     @model_validator(mode="after")
     def _layers_exist(self) -> ModelConfig:

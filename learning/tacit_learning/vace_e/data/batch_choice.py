@@ -63,7 +63,11 @@ class BucketSampler:
     def epoch(self, number: int) -> list[list[int]]:
         """Return the batches of this process in epoch `number`."""
         rng = np.random.default_rng([self.seed, number])
-        whole = [batch for items in self._filled(rng).values() for batch in self._cut(items)]
+        whole = [
+            items[start : start + self._step]
+            for items in self._filled(rng).values()
+            for start in range(0, len(items), self._step)
+        ]
         order = rng.permutation(len(whole))
         share = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
         return [whole[i][share] for i in order]
@@ -100,9 +104,6 @@ class BucketSampler:
             bucket: items + [items[i % len(items)] for i in range(-len(items) % self._step)]
             for bucket, items in drawn.items()
         }
-
-    def _cut(self, items: list[int]) -> list[list[int]]:
-        return [items[start : start + self._step] for start in range(0, len(items), self._step)]
 
 
 class Draw(NamedTuple):

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tacit.errors import ConfigError
+from tacit_learning.engine.checkpoint import save_tensors
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 
 CACHE_VERSION = 2  # goes up when equal files would be encoded from other pixels
@@ -60,9 +60,7 @@ class LatentCache:
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        save_file(
-            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, part
-        )
+        save_tensors(part, tensors)
         part.replace(path)
 
     def get_or_make(self, key: str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:

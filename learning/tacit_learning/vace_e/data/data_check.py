@@ -16,10 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from tacit.config import parse
-from tacit.convert.vace_e_files import METADATA_NAME
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.batch_choice import BucketSampler
-from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
 
 LOOKED_AT = 8  # windows whose masks are read
 
@@ -77,19 +76,17 @@ def main(argv: list[str]) -> int:
 
 def data_options(options: Options) -> DataOptions:
     """Return the options of the data set; `metadata.json` beside the tasks is taken unasked."""
-    default = options.data / METADATA_NAME
-    metadata = options.metadata or (default if default.is_file() else None)
     content = {
         "dataset_base_path": str(options.data),
-        "task_metadata_path": None if metadata is None else str(metadata),
-        "robot_data_path": None if options.robot_data is None else str(options.robot_data),
+        "task_metadata_path": options.metadata and str(options.metadata),
+        "robot_data_path": options.robot_data and str(options.robot_data),
         "height": options.height,
         "width": options.width,
         "num_frames": options.num_frames,
         "gripper_open_values": options.gripper_open_values or None,
         "control_from_mask": options.control_from_mask,
     }
-    return parse(DataOptions, content, "tacit check vace_e")
+    return find_metadata(parse(DataOptions, content, "tacit check vace_e"))
 
 
 def white_fractions(dataset: VaceEDataset, count: int = LOOKED_AT) -> list[float]:

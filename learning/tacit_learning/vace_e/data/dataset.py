@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -32,6 +32,7 @@ from tacit_learning.vace_e.data.windows import (
     rows_in_window,
 )
 
+OptionsT = TypeVar("OptionsT", bound=DataOptions)
 INDEX_NAME = "vace_e_index.json"
 KEPT_EPISODES = 4096
 """Trajectories held in memory; an episode takes about 100 kB, and feature batches read hundreds a step."""
@@ -235,6 +236,14 @@ class VaceEDataset(Dataset[VaceEItem]):
             None if target is None else np.stack([hide(*pair) for pair in zip(target, mask, strict=True)])
         )
         return target, control, mask
+
+
+def find_metadata(options: OptionsT) -> OptionsT:
+    """Return options that name the metadata beside the tasks, where none are named and some lie there."""
+    beside = Path(options.dataset_base_path) / METADATA_NAME
+    if options.task_metadata_path is not None or not beside.is_file():
+        return options
+    return options.model_copy(update={"task_metadata_path": str(beside)})
 
 
 def describe_task(metadata: Metadata | None, task: str, options: DataOptions) -> EpisodeText:

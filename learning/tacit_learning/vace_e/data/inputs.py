@@ -174,7 +174,7 @@ class Inputs:
 
     def image_tokens(self, i: int) -> Tensor | None:
         """Return the tokens of the end effector of window i (P, D) float32; None without a picture."""
-        key = self._image_key(i)
+        key = image_key(self.dataset, i, self.frozen.identity, self.dtype, role="embodiment")
         return None if key is None else self._kept(key, lambda: self.frozen.image(self._picture(i)))
 
     def white_fraction(self, i: int) -> float:
@@ -197,7 +197,8 @@ class Inputs:
     def _latents(self, i: int) -> Entry:
         """Return what the autoencoder makes of window i, and of its reference image."""
         self._reference(i)
-        return self._entry(self._video_key(i), lambda: self._encode_video(i))
+        key = video_key(self.dataset, i, self.frozen.identity, self.dtype)
+        return self._entry(key, lambda: self._encode_video(i))
 
     def _encode_video(self, i: int) -> Entry:
         item = self.dataset.item(i, reference=False)
@@ -213,7 +214,8 @@ class Inputs:
         return {name: value[0].to(self.dtype) for name, value in made.items()} | pack_mask(item.mask)
 
     def _reference(self, i: int) -> Tensor | None:
-        key = self._reference_key(i)
+        facts = {"role": "reference", "size": list(self.dataset.bucket(i)[1:])}
+        key = image_key(self.dataset, i, self.frozen.identity, self.dtype, **facts)
         if key is None:
             return None
         return self._entry(key, lambda: {"latents": self._encode_reference(i)})["latents"]
@@ -253,16 +255,6 @@ class Inputs:
                 self._tokens.popitem(last=False)
         self._tokens.move_to_end(key)
         return self._tokens[key].float()
-
-    def _video_key(self, i: int) -> str:
-        return video_key(self.dataset, i, self.frozen.identity, self.dtype)
-
-    def _reference_key(self, i: int) -> str | None:
-        size = list(self.dataset.bucket(i)[1:])
-        return image_key(self.dataset, i, self.frozen.identity, self.dtype, role="reference", size=size)
-
-    def _image_key(self, i: int) -> str | None:
-        return image_key(self.dataset, i, self.frozen.identity, self.dtype, role="embodiment")
 
 
 def _signed(video: np.ndarray, device: torch.device) -> Tensor:

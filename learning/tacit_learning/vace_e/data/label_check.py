@@ -19,7 +19,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from tacit.config import parse
-from tacit.convert.vace_e_files import METADATA_NAME
 from tacit.errors import ConfigError
 from tacit_learning.data.labels import (
     CONFLICT_NAT,
@@ -29,7 +28,7 @@ from tacit_learning.data.labels import (
     mutual_information,
 )
 from tacit_learning.vace_e.config import DataOptions
-from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
 
 LABELS_NAME = "labels.json"
 UNKNOWN_TEXT = "(unknown)"
@@ -145,9 +144,7 @@ def _check_shuffles(dataset: VaceEDataset, expected: Labels, rng: random.Random)
         items = [dataset.item(i, video=False, reference=False) for i in order]
         found = {f"{e.task_name}/{e.episode_name}": (e.task_label, e.embodiment_label) for e in items}
         wrong |= {key for key, labels in found.items() if expected[key] != labels}
-    return Check(
-        "equal in every batch and shuffle", not wrong, _told(wrong, f"{len(expected)} items in 3 orders")
-    )
+    return _check("equal in every batch and shuffle", wrong, f"{len(expected)} items in 3 orders")
 
 
 def _check_subsets(dataset: VaceEDataset, expected: Labels, rng: random.Random) -> Check:
@@ -156,7 +153,7 @@ def _check_subsets(dataset: VaceEDataset, expected: Labels, rng: random.Random) 
     for size in sizes:
         part = _labels_of(dataset.subset(sorted(rng.sample(range(len(dataset)), size))))
         wrong |= {key for key, labels in part.items() if expected[key] != labels}
-    return Check("equal in every subset", not wrong, _told(wrong, f"subsets of {sizes} episodes"))
+    return _check("equal in every subset", wrong, f"subsets of {sizes} episodes")
 
 
 def _check_older(labels: LabelMaps, older: LabelMaps) -> Check:
@@ -203,8 +200,9 @@ def _warnings(task: Counter[str], embodiment: Counter[str], information: float) 
     return found
 
 
-def _told(wrong: set[str], good: str) -> str:
-    return f"{len(wrong)} episodes change: {sorted(wrong)[:3]}" if wrong else good
+def _check(name: str, wrong: set[str], good: str) -> Check:
+    """Return the answer of a trial that found `wrong` episodes, whose labels changed."""
+    return Check(name, not wrong, f"{len(wrong)} episodes change: {sorted(wrong)[:3]}" if wrong else good)
 
 
 def _print(console: Console, dataset: VaceEDataset, report: LabelReport) -> None:
@@ -228,16 +226,14 @@ def _print(console: Console, dataset: VaceEDataset, report: LabelReport) -> None
 
 
 def _data_options(options: Options) -> DataOptions:
-    default = options.data / METADATA_NAME
-    metadata = options.metadata or (default if default.is_file() else None)
     content = {
         "dataset_base_path": str(options.data),
-        "task_metadata_path": None if metadata is None else str(metadata),
+        "task_metadata_path": options.metadata and str(options.metadata),
         "task_label_by": options.task_label_by,
         "embodiment_label": options.embodiment_label,
         "control_from_mask": True,  # labels do not depend on the control video
     }
-    return parse(DataOptions, content, "tacit check labels")
+    return find_metadata(parse(DataOptions, content, "tacit check labels"))
 
 
 def _stored(path: Path) -> LabelMaps:

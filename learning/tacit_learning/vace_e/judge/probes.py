@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
 from tacit_learning.vace_e.judge.metrics import Score, Unavailable
@@ -58,18 +59,12 @@ def probe(name: str, fitted: Rows, held_out: Rows) -> dict[str, Score]:
     scores: list[Score] = [
         _accuracy(LogisticRegression(max_iter=MAX_ITERATIONS), fitted, held_out),
         _accuracy(KNeighborsClassifier(neighbours), fitted, held_out),
-        _accuracy(KNeighborsClassifier(1), _prototypes(fitted), held_out),
+        _accuracy(NearestCentroid(), fitted, held_out),
     ]
     scores.append(float(np.mean(held_out.labels == values[counts.argmax()])))
     return dict(zip(keys, scores, strict=True))
 
 
-def _accuracy(classifier: LogisticRegression | KNeighborsClassifier, fitted: Rows, held_out: Rows) -> float:
+def _accuracy(classifier: ClassifierMixin, fitted: Rows, held_out: Rows) -> float:
     classifier.fit(fitted.features, fitted.labels)
     return float(classifier.score(held_out.features, held_out.labels))
-
-
-def _prototypes(rows: Rows) -> Rows:
-    """Return the mean feature of every label."""
-    labels = np.unique(rows.labels)
-    return Rows(np.stack([rows.features[rows.labels == label].mean(0) for label in labels]), labels)

@@ -151,11 +151,6 @@ def join_control(inactive: Tensor, reactive: Tensor, mask: Tensor, reference: Te
     return torch.cat([torch.cat([reference, rest], dim=1), control], dim=2)
 
 
-def white_fraction(mask: Tensor) -> float:
-    """Return the share of pixels to generate: near 1 or 0 it tells of an inverted or empty mask."""
-    return float(_binary(mask).mean())
-
-
 def _binary(mask: Tensor) -> Tensor:
     return mask.float() if mask.dtype == torch.bool else (mask > 0.5).float()
 

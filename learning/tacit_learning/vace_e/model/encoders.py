@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit_learning.layers.positions import TEMPERATURE
-from tacit_learning.layers.transformer import Attention, Encoder, FeedForward, Residual
+from tacit_learning.layers.transformer import Attention, Encoder, EncoderLayer, FeedForward, Residual
 from tacit_learning.vace_e.config_model import STREAMS, TASK_STREAMS, TEMPORAL, EncoderConfig, Stream
 from tacit_learning.vace_e.model.signals import Signals
 
@@ -140,17 +140,13 @@ class ObjectEncoder(nn.Module):
         return Tokens(mixed.flatten(1, 2), mask.unflatten(0, (batch, count)).transpose(1, 2).flatten(1, 2))
 
 
-class PerceiverLayer(nn.Module):
+class PerceiverLayer(EncoderLayer):
     """Latents read a memory and themselves, then a feed-forward layer."""
 
     def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.attention = Attention(config.dim, config.heads, 0.0)
-        self.feed_forward = FeedForward(config.dim, config.feedforward, 0.0)
-        self.around_attention = Residual(config.dim, 0.0, "pre")
-        self.around_feed_forward = Residual(config.dim, 0.0, "pre")
+        super().__init__(config.dim, config.heads, config.feedforward, 0.0, "pre")
 
-    def forward(self, x: Tensor, memory: Tensor, hidden: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, hidden: Tensor) -> Tensor:  # type: ignore[override]
         """Map latents (B, K, D) and memory (B, L, D) to latents; `hidden` (B, L + K) keys are not read."""
         query = self.around_attention.enter(x)
         keys = torch.cat([memory, query], dim=1)
