@@ -15,7 +15,7 @@ from tiny_bundles import progress_bundle
 from tacit.cli import main
 from tacit.errors import AnnotationError
 from tacit_learning.alignment.commands.plots import alignment_plot, progress_plot
-from tacit_learning.alignment.judge.baselines import HALF, Labelled, fit_baselines
+from tacit_learning.alignment.judge.baselines import Labelled, fit_baselines
 from tacit_learning.alignment.judge.scores import (
     baseline_scores,
     estimate_of,
@@ -121,8 +121,10 @@ def test_travelled_distance_is_divided_by_its_train_mean_per_class() -> None:
 
 def test_the_nearest_train_frame_tells_progress_where_features_do() -> None:
     scores = baseline_scores(TRAIN, TEST, "action")
-    assert scores["raw nearest frame"]["ope"] < 0.03 < scores["frame count"]["ope"] < scores[HALF]["ope"]
-    assert scores[HALF]["normalised"] == 0 and scores[HALF]["spearman"] == 0
+    assert (
+        scores["raw nearest frame"]["ope"] < 0.03 < scores["frame count"]["ope"] < scores["always 0.5"]["ope"]
+    )
+    assert scores["always 0.5"]["normalised"] == 0 and scores["always 0.5"]["spearman"] == 0
     assert scores["always 0"]["last_error"] == 1
 
 

@@ -18,7 +18,6 @@ from tacit_learning.data.annotations import Annotation, Segment
 from tacit_learning.losses.progress import Level, action_progress, video_progress
 
 CONSTANTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-HALF = "always 0.5"
 MAX_MEMORY = 5000
 """Training frames that `raw nearest frame` keeps at most."""
 

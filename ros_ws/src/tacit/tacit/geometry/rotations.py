@@ -104,21 +104,6 @@ def rotation_to_6d(R: ArrayLike) -> FloatArray:
     return np.concatenate([R[..., :, 0], R[..., :, 1]], axis=-1)
 
 
-def rotation_from_6d(columns: ArrayLike) -> FloatArray:
-    """Return the rotation (..., 3, 3) nearest in Gram-Schmidt's sense to two columns (..., 6).
-
-    Raises:
-        ValueError: The two columns are zero or parallel.
-    """
-    columns = np.asarray(columns, dtype=np.float64)
-    a, b = columns[..., :3], columns[..., 3:]
-    x, length_a = _normalised(a)
-    y, length_b = _normalised(b - np.sum(x * b, axis=-1, keepdims=True) * x)
-    if columns.shape[-1] != 6 or not (np.minimum(length_a, length_b) > 1e-9).all():
-        raise ValueError("rot6d: expected two columns (..., 6) that are neither zero nor parallel")
-    return np.stack([x, y, np.cross(x, y)], axis=-1)
-
-
 def rotation_angle(R: ArrayLike) -> FloatArray:
     """Return the angle (...) of rotations (..., 3, 3) in [0, pi] [rad], accurate near 0 and pi."""
     R = np.asarray(R, dtype=np.float64)
@@ -140,8 +125,3 @@ def rotation_from_vector(vector: ArrayLike) -> FloatArray:
     angle = np.linalg.norm(vector, axis=-1, keepdims=True)
     half = 0.5 * np.sinc(angle / (2 * np.pi))
     return rotation_from_quaternion(np.concatenate([half * vector, np.cos(angle / 2)], axis=-1))
-
-
-def _normalised(vector: FloatArray) -> tuple[FloatArray, FloatArray]:
-    length = np.linalg.norm(vector, axis=-1, keepdims=True)
-    return vector / np.where(length > 0, length, 1.0), length
