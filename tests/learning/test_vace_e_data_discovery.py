@@ -20,7 +20,7 @@ from tacit.convert.video import read_frames, write_video
 from tacit.errors import ConfigError, EpisodeError
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data import episode_check
-from tacit_learning.vace_e.data.dataset import VaceEDataset
+from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
 from tacit_learning.vace_e.data.discovery import discover
 from tacit_learning.vace_e.data.episode_check import DiscoveryReport, EpisodeRecord
 from tacit_learning.vace_e.data.items import VaceEItem, signals_of
@@ -333,3 +333,12 @@ def test_the_check_says_what_cannot_be_used_and_how_batches_are_filled(
     assert json.loads(report.read_text())["excluded"] == {"no mask video": 1}
     assert cli.main(["check", "vace_e", str(root), "--height", "30"]) == 2
     assert "height" in capsys.readouterr().err
+
+
+def test_metadata_beside_the_tasks_is_found_and_named_metadata_wins(tmp_path: Path) -> None:
+    unnamed = options(tmp_path, task_metadata_path=None)
+    assert find_metadata(unnamed) is unnamed
+    (tmp_path / "metadata.json").touch()
+    assert find_metadata(unnamed).task_metadata_path == str(tmp_path / "metadata.json")
+    named = options(tmp_path, task_metadata_path="mine.json")
+    assert find_metadata(named) is named
