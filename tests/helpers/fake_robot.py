@@ -19,6 +19,7 @@ from tacit_ros.wire import qos
 
 JOINT_PERIOD_S = 0.01
 IMAGE_EVERY = 4
+GLIDE_RAD = 0.02  # per period: 2 rad/s
 
 
 def lenient_rig(folder: Path, **safety: float) -> Path:
@@ -53,6 +54,8 @@ class FakeRobot:
         self.commands: list[tuple[int, np.ndarray]] = []
         self.shadow: list[JointState] = []
         self._images = rig.images
+        self._num_pictures = 0
+        self._goal: float | None = None
         self._publishers = {
             name: node.create_publisher(messages.message_class(spec.type), spec.topic, qos.profile(spec.qos))
             for name, spec in {**self._images, **self._state_streams()}.items()
@@ -81,6 +84,10 @@ class FakeRobot:
         if self.follows:
             self.state = command.copy()
 
+    def glide(self, angle: float) -> None:
+        """Move all joints to `angle` [rad] as fast as a robot could, whatever is commanded."""
+        self.follows, self._goal = False, angle
+
     def publish_joints(self, stamp_ns: int) -> None:
         """Send the state."""
         for name, spec in self._state_streams().items():
@@ -89,15 +96,20 @@ class FakeRobot:
             self._publish(name, stamp_ns, lambda s, n=names, v=values: messages.joint_state(n, v, s))
 
     def publish_images(self, stamp_ns: int) -> None:
-        """Send a grey picture on every camera and touch sensor."""
+        """Send a grey picture on every camera and touch sensor, never the same twice in a row."""
+        self._num_pictures += 1
         for name, image in self._images.items():
             picture = np.full((image.height, image.width, 3), 128, dtype=np.uint8)
+            picture[0, 0] = self._num_pictures % 251
             self._publish(name, stamp_ns, lambda s, p=picture: messages.image(p, s))
 
     def _run(self) -> None:
         count = 0
         while not self._stop.wait(JOINT_PERIOD_S):
             now_ns = time.time_ns()
+            if self._goal is not None:
+                left = self._goal - self.state[:6]
+                self.state = np.append(self.state[:6] + np.clip(left, -GLIDE_RAD, GLIDE_RAD), self.state[6:])
             self.publish_joints(now_ns)
             if count % IMAGE_EVERY == 0:
                 self.publish_images(now_ns)

@@ -56,7 +56,7 @@ def around(**changes: object) -> Surroundings:
     settings: dict = {
         "now_ns": BEGIN,
         "num_publishers": lambda name: 1,
-        "problems": {},
+        "findings": {},
         "free_bytes": 10**12,
         "min_free_bytes": 10**9,
         "rate_tolerance": 0.1,

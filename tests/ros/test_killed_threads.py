@@ -140,7 +140,7 @@ def moving_policy(
     process.accepted("start")
     bench.until(lambda: len(robot.commands) > 5, "commands", 60)
     robot.follows = False
-    robot.state = np.full(7, 0.8)
+    robot.glide(0.8)
     bench.until(lambda: speed(robot, load_rig(rig_path)) > 0.1, "motion")
     return process
 

@@ -204,9 +204,9 @@ FAULTS: dict[str, tuple[Callable[[FakeRobot], object], str]] = {
     "frozen touch": (lambda robot: robot.silent.add("left"), "stale"),
     "dead joints": (lambda robot: robot.silent.add("joints"), "stale"),
     "dead gripper": (lambda robot: robot.silent.add("gripper_state"), "stale"),
-    "repeated frame": (lambda robot: robot.repeat.update(wrist=time.time_ns()), "stale"),
-    "stamps backwards": (lambda robot: robot.shift_ns.update(wrist=-(10**9)), "stamp_backwards"),
-    "joint stamps backwards": (lambda robot: robot.shift_ns.update(joints=-(10**9)), "stamp_backwards"),
+    "repeated frame": (lambda robot: robot.repeat.update(wrist=time.time_ns()), "duplicate"),
+    "stamps backwards": (lambda robot: robot.shift_ns.update(wrist=-(10**9)), "out_of_order"),
+    "joint stamps backwards": (lambda robot: robot.shift_ns.update(joints=-(10**9)), "out_of_order"),
     "stamps from the future": (
         lambda robot: robot.shift_ns.update(
             dict.fromkeys(("wrist", "left", "joints", "gripper_state"), 10**9)
@@ -215,7 +215,7 @@ FAULTS: dict[str, tuple[Callable[[FakeRobot], object], str]] = {
     ),
     "unstamped camera": (lambda robot: robot.repeat.update(wrist=0), "no_stamp"),
     "input not a number": (lambda robot: _freeze_at(robot, np.nan), "not_finite"),
-    "input out of range": (lambda robot: _freeze_at(robot, 1e6), "out_of_range"),
+    "input out of range": (lambda robot: _freeze_at(robot, 1e6), "out_of_limits"),
     "renamed joints": (lambda robot: setattr(robot, "joint_names", [f"j{i}" for i in range(6)]), "stale"),
 }
 
@@ -245,7 +245,7 @@ def test_output_that_is_not_a_number_holds(make: Make) -> None:
     cell = make(nan_bundle, safety={"tracking_error": 1e9})
     cell.run()
     cell.robot.follows = False
-    cell.robot.state = np.full(7, -0.7)
+    cell.robot.glide(-0.7)
     cell.until_hold("not_finite")
     assert cell.node.acting.not_finite == 1
 
@@ -255,7 +255,7 @@ def test_stuck_inference_is_aborted_and_holds(make: Make) -> None:
     cell = make(slow_bundle, safety={"tracking_error": 1e9}, mode="replace", replan_ticks=1)
     cell.run()
     cell.robot.follows = False
-    cell.robot.state = np.full(7, 0.8)
+    cell.robot.glide(0.8)
     cell.until_hold("inference_deadline")
 
 
@@ -263,7 +263,7 @@ def test_robot_that_does_not_follow_holds(make: Make) -> None:
     cell = make(safety={"tracking_error": 0.1})
     cell.run()
     cell.robot.follows = False
-    cell.robot.state = np.full(7, -0.3)
+    cell.robot.glide(-0.3)
     cell.until_hold("tracking")
     answer = cell.call("start")
     assert not answer.success and "reset" in answer.message

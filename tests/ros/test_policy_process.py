@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from fake_robot import FakeRobot, lenient_rig
 from std_srvs.srv import Trigger
@@ -68,7 +67,7 @@ def test_signal_during_inference_ends_the_node_with_exit_code_0(bench, tmp_path:
             return len(robot.commands) > 3
 
         bench.until(started, "commands", 60)
-        robot.state = np.full(7, 0.8)
+        robot.glide(0.8)
         quiet = [len(robot.commands), time.monotonic()]
 
         def stuck() -> bool:

@@ -167,16 +167,16 @@ def test_camera_of_another_size_is_refused_with_both_sizes(stage: Stage) -> None
 
 def test_missing_joint_name_is_refused_not_guessed(stage: Stage, rig: Rig) -> None:
     publisher = stage.robot_node.create_publisher(
-        messages.message_class("sensor_msgs/msg/JointState"), rig.streams["gripper_state"].topic, 10
+        messages.message_class("sensor_msgs/msg/JointState"), rig.streams["joints"].topic, 10
     )
 
     def refused() -> bool:
-        publisher.publish(messages.joint_state(["finger"], [0.01], SECOND))
-        return stage.status()["rejected"].get("gripper_state", 0) > 3
+        publisher.publish(messages.joint_state(["joint1", "finger"], [0.2, 0.01], SECOND))
+        return stage.status()["rejected"].get("joints", 0) > 3
 
     stage.bench.until(refused, "refused message")
-    assert "'gripper'" in stage.status()["problems"]["gripper_state"]
-    assert stage.status()["streams"]["gripper_state"]["received"] == 0
+    assert "'joint2'" in stage.status()["problems"]["joints"]
+    assert stage.status()["streams"]["joints"]["received"] == 0
 
 
 def test_empty_stamps_are_refused_at_the_gate(stage: Stage) -> None:

@@ -20,7 +20,7 @@ from tacit.errors import CalibrationError, ImageError
 from tacit.images import as_rgb
 from tacit.record.capture import MEANING, Capture, Verdict
 from tacit.rig import Rig, load_rig
-from tacit.streams import Value
+from tacit.streams import Intake, Value
 from tacit_ros.wire.observations import RigSubscriptions
 from tacit_ros.wire.parameters import declare, parameter
 from tacit_ros.wire.process import run_node
@@ -56,7 +56,7 @@ class CaptureNode(Node):
         arm = settings.arm or arm_of(rig, settings.camera)
         self._capture = Capture(rig, arm, settings.camera, Path(settings.out).expanduser())
         names = [settings.camera, *self._capture.streams]
-        self._streams = RigSubscriptions(self, rig, self._receive, names=names)
+        self._streams = RigSubscriptions(self, rig, Intake(rig, names), self._receive)
         self._told: tuple[Verdict | None, float] = (None, 0.0)
         self.create_service(Trigger, "~/status", self._status)
         self.create_service(Trigger, "~/drop_last", self._drop_last)

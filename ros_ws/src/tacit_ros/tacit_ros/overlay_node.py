@@ -16,7 +16,7 @@ from tacit.depth import to_look_at
 from tacit.errors import ImageError
 from tacit.rig import load_rig
 from tacit.rig.scene import RigGeometry
-from tacit.streams import Value
+from tacit.streams import Intake, Value
 from tacit.view.draw import draw_footprints
 from tacit_ros import messages
 from tacit_ros.wire import qos
@@ -65,7 +65,8 @@ class OverlayNode(Node):
             for sensor in self._rig.tactile
         }
         names = [*self._rig.cameras, *self._indices]
-        self._streams = RigSubscriptions(self, self._rig, self._receive, names=names, live_images=True)
+        intake = Intake(self._rig, names)
+        self._streams = RigSubscriptions(self, self._rig, intake, self._receive, live_images=True)
 
     def _receive(self, name: str, stamp_ns: int, recv_ns: int, value: Value) -> None:
         if name in self._indices:

@@ -155,7 +155,8 @@ class PolicyNode(WatchedNode):
 
     def _make_inputs(self) -> AlignedInputs:
         ages = self._now_ns if self.is_simulated_time else time.monotonic_ns
-        return AlignedInputs(self.rig, self.policy.manifest, self._now_ns, ages)
+        simulated = True if self.is_simulated_time else None
+        return AlignedInputs(self.rig, self.policy.manifest, self._now_ns, ages, simulated=simulated)
 
     def _make_loop(self, period_ns: int) -> PeriodicThread:
         clock = SimulatedClock(self._now_ns) if self.is_simulated_time else SteadyClock()
@@ -164,7 +165,7 @@ class PolicyNode(WatchedNode):
 
     def _open_topics(self) -> None:
         self.subscriptions_of_rig = RigSubscriptions(
-            self, self.rig, self.inputs.store, names=self.inputs.names, live_images=not self.settings.lockstep
+            self, self.rig, self.inputs.intake, self.inputs.store, live_images=not self.settings.lockstep
         )
         heard = {name: self.subscriptions_of_rig.topic(name) for name in self.inputs.names}
         self.others = Publishers(self, heard, self.commands.topics)

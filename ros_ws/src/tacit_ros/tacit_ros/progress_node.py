@@ -94,12 +94,12 @@ class ProgressNode(WatchedNode):
         self._step = self.create_publisher(String, "/progress/step", qos.latched())
         self.create_service(Trigger, "~/reset", self._reset)
         self.rig_subscriptions = RigSubscriptions(
-            self, rig, self.inputs.store, names=self.inputs.names, live_images=True
+            self, rig, self.inputs.intake, self.inputs.store, live_images=True
         )
         self.get_logger().info(f"{bundle.source}\n{describe(self.model.manifest)}")
         self._last = Judgement(None, "running", False)
         self._publish_done(False)
-        self._begins_after_ns = 0
+        self._first_tick = 0
         self._publishing = threading.Lock()
         self._thread = WatchedThread("progress", self._run, self.thread_failed)
         self._thread.start()
@@ -118,14 +118,10 @@ class ProgressNode(WatchedNode):
         self.inputs.wake()
 
     def _run(self) -> None:
-        run = self.watch.run
         while not self._thread.stopping.is_set():
             self.inputs.wait(WAIT_S)
-            if run != self.watch.run:  # a clock that jumped back since would block the old samples' streams
-                run = self.watch.run
-                self.inputs.reset()
             for tick in self.inputs.poll():
-                if self._thread.stopping.is_set() or tick.stamp_ns <= self._begins_after_ns:
+                if self._thread.stopping.is_set() or tick.index < self._first_tick:
                     continue
                 judgement = self.watch.see(tick, self.inputs)
                 if judgement is not None:
@@ -158,7 +154,7 @@ class ProgressNode(WatchedNode):
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._publishing:
             self.watch.reset()
-            self._begins_after_ns = self.inputs.newest_stamp_ns()  # what was seen before is the old episode
+            self._first_tick = self.inputs.reset()  # also the cure after a clock that has jumped back
             self._last = Judgement(None, "running", False)
             self._state.publish(messages.string("running"))
             self._publish_done(False)

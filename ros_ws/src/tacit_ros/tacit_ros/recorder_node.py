@@ -89,13 +89,14 @@ class RecorderNode(WatchedNode):
         self._streams = RigSubscriptions(
             self,
             self._rig,
+            self._session.intake,
             self._session.receive,
             queue_s=QUEUE_S,
             polled=True,
-            use_header_stamps=settings.stamps == "header",
             joint_readings=True,
         )
-        self._others = Publishers(self, {name: self._streams.topic(name) for name in self._rig.specs})
+        heard = {name: self._streams.topic(name) for name in self._rig.specs}
+        self._others = Publishers(self, heard, intake=self._session.intake)
         for name, action in self._triggers().items():
             self.create_service(Trigger, f"~/{name}", self._answering(action))
         self.create_service(SetBool, "~/stop", self._stop)
@@ -124,20 +125,16 @@ class RecorderNode(WatchedNode):
         """Return every reason not to start an episode now."""
         settings = read(self, RecorderParameters)
         self._others.look()
-        clock = self._streams.clock
+        intake = self._session.intake
         around = Surroundings(
-            now_ns=clock.newest_ns if clock.simulated else time.time_ns(),
+            now_ns=intake.newest_ns if intake.is_foreign else time.time_ns(),
             num_publishers=self._streams.num_publishers,
-            problems=self._problems(),
+            findings=self._streams.findings,
             free_bytes=self._session.free_bytes(),
             min_free_bytes=round(settings.min_free_gb * 1e9),
             rate_tolerance=settings.rate_tolerance,
         )
         return reasons_not_to_start(self._rig, self._session.monitors, around)
-
-    def _problems(self) -> dict[str, str]:
-        """What is wrong with each stream: its last refused message, or who publishes it."""
-        return self._streams.problems | self._others.findings()
 
     def _triggers(self) -> dict[str, Callable[[], str]]:
         session = self._session
@@ -155,7 +152,6 @@ class RecorderNode(WatchedNode):
         if reasons:
             raise TacitError("not started:\n- " + "\n- ".join(reasons))
         settings = read(self, RecorderParameters)
-        self._session.simulated = self._streams.clock.simulated
         self._lost_before = dict(self._streams.lost)
         return f"recording {self._session.start(settings.task, settings.instruction)}"
 
@@ -172,7 +168,7 @@ class RecorderNode(WatchedNode):
             "ready": not reasons,
             "not_ready": reasons,
             "rejected": dict(self._streams.rejected),
-            "problems": self._problems(),
+            "problems": self._streams.problems,
             "interrupted": [str(path) for path in self._session.interrupted()],
         }
         return json.dumps(status)
@@ -205,7 +201,7 @@ class RecorderNode(WatchedNode):
         self._diagnostics.publish(messages.diagnostics([summary, *self._stream_statuses()], time.time_ns()))
 
     def _stream_statuses(self) -> list[messages.Status]:
-        statuses, problems = [], self._problems()
+        statuses, problems = [], self._streams.problems
         for name, monitor in self._session.monitors.items():
             problem = problems.get(name, "")
             slow = monitor.received > 0 and abs(monitor.hz / monitor.rate_hz - 1) > 0.2
@@ -240,6 +236,7 @@ def _session_settings(settings: RecorderParameters) -> SessionSettings:
         tactile_quality=settings.tactile_quality,
         operator=settings.operator,
         session=settings.session,
+        stamp_on_reception=settings.stamps == "receive",
         metadata={
             "host": platform.node(),
             "ros_distro": os.environ.get("ROS_DISTRO", f"rclpy {_version('rclpy', 'ros-rclpy')}"),

@@ -18,7 +18,7 @@ from tacit_sim.board import BoardPlace
 from tacit_sim.disturbance import Disturbance
 from tacit_sim.lens import Lens
 from tacit_sim.model import TIMESTEP_S, build_mjcf, lenses_of, only_arm, pose
-from tacit_sim.rendering import SceneRenderer, mujoco
+from tacit_sim.rendering import SceneRenderer, SensorNoise, mujoco
 from tacit_sim.tactile import TactileCamera
 from tacit_sim.tasks import LOOK_NS, STAGES, StageMachine, Task, Truth, find_task
 
@@ -61,6 +61,8 @@ class Cell:
         self._lenses = lenses_of(rig)
         self.disturbed = disturbed
         self._time_ns = EPOCH_NS
+        sizes = [(image.height, image.width) for image in rig.images.values()]
+        self._noise = SensorNoise(*np.max(sizes, axis=0, initial=1))
         self._renderers: dict[tuple[int, int], SceneRenderer] = {}
         default = rig.simulation.task if rig.simulation else "place_cube"
         self._load(find_task(task or default))
@@ -224,6 +226,11 @@ class Cell:
             drawn = depth_from_metres(self._renderer(lens).depth(self.data, camera))
             return np.maximum(lens.labels(drawn.astype(np.int32)), 0).astype(np.uint16)
         return lens.image(self._renderer(lens).rgb(self.data, camera))
+
+    def sensed(self, name: str) -> NDArray[np.uint8] | Depth:
+        """Return what a camera or tactile sensor sends now: its picture with sensor noise."""
+        picture = self.render(name) if name in self.rig.cameras else self.touch(name)
+        return self._noise.add(picture, name, self._time_ns)
 
     def segmentation(self, camera: str) -> NDArray[np.int32]:
         """Return the geom id at each pixel (H, W), -1 where there is none."""

@@ -58,8 +58,8 @@ class Rollout:
 
 def observe(cell: Cell) -> Observation:
     """Return what the robot's sensors show now."""
-    images = {name: cell.render(name) for name in cell.rig.cameras}
-    touch = {name: cell.touch(name) for name in cell.rig.tactile}
+    images = {name: cell.sensed(name) for name in cell.rig.cameras}
+    touch = {name: cell.sensed(name) for name in cell.rig.tactile}
     return Observation(cell.time_ns, cell.state(), images, touch)
 
 

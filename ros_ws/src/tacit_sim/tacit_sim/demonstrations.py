@@ -65,12 +65,12 @@ class CellFeed:
         """Push encoded camera and tactile images, and the stage."""
         for name in self._cell.rig.cameras:
             with self._watch("camera"):
-                image = self._cell.render(name)
+                image = self._cell.sensed(name)
             with self._watch("write"):
                 self._push(name, encode(image, CAMERA_QUALITY))
         for name in self._cell.rig.tactile:
             with self._watch("tactile"):
-                image = self._cell.touch(name)
+                image = self._cell.sensed(name)
             with self._watch("write"):
                 self._push(name, encode(image, TACTILE_QUALITY))
         for name in self._steps:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+import zlib
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,8 @@ from tacit.errors import MissingDependencyError
 BACKENDS = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
 FARTHEST_SHARE = 0.99
 """Of the distance at which the drawing ends: what lies there is the empty background."""
+NOISE_SHIFTS = 64
+"""The window of the noise stands at one of 64 x 64 places."""
 APT_LINE = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
 
 
@@ -105,6 +109,35 @@ class SceneRenderer:
     def close(self) -> None:
         """Free the GL context."""
         self._close()
+
+
+class SensorNoise:
+    """The noise of a picture sensor: each value is off by -1, 0 or 1 grey levels, or millimetres of depth.
+
+    A real sensor never sends the same picture twice, so a recorder takes equal pictures for a camera that
+    stands still. The noise depends on the seed, the camera's name and the time alone.
+
+    Args:
+        height, width: Of the largest picture.
+        seed: Decides the noise.
+    """
+
+    def __init__(self, height: int, width: int, seed: int = 0) -> None:
+        shape = (height + NOISE_SHIFTS, width + NOISE_SHIFTS, 3)
+        self._field = np.random.default_rng(seed).integers(0, 3, shape, dtype=np.uint8)
+
+    def add(self, image: NDArray, name: str, time_ns: int) -> NDArray:
+        """Return the image, colours (H, W, 3) or depth (H, W), as the sensor `name` sends it at a time.
+
+        One field of noise is drawn once and looked at through a window that moves: drawing 230,000 random
+        numbers for each picture would take longer than rendering it.
+        """
+        where = zlib.crc32(f"{name} {time_ns}".encode())
+        y, x = where % NOISE_SHIFTS, where // NOISE_SHIFTS % NOISE_SHIFTS
+        window = self._field[y : y + image.shape[0], x : x + image.shape[1]]
+        if image.ndim == 2:  # a hole stays a hole
+            return np.where(image > 0, image + window[..., 0] - 1, 0).astype(image.dtype)
+        return np.asarray(cv2.subtract(cv2.add(image, window), (1.0, 1.0, 1.0, 0.0)), dtype=np.uint8)
 
 
 def _visible(groups: Iterable[int]) -> mujoco.MjvOption:

@@ -98,8 +98,7 @@ class RobotTopics:
         for name, topic in self._images.items():
             if not topic.is_heard:
                 continue  # drawing a picture is most of the work of a tick
-            is_camera = name in self._rig.cameras
-            topic.publish(self._cell.render(name) if is_camera else self._cell.touch(name), stamp_ns)
+            topic.publish(self._cell.sensed(name), stamp_ns)
         for name, publisher in self._infos.items():
             camera = self._rig.cameras[name]
             publisher.publish(messages.camera_info(camera_from_spec(camera), stamp_ns, camera.frame_id))

@@ -31,7 +31,7 @@ from tacit.depth import as_depth
 from tacit.geometry.transforms import FloatArray
 from tacit.images import as_rgb, encode_jpeg
 from tacit.rig import Rig
-from tacit.streams import TIMER, Aligner, Arrival, Tick, Value
+from tacit.streams import TIMER, Aligner, Arrival, Intake, Tick, Value
 
 TOUCH_QUALITY = 95
 """JPEG quality of touch images, as the recorder writes them (its default)."""
@@ -42,6 +42,9 @@ QUEUE_LIMIT = 1024
 OFFSET_WINDOW = 50
 """Messages whose delay is looked back on to place foreign stamps on the steady clock: a fifth of a second,
 so that a simulator which paused (to reset) is followed again at once."""
+
+HOLDING = ("not_finite", "out_of_limits", "jump", "clock_step")
+"""Refusals that hold the robot at once; others cost their sample, and silence holds if they go on."""
 
 SAME_CLOCK_NS = 10_000_000_000
 """Stamps further than this from the node's clock come from another clock: a simulator without /clock."""
@@ -64,9 +67,11 @@ class AlignedInputs:
         manifest: Says which cameras, touch sensors and ranges.
         node_time_ns: The node's clock (ROS time).
         steady_ns: The clock that measures ages: the steady one, or simulated time where that rules.
+        simulated: Stamps may be of a simulated clock; by default as the rig says.
 
     Attributes:
-        newest: The newest message of each stream.
+        intake: Judges what comes in, before it is stored here.
+        newest: The newest message per stream.
         robot: What the robot says of itself.
         watched: Asked, beside the streams, for what speaks against acting: who else publishes the topics.
     """
@@ -77,6 +82,8 @@ class AlignedInputs:
         manifest: Manifest,
         node_time_ns: Callable[[], int],
         steady_ns: Callable[[], int] = time.monotonic_ns,
+        *,
+        simulated: bool | None = None,
     ) -> None:
         self._rig, self._manifest = rig, manifest
         self._node_time_ns, self._steady_ns = node_time_ns, steady_ns
@@ -87,9 +94,12 @@ class AlignedInputs:
         specs = rig.specs
         self.robot = RobotState(rig)
         self.names = (*(name for name in specs if name in needed), *self.robot.names)
+        self.intake = Intake(rig, self.names, simulated=simulated)
         self._aligner = Aligner.from_rig(rig, exclude=[name for name in specs if name not in needed])
         self._queue: deque[Arrival] = deque(maxlen=QUEUE_LIMIT)
         self._offsets_ns: deque[int] = deque(maxlen=OFFSET_WINDOW)
+        self._steps_seen = 0
+        self._aligning = threading.Lock()
         self._event = threading.Event()
         self.newest: dict[str, Newest] = {}
         self.watched: list[Callable[[], Fault | None]] = []
@@ -122,14 +132,27 @@ class AlignedInputs:
         Args:
             may_wait: False where time stands still until an answer comes: then stamps alone decide.
         """
-        while self._queue:
-            arrival = self._queue.popleft()
-            self._aligner.push(arrival.name, arrival.stamp_ns, arrival.recv_ns, arrival.value)
-        return self._aligner.poll(self._steady_ns() if may_wait else None)
+        with self._aligning:
+            if self._steps_seen != self.intake.num_steps:  # the clock before would block the new one
+                self._steps_seen = self.intake.num_steps
+                self._aligner.reset()
+            while self._queue:
+                arrival = self._queue.popleft()
+                self._aligner.push(arrival.name, arrival.stamp_ns, arrival.recv_ns, arrival.value)
+            return self._aligner.poll(self._steady_ns() if may_wait else None)
 
-    def reset(self) -> None:
-        """Align anew from the next message on: samples from before a jump of the clock would block it."""
-        self._aligner.reset()
+    def reset(self) -> int:
+        """Align and judge anew from the next message on: samples from before a jump of the clock block it.
+
+        Returns:
+            The index of the first tick that will be made of what comes from now on.
+        """
+        with self._aligning:
+            self._queue.clear()
+            self._aligner.reset()
+            self.intake.reset()
+            self._steps_seen = 0
+            return self._aligner.num_ticks
 
     def now_ns(self) -> int:
         """Return the present on the clock of the stamps.
@@ -184,10 +207,22 @@ class AlignedInputs:
         return first_fault(self._tick_gates(tick, check_ages))
 
     def silence_fault(self) -> Fault | None:
-        """Return which stream has gone silent, by the steady clock; its stamps may run backwards."""
+        """Return which stream has gone silent, by the steady clock, or why its messages are refused."""
         now_ns = self._steady_ns()
-        silent = first_fault(self._silence(name, now_ns) for name in self._aligner.buffers)
-        return silent or self.robot.silence(now_ns)
+        silent = (self._silence(name, now_ns) for name in self._aligner.buffers)
+        return self.finding_fault() or first_fault(silent) or self.robot.silence(now_ns)
+
+    def finding_fault(self) -> Fault | None:
+        """Return what the intake doubts, or keeps refusing, on a stream that decides where the robot goes."""
+        for name, found in self.intake.findings().items():
+            if not found.refused or found.kind in HOLDING:
+                return Fault(found.kind, f"{name}: {found.text}")
+        return None
+
+    def _refusal(self, name: str) -> Fault | None:
+        """Return why messages of a stream are refused now: the cause where it seems silent."""
+        found = self.intake.findings().get(name)
+        return None if found is None else Fault(found.kind, f"{name}: {found.text}")
 
     def doubt(self) -> Fault | None:
         """Return what speaks now against acting on the inputs, whatever a single tick shows."""
@@ -210,6 +245,7 @@ class AlignedInputs:
             now_ns = self.now_ns()
             for name in self._images:
                 yield check_age(name, tick.samples[name].stamp_ns, now_ns, safety.image_age_ms)
+        yield self.finding_fault()
         yield check_skew(self._stamps(tick), min(safety.skew_ms, 1e3 * manifest.obs_skew_max_s))
         state = self._state({name: tick.samples[name].value for name in self._states})
         yield check_finite("state", state)
@@ -219,17 +255,11 @@ class AlignedInputs:
     def _silence(self, name: str, now_ns: int) -> Fault | None:
         newest = self.newest.get(name)
         if newest is None:
-            return Fault("missing", f"no message yet on {name}")
-        if newest.stamp_ns <= 0:
-            return Fault("no_stamp", f"{name} is stamped 0; let its driver fill header.stamp")
+            return self._refusal(name) or Fault("missing", f"no message yet on {name}")
         safety = self._rig.safety
         limit_ms = safety.joint_age_ms if name in self._states else safety.image_age_ms
-        accepted_ns = self._aligner.buffers[name].newest_ns
-        latency_ns = self._aligner.buffers[name].plan.latency_ns
-        if accepted_ns is not None and newest.stamp_ns - latency_ns < accepted_ns:
-            behind_ms = (accepted_ns - newest.stamp_ns + latency_ns) / 1e6
-            return Fault("stamp_backwards", f"{name} is stamped {behind_ms:.0f} ms before what came earlier")
-        return check_age(name, newest.received_ns, now_ns, limit_ms)
+        silent = check_age(name, newest.received_ns, now_ns, limit_ms)
+        return silent and (self._refusal(name) or silent)
 
     def _stamps(self, tick: Tick) -> dict[str, int]:
         used = (*self._images, *self._states)

@@ -1,6 +1,6 @@
 """What each stream does right now: rate on its own stamps, age, and the newest value.
 
-Pure; fed from the subscription callbacks, read by the gate, the diagnostics and the session.
+Pure; fed with what the intake accepts, read by the gate, the diagnostics and the session.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from tacit.rig import Rig
 from tacit.streams import Value
 
 WINDOW_NS = 2_000_000_000  # the rate is that of the last two seconds of stamps
-RESTART_AFTER = 5  # so many stamps in a row before the newest: not disorder, another clock
 MAX_SAMPLES = 400  # two seconds at 200 Hz
 
 
@@ -33,18 +32,13 @@ class StreamMonitor:
     stamp_ns: int = 0
     recv_ns: int = 0
     value: Value | None = None
-    _backward: int = field(default=0, repr=False)
     _stamps: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES), repr=False)
 
     def saw(self, stamp_ns: int, recv_ns: int, value: Value) -> None:
         """Take one message."""
         self.received += 1
         if self._stamps and stamp_ns <= self._stamps[-1]:
-            self._backward += 1
-            if self._backward < RESTART_AFTER:
-                return
-            self._stamps.clear()  # a restarted driver: its old rate says nothing
-        self._backward = 0
+            self._stamps.clear()  # its clock was set, as the intake has found: the old rate says nothing
         self._stamps.append(stamp_ns)
         self.stamp_ns, self.recv_ns, self.value = stamp_ns, recv_ns, value
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from tacit.depth import decode_depth
-from tacit.images import as_rgb
 from tacit.record.monitor import StreamMonitor
-from tacit.rig import CommandSpec, Rig, StreamBase, is_depth
+from tacit.rig import CommandSpec, Rig, StreamBase
+from tacit.streams import Finding, Kind
 
 MIN_MESSAGES = 5  # fewer give no rate
 MAX_AGE_NS = 1_000_000_000
-BLACK_LEVEL, BLACK_FRACTION = 10, 0.95  # as rule W04 of `tacit check`
+PASSING: tuple[Kind, ...] = ("duplicate", "out_of_order", "truncated", "undecodable")
+"""Refusals that cost one sample: reasons not to start only where nothing else comes."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Surroundings:
     Attributes:
         now_ns: On the clock of the stamps.
         num_publishers: Number of publishers of a stream, by name.
-        problems: The last refused message of a stream, if any.
+        findings: What is wrong with each stream now, by name.
         free_bytes: On the disk of the episodes.
         min_free_bytes: Below this nothing is started.
         rate_tolerance: Accepted relative difference to the rate of the rig.
@@ -35,7 +33,7 @@ class Surroundings:
 
     now_ns: int
     num_publishers: Callable[[str], int]
-    problems: Mapping[str, str]
+    findings: Mapping[str, Finding]
     free_bytes: int
     min_free_bytes: int
     rate_tolerance: float
@@ -48,14 +46,13 @@ def reasons_not_to_start(rig: Rig, monitors: Mapping[str, StreamMonitor], around
     are not required are not checked.
     """
     reasons = []
-    images = set(rig.image_names)
     for name, spec in rig.specs.items():
         if not spec.required:
             continue
         if name in rig.commands:
             reasons += _unseen(name, spec, monitors[name], around)
         else:
-            reasons += _first(_stream_reasons(name, spec, monitors[name], around, name in images))
+            reasons += _first(_stream_reasons(name, spec, monitors[name], around))
     if around.free_bytes < around.min_free_bytes:
         reasons.append(
             f"disk: {around.free_bytes / 1e9:.1f} GB free, at least {around.min_free_bytes / 1e9:.1f} GB "
@@ -71,15 +68,13 @@ def _first(reasons: Iterator[str]) -> list[str]:
 
 
 def _stream_reasons(
-    name: str, spec: StreamBase, monitor: StreamMonitor, around: Surroundings, is_image: bool
+    name: str, spec: StreamBase, monitor: StreamMonitor, around: Surroundings
 ) -> Iterator[str]:
     yield from _unseen(name, spec, monitor, around)
-    if monitor.stamp_ns <= 0:
-        yield (
-            f"{name}: messages on {spec.topic} have an empty header stamp; have the driver fill it, or "
-            "start the recorder with stamps:=receive"
-        )
     age_ns = around.now_ns - monitor.stamp_ns
+    found = around.findings.get(name)
+    if found is not None and (found.kind not in PASSING or age_ns > MAX_AGE_NS):
+        yield f"{name} ({spec.topic}): {found.text}"
     if age_ns > MAX_AGE_NS:
         yield f"{name}: the last message on {spec.topic} is {age_ns / 1e9:.1f} s old; is its driver alive?"
     if monitor.num_recent < MIN_MESSAGES:
@@ -89,18 +84,14 @@ def _stream_reasons(
             f"{name}: {spec.topic} runs at {monitor.hz:.1f} Hz, the rig says {spec.rate_hz:g} Hz; "
             f"set the driver, or rate_hz of {name} in the rig"
         )
-    if is_depth(spec) and _measures_nothing(monitor):
-        yield f"{name}: no pixel of {spec.topic} holds a distance; too near, too far, or projector off?"
-    elif is_image and not is_depth(spec) and _is_black(monitor):
-        yield f"{name}: the image on {spec.topic} is black; lens cap, exposure or lights?"
 
 
 def _unseen(name: str, spec: StreamBase, monitor: StreamMonitor, around: Surroundings) -> list[str]:
     """Return why nothing was heard; a command topic may be silent but not unowned."""
     if monitor.received:
         return []
-    if name in around.problems:
-        return [f"{name} ({spec.topic}): {around.problems[name]}"]
+    if name in around.findings:
+        return [f"{name} ({spec.topic}): {around.findings[name].text}"]
     if around.num_publishers(name) == 0:
         return [
             f"{name}: nobody publishes {spec.topic} ({spec.type}); start its driver, or find the right "
@@ -112,14 +103,3 @@ def _unseen(name: str, spec: StreamBase, monitor: StreamMonitor, around: Surroun
         f"{name}: {spec.topic} has a publisher but no message has come; "
         f"check it with `ros2 topic hz {spec.topic}`"
     ]
-
-
-def _measures_nothing(monitor: StreamMonitor) -> bool:
-    value = np.asarray(monitor.value)
-    return monitor.value is not None and not (decode_depth(value) if value.ndim == 1 else value).any()
-
-
-def _is_black(monitor: StreamMonitor) -> bool:
-    if monitor.value is None:
-        return False
-    return bool(np.mean(as_rgb(monitor.value) < BLACK_LEVEL) > BLACK_FRACTION)

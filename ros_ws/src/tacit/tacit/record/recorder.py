@@ -28,7 +28,7 @@ from tacit.record.monitor import monitors_of
 from tacit.record.recording import Recording
 from tacit.record.references import TouchReferences
 from tacit.rig import Rig
-from tacit.streams import Arrival, JointReading, Value
+from tacit.streams import Arrival, Intake, JointReading, Value
 from tacit.threads import Caught, Failure, OnFailure, WatchedThread
 from tacit.threads.requests import Requests
 
@@ -49,6 +49,7 @@ class SessionSettings:
         tactile_quality: JPEG quality of tactile images, 1..100; 0 stores PNG.
         operator: Who demonstrates.
         session: Name of the session; a random one when empty.
+        stamp_on_reception: Trust no header: every stream counts from its reception.
         metadata: Further root attributes of each episode.
     """
 
@@ -57,6 +58,7 @@ class SessionSettings:
     tactile_quality: int = 95
     operator: str = ""
     session: str = ""
+    stamp_on_reception: bool = False
     metadata: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
@@ -64,6 +66,7 @@ class RecorderSession:
     """Records episodes one after the other from the arrivals it is given.
 
     Attributes:
+        intake: Judges what comes in; `receive` is given only what it accepts.
         monitors: State of every stream, recording or not.
         last_path: The newest finished episode of this session.
         failure: What ended one of its threads; None while all is well. Nothing is recorded after it.
@@ -82,7 +85,7 @@ class RecorderSession:
         self._on_failure = on_failure
         self.monitors = monitors_of(rig)
         self.last_path: Path | None = None
-        self.simulated = False
+        self.intake = Intake(rig, receive=rig.specs if settings.stamp_on_reception else ())
         self._rig, self._settings, self._report = rig, settings, report
         self._session = settings.session or uuid.uuid4().hex[:8]
         self._images = set(rig.image_names)
@@ -106,15 +109,11 @@ class RecorderSession:
 
     def receive(self, name: str, stamp_ns: int, recv_ns: int, value: Value | JointReading) -> None:
         """Take one message; returns at once."""
-        if isinstance(value, dict):
-            self.monitors[name].saw(stamp_ns, recv_ns, value["position"])
-            if self._recording is not None:
-                self._enqueue(name, stamp_ns, recv_ns, value)
-            return
-        self.monitors[name].saw(stamp_ns, recv_ns, value)
+        newest = value["position"] if isinstance(value, dict) else value
+        self.monitors[name].saw(stamp_ns, recv_ns, newest)
         if self._recording is None:
             self._references.saw(name)
-        elif name not in self._images or np.ndim(value) == 1:  # type: ignore[arg-type]  # numbers, or encoded by the driver
+        elif name not in self._images or np.ndim(newest) == 1:  # numbers, or encoded by the driver
             self._enqueue(name, stamp_ns, recv_ns, value)
         elif not self._encoders.submit(name, stamp_ns, recv_ns, cast(NDArray[np.uint8], value)):
             self._lost_queue[name] += 1
@@ -210,8 +209,7 @@ class RecorderSession:
         """Return the `.part` files that an earlier session left."""
         if not self._settings.root.is_dir():
             return []
-        recording = self._recording
-        own = None if recording is None else recording.writer.part
+        own = self._recording and self._recording.writer.part
         return [path for path in find_parts(self._settings.root) if path != own]
 
     def close(self) -> None:
@@ -261,7 +259,11 @@ class RecorderSession:
         try:
             heard = self._drain(recording)
             recording.advance(now_ns, listened_ns, heard, self._encoders.busy())
-            reason = recording.lost(listened_ns, self.simulated) or self._attention.absent(now_ns)
+            reason = (
+                recording.stepped()
+                or recording.lost(listened_ns, self.intake.is_foreign)
+                or self._attention.absent(now_ns)
+            )
         except (TacitError, OSError, ValueError) as error:
             reason = str(error)
         if reason is not None:
@@ -301,11 +303,12 @@ class RecorderSession:
             metadata=self._settings.metadata,
         )
         self._labels = (task, instruction)
+        self.intake.drain_events()
         self._lost_queue.clear()
         for waiting in self._arrived.values():
             waiting.clear()
         self._attention.take_late()  # of the time between two episodes
-        self._recording = Recording(self._rig, writer, self._commands_in_force())
+        self._recording = Recording(self._rig, writer, self.intake, self._commands_in_force())
         self._recording.lost_queue = self._lost_queue
         if missing := self._references.missing:
             self._report(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tacit.episode import EpisodeWriter
 from tacit.rig import Rig
-from tacit.streams import Aligner, Arrival, Follower, Tick, Trajectory
+from tacit.streams import Aligner, Arrival, Follower, Intake, Tick, Trajectory
 
 WAIT_NS = 900_000_000
 """How long a tick waits for a stream on the stamps: frames come out of the encoders and of the
@@ -21,6 +21,8 @@ LOST_NS = 1_000_000_000
 """A required stream silent for so long, by its stamps and by the time we listened, ends the episode."""
 LOSSES_EVERY_NS = 1_000_000_000
 """Losses of a second are one event: under load they come one by one."""
+WORST_STEP_BACK_S, WORST_STEP_S = 0.05, 1.0
+"""A clock that is set back or ahead by more ends the episode; smaller steps are events."""
 PAUSE_NS = 30_000_000_000
 """In simulated time everything may stand still for so long before the episode ends."""
 
@@ -28,18 +30,23 @@ PAUSE_NS = 30_000_000_000
 class Recording:
     """An episode between start and stop; used by one thread only."""
 
-    def __init__(self, rig: Rig, writer: EpisodeWriter, before: Iterable[Arrival] = ()) -> None:
+    def __init__(
+        self, rig: Rig, writer: EpisodeWriter, intake: Intake | None = None, before: Iterable[Arrival] = ()
+    ) -> None:
         """Begin.
 
         Args:
             rig: The rig.
             writer: The open file.
+            intake: Knows what was refused meanwhile; None where nothing comes from outside.
             before: Commands from shortly before the start, still in force at the first tick.
         """
         self.writer = writer
         self.lost_queue: dict[str, int] = {}
         self.lost_reported: dict[str, int] = {}
         self._aligner = Aligner.from_rig(rig, wait_ns=WAIT_NS)
+        self._intake = intake
+        self._found_before = {} if intake is None else intake.snapshot()
         self._images = set(rig.image_names)
         # Commands are left out: a silent teleoperator holds the robot, the last command stays in force.
         self._vital = [n for n, s in rig.specs.items() if s.required and n not in rig.commands]
@@ -111,6 +118,23 @@ class Recording:
                 return f"required stream {name} lost: {behind_ns / 1e9:.1f} s behind the others"
         return None
 
+    def stepped(self) -> str | None:
+        """Note what the intake has found since the last call.
+
+        Returns:
+            Why a clock that was set must end the episode: its ticks would tell a time that has not passed.
+        """
+        reason = None
+        for found in [] if self._intake is None else self._intake.drain_events():
+            self.event(found.kind, {"stream": found.stream, **found.data})
+            step_s = found.data.get("step_s")
+            if isinstance(step_s, float) and not -WORST_STEP_BACK_S < step_s < WORST_STEP_S:
+                reason = (
+                    f"the clock of {found.stream} stepped by {step_s:+.2f} s; keep clocks by chrony or PTP, "
+                    "which slew while a robot works"
+                )
+        return reason
+
     def event(self, kind: str, data: Mapping[str, object]) -> None:
         """Note an event at the newest stamp."""
         self.writer.event(max(self._newest_ns.values(), default=0), kind, dict(data))
@@ -131,6 +155,7 @@ class Recording:
         for name, count in counts.items():
             count.lost_queue = self.lost_queue.get(name, 0)
             count.lost_reported = self.lost_reported.get(name, 0)
+            count.found = self._found(name)
             if name in self._headerless:  # stamped on arrival: only sequence numbers tell a loss
                 count.missing = count.lost_reported + count.lost_queue
         return self.writer.close(success, outcome=outcome, reason=reason, counts=counts)
@@ -144,9 +169,7 @@ class Recording:
         return {
             name: {
                 "received": count.received,
-                "bad_stamp": count.bad_stamp,
-                "out_of_order": count.out_of_order,
-                "duplicate": count.duplicate,
+                **self._found(name),
                 "gaps": count.gaps,
                 "stale_ticks": count.stale_ticks,
                 "lost_queue": self.lost_queue.get(name, 0),
@@ -172,6 +195,12 @@ class Recording:
             follower, sent = self._followed[name]
             for stamp_ns, command in follower.due(before_ns):
                 self.writer.append_stream(name, stamp_ns, sent.recv_ns + stamp_ns - sent.stamp_ns, command)
+
+    def _found(self, name: str) -> dict[str, int]:
+        """How many samples of a stream were refused or doubted since the start, by kind."""
+        if self._intake is None:
+            return {}
+        return dict(self._intake.snapshot()[name] - self._found_before[name])
 
     def _write(self, ticks: list[Tick], now_ns: int | None) -> None:
         for tick in ticks:

@@ -221,7 +221,11 @@ class ArmSpec(Config):
 
 
 class StreamBase(Config):
-    """What every topic has: where it is, how it is sent, how often, how late."""
+    """What every topic has: where it is, how it is sent, how often, how late.
+
+    `latency_ms` is how much older than its stamp a value is. `stamps: receive` counts values from their
+    reception: for a driver whose stamps are not of a clock that is kept right.
+    """
 
     topic: str
     type: str
@@ -229,6 +233,11 @@ class StreamBase(Config):
     rate_hz: Rate
     required: bool = True
     latency_ms: float = 0.0
+    stamps: Literal["header", "receive"] = "header"
+
+
+FrozenAfter = Annotated[int, Field(ge=2)]
+"""So many equal pictures in a row, each with a new stamp, mean that the camera stands still."""
 
 
 class CameraSpec(StreamBase):
@@ -242,6 +251,7 @@ class CameraSpec(StreamBase):
     info_topic: str | None = None
     width: Pixels
     height: Pixels
+    frozen_after: FrozenAfter = 5
     model: Literal["pinhole", "fisheye"] = "pinhole"
     K: Intrinsics
     D: tuple[float, ...] = ()
@@ -273,6 +283,7 @@ class TactileSpec(StreamBase):
     type: ImageType = "sensor_msgs/msg/Image"
     width: Pixels
     height: Pixels
+    frozen_after: FrozenAfter = 5
     mount: str
     T_mount_sensor: Transform
     size_m: tuple[Positive, Positive, Positive]

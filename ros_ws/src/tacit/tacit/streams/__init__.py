@@ -1,6 +1,8 @@
 """Streams with clocks of their own become ticks with one time.
 
-Imports point down this list only: aligner > counts, interpolation, trajectory.
+Imports point down this list only:
+aligner, intake > counts, interpolation, numbers, pictures, stamps >
+findings, trajectory.
 """
 
 from tacit.streams.aligner import (
@@ -16,14 +18,20 @@ from tacit.streams.aligner import (
     plans_of,
 )
 from tacit.streams.counts import StreamCounts
+from tacit.streams.findings import Finding, Kind
+from tacit.streams.intake import Intake, IntakeEvent
 from tacit.streams.trajectory import Follower, Trajectory
 
 __all__ = [
     "TIMER",
     "Aligner",
     "Arrival",
+    "Finding",
     "Follower",
+    "Intake",
+    "IntakeEvent",
     "JointReading",
+    "Kind",
     "Sample",
     "StreamCounts",
     "StreamPlan",

@@ -184,9 +184,8 @@ class Aligner:
         self._others = [buffer for name, buffer in self.buffers.items() if name != reference]
         self._pending: deque[_Stored] = deque()
         self._last_index: dict[str, int] = {}
-        self._num_ticks = 0
+        self._num_ticks = self.skipped_frames = 0
         self._next_timer_ns: int | None = None
-        self.skipped_frames = 0
 
     @classmethod
     def from_rig(cls, rig: Rig, exclude: Iterable[str] = (), *, wait_ns: int | None = None) -> Aligner:
@@ -216,6 +215,11 @@ class Aligner:
         """Start counting anew (at the start of an episode); alignment goes on."""
         for buffer in self.buffers.values():
             buffer.counts = StreamCounts(buffer.plan.period_ns)
+
+    @property
+    def num_ticks(self) -> int:
+        """How many ticks were made: the index of the next one, also after a reset."""
+        return self._num_ticks
 
     def reset(self) -> None:
         """Forget all samples, pending frames and counts: after a clock jump or a long pause."""
@@ -336,11 +340,6 @@ class Aligner:
             self._next_timer_ns += period_ns
 
 
-def plans_of(rig: Rig) -> list[StreamPlan]:
-    """Return the plan of every stream of a rig: images nearest, states linear, the rest held."""
-    return [_plan(rig, name) for name in rig.specs]
-
-
 def align(aligner: Aligner, arrivals: Iterable[Arrival]) -> list[Tick]:
     """Align a recording: push its messages in order of reception and close all ticks."""
     ticks = []
@@ -350,12 +349,14 @@ def align(aligner: Aligner, arrivals: Iterable[Arrival]) -> list[Tick]:
     return ticks + aligner.flush()
 
 
-def _plan(rig: Rig, name: str) -> StreamPlan:
-    spec = rig.specs[name]
-    kind: Kind = "nearest" if name in rig.images else "linear" if name in rig.states else "hold"
-    return StreamPlan(
-        name, kind, round(1e9 / spec.rate_hz), spec.required, latency_ns=round(spec.latency_ms * 1e6)
-    )
+def plans_of(rig: Rig) -> list[StreamPlan]:
+    """Return the plan of every stream of a rig: images nearest, states linear, the rest held."""
+    plans = []
+    for name, spec in rig.specs.items():
+        kind: Kind = "nearest" if name in rig.images else "linear" if name in rig.states else "hold"
+        latency_ns = round(spec.latency_ms * 1e6)
+        plans.append(StreamPlan(name, kind, round(1e9 / spec.rate_hz), spec.required, latency_ns))
+    return plans
 
 
 def _sample_of(stored: _Stored | None, fresh: bool) -> Sample | None:

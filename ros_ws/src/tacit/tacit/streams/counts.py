@@ -21,6 +21,7 @@ WINDOW = 65536
 class StreamCounts:
     """Counts of one stream since the last reset.
 
+    `found` is what the intake refused or doubted, by kind.
     `lost_queue` is reported by whoever owns a bounded queue, `lost_reported` by the middleware
     (ROS message-lost events); what else is missing between stamps is put on the middleware.
     """
@@ -30,6 +31,7 @@ class StreamCounts:
     out_of_order: int = 0
     duplicate: int = 0
     bad_stamp: int = 0
+    found: dict[str, int] = field(default_factory=dict)
     lost_queue: int = 0
     lost_reported: int = 0
     missing: int = 0
@@ -98,6 +100,7 @@ class StreamCounts:
             "out_of_order": self.out_of_order,
             "duplicate": self.duplicate,
             "bad_stamp": self.bad_stamp,
+            **self.found,
             "stale_ticks": self.stale_ticks,
             "gaps": self.gaps,
             "longest_gap_ms": self.longest_gap_ns / NS_PER_MS,

@@ -7,6 +7,7 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
 
 from tacit.errors import TacitError
+from tacit.streams import Kind
 
 SECOND = 1_000_000_000
 
@@ -19,7 +20,7 @@ class MessageError(TacitError):
             `names`, `not_finite`, or `message` for any other.
     """
 
-    def __init__(self, text: str, kind: str = "message") -> None:
+    def __init__(self, text: str, kind: Kind = "message") -> None:
         super().__init__(text)
         self.kind = kind
 

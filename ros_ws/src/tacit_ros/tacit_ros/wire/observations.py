@@ -7,8 +7,9 @@ what is recorded and what is inferred on can not differ.
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
@@ -20,38 +21,18 @@ from trajectory_msgs.msg import JointTrajectory
 
 from tacit.images import as_rgb
 from tacit.rig import Rig
-from tacit.streams import JointReading, Value
+from tacit.streams import Finding, Intake, JointReading, Kind, Value
 from tacit.threads import OnFailure, WatchedThread
 from tacit_ros import messages
 from tacit_ros.wire import qos
 from tacit_ros.wire.decoders import decoder_of, has_joint_reading, joint_reading_of
 
-__all__ = ["Poller", "RigSubscriptions", "StampClock", "Value", "as_rgb"]
+__all__ = ["Poller", "RigSubscriptions", "Value", "as_rgb"]
 
 CHECK_PERIOD_S = 1.0
-SAME_CLOCK_NS = 10 * messages.SECOND  # header and system clock further apart: simulated time
+TELL_PERIOD_NS = 10 * messages.SECOND
+MOST_BACKLOG_NS = 5 * messages.SECOND  # a message cannot have waited longer for us: our clock was set
 Callback = Callable[[str, int, int, Any], None]
-
-
-class StampClock:
-    """Gives a stamp to messages without a header, on the clock of those that have one.
-
-    On a robot that is the time of reception. In simulated time, which may run at any speed, it is
-    the newest stamp seen on any stream, so the value counts from that instant on.
-    """
-
-    def __init__(self) -> None:
-        self.newest_ns = 0
-        self.simulated = False
-
-    def saw(self, stamp_ns: int, recv_ns: int) -> None:
-        """Learn from a message with a header."""
-        self.newest_ns = max(self.newest_ns, stamp_ns)
-        self.simulated = abs(recv_ns - stamp_ns) > SAME_CLOCK_NS
-
-    def stamp(self, recv_ns: int) -> int:
-        """Return the stamp of a message without one; 0 while simulated time is unknown."""
-        return self.newest_ns if self.simulated else recv_ns
 
 
 class PolledGroup(CallbackGroup):
@@ -90,26 +71,24 @@ class Poller:
 class RigSubscriptions:
     """Subscribe to the streams of a rig and hand their values on.
 
-    A message that is not what the rig says (another size, a missing joint) is counted in `rejected`
-    and reported once per kind of problem; it never reaches the callback.
+    A message that is not what the rig says (another size, a missing joint), and one that the intake
+    refuses, is counted there and reported once per kind of problem; it never reaches the callback.
 
     Attributes:
-        rejected: Number of refused messages per stream.
+        intake: Judges every message, and knows what is wrong now.
         lost: Number of messages per stream that were sent and never came, by their sequence numbers.
-        problems: The last problem per stream, as text.
     """
 
     def __init__(
         self,
         node: Node,
         rig: Rig,
+        intake: Intake,
         callback: Callback,
         *,
-        names: Iterable[str] | None = None,
         live_images: bool = False,
         queue_s: float = 0.0,
         polled: bool = False,
-        use_header_stamps: bool = True,
         joint_readings: bool = False,
     ) -> None:
         """Subscribe.
@@ -117,29 +96,25 @@ class RigSubscriptions:
         Args:
             node: The owner of the subscriptions.
             rig: Says which topics, types, sizes and names.
+            intake: Its streams are heard.
             callback: Called as (name, stamp_ns, recv_ns, value) on the thread of the executor (or
                 of `poll`); must return at once. Image values are RGB (H, W, 3), or encoded (1-D) on
                 compressed topics: `as_rgb` makes both RGB. Number values are float64 in the order
-                of `names` of the stream. A header stamp left empty by the driver is passed on as 0.
-            names: Streams to hear; all by default.
+                of `names` of the stream.
             live_images: Hear only the newest image (best effort, depth 1) instead of every one.
             queue_s: Let this many seconds of messages wait here, beyond the depth that the rig states:
                 for a recorder, which may be late but must not lose any [s].
             polled: Leave the taking of messages to calls of `poll`. An executor wakes, rebuilds its
                 wait set and takes one message, for each message (0.3 ms); a recorder of 400 messages
                 per second saves half of its processor time by taking what has come 50 times a second.
-            use_header_stamps: False stamps everything with its reception.
             joint_readings: Values of JointState streams are then mappings of position and, where the
                 driver reports them, velocity and effort.
         """
-        self.clock = StampClock()
-        self.rejected: Counter[str] = Counter()
+        self.intake = intake
         self.lost: Counter[str] = Counter()
-        self.problems: dict[str, str] = {}
-        self._node, self._callback = node, callback
-        self._use_header_stamps, self._queue_s = use_header_stamps, queue_s
+        self._node, self._callback, self._queue_s = node, callback, queue_s
         self._sequence: dict[tuple[str, bytes], int] = {}
-        self._reported: set[tuple[str, str]] = set()
+        self._told_ns: dict[tuple[str, str], int] = {}
         self._group = PolledGroup() if polled else None
         self._images = set(rig.image_names) if live_images else set()
         self._specs = rig.specs
@@ -150,7 +125,7 @@ class RigSubscriptions:
                 if joint_readings and has_joint_reading(rig, name)
                 else decoder_of(rig, name),
             )
-            for name in (self._specs if names is None else names)
+            for name in intake.counts
         }
         node.create_timer(CHECK_PERIOD_S, self.check_publishers)
 
@@ -169,13 +144,27 @@ class RigSubscriptions:
         """Return how many nodes publish the topic of a stream."""
         return self._node.count_publishers(self.topic(name))
 
-    def problem(self, name: str, text: str) -> None:
-        """Count a refused message of stream `name`; say so once per text."""
-        self.rejected[name] += 1
-        self.problems[name] = text
-        if (name, text) not in self._reported and len(self._reported) < 100:
-            self._reported.add((name, text))
-            self._node.get_logger().error(f"stream {name} ({self._specs[name].topic}): {text}")
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Number of refused messages per stream."""
+        return {name: self.intake.num_refused(name) for name in self.subscriptions}
+
+    @property
+    def findings(self) -> dict[str, Finding]:
+        """What is wrong with each stream now; what is well is left out."""
+        return self.intake.findings(time.monotonic_ns())
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """`findings` in words."""
+        return {name: found.text for name, found in self.findings.items()}
+
+    def _tell(self, name: str, found: Finding) -> None:
+        """Report a refused message of stream `name`, each kind of fault once in a while."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._told_ns.get((name, found.kind), -TELL_PERIOD_NS) >= TELL_PERIOD_NS:
+            self._told_ns[name, found.kind] = now_ns
+            self._node.get_logger().error(f"stream {name} ({self._specs[name].topic}): {found.text}")
 
     def check_publishers(self) -> None:
         """Report publishers that cannot reach us because they offer less than the rig asks for."""
@@ -183,8 +172,9 @@ class RigSubscriptions:
             for publisher in self._node.get_publishers_info_by_topic(subscription.topic_name):
                 verdict, reason = qos_check_compatible(publisher.qos_profile, self._profile(name))
                 if verdict == QoSCompatibility.ERROR:
-                    self.problem(
+                    self._refuse(
                         name,
+                        "message",
                         f"node {publisher.node_name} offers another quality of service than the rig asks for "
                         f"({reason.strip().rstrip(';')}); set `qos` of {name} in the rig to what it offers",
                     )
@@ -230,18 +220,23 @@ class RigSubscriptions:
         except messages.NotForUs:
             return
         except messages.MessageError as error:
-            self.problem(name, str(error))
+            self._refuse(name, error.kind, str(error))
             return
-        self._callback(name, self._stamp(message, recv_ns), recv_ns, value)
+        header_ns = messages.header_stamp_ns(message) if hasattr(message, "header") else None
+        if header_ns == 0 and isinstance(message, JointTrajectory):  # an empty stamp there says "from now on"
+            header_ns = None
+        stamp_ns = self.intake.take(name, header_ns, recv_ns, value, _heard_ns(recv_ns))
+        if stamp_ns is None:
+            self._tell(name, self.intake.problems[name])
+        else:
+            self._callback(name, stamp_ns, recv_ns, value)
 
-    def _stamp(self, message: object, recv_ns: int) -> int:
-        if not self._use_header_stamps:
-            return recv_ns
-        if not hasattr(message, "header"):
-            return self.clock.stamp(recv_ns)
-        stamp_ns = messages.header_stamp_ns(message)
-        if stamp_ns == 0 and isinstance(message, JointTrajectory):  # an empty stamp there says "from now on"
-            return self.clock.stamp(recv_ns)
-        if stamp_ns > 0:
-            self.clock.saw(stamp_ns, recv_ns)
-        return stamp_ns
+    def _refuse(self, name: str, kind: Kind, text: str) -> None:
+        self.intake.refuse(name, kind, text, time.monotonic_ns())
+        self._tell(name, Finding(kind, text))
+
+
+def _heard_ns(recv_ns: int) -> int:
+    """Return a reception on the machine's clock on the steady one, which is not set by anyone."""
+    waited_ns = time.time_ns() - recv_ns
+    return time.monotonic_ns() - (waited_ns if 0 <= waited_ns <= MOST_BACKLOG_NS else 0)

@@ -12,6 +12,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from tacit.control.safety import Fault
+from tacit.streams import Finding, Intake
 
 LOOK_PERIOD_S = 0.25
 """Time between two looks at the graph: twice as often as a robot may be told by two for half a second."""
@@ -29,12 +30,17 @@ class Publishers:
         node: Asks the graph, on a timer of its executor.
         heard: Topic of each stream that somebody else is to publish, by stream name.
         commanded: Topic of each stream that this node itself publishes, with one publisher each.
+        intake: Told after each look what was found.
     """
 
     def __init__(
-        self, node: Node, heard: Mapping[str, str], commanded: Mapping[str, str] | None = None
+        self,
+        node: Node,
+        heard: Mapping[str, str],
+        commanded: Mapping[str, str] | None = None,
+        intake: Intake | None = None,
     ) -> None:
-        self._node = node
+        self._node, self._intake = node, intake
         self._heard, self._commanded = dict(heard), dict(commanded or {})
         self._shared = Counter(self._heard.values())
         self._found: dict[str, Fault] = {}
@@ -46,6 +52,10 @@ class Publishers:
         found = {name: self._two(topic) for name, topic in self._heard.items()}
         found |= {name: self._second(topic) for name, topic in self._commanded.items()}
         self._found = {name: fault for name, fault in found.items() if fault is not None}
+        if self._intake is not None:
+            self._intake.notice(
+                {n: Finding("two_publishers", f.detail, refused=False) for n, f in self._found.items()}
+            )
 
     def findings(self) -> dict[str, str]:
         """Return what was wrong at the last look, by stream."""

@@ -1,0 +1,264 @@
+"""Where every claim from outside is judged, once: stamps, numbers and pictures of all streams of a rig.
+
+Recorder, policy, progress, capture and offline conversion hear the robot through an `Intake`; what it
+refuses reaches none of them. Pure: time is passed in.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tacit.rig import CameraSpec, Rig, TactileSpec, is_depth
+from tacit.streams.findings import Finding, Kind
+from tacit.streams.numbers import NumberJudge
+from tacit.streams.pictures import PictureJudge
+from tacit.streams.stamps import AHEAD_NS, StampJudge
+from tacit.streams.trajectory import Trajectory
+
+REMEMBER_NS = 1_000_000_000
+"""A refusal is named for so long after the last one."""
+
+LATE_NS = 200_000_000
+"""A stream whose least delayed stamps are older than this, beyond its `latency_ms`, has another clock."""
+
+EVENT_LIMIT = 1000
+
+
+@dataclass(frozen=True)
+class IntakeEvent:
+    """Something that an episode should tell: a doubt that begins, or a clock that stepped."""
+
+    stream: str
+    kind: Kind
+    data: Mapping[str, object]
+
+
+@dataclass
+class _Live:
+    finding: Finding
+    heard_ns: int
+
+
+class Intake:
+    """Judges the messages of one node.
+
+    Used by one thread for `take`; `findings` may be read from any.
+
+    Args:
+        rig: Streams, limits, expected latencies.
+        names: Streams that come in; all by default.
+        receive: Streams to stamp with their reception, beside those of the rig that say so.
+        simulated: Stamps may be of a simulated clock; by default as the rig says.
+
+    Attributes:
+        counts: Per stream, how many samples each kind of finding refused or doubted.
+        accepted: Per stream, how many samples were accepted.
+        problems: Per stream, the last refusal.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        names: Iterable[str] | None = None,
+        *,
+        receive: Iterable[str] = (),
+        simulated: bool | None = None,
+    ) -> None:
+        self._rig = rig
+        self._specs = {name: rig.specs[name] for name in (rig.specs if names is None else names)}
+        self._simulated = rig.simulation is not None if simulated is None else simulated
+        self._receive = {*receive} | {n for n, s in self._specs.items() if s.stamps == "receive"}
+        self.counts: dict[str, Counter[str]] = {name: Counter() for name in self._specs}
+        self.accepted: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        self.problems: dict[str, Finding] = {}
+        self._lock = threading.Lock()
+        self._noticed: dict[str, Finding] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every clock and value, not the counts: the next sample of each stream is its first."""
+        with self._lock:
+            self._stamps = {
+                name: StampJudge(round(1e9 / spec.rate_hz), self._simulated)
+                for name, spec in self._specs.items()
+            }
+            self._values = {name: self._value_judge(name) for name in self._specs}
+            self._refusals: dict[str, _Live] = {}
+            self._doubts: dict[str, _Live] = {}
+            self._events: deque[IntakeEvent] = deque(maxlen=EVENT_LIMIT)
+            self.num_steps = 0
+            self._newest_ns = 0
+            self._heard_ns = 0
+
+    def _value_judge(self, name: str) -> NumberJudge | PictureJudge:
+        spec = self._specs[name]
+        if isinstance(spec, (CameraSpec, TactileSpec)):
+            return PictureJudge(spec.frozen_after, (spec.height, spec.width), is_depth(spec))
+        return NumberJudge(self._rig, name)
+
+    def take(
+        self, name: str, header_ns: int | None, recv_ns: int, value: object, heard_ns: int
+    ) -> int | None:
+        """Judge one sample.
+
+        Args:
+            name: Stream.
+            header_ns: Stamp of its header; None where its type has none.
+            recv_ns: Reception on the machine's clock.
+            value: As decoded: image, numbers (n,), or a mapping with `position` (n,) and maybe velocity and
+                effort, of which what is not finite is left out.
+            heard_ns: Reception on the steady clock.
+
+        Returns:
+            The stamp it counts from; None where it is refused.
+        """
+        self._heard_ns = max(self._heard_ns, heard_ns)
+        if header_ns is None or name in self._receive:
+            stamp_ns = self._newest_ns if self.is_foreign else recv_ns
+            found = (
+                None if stamp_ns > 0 else Finding("no_stamp", "no stream with a header has been heard yet")
+            )
+        else:
+            stamp_ns, judge = header_ns, self._stamps[name]
+            found = judge.judge(header_ns, recv_ns, heard_ns)
+            if judge.step_ns is not None:
+                self._stepped(name, judge.step_ns, heard_ns)
+            if found is None:
+                self._newest_ns = header_ns if judge.step_ns is not None else max(self._newest_ns, header_ns)
+        if found is None:
+            found = self._judge_value(name, stamp_ns, value)
+        self._note(name, found, heard_ns)
+        if found is not None and found.refused:
+            return None
+        self.accepted[name] += 1
+        return stamp_ns
+
+    def refuse(self, name: str, kind: Kind, text: str, heard_ns: int) -> None:
+        """Count a message that could not even be read, or that the graph speaks against."""
+        self._note(name, Finding(kind, text), heard_ns)
+
+    def notice(self, found: Mapping[str, Finding]) -> None:
+        """Take what the graph, not a message, tells of streams; replaces what the last call said."""
+        with self._lock:
+            before, self._noticed = self._noticed, dict(found)
+            for name, finding in self._noticed.items():
+                if name not in before:
+                    self.counts[name][finding.kind] += 1
+                    self._events.append(IntakeEvent(name, finding.kind, {"text": finding.text}))
+
+    def commanded(self, values: Mapping[str, float]) -> None:
+        """Note what the joints are told, by whoever tells them: a measured joint must follow."""
+        for judge in self._values.values():
+            if isinstance(judge, NumberJudge):
+                judge.commanded(values)
+
+    def snapshot(self) -> dict[str, Counter[str]]:
+        """Return a copy of `counts`, for another thread."""
+        with self._lock:
+            return {name: Counter(count) for name, count in self.counts.items()}
+
+    def num_refused(self, name: str) -> int:
+        """Return how many messages of a stream were refused."""
+        return self._refused[name]
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether most stamps are of another clock than the machine's: simulated time, or a bag."""
+        heard = [judge for judge in self._stamps.values() if judge.newest_ns is not None]
+        return bool(heard) and 2 * sum(judge.is_foreign for judge in heard) > len(heard)
+
+    @property
+    def newest_ns(self) -> int:
+        """The newest accepted stamp of any header."""
+        return self._newest_ns
+
+    def offsets_ns(self) -> dict[str, int]:
+        """Return how far each stream's clock lies ahead of the others' [ns], its `latency_ms` allowed for.
+
+        Where some clocks agree with the machine's, that is what the others are compared with.
+        """
+        known = {n: a for n, judge in self._stamps.items() if (a := judge.ahead_ns) is not None}
+        ahead = {name: value + round(1e6 * self._specs[name].latency_ms) for name, value in known.items()}
+        if not ahead:
+            return {}
+        agree = any(-LATE_NS <= value <= AHEAD_NS for value in ahead.values())
+        base = 0 if agree else int(np.median(list(ahead.values())))
+        return {name: value - base for name, value in ahead.items()}
+
+    def findings(self, heard_ns: int | None = None) -> dict[str, Finding]:
+        """Return what is wrong with each stream now; what is well is left out."""
+        now_ns = self._heard_ns if heard_ns is None else heard_ns
+        found = self._clock_offsets()
+        with self._lock:
+            found |= {name: live.finding for name, live in self._doubts.items()} | self._noticed
+            for name, live in self._refusals.items():
+                if now_ns - live.heard_ns <= REMEMBER_NS:
+                    found[name] = live.finding
+        return found
+
+    def drain_events(self) -> list[IntakeEvent]:
+        """Return and forget the events since the last call."""
+        return [self._events.popleft() for _ in range(len(self._events))]
+
+    def _clock_offsets(self) -> dict[str, Finding]:
+        found = {}
+        for name, ahead_ns in self.offsets_ns().items():
+            if -LATE_NS <= ahead_ns <= AHEAD_NS:
+                continue
+            side = "ahead of" if ahead_ns > 0 else "behind"
+            found[name] = Finding(
+                "clock_offset",
+                f"its stamps are {abs(ahead_ns) / 1e9:.2f} s {side} the other clocks; synchronise the "
+                "clock of its computer (chrony, PTP), or set `stamps: receive` of this stream, or its true "
+                "`latency_ms`, in the rig",
+                refused=False,
+            )
+        return found
+
+    def _judge_value(self, name: str, stamp_ns: int, value: object) -> Finding | None:
+        judge = self._values[name]
+        if isinstance(judge, PictureJudge):
+            return judge.judge(value)  # type: ignore[arg-type]  # as its decoder made it
+        if isinstance(value, dict):
+            for field in [f for f, v in value.items() if f != "position" and not np.isfinite(v).all()]:
+                del value[field]  # drivers fill what they do not measure with NaN
+            value = value["position"]
+        if isinstance(value, Trajectory):  # judged point by point: all are read, so all must be numbers
+            bad = next((row for row in value.positions if not np.isfinite(row).all()), value.positions[0])
+            return judge.judge(stamp_ns, bad)
+        numbers = np.asarray(value, dtype=np.float64)
+        if name in self._rig.commands and np.isfinite(numbers).all():
+            self.commanded(dict(zip(self._rig.commands[name].names, map(float, numbers), strict=False)))
+        return judge.judge(stamp_ns, numbers, may_leap=self._simulated and self.is_foreign)
+
+    def _stepped(self, name: str, step_ns: int, heard_ns: int) -> None:
+        self._values[name].reset()
+        self.num_steps += 1
+        text = f"its clock stepped by {step_ns / 1e9:+.2f} s"
+        with self._lock:
+            self.counts[name]["clock_step"] += 1
+            self._refusals[name] = _Live(Finding("clock_step", text), heard_ns)
+        self._events.append(IntakeEvent(name, "clock_step", {"step_s": step_ns / 1e9}))
+
+    def _note(self, name: str, found: Finding | None, heard_ns: int) -> None:
+        with self._lock:
+            if found is None:
+                self._doubts.pop(name, None)
+                return
+            self.counts[name][found.kind] += 1
+            live = self._refusals if found.refused else self._doubts
+            before = live.get(name)
+            begins = before is None or before.finding.kind != found.kind
+            begins = begins or heard_ns - before.heard_ns > REMEMBER_NS  # type: ignore[union-attr]  # not None
+            live[name] = _Live(found, heard_ns)
+            if found.refused:
+                self._refused[name] += 1
+                self.problems[name] = found
+        if begins:
+            self._events.append(IntakeEvent(name, found.kind, {"text": found.text, "refused": found.refused}))

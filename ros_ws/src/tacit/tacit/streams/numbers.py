@@ -1,0 +1,190 @@
+"""Judges the numbers of one stream: finite, within limits, no jump, not stuck, not all zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tacit.geometry.transforms import FloatArray
+from tacit.rig import Rig
+from tacit.streams.findings import Finding
+
+SPEED_MARGIN = 1.5
+"""A measured joint may outrun its velocity limit by this factor before it is said to jump."""
+
+JUMP_FLOOR = 0.02
+"""Part of a joint's range that measurement noise and quantisation may cover from one sample to the next."""
+
+DOUBT_MARGIN, REFUSE_MARGIN = (0.02, 0.05), (0.25, 0.5)
+"""So far beyond its limits a value is doubted, and refused: a part of the range, at most so much [rad, m]."""
+
+PERSIST_NS = 500_000_000
+"""Values that jumped and have stayed there for so long are believed: the robot was moved while unseen."""
+
+STUCK_NS = 400_000_000
+"""A joint that stands still to the bit for so long while its command moves is not measured any more."""
+
+STUCK_COMMAND = 0.05
+"""So far must the command of a joint have moved meanwhile [rad]."""
+
+
+class NumberJudge:
+    """Judges the values (n,) of one stream of a rig.
+
+    Args:
+        rig: Limits and speeds of its joints.
+        name: The stream.
+    """
+
+    def __init__(self, rig: Rig, name: str) -> None:
+        spec = rig.specs[name]
+        self._is_state = name in rig.states
+        self._names: tuple[str, ...] = tuple(getattr(spec, "names", ()))
+        self._period_ns = round(1e9 / spec.rate_hz)
+        if self._is_state:
+            index = rig.index_of(self._names)
+            self._lower, self._upper = rig.limits("lower")[index], rig.limits("upper")[index]
+            self._speed = rig.limits("velocity")[index]
+            grippers = {rig.state_names[i] for i in rig.gripper_indices}
+            self._is_joint = np.array([n not in grippers for n in self._names])
+            self._rest_is_zero = _rests_at_zero(rig, self._names)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was measured."""
+        self._before: tuple[int, FloatArray] | None = None
+        self._jumped: tuple[int, FloatArray, int] | None = None
+        self._moved_ns = np.full(len(self._names), -1, dtype=np.int64)
+        self._asked_then = np.full(len(self._names), np.nan)
+        self._asked = np.full(len(self._names), np.nan)
+
+    def commanded(self, values: Mapping[str, float]) -> None:
+        """Note what these joints are told to do now: a joint that is told nothing may stand still."""
+        if self._is_state:
+            self._asked = np.array([values.get(n, a) for n, a in zip(self._names, self._asked, strict=True)])
+            self._asked_then = np.where(np.isnan(self._asked_then), self._asked, self._asked_then)
+
+    def judge(self, stamp_ns: int, values: FloatArray, may_leap: bool = False) -> Finding | None:
+        """Return what is wrong with a sample; `refused` says whether it may be used.
+
+        Args:
+            stamp_ns: Its accepted stamp.
+            values: (n,) in canonical units, in the order of the stream's names.
+            may_leap: A simulator may set its robot anew: a jump is doubted, not refused.
+        """
+        bad = ~np.isfinite(values)
+        if bad.any():
+            return Finding(
+                "not_finite", f"not a number: {self._listed(bad)}; does the driver read its hardware yet?"
+            )
+        if not self._is_state or len(values) != len(self._names):
+            return None
+        return (
+            self._far_outside(values)
+            or self._jump(stamp_ns, values, may_leap)
+            or self._stuck(stamp_ns, values)
+            or self._outside(values)
+            or self._zeros(values)
+        )
+
+    def _far_outside(self, values: FloatArray) -> Finding | None:
+        far = self._beyond(values, REFUSE_MARGIN)
+        if not far.any():
+            return None
+        return Finding(
+            "out_of_limits",
+            f"far outside the rig's limits: {self._listed(far, values)}; does the driver report another unit "
+            "(degrees, mm, per cent)?",
+        )
+
+    def _outside(self, values: FloatArray) -> Finding | None:
+        out = self._beyond(values, DOUBT_MARGIN)
+        if not out.any():
+            return None
+        return Finding(
+            "out_of_limits", f"outside the rig's limits: {self._listed(out, values)}", refused=False
+        )
+
+    def _beyond(self, values: FloatArray, margin: tuple[float, float]) -> np.ndarray:
+        allowed = np.minimum(margin[0] * (self._upper - self._lower), margin[1])
+        return np.asarray(np.maximum(values - self._upper, self._lower - values) > allowed)
+
+    def _jump(self, stamp_ns: int, values: FloatArray, may_leap: bool) -> Finding | None:
+        """Refuse a sample no joint could have reached, until its successors agree with it for long enough."""
+        if self._before is None or self._reachable(self._before, stamp_ns, values):
+            self._accept(stamp_ns, values)
+            return None
+        before_ns, before = self._before
+        jumped = self._jumped
+        if may_leap:
+            self._accept(stamp_ns, values)
+        elif jumped is None or not self._reachable(jumped[:2], stamp_ns, values):
+            self._jumped = (stamp_ns, values, stamp_ns)
+        elif stamp_ns - jumped[2] >= PERSIST_NS:
+            self._accept(stamp_ns, values)
+            return None
+        else:
+            self._jumped = (stamp_ns, values, jumped[2])
+        far = np.abs(values - before) > self._allowed(stamp_ns - before_ns)
+        moved = np.abs(values - before)[far].max()
+        return Finding(
+            "jump",
+            f"{self._listed(far)} jumped by {moved:.3g} in {(stamp_ns - before_ns) / 1e6:.0f} ms, more than "
+            "its velocity limit allows; is there a second publisher, or has the driver lost its robot?",
+            refused=not may_leap,
+        )
+
+    def _reachable(self, before: tuple[int, FloatArray], stamp_ns: int, values: FloatArray) -> bool:
+        return bool((np.abs(values - before[1]) <= self._allowed(stamp_ns - before[0])).all())
+
+    def _allowed(self, elapsed_ns: int) -> FloatArray:
+        # One period more than the stamps say: drivers stamp when they send, not when they measure.
+        elapsed_s = (max(elapsed_ns, 0) + self._period_ns) / 1e9
+        return np.asarray(SPEED_MARGIN * self._speed * elapsed_s + JUMP_FLOOR * (self._upper - self._lower))
+
+    def _accept(self, stamp_ns: int, values: FloatArray) -> None:
+        same = np.zeros(len(values), dtype=bool) if self._before is None else values == self._before[1]
+        self._moved_ns[~same] = stamp_ns
+        self._asked_then = np.where(same, self._asked_then, self._asked)
+        self._before, self._jumped = (stamp_ns, np.array(values)), None
+
+    def _stuck(self, stamp_ns: int, values: FloatArray) -> Finding | None:
+        # A gripper that holds something stands still while told to close: only joints are judged.
+        asked = np.abs(self._asked - self._asked_then) > STUCK_COMMAND
+        stuck = asked & self._is_joint & (stamp_ns - self._moved_ns >= STUCK_NS)
+        if not stuck.any():
+            return None
+        return Finding(
+            "stuck",
+            f"{self._listed(stuck)} has repeated one value to the bit while its command moved; is the driver "
+            "still connected to the robot?",
+            refused=False,
+        )
+
+    def _zeros(self, values: FloatArray) -> Finding | None:
+        joints = values[self._is_joint]
+        if self._rest_is_zero or len(joints) < 2 or joints.any():
+            return None
+        return Finding(
+            "zeros",
+            "all joints are exactly 0, as drivers report that have no connection to the robot; move the "
+            "robot a little, or check the driver",
+            refused=False,
+        )
+
+    def _listed(self, which: np.ndarray, values: FloatArray | None = None) -> str:
+        names = self._names if len(self._names) == len(which) else tuple(map(str, range(len(which))))
+        chosen = np.flatnonzero(which)
+        parts = [names[i] if values is None else f"{names[i]} ({values[i]:.4g})" for i in chosen[:4]]
+        more = f" and {len(chosen) - 4} more" if len(chosen) > 4 else ""
+        return ", ".join(parts) + more
+
+
+def _rests_at_zero(rig: Rig, names: tuple[str, ...]) -> bool:
+    """Whether a rig's home is all zeros, so that zeros say nothing."""
+    home = rig.home
+    if home is None:
+        return False
+    own = home[rig.index_of(names)]
+    return not np.nan_to_num(own).any()
