@@ -20,7 +20,7 @@ from tacit.episode import EpisodeWriter
 from tacit.images import ImageTransform, decode_image, encode_jpeg
 from tacit.rig import Rig, load_rig
 from tacit.rig.scene import RigGeometry
-from tacit.rig.specs import CameraSpec, CommandSpec, StreamSpec, TactileSpec
+from tacit.rig.topics import CameraSpec, CommandSpec, StreamSpec, TactileSpec
 from tacit.streams import Aligner, Arrival, Tick, align, plans_of
 
 ROUNDS = 5

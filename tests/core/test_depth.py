@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tacit.depth import (
+from tacit.errors import ImageError
+from tacit.images import MAX_PIXELS, as_rgb, decode_image, encode_jpeg, encode_png
+from tacit.images.depth import (
     as_depth,
     decode_depth,
     depth_colours,
@@ -15,9 +17,7 @@ from tacit.depth import (
     encode_depth,
     to_look_at,
 )
-from tacit.encoded import is_complete, read_header
-from tacit.errors import ImageError
-from tacit.images import MAX_PIXELS, as_rgb, decode_image, encode_jpeg, encode_png
+from tacit.images.encoded import is_complete, read_header
 
 MM = np.random.default_rng(0).integers(0, 65536, (17, 23), dtype=np.uint16)
 COLOURS = np.random.default_rng(1).integers(0, 256, (17, 23, 3), dtype=np.uint8)

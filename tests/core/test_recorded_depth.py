@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tacit.convert.vace_e import choose_camera
-from tacit.depth import depth_colours, encode_depth
 from tacit.episode import EpisodeReader, EpisodeWriter, check_episode, recover
 from tacit.errors import CalibrationError, EpisodeError
 from tacit.images import encode_jpeg
+from tacit.images.depth import depth_colours, encode_depth
 from tacit.record.capture import Capture
 from tacit.record.monitor import monitors_of
 from tacit.record.preroll import Surroundings, reasons_not_to_start

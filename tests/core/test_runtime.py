@@ -12,8 +12,8 @@ import pytest
 from tiny_bundles import policy_bundle, progress_bundle, slow_bundle
 
 from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
-from tacit.depth import encode_depth
 from tacit.errors import BundleError, ImageError
+from tacit.images.depth import encode_depth
 from tacit.rig import Rig, load_rig, parse_rig
 
 FRAME_NS = 40_000_000

@@ -11,10 +11,10 @@ import pytest
 from episode_kit import opening_at, tick_at, writer_at
 
 from tacit.config import parse
-from tacit.depth import encode_depth
 from tacit.episode import EpisodeReader, EpisodeWriter, video_progress
 from tacit.errors import ConfigError, EpisodeError
 from tacit.geometry.footprint import clip_box
+from tacit.images.depth import encode_depth
 from tacit.rig import load_rig, parse_rig
 from tacit.streams import Tick
 from tacit_learning.data.episodes import find_training_episodes, load_table

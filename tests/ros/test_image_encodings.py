@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
-from tacit.depth import decode_depth, encode_depth
+from tacit.images.depth import decode_depth, encode_depth
 from tacit_ros import messages
 
 R, G, B = 200, 30, 80

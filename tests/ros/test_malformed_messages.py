@@ -19,9 +19,9 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from tacit.depth import as_depth, encode_depth
 from tacit.errors import ImageError
 from tacit.images import as_rgb
+from tacit.images.depth import as_depth, encode_depth
 from tacit.rig import Rig, load_rig, parse_rig
 from tacit.streams import Trajectory
 from tacit_ros import messages

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from tacit.config import Config
-from tacit.depth import DepthRange, depth_levels
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.images import ImageTransform
+from tacit.images.depth import DepthRange, depth_levels
 from tacit.rig import Rig, is_depth
 
 ResizeMode = Literal["squash", "letterbox"]

@@ -3,7 +3,7 @@
 Pure Python: no torch, no rclpy. `runtime`, `footprint`, `robot` and `safety` are thin faces that keep the
 import paths of users. Inside, imports point down this list only:
 cli, footprint, robot, runtime, safety > tools > view > convert, progress > control, record >
-bundle, episode > streams > rig > config, depth, geometry, threads > documents, images > encoded, errors.
+bundle, episode > streams > rig > config, geometry, threads > documents, images > errors.
 """
 
 __version__ = "0.1.0"

@@ -12,8 +12,8 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image, RegionOfInterest
 
-from tacit.depth import to_look_at
 from tacit.errors import ImageError
+from tacit.images.depth import to_look_at
 from tacit.rig import load_rig
 from tacit.rig.scene import RigGeometry
 from tacit.streams import Intake, Value

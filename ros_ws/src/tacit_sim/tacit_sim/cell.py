@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tacit.depth import Depth, depth_from_metres
 from tacit.errors import ConfigError, did_you_mean
 from tacit.geometry.transforms import FloatArray
+from tacit.images.depth import Depth, depth_from_metres
 from tacit.rig import Rig, is_depth
 from tacit_sim import board
 from tacit_sim.board import BoardPlace

@@ -16,8 +16,8 @@ from tacit.bundle.player import PlaySpec
 from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit.control.acting import Acting
 from tacit.control.inputs import AlignedInputs, as_recorded
-from tacit.depth import to_look_at
 from tacit.episode import segments, video_progress
+from tacit.images.depth import to_look_at
 from tacit_sim.cell import Cell
 from tacit_sim.tasks import STAGES, distance_to_goal
 

@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 import tacit
 from tacit.bundle.player import PlaySpec
 from tacit.config import Config
-from tacit.depth import DepthRange
 from tacit.images import MAX_SIDE, ResizeMode
+from tacit.images.depth import DepthRange
 from tacit.rig import Name, Positive, Rate, canonical_hash
 
 MANIFEST_KEY = "tacit.manifest"
@@ -42,7 +42,7 @@ class ImageInput(Config):
     """One image input: the size the graph takes, and the stored size it is made from [px].
 
     `depth_range_m` is that of a depth camera: the distances (near, far) between which its millimetres
-    become grey levels, see `tacit.depth.depth_levels`.
+    become grey levels, see `tacit.images.depth.depth_levels`.
     """
 
     height: Side

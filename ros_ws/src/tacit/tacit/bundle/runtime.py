@@ -19,9 +19,9 @@ from tacit.bundle.binding import Binding
 from tacit.bundle.file import PolicyBundle, check_rig, check_signature, load_bundle, verify
 from tacit.bundle.inference import LatencyStats, make_session, run_session
 from tacit.bundle.manifest import ImageInput, golden_inputs
-from tacit.depth import Depth, as_depth, depth_levels
 from tacit.errors import BundleError, did_you_mean
 from tacit.images import ImageTransform
+from tacit.images.depth import Depth, as_depth, depth_levels
 from tacit.rig import Rig
 
 WARM_UP_RUNS = 3

@@ -27,9 +27,9 @@ from tacit.control.safety import (
     first_fault,
     skew_ms,
 )
-from tacit.depth import as_depth
 from tacit.geometry.transforms import FloatArray
 from tacit.images import as_rgb, encode_jpeg
+from tacit.images.depth import as_depth
 from tacit.rig import Rig
 from tacit.streams import TIMER, Aligner, Arrival, Intake, Tick, Value
 

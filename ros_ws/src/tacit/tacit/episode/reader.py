@@ -13,13 +13,13 @@ from types import TracebackType
 import h5py
 import numpy as np
 
-from tacit.depth import decode_depth
 from tacit.documents import json_of, yaml_mapping
 from tacit.episode import schema
 from tacit.episode.secure import open_episode
 from tacit.episode.steps import Step
 from tacit.errors import EpisodeError, ImageError, did_you_mean
 from tacit.images import decode_image
+from tacit.images.depth import decode_depth
 from tacit.rig import Rig, parse_rig
 
 

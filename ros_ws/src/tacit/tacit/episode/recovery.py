@@ -11,7 +11,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tacit.encoded import is_complete
 from tacit.episode import schema
 from tacit.episode.columns import datasets, write_rows
 from tacit.episode.commit import ROWS, TABLES, TICKS, committed_rows
@@ -21,6 +20,7 @@ from tacit.episode.layout import link_tactile
 from tacit.episode.secure import open_episode
 from tacit.errors import EpisodeError, ImageError
 from tacit.images import decode_image
+from tacit.images.encoded import is_complete
 
 BLOCK = 256
 TEMPORARY_SUFFIX = ".recovering"

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import h5py
 import numpy as np
 
-from tacit.depth import is_depth_png
 from tacit.episode import schema
 from tacit.episode.columns import Table
 from tacit.episode.layout import create_columns, image_path, located
 from tacit.errors import EpisodeError
+from tacit.images.depth import is_depth_png
 from tacit.rig import CommandSpec, Rig, StreamSpec, is_depth
 from tacit.rig.scene import RigGeometry
 from tacit.streams import Sample, Tick
@@ -127,7 +127,7 @@ class TickRows(Table):
             )
         if is_depth(self._images[name]) and not is_depth_png(data):
             raise EpisodeError(
-                f"depth stream {name!r}: expected a 16-bit grey PNG: use tacit.depth.encode_depth"
+                f"depth stream {name!r}: expected a 16-bit grey PNG: use tacit.images.depth.encode_depth"
             )
         column = self.columns[image_path(self._rig, name)]
         if column.num_rows == 0:

@@ -9,8 +9,6 @@ from fnmatch import fnmatch
 import h5py
 import numpy as np
 
-from tacit.depth import decode_depth
-from tacit.encoded import is_complete
 from tacit.episode import schema
 from tacit.episode.columns import datasets
 from tacit.episode.findings import Audit, by_number
@@ -18,6 +16,8 @@ from tacit.episode.finish import content_sha256
 from tacit.errors import ImageError
 from tacit.geometry.footprint import IN_FRONT, box_area, clip_box
 from tacit.images import decode_image
+from tacit.images.depth import decode_depth
+from tacit.images.encoded import is_complete
 from tacit.rig.scene import RigGeometry
 
 Violations = Iterable[tuple[str, str]]

@@ -9,11 +9,11 @@ from contextlib import suppress
 import cv2
 import numpy as np
 
-from tacit.depth import decode_depth
 from tacit.episode.findings import Audit, by_number
 from tacit.episode.rules_errors import GAP_INTERVALS, SAMPLED_IMAGES, image_datasets
 from tacit.errors import ImageError
 from tacit.images import decode_image
+from tacit.images.depth import decode_depth
 
 Violations = Iterable[tuple[str, str]]
 

@@ -16,8 +16,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.depth import Depth, encode_depth
 from tacit.images import Image, encode_jpeg, encode_png
+from tacit.images.depth import Depth, encode_depth
 from tacit.threads import OnFailure, WatchedThread
 
 QUEUE_LIMIT = 30  # one second of frames: 27 MB at VGA

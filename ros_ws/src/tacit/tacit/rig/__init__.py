@@ -1,28 +1,30 @@
 """The rig contract: one YAML that says what a robot cell is, and the scene that it spans.
 
-Imports point down this list only: units > contract > scene > specs.
+Imports point down this list only: units > contract > scene > specs > topics.
 """
 
 from tacit.rig.contract import RIGS_FOLDER, Rig, canonical_hash, load_rig, parse_rig, shipped_rigs
 from tacit.rig.scene import RigGeometry
 from tacit.rig.specs import (
-    COMMAND_TYPES,
-    NAME_PATTERN,
-    NUMBER_TYPES,
     AlignmentSpec,
     ArmSpec,
     CalibrationRecord,
-    CameraSpec,
-    CommandSpec,
     DhRow,
     GripperSpec,
     JointSpec,
+    SafetySpec,
+    SimulationSpec,
+)
+from tacit.rig.topics import (
+    COMMAND_TYPES,
+    NAME_PATTERN,
+    NUMBER_TYPES,
+    CameraSpec,
+    CommandSpec,
     Name,
     Positive,
     QosSpec,
     Rate,
-    SafetySpec,
-    SimulationSpec,
     StreamBase,
     StreamSpec,
     TactileSpec,

@@ -24,19 +24,21 @@ from tacit.geometry.footprint import Footprint
 from tacit.geometry.transforms import FloatArray
 from tacit.rig.scene import RigGeometry
 from tacit.rig.specs import (
-    COMMAND_TYPES,
-    NUMBER_TYPES,
-    STATE_TYPES,
     AlignmentSpec,
     ArmSpec,
     CalibrationRecord,
-    CameraSpec,
-    CommandSpec,
     GripperSpec,
     JointSpec,
-    Name,
     SafetySpec,
     SimulationSpec,
+)
+from tacit.rig.topics import (
+    COMMAND_TYPES,
+    NUMBER_TYPES,
+    STATE_TYPES,
+    CameraSpec,
+    CommandSpec,
+    Name,
     StreamBase,
     StreamSpec,
     TactileSpec,

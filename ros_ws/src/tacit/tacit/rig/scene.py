@@ -19,7 +19,8 @@ from tacit.geometry.footprint import Footprint, Footprints, box_corners, footpri
 from tacit.geometry.kinematics import fk_numpy
 from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import FloatArray, invert, transform_points
-from tacit.rig.specs import ArmSpec, CameraSpec, TactileSpec
+from tacit.rig.specs import ArmSpec
+from tacit.rig.topics import CameraSpec, TactileSpec
 
 FINGER_SIGNS = {"finger_left": 1.0, "finger_right": -1.0}
 

@@ -7,44 +7,17 @@ agree with each other.
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tacit.config import Config
 from tacit.errors import RigError, did_you_mean
-from tacit.geometry.camera import FISHEYE_COUNTS, PINHOLE_COUNTS
 from tacit.geometry.kinematics import DH_MODELS, Chain, DhParameters, chain_from_dh
 from tacit.geometry.transforms import Transform
 from tacit.geometry.urdf import chain_from_urdf, reduce_urdf
-from tacit.images import MAX_SIDE
-
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-MAX_RATE_HZ = 10_000.0
-"""Queues are as long as rates are high; the fastest drivers of arms run at 1 kHz."""
-Rate = Annotated[float, Field(gt=0, le=MAX_RATE_HZ)]
-Pixels = Annotated[int, Field(gt=0, le=MAX_SIDE)]
-"""A side of a picture [px]."""
-ImageType = Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
-
-
-def _intrinsics(value: Any) -> np.ndarray:
-    try:
-        K = np.asarray(value, dtype=np.float64)
-    except TypeError:
-        raise ValueError("camera matrix: expected three rows of three numbers") from None
-    if K.shape != (3, 3) or not np.isfinite(K).all():
-        raise ValueError(f"camera matrix of shape {K.shape}, expected 3x3 finite numbers")
-    if K[0, 0] <= 0 or K[1, 1] <= 0 or not np.array_equal(K[2], [0, 0, 1]):
-        raise ValueError("camera matrix: expected fx, fy > 0 and a last row [0, 0, 1]")
-    K.setflags(write=False)
-    return K
-
-
-Intrinsics = Annotated[np.ndarray, BeforeValidator(_intrinsics), PlainSerializer(lambda K: K.tolist())]
+from tacit.rig.topics import Name, Positive, Rate
 
 
 def _reduced(urdf: str | None) -> str | None:
@@ -67,14 +40,6 @@ def _check_table(name: str, table: np.ndarray) -> None:
             f"gripper {name}: table: expected at least two [raw, opening_m] rows with raw increasing and "
             "opening strictly rising or falling"
         )
-
-
-class QosSpec(Config):
-    """Quality of service of one topic."""
-
-    reliability: Literal["reliable", "best_effort"] = "reliable"
-    depth: Annotated[int, Field(ge=1, le=10_000)] = 10
-    durability: Literal["volatile", "transient_local"] = "volatile"
 
 
 class JointSpec(Config):
@@ -218,126 +183,6 @@ class ArmSpec(Config):
             raise RigError("urdf: base_link and tip_link are needed; name the two links of the chain")
         names = [joint.urdf_joint or joint.name for joint in self.joints]
         return chain_from_urdf(str(self.urdf), self.base_link, self.tip_link, names)
-
-
-class StreamBase(Config):
-    """What every topic has: where it is, how it is sent, how often, how late.
-
-    `latency_ms` is how much older than its stamp a value is. `stamps: receive` counts values from their
-    reception: for a driver whose stamps are not of a clock that is kept right.
-    """
-
-    topic: str
-    type: str
-    qos: QosSpec = QosSpec()
-    rate_hz: Rate
-    required: bool = True
-    latency_ms: float = 0.0
-    stamps: Literal["header", "receive"] = "header"
-
-
-FrozenAfter = Annotated[int, Field(ge=2)]
-"""So many equal pictures in a row, each with a new stamp, mean that the camera stands still."""
-
-
-class CameraSpec(StreamBase):
-    """A camera: K, D describe the STORED image; parent is `world` or `<arm>.flange`.
-
-    `kind: depth` is a camera whose pixels are distances: 16-bit millimetres, 0 where none was measured.
-    """
-
-    type: ImageType = "sensor_msgs/msg/Image"
-    kind: Literal["color", "depth"] = "color"
-    info_topic: str | None = None
-    width: Pixels
-    height: Pixels
-    frozen_after: FrozenAfter = 5
-    model: Literal["pinhole", "fisheye"] = "pinhole"
-    K: Intrinsics
-    D: tuple[float, ...] = ()
-    parent: str
-    T_parent_camera: Transform
-    frame_id: str = ""
-
-    @model_validator(mode="after")
-    def _known_distortion(self) -> CameraSpec:
-        counts = FISHEYE_COUNTS if self.model == "fisheye" else PINHOLE_COUNTS
-        if len(self.D) not in counts:
-            raise ValueError(f"D: {len(self.D)} coefficients, expected one of {counts} for {self.model}")
-        return self
-
-
-def is_depth(spec: StreamBase) -> bool:
-    """Tell whether a stream's pictures are distances, not colours."""
-    return isinstance(spec, CameraSpec) and spec.kind == "depth"
-
-
-class TactileSpec(StreamBase):
-    """A camera-based tactile sensor.
-
-    `size_m` is (width, height, thickness). The sensor frame sits in the centre of the gel face,
-    x along the width, y along the height, z out of the gel. Mount is `<arm>.flange`,
-    `<arm>.finger_left` (moves +opening/2 along the gripper axis) or `<arm>.finger_right`.
-    """
-
-    type: ImageType = "sensor_msgs/msg/Image"
-    width: Pixels
-    height: Pixels
-    frozen_after: FrozenAfter = 5
-    mount: str
-    T_mount_sensor: Transform
-    size_m: tuple[Positive, Positive, Positive]
-    sensor_type: str = "gelsight"
-    serial: str = ""
-
-
-NUMBER_TYPES: dict[str, int | None] = {
-    "sensor_msgs/msg/JointState": None,
-    "trajectory_msgs/msg/JointTrajectory": None,
-    "std_msgs/msg/Float64MultiArray": None,
-    "std_msgs/msg/Float32": 1,
-    "std_msgs/msg/Int32": 1,
-    "std_msgs/msg/Bool": 1,
-    "geometry_msgs/msg/WrenchStamped": 6,
-    "geometry_msgs/msg/TwistStamped": 6,
-    "geometry_msgs/msg/PoseStamped": 7,
-}
-"""Messages that carry numbers, and how many: force and torque, linear and angular, position and
-quaternion x y z w. None: as many as `names`."""
-COMMAND_TYPES = tuple(name for name in NUMBER_TYPES if not name.startswith("geometry_msgs/"))
-"""Those of them that a joint or gripper can be commanded with."""
-STATE_TYPES = tuple(name for name in COMMAND_TYPES if name != "trajectory_msgs/msg/JointTrajectory")
-"""Those of them that a measured joint or gripper comes in."""
-
-
-ROBOT_STATES = ("enabled", "fault", "protective_stop", "speed_scaling")
-"""What a robot can say of itself in a stream of role `robot_state`."""
-
-
-class StreamSpec(StreamBase):
-    """A low-dimensional topic; `names` are its elements, bound by name where the type has names.
-
-    role `state` feeds qpos; `extra` is stored as it is; `steps` holds an index into `names` (an
-    operator's or the simulator's step marker) and becomes the step annotation of the episode;
-    `robot_state` is what the robot says of itself, stored as it is: a policy acts only while `enabled` is
-    not 0 and `fault` and `protective_stop` are 0, at `speed_scaling` (0 to 1) of the velocity limits.
-    """
-
-    names: tuple[Name, ...]
-    role: Literal["state", "extra", "steps", "robot_state"] = "state"
-
-    @model_validator(mode="after")
-    def _known_robot_states(self) -> StreamSpec:
-        for name in self.names if self.role == "robot_state" else ():
-            if name not in ROBOT_STATES:
-                raise ValueError(f"names: {name!r} in a robot_state; {did_you_mean(name, ROBOT_STATES)}")
-        return self
-
-
-class CommandSpec(StreamBase):
-    """A topic on which commands go to the robot, for the named joints and grippers."""
-
-    names: tuple[Name, ...]
 
 
 class CalibrationRecord(Config):

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.depth import decode_depth
+from tacit.images.depth import decode_depth
 from tacit.streams.findings import Finding
 
 BLACK_LEVEL, BLACK_FRACTION = 10, 0.95

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tacit.depth import depth_colours
 from tacit.episode import EpisodeReader
 from tacit.geometry.footprint import FACES, INTERSECTS, Footprint
+from tacit.images.depth import depth_colours
 
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage
 
-from tacit.depth import Depth, decode_depth, depth_from_metres
-from tacit.encoded import PictureHeader, is_complete, read_header
 from tacit.errors import ImageError
+from tacit.images.depth import Depth, decode_depth, depth_from_metres
+from tacit.images.encoded import PictureHeader, is_complete, read_header
 from tacit_ros.messages.images import Rgb
 from tacit_ros.messages.stamps import MessageError
 

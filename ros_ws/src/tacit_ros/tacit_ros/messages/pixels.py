@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-from tacit.depth import Depth, depth_from_metres
 from tacit.errors import did_you_mean
+from tacit.images.depth import Depth, depth_from_metres
 from tacit_ros.messages.images import Rgb
 from tacit_ros.messages.stamps import MessageError
 

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tacit.encoded import PictureHeader, is_complete, read_header
 from tacit.errors import ImageError
+from tacit.images.encoded import PictureHeader, is_complete, read_header
 
 MAX_SIDE = 16_384
 """Longest side of a picture [px]."""

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 
-from tacit.encoded import read_header
 from tacit.errors import ImageError
-from tacit.images import MAX_PIXELS, Image, as_rgb
+from tacit.images.colour import MAX_PIXELS, Image, as_rgb
+from tacit.images.encoded import read_header
 
 Depth = NDArray[np.uint16]
 
