@@ -142,6 +142,16 @@ def test_augmentation_leaves_touch_alone_and_repeats_with_its_seed() -> None:
     assert not torch.equal(first[keys.BOXES], batch[keys.BOXES])
 
 
+def test_depth_is_shifted_with_the_others_and_not_recoloured() -> None:
+    batch = ChunkWindows(tiny_table(1), 3).__getitems__([0, 5, 9])
+    config = AugmentConfig(shift=0.1, brightness=0.4, contrast=0.4)
+    seen, moved = (
+        augment(batch, each, torch.Generator().manual_seed(4), depth=[1])[keys.IMAGES]
+        for each in (config, AugmentConfig(shift=0.1))
+    )
+    assert torch.equal(seen[:, 1], moved[:, 1]) and not torch.equal(seen[:, 0], moved[:, 0])
+
+
 def test_no_augmentation_changes_nothing() -> None:
     batch = ChunkWindows(tiny_table(1), 3).__getitems__([0, 5])
     after = augment(batch, AugmentConfig(shift=0.0), torch.Generator())

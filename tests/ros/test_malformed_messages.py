@@ -31,7 +31,7 @@ from tacit_ros.wire.observations import RigSubscriptions
 KINDS = {"encoding", "size", "truncated", "undecodable", "names", "not_finite", "message"}
 SIZES = [0, 1, 2, 3, 60, 119, 120, 160, 16385, 2**31, 2**32 - 1]
 NUMBERS = [0.0, -1.0, 1e300, -1e300, float("nan"), float("inf"), float("-inf"), 5e-324]
-COUNT = 300  # of each type; there are eleven
+COUNT = 340  # for each of 16 streams
 
 
 def fuzz_rig() -> Rig:

@@ -72,7 +72,7 @@ def train_on_tables(config: ActHsaConfig, tables: Tables, reporter: Reporter) ->
         validate=lambda module, device, step: _validate(config, tables.validation, module, device),
         texts=_texts(config, spec, policy, tables),
         transform=lambda batch, number, rank: augment(
-            batch, config.augment, step_generator(config.train.seed, number, rank)
+            batch, config.augment, step_generator(config.train.seed, number, rank), spec.view.depth_indices
         ),
         best={"best": "l1_z0"},
     )

@@ -1,10 +1,12 @@
 """Augmentation of a batch on its device: random shifts that move boxes too, colour for cameras only.
 
-Touch images are measurements: they are never shifted nor recoloured. Legend: B batch, N cameras,
-H W pixels, S sensors.
+Touch images are measurements: they are never shifted nor recoloured. Depth is shifted, and not recoloured.
+Legend: B batch, N cameras, H W pixels, S sensors.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -27,13 +29,16 @@ class AugmentConfig(Config):
     state_noise: float = 0.0
 
 
-def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> Batch:
+def augment(
+    batch: Batch, config: AugmentConfig, generator: torch.Generator, depth: Sequence[int] = ()
+) -> Batch:
     """Return the batch with its camera images changed and their boxes moved along.
 
     Args:
         batch: See `tacit_learning.data.keys`.
         config: Strengths.
         generator: Source of randomness (CPU).
+        depth: Which of the N cameras measure depth.
     """
     images, boxes = batch[keys.IMAGES], batch[keys.BOXES]
     if config.shift > 0:
@@ -41,7 +46,9 @@ def augment(batch: Batch, config: AugmentConfig, generator: torch.Generator) -> 
         images = shift_images(images, offsets)
         boxes = shift_boxes(boxes, offsets)
     if config.brightness > 0 or config.contrast > 0:
-        images = _jitter(images, config, generator)
+        recoloured = _jitter(images, config, generator)
+        recoloured[:, list(depth)] = images[:, list(depth)]
+        images = recoloured
     return {**batch, keys.IMAGES: images, keys.BOXES: boxes}
 
 

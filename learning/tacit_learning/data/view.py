@@ -56,6 +56,11 @@ class View:
     sensors: dict[str, ImageTransform]
     depth_range_m: dict[str, tuple[float, float]] = field(default_factory=dict)
 
+    @property
+    def depth_indices(self) -> tuple[int, ...]:
+        """Which of the cameras measure depth, by their places."""
+        return tuple(i for i, name in enumerate(self.cameras) if name in self.depth_range_m)
+
     def picture(self, name: str, stored: np.ndarray) -> np.ndarray:
         """Return what the model sees of a stored image: RGB (h, w, 3) u1 of the input size."""
         if name in self.depth_range_m:
