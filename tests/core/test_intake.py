@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tacit.images import encode_jpeg
+from tacit.images import encode_jpeg, encode_png
+from tacit.images.depth import encode_depth
 from tacit.rig import Rig, load_rig, parse_rig
 from tacit.streams import Intake
 
@@ -313,6 +314,16 @@ def test_frozen_and_black_pictures_are_doubted_and_a_noisy_dark_one_is_not(rig: 
     assert kinds([scene] * 5 + [scene[::-1]]) == [None] * 4 + ["frozen", None]
     assert kinds([random.integers(0, 9, shape, dtype=np.uint8) for _ in range(2)]) == ["black"] * 2
     assert kinds([random.integers(0, 40, shape, dtype=np.uint8) for _ in range(9)]) == [None] * 9
+
+
+@pytest.mark.parametrize("kind", ["color", "depth"])
+def test_a_picture_that_cannot_be_decoded_is_refused_where_it_is_looked_at(rig: Rig, kind: str) -> None:
+    intake = Intake(real(rig, top={"kind": kind}))
+    picture = np.zeros((120, 160), np.uint16) if kind == "depth" else np.zeros((120, 160, 3), np.uint8)
+    data = encode_depth(picture) if kind == "depth" else encode_png(picture)
+    data[60:70] ^= 255  # header and end marker are well, the middle is not
+    assert intake.take("top", WALL, WALL, data, 0) is None
+    assert intake.problems["top"].kind == "undecodable"
 
 
 def test_how_many_equal_pictures_are_normal_stands_in_the_rig(rig: Rig) -> None:

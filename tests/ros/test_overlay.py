@@ -95,3 +95,14 @@ def test_live_region_is_the_clipped_box_of_the_geometry(bench: Any) -> None:
     np.testing.assert_array_less(last - 1, inside[2:], "the region ends a pixel late")
     assert (messages.read_image(pictures[-1]) != grey).any()
     assert cv2.norm(messages.read_image(pictures[-1]), grey) > 0
+
+
+def test_a_picture_that_cannot_be_decoded_is_counted_and_the_node_lives(bench: Any) -> None:
+    from tacit_ros.overlay_node import OverlayNode
+
+    node = bench.add(OverlayNode())
+    bench.node.create_subscription(Image, "/overlay/wrist/image", lambda _: None, 10)
+    bench.until(lambda: node._images["wrist"].get_subscription_count() > 0, "somebody looks")
+    node._publish("wrist", 10**9, np.frombuffer(b"\xff\xd8 no picture \xff\xd9", np.uint8))
+    assert node._streams.intake.counts["wrist"]["undecodable"] == 1
+    assert "cannot be decoded" in node._streams.problems["wrist"]

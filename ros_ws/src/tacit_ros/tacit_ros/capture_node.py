@@ -73,7 +73,7 @@ class CaptureNode(Node):
             try:
                 picture = as_rgb(value)
             except ImageError as problem:
-                self._streams.problem(name, str(problem))
+                self._streams.refuse(name, "undecodable", str(problem))
                 return
             self._tell(self._capture.add_image(stamp_ns, picture))
 

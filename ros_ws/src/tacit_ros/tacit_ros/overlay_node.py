@@ -85,7 +85,7 @@ class OverlayNode(Node):
             try:
                 seen = to_look_at(value)
             except ImageError as problem:
-                self._streams.problem(camera, str(problem))
+                self._streams.refuse(camera, "undecodable", str(problem))
                 return
             picture = draw_footprints(seen, footprints)
             self._images[camera].publish(self._builders[camera].build(picture, stamp_ns))

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.images.depth import decode_depth
+from tacit.errors import ImageError
+from tacit.images.depth import as_depth
 from tacit.streams.findings import Finding
 
 BLACK_LEVEL, BLACK_FRACTION = 10, 0.95
@@ -39,14 +40,21 @@ class PictureJudge:
         self._was_black = False
 
     def judge(self, picture: NDArray[np.uint8]) -> Finding | None:
-        """Return what to doubt about a picture: RGB (H, W, 3), or encoded bytes (N,)."""
+        """Return what is wrong with a picture: RGB (H, W, 3), or encoded bytes (N,).
+
+        Refused is one that was looked at and cannot be decoded; frozen or black ones are doubted.
+        """
         before, self._before = self._before, picture
         if before is not None and _equal(before, picture):
             self._repeats += 1
         else:
             self._repeats = 0
             if self._is_telling(picture):
-                self._was_black = _is_empty(picture) if self._is_depth else _is_black(picture)
+                try:
+                    self._was_black = _is_empty(picture) if self._is_depth else _is_black(picture)
+                except ImageError as problem:
+                    self._seen += 1
+                    return Finding("undecodable", str(problem))
         self._seen += 1
         if self._repeats + 1 >= self._frozen_after:
             return Finding(
@@ -72,11 +80,13 @@ def _is_black(picture: NDArray[np.uint8]) -> bool:
     if picture.ndim > 1:
         return _mostly_dark(picture[::STRIDE, ::STRIDE])
     small = cv2.imdecode(picture, cv2.IMREAD_REDUCED_COLOR_8)
-    return small is not None and _mostly_dark(small)
+    if small is None:
+        raise ImageError(f"image of {picture.size} bytes cannot be decoded; is its camera or cable failing?")
+    return _mostly_dark(np.asarray(small, dtype=np.uint8))
 
 
 def _is_empty(depth: NDArray) -> bool:
-    return not (decode_depth(depth) if depth.ndim == 1 else depth).any()
+    return not as_depth(depth).any()
 
 
 def _mostly_dark(picture: NDArray[np.uint8]) -> bool:

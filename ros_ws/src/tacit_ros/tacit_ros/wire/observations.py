@@ -172,7 +172,7 @@ class RigSubscriptions:
             for publisher in self._node.get_publishers_info_by_topic(subscription.topic_name):
                 verdict, reason = qos_check_compatible(publisher.qos_profile, self._profile(name))
                 if verdict == QoSCompatibility.ERROR:
-                    self._refuse(
+                    self.refuse(
                         name,
                         "message",
                         f"node {publisher.node_name} offers another quality of service than the rig asks for "
@@ -220,7 +220,7 @@ class RigSubscriptions:
         except messages.NotForUs:
             return
         except messages.MessageError as error:
-            self._refuse(name, error.kind, str(error))
+            self.refuse(name, error.kind, str(error))
             return
         header_ns = messages.header_stamp_ns(message) if hasattr(message, "header") else None
         if header_ns == 0 and isinstance(message, JointTrajectory):  # an empty stamp there says "from now on"
@@ -231,7 +231,8 @@ class RigSubscriptions:
         else:
             self._callback(name, stamp_ns, recv_ns, value)
 
-    def _refuse(self, name: str, kind: Kind, text: str) -> None:
+    def refuse(self, name: str, kind: Kind, text: str) -> None:
+        """Count a message as refused for what shows only when its value is used; say so once."""
         self.intake.refuse(name, kind, text, time.monotonic_ns())
         self._tell(name, Finding(kind, text))
 
