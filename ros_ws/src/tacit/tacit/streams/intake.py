@@ -15,7 +15,7 @@ import numpy as np
 
 from tacit.rig import CameraSpec, Rig, TactileSpec, is_depth
 from tacit.streams.findings import Finding, Kind
-from tacit.streams.numbers import NumberJudge
+from tacit.streams.numbers import NumberJudge, all_finite
 from tacit.streams.pictures import PictureJudge
 from tacit.streams.stamps import AHEAD_NS, StampJudge
 from tacit.streams.trajectory import Trajectory
@@ -226,14 +226,14 @@ class Intake:
         if isinstance(judge, PictureJudge):
             return judge.judge(value)  # type: ignore[arg-type]  # as its decoder made it
         if isinstance(value, dict):
-            for field in [f for f, v in value.items() if f != "position" and not np.isfinite(v).all()]:
+            for field in [f for f, v in value.items() if f != "position" and not all_finite(v)]:
                 del value[field]  # drivers fill what they do not measure with NaN
             value = value["position"]
         if isinstance(value, Trajectory):  # judged point by point: all are read, so all must be numbers
             bad = next((row for row in value.positions if not np.isfinite(row).all()), value.positions[0])
             return judge.judge(stamp_ns, bad)
         numbers = np.asarray(value, dtype=np.float64)
-        if name in self._rig.commands and np.isfinite(numbers).all():
+        if name in self._rig.commands and all_finite(numbers):
             self.commanded(dict(zip(self._rig.commands[name].names, map(float, numbers), strict=False)))
         return judge.judge(stamp_ns, numbers, may_leap=self._simulated and self.is_foreign)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -45,7 +46,10 @@ class NumberJudge:
         if self._is_state:
             index = rig.index_of(self._names)
             self._lower, self._upper = rig.limits("lower")[index], rig.limits("upper")[index]
-            self._speed = rig.limits("velocity")[index]
+            doubted = self._margin(DOUBT_MARGIN)
+            self._lowest, self._highest = self._lower - doubted, self._upper + doubted
+            self._reach = SPEED_MARGIN * rig.limits("velocity")[index]
+            self._floor = JUMP_FLOOR * (self._upper - self._lower)
             grippers = {rig.state_names[i] for i in rig.gripper_indices}
             self._is_joint = np.array([n not in grippers for n in self._names])
             self._rest_is_zero = _rests_at_zero(rig, self._names)
@@ -56,6 +60,7 @@ class NumberJudge:
         self._before: tuple[int, FloatArray] | None = None
         self._jumped: tuple[int, FloatArray, int] | None = None
         self._moved_ns = np.full(len(self._names), -1, dtype=np.int64)
+        self._repeats = False
         self._asked_then = np.full(len(self._names), np.nan)
         self._asked = np.full(len(self._names), np.nan)
 
@@ -73,19 +78,21 @@ class NumberJudge:
             values: (n,) in canonical units, in the order of the stream's names.
             may_leap: A simulator may set its robot anew: a jump is doubted, not refused.
         """
-        bad = ~np.isfinite(values)
-        if bad.any():
+        if not all_finite(values):
             return Finding(
-                "not_finite", f"not a number: {self._listed(bad)}; does the driver read its hardware yet?"
+                "not_finite",
+                f"not a number: {self._listed(~np.isfinite(values))}; does the driver read its hardware yet?",
             )
         if not self._is_state or len(values) != len(self._names):
             return None
+        # Healthy values pass a few comparisons; why they are not healthy is worked out only where they fail.
+        inside = bool(((values >= self._lowest) & (values <= self._highest)).all())
         return (
-            self._far_outside(values)
+            (None if inside else self._far_outside(values))
             or self._jump(stamp_ns, values, may_leap)
-            or self._stuck(stamp_ns, values)
-            or self._outside(values)
-            or self._zeros(values)
+            or (self._stuck(stamp_ns, values) if self._repeats else None)
+            or (None if inside else self._outside(values))
+            or (None if values.all() else self._zeros(values))
         )
 
     def _far_outside(self, values: FloatArray) -> Finding | None:
@@ -107,8 +114,10 @@ class NumberJudge:
         )
 
     def _beyond(self, values: FloatArray, margin: tuple[float, float]) -> np.ndarray:
-        allowed = np.minimum(margin[0] * (self._upper - self._lower), margin[1])
-        return np.asarray(np.maximum(values - self._upper, self._lower - values) > allowed)
+        return np.asarray(np.maximum(values - self._upper, self._lower - values) > self._margin(margin))
+
+    def _margin(self, margin: tuple[float, float]) -> FloatArray:
+        return np.minimum(margin[0] * (self._upper - self._lower), margin[1])
 
     def _jump(self, stamp_ns: int, values: FloatArray, may_leap: bool) -> Finding | None:
         """Refuse a sample no joint could have reached, until its successors agree with it for long enough."""
@@ -141,12 +150,17 @@ class NumberJudge:
     def _allowed(self, elapsed_ns: int) -> FloatArray:
         # One period more than the stamps say: drivers stamp when they send, not when they measure.
         elapsed_s = (max(elapsed_ns, 0) + self._period_ns) / 1e9
-        return np.asarray(SPEED_MARGIN * self._speed * elapsed_s + JUMP_FLOOR * (self._upper - self._lower))
+        return self._reach * elapsed_s + self._floor
 
     def _accept(self, stamp_ns: int, values: FloatArray) -> None:
         same = np.zeros(len(values), dtype=bool) if self._before is None else values == self._before[1]
-        self._moved_ns[~same] = stamp_ns
-        self._asked_then = np.where(same, self._asked_then, self._asked)
+        self._repeats = bool(same.any())
+        if self._repeats:
+            self._moved_ns[~same] = stamp_ns
+            self._asked_then = np.where(same, self._asked_then, self._asked)
+        else:
+            self._moved_ns.fill(stamp_ns)
+            self._asked_then = self._asked
         self._before, self._jumped = (stamp_ns, np.array(values)), None
 
     def _stuck(self, stamp_ns: int, values: FloatArray) -> Finding | None:
@@ -179,6 +193,11 @@ class NumberJudge:
         parts = [names[i] if values is None else f"{names[i]} ({values[i]:.4g})" for i in chosen[:4]]
         more = f" and {len(chosen) - 4} more" if len(chosen) > 4 else ""
         return ", ".join(parts) + more
+
+
+def all_finite(values: FloatArray) -> bool:
+    """Tell whether all of a few values (n,) are numbers; several times faster than numpy is for six."""
+    return all(map(math.isfinite, values.tolist()))
 
 
 def _rests_at_zero(rig: Rig, names: tuple[str, ...]) -> bool:
