@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError
-from tacit.images import Image, decode_image
+from tacit.images import Image, load_image
 from tacit_calibration.board import Board
 
 Gray = NDArray[np.uint8]
@@ -66,7 +66,7 @@ def detect_folder(folder: Path, board: Board) -> Detections:
     paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise CalibrationError(f"{folder}: no {', '.join(SUFFIXES)} files; give the folder with the pictures")
-    return detect_images([(path.name, decode_image(path.read_bytes())) for path in paths], board)
+    return detect_images([(path.name, load_image(path)) for path in paths], board)
 
 
 def detect_images(images: list[tuple[str, Image]], board: Board) -> Detections:

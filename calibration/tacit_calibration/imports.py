@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tacit.episode import EpisodeReader
 from tacit.errors import CalibrationError
-from tacit.images import decode_image, encode_png
+from tacit.images import encode_png, load_image
 from tacit.record.samples import SampleFolder
 from tacit.record.stillness import StillDetector, Tolerances, is_new
 from tacit.rig import Rig
@@ -73,7 +73,7 @@ def import_folder(source: Path, rig: Rig, camera: str, folder: Path, arm: str = 
         image = source / row["image"]
         if not image.is_file():
             raise CalibrationError(f"{where}: no picture {image}")
-        samples.add(encode_png(decode_image(image.read_bytes())).tobytes(), q, raw, None)
+        samples.add(encode_png(load_image(image)).tobytes(), q, raw, None)
         count += 1
     return count
 

@@ -15,7 +15,7 @@ from tacit.documents import MAX_TABLE_BYTES, inside, read_text
 from tacit.errors import CalibrationError
 from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import FloatArray
-from tacit.images import MAX_PICTURE_BYTES, Image, decode_image
+from tacit.images import Image, load_image
 from tacit.record.samples import FILE_NAME, Sample, SampleFile, load_samples
 from tacit.rig import Rig
 from tacit.rig.units import to_canonical
@@ -80,15 +80,12 @@ def picture(folder: Path, sample: Sample) -> Image:
 
     Raises:
         CalibrationError: It is not there.
+        ImageError: It is too large or damaged.
     """
     path = inside(folder, sample.image, f"{Path(folder) / FILE_NAME}: image", CalibrationError)
     if not path.is_file():
         raise CalibrationError(f"{path}: no such picture; samples.yaml names it, relative to itself")
-    with path.open("rb") as file:
-        data = file.read(MAX_PICTURE_BYTES + 1)
-    if len(data) > MAX_PICTURE_BYTES:
-        raise CalibrationError(f"{path}: a picture of more than {MAX_PICTURE_BYTES >> 20} MB")
-    return decode_image(data)
+    return load_image(path)
 
 
 def state_of(rig: Rig, arm: str, q: FloatArray, gripper_raw: float | None) -> FloatArray:

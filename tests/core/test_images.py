@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tacit.errors import ImageError
-from tacit.images import ImageTransform, decode_image, encode_jpeg, encode_png
+from tacit.images import ImageTransform, decode_image, encode_jpeg, encode_png, load_image
 
 RED = np.full((24, 32, 3), [250, 10, 10], np.uint8)
 modes = st.sampled_from(["squash", "letterbox", "crop"])
@@ -175,3 +175,12 @@ def test_sizes_and_modes_are_checked():
         ImageTransform(0, 1, 1, 1)
     with pytest.raises(ValueError, match="letterbox"):
         ImageTransform(1, 1, 1, 1, "stretch")  # type: ignore[arg-type]
+
+
+def test_a_picture_file_that_cannot_be_decoded_is_named(tmp_path):
+    path = tmp_path / "view_3.png"
+    path.write_bytes(encode_png(RED).tobytes())
+    np.testing.assert_array_equal(load_image(path), RED)
+    path.write_bytes(encode_png(RED).tobytes()[:-9])
+    with pytest.raises(ImageError, match="view_3.png: image of .* end marker"):
+        load_image(path)

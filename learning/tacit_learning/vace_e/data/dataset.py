@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from tacit.convert.vace_e_files import METADATA_NAME, EpisodeFiles, hide
 from tacit.convert.video import read_frames
-from tacit.images import Image, decode_image
+from tacit.images import Image, load_image
 from tacit_learning.data.labels import UNKNOWN, Dependence, LabelMaps, embodiment_of, mutual_information
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.discovery import discover, episode_files
@@ -178,7 +178,7 @@ class VaceEDataset(Dataset[VaceEItem]):
     def reference(self, i: int) -> Image | None:
         """Return the image of the end effector of episode i (h, w, 3), in its own size."""
         name = self.records[i].reference
-        return None if name is None else decode_image((self.files(i).folder / name).read_bytes())
+        return None if name is None else load_image(self.files(i).folder / name)
 
     def trajectories(self, i: int) -> Trajectories:
         """Return the whole trajectories of episode i; the last ones asked for stay in memory."""

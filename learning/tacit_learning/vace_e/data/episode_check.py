@@ -16,7 +16,7 @@ import numpy as np
 from tacit.convert.vace_e_files import EpisodeFiles
 from tacit.convert.video import VideoInfo, probe_video, read_frames
 from tacit.errors import EpisodeError, ImageError
-from tacit.images import decode_image
+from tacit.images import load_image
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.trajectories import (
     Motion,
@@ -245,9 +245,9 @@ def _check_reference(files: EpisodeFiles, where: str, notes: list[Finding]) -> s
     """Return the first image of the end effector that can be decoded."""
     for path in files.references:
         try:
-            decode_image(path.read_bytes())
+            load_image(path)
         except ImageError as problem:
-            notes.append(Finding(where, "reference damaged", f"{path}: {problem}"))
+            notes.append(Finding(where, "reference damaged", str(problem)))
             continue
         return path.name
     notes.append(Finding(where, "reference missing", f"{files.folder}: no end_effector_* image"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tacit.images import decode_image
+from tacit.images import load_image
 from tacit.view.page import Page
 from tacit.view.plot import Band, Line, Series, line_plot
 
@@ -130,7 +130,7 @@ def _samples(page: Page, folder: Path) -> None:
     if sheets:
         page.section("Samples", "Rows: control (what the model sees), sample, recording.")
     for sheet in sheets:
-        page.figure(decode_image(sheet.read_bytes()), sheet.stem, width=STRIP_WIDTH)
+        page.figure(load_image(sheet), sheet.stem, width=STRIP_WIDTH)
 
 
 def _labels(page: Page, folder: Path) -> None:

@@ -16,6 +16,7 @@ from tacit.images.colour import (
     decode_image,
     encode_jpeg,
     encode_png,
+    load_image,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "decode_image",
     "encode_jpeg",
     "encode_png",
+    "load_image",
 ]

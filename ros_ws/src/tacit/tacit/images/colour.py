@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import cv2
@@ -47,6 +48,22 @@ def decode_image(data: NDArray[np.uint8] | bytes) -> Image:
         reason = "its end marker is missing, it was cut off" if cut else "expected JPEG or PNG"
         raise ImageError(f"image of {buffer.size} bytes cannot be decoded; {reason}")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def load_image(path: Path) -> Image:
+    """Return RGB (H, W, 3) uint8 of a JPEG or PNG file.
+
+    Raises:
+        ImageError: It is too large or damaged; the message names it.
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_PICTURE_BYTES + 1)
+    if len(data) > MAX_PICTURE_BYTES:
+        raise ImageError(f"{path}: a picture of more than {MAX_PICTURE_BYTES >> 20} MB")
+    try:
+        return decode_image(data)
+    except ImageError as problem:
+        raise ImageError(f"{path}: {problem}") from None
 
 
 def _decoded(buffer: NDArray[np.uint8], header: PictureHeader) -> NDArray[np.uint8] | None:
