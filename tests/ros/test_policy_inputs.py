@@ -219,6 +219,9 @@ def test_new_run_begins_with_nothing_of_the_one_before(rig: Rig, tmp_path: Path)
         while not acting.controller.limiter.is_at_rest:
             frame()
         assert acting.reset().success
+        refused = acting.start()
+        assert not refused.success and "no message yet" in refused.message  # nothing is remembered
+        frame()
 
 
 def test_start_and_reset_do_not_wait_for_ever_for_an_inference_that_does_not_end(
@@ -242,7 +245,11 @@ def test_start_and_reset_do_not_wait_for_ever_for_an_inference_that_does_not_end
         assert not refused.success and "has not ended" in refused.message
     go_on.set()
     thread.join(20)
-    assert acting.reset().success and acting.start().success
+    assert acting.reset().success
+    clock.now += PERIOD
+    show(acting.inputs, clock)
+    acting.look()
+    assert acting.start().success
 
 
 def test_one_skewed_tick_is_left_out_and_the_third_in_a_row_holds(rig: Rig, tmp_path: Path) -> None:

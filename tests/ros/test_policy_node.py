@@ -157,6 +157,7 @@ def test_emergency_stop_is_latched_until_reset(make: Make) -> None:
     assert not answer.success and "reset" in answer.message
     cell.bench.until(lambda: cell.node.controller.limiter.is_at_rest, "rest")
     assert cell.call("reset").success
+    cell.ready()
     assert cell.call("start").success
 
 
@@ -239,6 +240,21 @@ def test_fault_brakes_and_holds(make: Make, fault: str) -> None:
     assert len(cell.robot.commands) == count
     low, high = cell.node.rig.limits("lower"), cell.node.rig.limits("upper")
     assert all(((c >= low) & (c <= high)).all() for _, c in cell.robot.commands)
+
+
+@pytest.mark.parametrize("step_s", [-1000, 1000])
+def test_reset_lets_a_run_start_after_every_clock_was_set_anew(make: Make, step_s: int) -> None:
+    cell = make()
+    cell.run()
+    cell.robot.shift_ns = dict.fromkeys(cell.robot.rig.specs, step_s * 10**9)
+    cell.bench.until(lambda: cell.node.controller.state == "HOLD", "HOLD")
+    cell.bench.until(lambda: cell.node.controller.limiter.is_at_rest, "rest")
+    assert cell.call("reset").success
+    count = len(cell.robot.commands)
+    cell.ready()
+    assert cell.call("start").success
+    cell.bench.until(lambda: len(cell.robot.commands) > count + 5, "commands")
+    assert cell.node.controller.state == "RUNNING"
 
 
 def test_output_that_is_not_a_number_holds(make: Make) -> None:

@@ -158,11 +158,16 @@ class Acting:
         return self.controller.home(self.inputs.measured(), self._live_fault())
 
     def reset(self) -> Answer:
-        """Back to idle with nothing remembered: the cure after a clock that jumped back."""
+        """Back to idle with nothing remembered: the cure after a clock that was set anew.
+
+        A start succeeds once every stream has been heard again.
+        """
 
         def begin() -> Answer:
             answer = self.controller.reset()
             if answer.success:
+                self.inputs.reset()
+                self.tick, self._not_before_ns = None, 0
                 self._forget()
             return answer
 
@@ -241,7 +246,7 @@ class Acting:
         """
         for tick in self.inputs.poll(may_wait=not self._is_lockstep):
             self.tick = tick
-        self.inputs.reset()
+        self.inputs.realign()
         if self.tick is not None and self.tick.stamp_ns > self.inputs.newest_stamp_ns():
             self.tick = None
         self._replanner.reset()

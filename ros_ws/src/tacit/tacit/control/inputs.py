@@ -141,14 +141,22 @@ class AlignedInputs:
                 self._aligner.push(arrival.name, arrival.stamp_ns, arrival.recv_ns, arrival.value)
             return self._aligner.poll(self._steady_ns() if may_wait else None)
 
+    def realign(self) -> None:
+        """Align anew from the next message on; what was heard and judged stays known."""
+        with self._aligning:
+            self._aligner.reset()
+
     def reset(self) -> int:
-        """Align and judge anew from the next message on: samples from before a jump of the clock block it.
+        """Forget everything that was heard: the cure after a clock was set anew, which blocks what comes.
 
         Returns:
             The index of the first tick that will be made of what comes from now on.
         """
         with self._aligning:
             self._queue.clear()
+            self._offsets_ns.clear()
+            self.newest = {}
+            self.robot.reset()
             self._aligner.reset()
             self.intake.reset()
             self._steps_seen = 0
