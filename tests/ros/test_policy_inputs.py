@@ -122,6 +122,33 @@ def test_silent_stream_is_stale_after_its_limit(rig: Rig) -> None:
     assert fault and "wrist" in fault.detail
 
 
+@pytest.mark.parametrize(
+    ("offset_ms", "reason"),
+    [(-200, "stale"), (-55, None), (45, None), (55, "stamp_ahead"), (200, "stamp_ahead")],
+)
+@pytest.mark.parametrize("stream", ["joints", "gripper_state"])
+def test_stamps_of_the_measured_state_are_compared_with_the_present(
+    rig: Rig, stream: str, offset_ms: int, reason: str | None
+) -> None:
+    clock = Clock()
+    inputs = AlignedInputs(rig, manifest_for(rig), clock, clock)
+    show(inputs, clock, skip=stream)
+    width = len(rig.streams[stream].names)
+    inputs.store(stream, clock.now + offset_ms * 1_000_000, 0, np.full(width, 0.04))
+    fault = inputs.silence_fault()
+    assert (fault.reason if fault else None) == reason
+    assert fault is None or stream in fault.detail
+
+
+def test_stamps_of_another_clock_are_not_compared_with_ours(rig: Rig) -> None:
+    node, steady = Clock(), Clock()
+    inputs = AlignedInputs(rig, manifest_for(rig), node, steady)
+    show(inputs, steady)
+    node.now += 10**12
+    inputs.store("joints", steady.now + 200_000_000, 0, np.full(6, 0.04))
+    assert inputs.silence_fault() is None
+
+
 def test_old_skewed_and_strange_ticks_are_refused(rig: Rig) -> None:
     clock = Clock()
     inputs = fed(rig, clock)

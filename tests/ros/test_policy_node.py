@@ -214,6 +214,7 @@ FAULTS: dict[str, tuple[Callable[[FakeRobot], object], str]] = {
         ),
         "stamp_ahead",
     ),
+    "joints from the future": (lambda robot: robot.shift_ns.update(joints=200_000_000), "stamp_ahead"),
     "unstamped camera": (lambda robot: robot.repeat.update(wrist=0), "no_stamp"),
     "input not a number": (lambda robot: _freeze_at(robot, np.nan), "not_finite"),
     "input out of range": (lambda robot: _freeze_at(robot, 1e6), "out_of_limits"),

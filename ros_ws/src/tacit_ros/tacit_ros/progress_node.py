@@ -99,7 +99,7 @@ class ProgressNode(WatchedNode):
         self.get_logger().info(f"{bundle.source}\n{describe(self.model.manifest)}")
         self._last = Judgement(None, "running", False)
         self._publish_done(False)
-        self._first_tick = 0
+        self._first_tick, self._is_ending = 0, False
         self._publishing = threading.Lock()
         self._thread = WatchedThread("progress", self._run, self.thread_failed)
         self._thread.start()
@@ -110,7 +110,9 @@ class ProgressNode(WatchedNode):
 
     def halt(self, reason: str) -> None:
         """Publish `invalid`: nobody judges from now on, and the last state is not that of the present."""
-        self._state.publish(messages.string("invalid"))
+        with self._publishing:
+            self._is_ending = True  # a judgement on its way must not be the last word
+            self._state.publish(messages.string("invalid"))
         self._state.wait_for_all_acked(Duration(seconds=0.5))
 
     def _interrupt(self) -> None:
@@ -130,7 +132,7 @@ class ProgressNode(WatchedNode):
     def _publish(self, judgement: Judgement) -> None:
         """Publish a judgement, unless the run that it belongs to has ended meanwhile."""
         with self._publishing:
-            if judgement.run == self.watch.run and self.context.ok():
+            if judgement.run == self.watch.run and self.context.ok() and not self._is_ending:
                 self._publish_present(judgement)
 
     def _publish_present(self, judgement: Judgement) -> None:
@@ -153,6 +155,9 @@ class ProgressNode(WatchedNode):
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._publishing:
+            if self._is_ending:
+                response.success, response.message = False, "the node is ending; start it anew"
+                return response
             self.watch.reset()
             self._first_tick = self.inputs.reset()  # also the cure after a clock that has jumped back
             self._last = Judgement(None, "running", False)

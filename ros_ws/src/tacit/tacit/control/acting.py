@@ -131,7 +131,7 @@ class Acting:
         """Return why a run could not start on the newest tick; None when it could."""
         if self.tick is None:
             missing = Fault("missing", "no aligned observation yet")
-            return self.inputs.silence_fault() or self.inputs.doubt() or missing
+            return self.inputs.doubt() or self.inputs.silence_fault() or missing
         fault = self.inputs.tick_fault(self.tick, check_ages=not self._is_lockstep)
         return fault or self._live_fault()
 
@@ -227,8 +227,8 @@ class Acting:
 
     def _live_fault(self) -> Fault | None:
         """Return what speaks against acting now; in lockstep silence says nothing, for time stands still."""
-        silence = None if self._is_lockstep else self.inputs.silence_fault()
-        return silence or self.inputs.doubt()
+        doubt = self.inputs.doubt()
+        return doubt if self._is_lockstep else doubt or self.inputs.silence_fault()
 
     def _abort_overdue(self) -> Fault | None:
         """Abort an inference past its deadline and return that as a fault."""

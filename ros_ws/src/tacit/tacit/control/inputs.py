@@ -168,11 +168,15 @@ class AlignedInputs:
         That is the node's clock, or, where stamps lie far from it, the steady clock shifted by the
         least delay of late messages.
         """
+        return self._present()[0]
+
+    def _present(self) -> tuple[int, bool]:
+        """Return the present on the clock of the stamps, and whether that is the node's own clock."""
         node_ns = self._node_time_ns()
         if not self._offsets_ns:
-            return node_ns
+            return node_ns, True
         shifted_ns = self._steady_ns() + max(self._offsets_ns.copy())
-        return node_ns if abs(node_ns - shifted_ns) <= SAME_CLOCK_NS else shifted_ns
+        return (node_ns, True) if abs(node_ns - shifted_ns) <= SAME_CLOCK_NS else (shifted_ns, False)
 
     def steady_now_ns(self) -> int:
         """Return the present on the clock that measures ages."""
@@ -215,10 +219,29 @@ class AlignedInputs:
         return first_fault(self._tick_gates(tick, check_ages))
 
     def silence_fault(self) -> Fault | None:
-        """Return which stream has gone silent, by the steady clock, or why its messages are refused."""
+        """Return which stream has gone silent by the steady clock, why its messages are refused, or are old."""
         now_ns = self._steady_ns()
-        silent = (self._silence(name, now_ns) for name in self._aligner.buffers)
-        return self.finding_fault() or first_fault(silent) or self.robot.silence(now_ns)
+        silent = first_fault(self._silence(name, now_ns) for name in self._aligner.buffers)
+        return silent or self._stamps_of_states() or self.robot.silence(now_ns)
+
+    def _stamps_of_states(self) -> Fault | None:
+        """Judge the stamps of the measured state like those of images: alignment hides how old they are.
+
+        Only on the node's own clock: where another rules, the present is a guess, and reception must do.
+        """
+        now_ns, is_own = self._present()
+        if not is_own:
+            return None
+        limit_ms = self._rig.safety.joint_age_ms
+        newest = ((name, self.newest.get(name)) for name in self._states)
+        return first_fault(
+            check_age(name, heard.stamp_ns - self._latency_ns(name), now_ns, limit_ms)
+            for name, heard in newest
+            if heard is not None
+        )
+
+    def _latency_ns(self, name: str) -> int:
+        return self._aligner.buffers[name].plan.latency_ns
 
     def finding_fault(self) -> Fault | None:
         """Return what the intake doubts, or keeps refusing, on a stream that decides where the robot goes."""
@@ -234,7 +257,7 @@ class AlignedInputs:
 
     def doubt(self) -> Fault | None:
         """Return what speaks now against acting on the inputs, whatever a single tick shows."""
-        return self.robot.fault() or first_fault(ask() for ask in self.watched)
+        return self.finding_fault() or self.robot.fault() or first_fault(ask() for ask in self.watched)
 
     def skew_ms(self, tick: Tick) -> float:
         """Return how far the parts of a tick lie apart [ms]."""
