@@ -219,7 +219,7 @@ class AlignedInputs:
         return first_fault(self._tick_gates(tick, check_ages))
 
     def silence_fault(self) -> Fault | None:
-        """Return which stream has gone silent by the steady clock, why its messages are refused, or are old."""
+        """Return which stream has gone silent by the steady clock, and why; or whose stamps are off."""
         now_ns = self._steady_ns()
         silent = first_fault(self._silence(name, now_ns) for name in self._aligner.buffers)
         return silent or self._stamps_of_states() or self.robot.silence(now_ns)
