@@ -51,6 +51,7 @@ class SessionSettings:
         session: Name of the session; a random one when empty.
         stamp_on_reception: Trust no header: every stream counts from its reception.
         metadata: Further root attributes of each episode.
+        clock: The steady clock [ns], on which silence is measured.
     """
 
     root: Path
@@ -60,6 +61,7 @@ class SessionSettings:
     session: str = ""
     stamp_on_reception: bool = False
     metadata: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    clock: Callable[[], int] = time.monotonic_ns
 
 
 class RecorderSession:
@@ -92,8 +94,7 @@ class RecorderSession:
         self._limits = {name: int(QUEUE_SECONDS * spec.rate_hz) + 8 for name, spec in rig.specs.items()}
         self._arrived: dict[str, deque[Arrival]] = {name: deque() for name in self._limits}
         self._lost_queue: Counter[str] = Counter()
-        self._attention = Attention()
-        self._looked_from_outside = False
+        self._attention, self._looked_from_outside = Attention(), False
         self._references = TouchReferences(rig, self.monitors)
         self._recording: Recording | None = None
         self._labels = ("", "")
@@ -252,7 +253,7 @@ class RecorderSession:
         recording = self._recording
         if recording is None:
             return
-        now_ns = time.monotonic_ns()
+        now_ns = self._settings.clock()
         if not self._looked_from_outside:
             self._attention.looked(now_ns)
         listened_ns = self._attention.ns  # before the drain: what comes during it was heard

@@ -2,5 +2,6 @@
 
 Imports point down this list only:
 commands, node_state, observations, process, publishers >
-decoders, environment, parameters, qos, session, signals.
+environment, hearing, parameters, qos, session, signals >
+decoders.
 """

@@ -17,22 +17,20 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.subscription import Subscription
-from trajectory_msgs.msg import JointTrajectory
 
 from tacit.images import as_rgb
 from tacit.rig import Rig
-from tacit.streams import Finding, Intake, JointReading, Kind, Value
+from tacit.streams import Finding, Intake, Kind, Value
 from tacit.threads import OnFailure, WatchedThread
 from tacit_ros import messages
 from tacit_ros.wire import qos
-from tacit_ros.wire.decoders import decoder_of, has_joint_reading, joint_reading_of
+from tacit_ros.wire.hearing import Hearing
 
 __all__ = ["Poller", "RigSubscriptions", "Value", "as_rgb"]
 
 CHECK_PERIOD_S = 1.0
 TELL_PERIOD_NS = 10 * messages.SECOND
 MOST_BACKLOG_NS = 5 * messages.SECOND  # a message cannot have waited longer for us: our clock was set
-Callback = Callable[[str, int, int, Any], None]
 
 
 class PolledGroup(CallbackGroup):
@@ -84,7 +82,7 @@ class RigSubscriptions:
         node: Node,
         rig: Rig,
         intake: Intake,
-        callback: Callback,
+        callback: Callable[[str, int, int, Any], None],
         *,
         live_images: bool = False,
         queue_s: float = 0.0,
@@ -97,36 +95,26 @@ class RigSubscriptions:
             node: The owner of the subscriptions.
             rig: Says which topics, types, sizes and names.
             intake: Its streams are heard.
-            callback: Called as (name, stamp_ns, recv_ns, value) on the thread of the executor (or
-                of `poll`); must return at once. Image values are RGB (H, W, 3), or encoded (1-D) on
-                compressed topics: `as_rgb` makes both RGB. Number values are float64 in the order
-                of `names` of the stream.
+            callback: As of `Hearing`; called on the thread of the executor (or of `poll`), and must
+                return at once.
             live_images: Hear only the newest image (best effort, depth 1) instead of every one.
             queue_s: Let this many seconds of messages wait here, beyond the depth that the rig states:
                 for a recorder, which may be late but must not lose any [s].
             polled: Leave the taking of messages to calls of `poll`. An executor wakes, rebuilds its
                 wait set and takes one message, for each message (0.3 ms); a recorder of 400 messages
                 per second saves half of its processor time by taking what has come 50 times a second.
-            joint_readings: Values of JointState streams are then mappings of position and, where the
-                driver reports them, velocity and effort.
+            joint_readings: As of `Hearing`.
         """
         self.intake = intake
         self.lost: Counter[str] = Counter()
-        self._node, self._callback, self._queue_s = node, callback, queue_s
+        self._hearing = Hearing(rig, intake, callback, joint_readings=joint_readings)
+        self._node, self._queue_s = node, queue_s
         self._sequence: dict[tuple[str, bytes], int] = {}
         self._told_ns: dict[tuple[str, str], int] = {}
         self._group = PolledGroup() if polled else None
         self._images = set(rig.image_names) if live_images else set()
         self._specs = rig.specs
-        self.subscriptions = {
-            name: self._subscribe(
-                name,
-                joint_reading_of(rig, name)
-                if joint_readings and has_joint_reading(rig, name)
-                else decoder_of(rig, name),
-            )
-            for name in intake.counts
-        }
+        self.subscriptions = {name: self._subscribe(name) for name in intake.counts}
         node.create_timer(CHECK_PERIOD_S, self.check_publishers)
 
     def poll(self) -> None:
@@ -179,13 +167,16 @@ class RigSubscriptions:
                         f"({reason.strip().rstrip(';')}); set `qos` of {name} in the rig to what it offers",
                     )
 
-    def _subscribe(self, name: str, decode: Callable[[object], Value | JointReading]) -> Subscription:
+    def _subscribe(self, name: str) -> Subscription:
         spec = self._specs[name]
         message_class = messages.message_class(spec.type)
 
         def receive(message: object, info: Mapping[str, Any]) -> None:
             self._count_lost(name, info)
-            self._receive(name, decode, message, info["received_timestamp"])
+            recv_ns = info["received_timestamp"]
+            found = self._hearing.hear(name, message, recv_ns, _heard_ns(recv_ns))
+            if found is not None:
+                self._tell(name, found)
 
         return self._node.create_subscription(
             message_class,
@@ -211,25 +202,6 @@ class RigSubscriptions:
         key = (name, bytes(info["publisher_gid"]["data"]))
         self.lost[name] += max(0, number - self._sequence.get(key, number - 1) - 1)
         self._sequence[key] = number
-
-    def _receive(
-        self, name: str, decode: Callable[[object], Value | JointReading], message: object, recv_ns: int
-    ) -> None:
-        try:
-            value = decode(message)
-        except messages.NotForUs:
-            return
-        except messages.MessageError as error:
-            self.refuse(name, error.kind, str(error))
-            return
-        header_ns = messages.header_stamp_ns(message) if hasattr(message, "header") else None
-        if header_ns == 0 and isinstance(message, JointTrajectory):  # an empty stamp there says "from now on"
-            header_ns = None
-        stamp_ns = self.intake.take(name, header_ns, recv_ns, value, _heard_ns(recv_ns))
-        if stamp_ns is None:
-            self._tell(name, self.intake.problems[name])
-        else:
-            self._callback(name, stamp_ns, recv_ns, value)
 
     def refuse(self, name: str, kind: Kind, text: str) -> None:
         """Count a message as refused for what shows only when its value is used; say so once."""
