@@ -1,147 +1,168 @@
-"""`tacit bench recorder` and `tacit bench kill`: what recording costs, and what a kill loses.
+"""`tacit bench recorder`: what recording costs, for seconds or for minutes, quiet or beside busy processes.
 
-Both run the real recorder as a process against a synthetic robot in a process of its own, with two
-640x480 cameras, two 320x240 tactile sensors at 30 Hz and joints at 100 Hz.
+The real recorder as a process against a synthetic robot in a process of its own; cameras that deliver raw
+images (the recorder encodes) and cameras that deliver JPEG (it passes them on).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import h5py
 import numpy as np
 import psutil
-import rclpy
 import tyro
-from rclpy.node import Node
 
-from benches.testing import isolated_domain, wait_until
-from tacit.config import save
-from tacit.episode import EpisodeReader, recover
-from tacit.rig import Rig, load_rig
-from tacit_ros.run.record_client import Command, RecorderClient
-from tacit_ros.wire.environment import child_environment
+from benches.recorder_stand import RATE_HZ, Stand, stand
+from tacit.episode import check_episode
 
-CAMERA_SIZE, TACTILE_SIZE = (640, 480), (320, 240)
-RATE_HZ = 30.0
-MAX_LOST_S = 0.5
-TESTS = Path(__file__).parents[1]
-
-
-def bench_rig(compressed: bool = False) -> Rig:
-    """Return the simulated rig with images of the bench's size and rate."""
-    rig = load_rig("nova2_sim")
-    message = f"sensor_msgs/msg/{'CompressedImage' if compressed else 'Image'}"
-    cameras, tactile = {}, {}
-    for name, camera in rig.cameras.items():
-        K = np.diag([CAMERA_SIZE[0] / camera.width, CAMERA_SIZE[1] / camera.height, 1.0]) @ camera.K
-        size = {"width": CAMERA_SIZE[0], "height": CAMERA_SIZE[1], "rate_hz": RATE_HZ, "type": message}
-        cameras[name] = camera.model_copy(update=size | {"K": K})
-    for name, sensor in rig.tactile.items():
-        size = {"width": TACTILE_SIZE[0], "height": TACTILE_SIZE[1], "rate_hz": RATE_HZ, "type": message}
-        tactile[name] = sensor.model_copy(update=size)
-    alignment = rig.alignment.model_copy(update={"rate_hz": RATE_HZ})
-    return rig.model_copy(update={"cameras": cameras, "tactile": tactile, "alignment": alignment})
-
-
-@dataclass
-class Stand:
-    """A synthetic robot and a place for episodes; recorders are started as needed."""
-
-    folder: Path
-    rig_path: Path
-    client: RecorderClient
-
-    @contextlib.contextmanager
-    def recorder(self) -> Iterator[psutil.Process]:
-        """Run a recorder process until the block ends."""
-        parameters = {"rig": str(self.rig_path), "root": str(self.folder / "data"), "task": "bench"}
-        with _process("tacit_ros.recorder_node", parameters | {"min_free_gb": 0.1}) as process:
-            yield psutil.Process(process.pid)
-
-    def start(self) -> Path:
-        """Start an episode as soon as the recorder is ready; returns its final path."""
-        wait_until(lambda: json.loads(self.client.ask(Command.status))["ready"], "readiness", 30.0)
-        return Path(self.client.ask(Command.start).removeprefix("recording "))
-
-    def stop(self) -> Path:
-        """Finish the episode."""
-        return Path(self.client.ask(Command.stop).removeprefix("saved "))
-
-
-@contextlib.contextmanager
-def stand(compressed: bool = False) -> Iterator[Stand]:
-    """Run a synthetic robot in a ROS domain of its own."""
-    with isolated_domain(), tempfile.TemporaryDirectory(prefix="tacit_bench_") as name:
-        folder = Path(name)
-        save(bench_rig(compressed), folder / "rig.yaml")
-        rclpy.init()
-        node = Node("bench_client")
-        try:
-            with _process("benches.synthetic", {"rig": str(folder / "rig.yaml")}):
-                yield Stand(folder, folder / "rig.yaml", RecorderClient(node, timeout_s=20.0))
-        finally:
-            node.destroy_node()
-            rclpy.try_shutdown()
-
-
-@contextlib.contextmanager
-def _process(module: str, parameters: dict[str, object]) -> Iterator[subprocess.Popen]:
-    """Run a node; SIGINT and wait at the end."""
-    words = [word for key, value in parameters.items() for word in ("-p", f"{key}:={json.dumps(value)}")]
-    # A production recorder has no checks of message fields; the synthetic robot lives in this folder.
-    environment = child_environment() | {"ROS_PYTHON_CHECK_FIELDS": ""}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TESTS), environment.get("PYTHONPATH"))))
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, "--ros-args", "--log-level", "warn", *words], env=environment
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
+HOG = "while True: pass"
+MAX_CPU_PERCENT = {"raw": 25.0, "jpeg": 10.0}
+MAX_GROWTH_MB, MAX_STOP_S = 50.0, 0.5
+SETTLE_S = 10.0
+"""Memory is compared with that after so many seconds: queues and caches have then had their first fill."""
+Images = Literal["raw", "jpeg"]
 
 
 @dataclass(frozen=True)
 class RecorderBenchArgs:
-    """Record for some seconds and report dropped ticks and the processor time of the recorder."""
+    """Record with three VGA cameras, two touch sensors and joints at 100 Hz; report what it cost."""
 
-    seconds: Annotated[float, tyro.conf.arg(help="Length of the recording [s].")] = 60.0
-    compressed: Annotated[bool, tyro.conf.arg(help="The cameras deliver JPEG.")] = False
+    minutes: Annotated[float, tyro.conf.arg(help="Length of each recording [min].")] = 0.5
+    images: Annotated[
+        Literal["raw", "jpeg", "both"],
+        tyro.conf.arg(help="What the cameras deliver; both: in turn."),
+    ] = "both"
+    load: Annotated[
+        float, tyro.conf.arg(help="Busy processes beside it, as a multiple of the cores of this machine.")
+    ] = 0.0
 
 
-def recorder(argv: list[str] | None = None) -> int:
-    """Measure a recording; 0 when no tick was dropped."""
+@dataclass(frozen=True)
+class Recorded:
+    """What one recording cost and lost.
+
+    Attributes:
+        images: What the cameras delivered.
+        load: Busy processes.
+        state: Of the episode: complete, or aborted for `reason`.
+        seconds: Length of the recording.
+        ticks, dropped_ticks, stale_ticks: Made; missing between stamps; that hold an old image or state.
+        cpu_percent: Processor time of the recorder, of one core.
+        growth_mb: Resident memory at the end less that after `SETTLE_S`.
+        stop_s: From the request to the answer.
+        lost_queue, lost_middleware: Messages.
+        late_intake: How often the recorder's own intake was not run for half a second.
+        errors: What `tacit check` holds against the episode.
+    """
+
+    images: Images
+    load: int
+    state: str
+    reason: str
+    seconds: float
+    ticks: int
+    dropped_ticks: int
+    stale_ticks: int
+    cpu_percent: float
+    memory_mb: float
+    growth_mb: float
+    stop_s: float
+    lost_queue: int
+    lost_middleware: int
+    late_intake: int
+    errors: tuple[str, ...]
+    megabytes: float
+
+    @property
+    def missed(self) -> list[str]:
+        """Bars that were missed; under load only that nothing is false and the stop is bounded."""
+        found = [] if self.state == "complete" else [f"episode is {self.state}: {self.reason}"]
+        if self.load:
+            return found
+        cpu = MAX_CPU_PERCENT[self.images]
+        found += [f"{self.dropped_ticks} dropped ticks, bar 0"] if self.dropped_ticks else []
+        found += [f"{self.cpu_percent:.0f} % of a core, bar {cpu:.0f} %"] if self.cpu_percent > cpu else []
+        found += [f"grew by {self.growth_mb:.0f} MB, bar {MAX_GROWTH_MB:.0f}"] * (
+            self.growth_mb > MAX_GROWTH_MB
+        )
+        found += [f"stop took {self.stop_s:.2f} s, bar {MAX_STOP_S:g}"] * (self.stop_s > MAX_STOP_S)
+        return found + list(self.errors)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure; 0 when every bar is kept."""
     args = tyro.cli(RecorderBenchArgs, args=argv, prog="tacit bench recorder")
-    with stand(args.compressed) as place, place.recorder() as process:
-        place.start()
-        before, began = process.cpu_times(), time.monotonic()
-        time.sleep(args.seconds)
-        after, elapsed = process.cpu_times(), time.monotonic() - began
-        stopped = time.monotonic()
-        path = place.stop()
-        result = {
-            "seconds": round(elapsed, 1),
-            "cpu_percent_of_a_core": round(100 * (sum(after[:2]) - sum(before[:2])) / elapsed, 1),
-            "stop_s": round(time.monotonic() - stopped, 3),
-            "memory_mb": round(process.memory_info().rss / 1e6),
-            **_episode_facts(path),
-        }
-    _say(json.dumps(result, indent=2))
-    return 0 if result["dropped_ticks"] == 0 else 1
+    variants: list[Images] = ["raw", "jpeg"] if args.images == "both" else [args.images]
+    missed: list[str] = []
+    for images in variants:
+        result = measure(images, 60.0 * args.minutes, args.load)
+        missed += result.missed
+        sys.stdout.write(json.dumps(vars(result), indent=2) + "\n")
+        sys.stdout.write("\n".join(f"MISSED: {line}" for line in result.missed) + "\n")
+        sys.stdout.flush()
+    return 1 if missed else 0
+
+
+def measure(images: Images, seconds: float, load: float = 0.0) -> Recorded:
+    """Record for `seconds` beside `load` busy processes for each core."""
+    hogs = round(load * (os.cpu_count() or 1))
+    with stand(images == "jpeg") as place, place.recorder() as process:
+        path = place.start()
+        with busy(hogs):
+            began, before = time.monotonic(), process.cpu_times()
+            settled_mb = _watch(process, seconds)
+            after, elapsed = process.cpu_times(), time.monotonic() - began
+            memory_mb = process.memory_info().rss / 1e6
+            stopping = time.monotonic()
+            _stop(place)
+            stop_s = time.monotonic() - stopping
+        return Recorded(
+            images=images,
+            load=hogs,
+            seconds=round(elapsed, 1),
+            cpu_percent=round(100 * (sum(after[:2]) - sum(before[:2])) / elapsed, 1),
+            memory_mb=round(memory_mb),
+            growth_mb=round(memory_mb - settled_mb, 1),
+            stop_s=round(stop_s, 3),
+            **_episode_facts(path),  # type: ignore[arg-type]  # by name
+        )
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Keep `count` cores busy with processes of their own."""
+    hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+
+
+def _watch(process: psutil.Process, seconds: float) -> float:
+    """Wait while it records; returns its memory once that had settled [MB]."""
+    settle_s = min(SETTLE_S, seconds / 2)
+    time.sleep(settle_s)
+    settled_mb = process.memory_info().rss / 1e6
+    time.sleep(seconds - settle_s)
+    return settled_mb
+
+
+def _stop(place: Stand) -> None:
+    """Finish the episode; one that ended by itself is finished already, and its reason stands in it."""
+    if json.loads(place.status())["state"] == "recording":
+        place.stop()
 
 
 def _episode_facts(path: Path) -> dict[str, object]:
@@ -150,86 +171,19 @@ def _episode_facts(path: Path) -> dict[str, object]:
         ticks = file["timestamps/tick_ns"][:]
         drops = {name: dict(group.attrs) for name, group in file["drops"].items()}
         sizes = path.stat().st_size
+        state, reason = str(file.attrs["state"]), str(file.attrs["outcome"])
+        kinds = [kind.decode() for kind in file["events/kind"][:]]
     intervals = np.rint(np.diff(ticks) * RATE_HZ / 1e9)
+    required = {name: d for name, d in drops.items() if name not in ("stage", "progress", "command")}
     return {
+        "state": state,
+        "reason": reason,
         "ticks": len(ticks),
         "dropped_ticks": int((intervals - 1).sum()),
-        "stale_ticks": {n: int(d["stale_ticks"]) for n, d in drops.items() if d["stale_ticks"]},
+        "stale_ticks": int(max(d["stale_ticks"] for d in required.values())),
         "lost_queue": int(sum(d["lost_queue"] for d in drops.values())),
-        "lost_middleware": {n: int(d["lost_middleware"]) for n, d in drops.items() if d["lost_middleware"]},
+        "lost_middleware": int(sum(d["lost_middleware"] for d in drops.values())),
+        "late_intake": kinds.count("late_intake"),
+        "errors": tuple(f"{f.rule} {f.where}: {f.message}" for f in check_episode(path).errors),
         "megabytes": round(sizes / 1e6, 1),
     }
-
-
-@dataclass(frozen=True)
-class KillBenchArgs:
-    """Kill a recorder at random instants, recover each file, and report what was lost."""
-
-    kills: Annotated[int, tyro.conf.arg(help="How many times.")] = 20
-    seed: Annotated[int, tyro.conf.arg(help="Seed of the instants at which the recorder is killed.")] = 0
-
-
-def kill(argv: list[str] | None = None) -> int:
-    """Measure kills; 0 when each lost at most half a second and touched no earlier episode."""
-    args = tyro.cli(KillBenchArgs, args=argv, prog="tacit bench kill")
-    instants = np.random.default_rng(args.seed).uniform(0.8, 3.0, args.kills)
-    with stand() as place:
-        with place.recorder():
-            place.start()
-            time.sleep(1.0)
-            place.stop()
-        lost = [kill_once(place, float(instant)) for instant in instants]
-    intact = all(result.earlier_intact for result in lost)
-    worst = max(result.lost_s for result in lost)
-    report = {
-        "kills": len(lost),
-        "recovered": sum(result.ticks > 0 for result in lost),
-        "earlier_episodes_untouched": intact,
-        "lost_s_mean": round(float(np.mean([result.lost_s for result in lost])), 3),
-        "lost_s_worst": round(worst, 3),
-        "ticks": [result.ticks for result in lost],
-    }
-    _say(json.dumps(report, indent=2))
-    return 0 if intact and worst <= MAX_LOST_S else 1
-
-
-@dataclass(frozen=True)
-class KillResult:
-    """What one kill left.
-
-    Attributes:
-        ticks: Ticks of the recovered episode.
-        lost_s: From its last tick to the kill [s].
-        earlier_intact: Whether all earlier episodes kept their bytes.
-    """
-
-    ticks: int
-    lost_s: float
-    earlier_intact: bool
-
-
-def kill_once(place: Stand, after_s: float) -> KillResult:
-    """Record, kill -9 the recorder `after_s` after the first tick, recover."""
-    before = _digests(place.folder)
-    with place.recorder() as process:
-        path = place.start()
-        wait_until(lambda: json.loads(place.client.ask(Command.status))["num_ticks"] > 0, "first tick")
-        time.sleep(after_s)
-        killed_ns = time.time_ns()
-        process.kill()
-        process.wait(timeout=10)
-    recovered = recover(path.with_name(path.name + ".part"))
-    with EpisodeReader(recovered) as episode:
-        for name in ("wrist", "top"):
-            episode.image(name, episode.num_ticks - 1)
-        result = (episode.num_ticks, (killed_ns - int(episode.tick_ns[-1])) / 1e9)
-    after = _digests(place.folder)
-    return KillResult(*result, all(after.get(name) == digest for name, digest in before.items()))
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*.hdf5")}
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
