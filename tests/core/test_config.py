@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import Field
 
-from tacit.config import Config, apply_overrides, load, load_yaml, parse, save, to_yaml
+from tacit.config import Config, apply_overrides, load, load_json, load_yaml, parse, save, to_yaml
 from tacit.errors import ConfigError, RigError, did_you_mean
 
 
@@ -97,6 +97,9 @@ def test_a_byte_order_mark_is_passed_over_and_another_encoding_is_named(tmp_path
     path = tmp_path / "car.yaml"
     path.write_text("name: a\n", encoding="utf-8-sig")
     assert load(Car, path).name == "a"
+    data = tmp_path / "car.json"
+    data.write_text('{"name": "a"}', encoding="utf-8-sig")
+    assert load_json(data) == {"name": "a"}
     path.write_text("name: a\n", encoding="utf-16")
     with pytest.raises(ConfigError, match="car.yaml: not valid YAML: .*utf-8"):
         load(Car, path)

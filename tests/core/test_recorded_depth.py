@@ -16,11 +16,9 @@ from tacit.errors import CalibrationError, EpisodeError
 from tacit.images import encode_jpeg
 from tacit.images.depth import depth_colours, encode_depth
 from tacit.record.capture import Capture
-from tacit.record.monitor import monitors_of
-from tacit.record.preroll import Surroundings, reasons_not_to_start
 from tacit.record.recorder import RecorderSession, SessionSettings
 from tacit.rig import Rig, load_rig, parse_rig
-from tacit.streams import Sample, Tick, Trajectory
+from tacit.streams import Intake, Sample, Tick, Trajectory
 from tacit.view.episode_page import boxed_image, episode_page
 
 SECOND = 10**9
@@ -52,10 +50,13 @@ def depth_at(number: int) -> np.ndarray:
     return mm
 
 
-def motion() -> Trajectory:
-    """From .1 to .2 rad in half a second, then still; sent once."""
-    positions = np.stack([np.full(7, 0.02), np.full(7, 0.07)])
-    return Trajectory(np.array([0, SECOND // 2]), positions)
+def motion(first: float, last: float) -> Trajectory:
+    """All joints from `first` to `last` in half a second, then still."""
+    return Trajectory(np.array([0, SECOND // 2]), np.stack([np.full(7, first), np.full(7, last)]))
+
+
+SENT, REPLACED = 8, 16
+"""Ticks at which a motion from .02 to .07 is sent, and one from .05 to .03 that replaces it under way."""
 
 
 def value_of(rig: Rig, name: str, number: int) -> object:
@@ -74,7 +75,7 @@ def value_of(rig: Rig, name: str, number: int) -> object:
 
 @pytest.fixture(scope="module")
 def episode(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Recorded by the session: raw depth, and one command of two points at the eighth tick."""
+    """Recorded by the session: raw depth, and two commands of two points each."""
     root = tmp_path_factory.mktemp("depth")
     session = RecorderSession(rig, SessionSettings(root), lambda *_: None, lambda _: None)
     session.receive("command", BEGIN - TICK, BEGIN - TICK, np.full(7, 0.02))
@@ -86,8 +87,9 @@ def episode(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
             for k in range(round(spec.rate_hz / 25)):
                 stamp = BEGIN + number * TICK + k * round(SECOND / spec.rate_hz)
                 session.receive(name, stamp, stamp + 1_000_000, value_of(rig, name, number))  # type: ignore[arg-type]
-        if number == 8:
-            session.receive("command", BEGIN + number * TICK, BEGIN + number * TICK, motion())
+        if number in (SENT, REPLACED):
+            plan = motion(0.02, 0.07) if number == SENT else motion(0.05, 0.03)
+            session.receive("command", BEGIN + number * TICK, BEGIN + number * TICK, plan)
         session._encoders.drain()
     yield session.stop(True)
     session.close()
@@ -109,19 +111,26 @@ def test_depth_is_read_back_to_the_millimetre(episode: Path) -> None:
         assert "range" not in reader.file["observations/images"]  # where others take all for colours
 
 
-def test_a_planned_motion_is_the_command_while_it_lasts_and_after(episode: Path) -> None:
+def commanded(seconds: np.ndarray) -> np.ndarray:
+    """What was commanded, so long after the first motion was sent."""
+    later = seconds - (REPLACED - SENT) / 25
+    first = np.interp(seconds, [0.0, 0.5], [0.02, 0.07])
+    return np.where(later < -1e-9, first, np.interp(later, [0.0, 0.5], [0.05, 0.03]))
+
+
+def test_a_planned_motion_is_the_command_until_the_next_replaces_it(episode: Path) -> None:
     with EpisodeReader(episode) as reader:
-        seconds = (np.arange(NUM_TICKS) - 8) / 25
-        expected = np.interp(seconds, [0.0, 0.5], [0.02, 0.07])
-        np.testing.assert_allclose(reader.action[:, 0], expected, atol=1e-6)
+        seconds = (np.arange(NUM_TICKS) - SENT) / 25
+        np.testing.assert_allclose(reader.action[:, 0], commanded(seconds), atol=1e-6)
         table = reader.stream("command")
-        after = (table["stamp_ns"] - BEGIN) / SECOND - 8 / 25
+        after = (table["stamp_ns"] - BEGIN) / SECOND - SENT / 25
         sent = after >= -1e-9
-        assert np.diff(table["stamp_ns"]).min() > 0 and after[-1] == pytest.approx(0.5)
-        np.testing.assert_allclose(
-            table["data"][sent, 0], np.interp(after[sent], [0, 0.5], [0.02, 0.07]), atol=1e-9
-        )
-        assert sent.sum() == 1 + int(np.ceil(0.5 * reader.rig.commands["command"].rate_hz))
+        assert np.diff(table["stamp_ns"]).min() > 0
+        np.testing.assert_allclose(table["data"][sent, 0], commanded(after[sent]), atol=1e-9)
+        # 0.32 s of the first and 0.5 s of the second at the rate of the stream, and the last point
+        rate_hz = reader.rig.commands["command"].rate_hz
+        assert after[-1] == pytest.approx(0.82)
+        assert sent.sum() == np.ceil(0.32 * rate_hz) + np.ceil(0.5 * rate_hz) + 1
 
 
 def test_a_wrench_is_stored_at_ticks_and_at_its_own_rate(episode: Path) -> None:
@@ -210,20 +219,16 @@ def test_writer_takes_no_colours_for_depth(rig: Rig, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoded", [True, False])
-def test_recording_does_not_start_on_a_depth_camera_that_measures_nothing(rig: Rig, encoded: bool) -> None:
-    monitors = monitors_of(rig)
-    now = BEGIN
-    empty = np.zeros((120, 160), np.uint16)
-    for name, monitor in monitors.items():
-        for k in range(round(2 * monitor.rate_hz)):
-            now = BEGIN + round(k * SECOND / monitor.rate_hz)
-            value = value_of(rig, name, k)
-            if name == "range":
-                value = encode_depth(empty) if encoded else empty
-            monitor.saw(now, now, value)  # type: ignore[arg-type]
-    around = Surroundings(BEGIN + 2 * SECOND, lambda _: 1, {}, 10**12, 0, 0.1)
-    [reason] = reasons_not_to_start(rig, monitors, around)
-    assert reason.startswith("range: no pixel of /range holds a distance")
+def test_a_depth_camera_that_measures_nothing_is_named_and_one_with_holes_is_not(
+    rig: Rig, encoded: bool
+) -> None:
+    intake, empty = Intake(rig), np.zeros((120, 160), np.uint16)
+    for k, (mm, expected) in enumerate([(depth_at(0), None), (empty, "black"), (depth_at(1), None)]):
+        stamp = BEGIN + k * TICK
+        assert intake.take("range", stamp, stamp, encode_depth(mm) if encoded else mm, stamp) == stamp
+        found = intake.findings().get("range")
+        assert (found.kind if found else None) == expected
+    # Encoded, one picture of many bytes in 25 is decoded to look; an empty one has few.
 
 
 def test_a_depth_camera_cannot_look_at_a_board(rig: Rig, tmp_path: Path) -> None:
