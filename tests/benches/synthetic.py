@@ -21,7 +21,8 @@ from rclpy.publisher import Publisher
 from rclpy.serialization import serialize_message
 
 from tacit.images import encode_jpeg
-from tacit.rig import CameraSpec, CommandSpec, Rig, StreamBase, StreamSpec, TactileSpec, load_rig
+from tacit.images.depth import encode_depth
+from tacit.rig import CameraSpec, CommandSpec, Rig, StreamBase, StreamSpec, TactileSpec, is_depth, load_rig
 from tacit_ros import messages
 from tacit_ros.wire import qos
 from tacit_ros.wire.decoders import COMPRESSED, JOINT_STATE
@@ -50,6 +51,21 @@ def picture(width: int, height: int, number: int) -> NDArray[np.uint8]:
     waves = [128 + 80 * np.sin(x / (11.0 + number) + c) * np.cos(y / 17.0 + number) for c in range(3)]
     noise = np.random.default_rng(number).normal(0, 2, (height, width, 3))
     return np.clip(np.stack(waves, axis=-1) + noise, 0, 255).astype(np.uint8)
+
+
+def depth(width: int, height: int, number: int) -> NDArray[np.uint16]:
+    """Return distances (height, width) [mm] of a leaning plane, with a hole, unlike for each `number`."""
+    mm = np.full((height, width), 600 + number, np.uint16) + np.arange(width, dtype=np.uint16)
+    mm[: height // 4, : width // 4] = 0
+    return mm
+
+
+def _depth_message(mm: NDArray[np.uint16], compressed: bool) -> object:
+    """As a driver sends it: 16UC1, or compressedDepth with its header before the PNG."""
+    if not compressed:
+        return messages.image(mm, 0)
+    data = bytes(12) + encode_depth(mm).tobytes()
+    return messages.compressed_image(data, 0, format="16UC1; compressedDepth png")
 
 
 @dataclass
@@ -144,16 +160,23 @@ class SyntheticRobot:
 
     def _images(self, name: str, spec: CameraSpec | TactileSpec) -> Callable[[int], bytes]:
         width, height = self.faults.sizes.get(name, (spec.width, spec.height))
-        pictures = [picture(width, height, number) for number in range(NUM_PICTURES)]
-        if spec.type == COMPRESSED:
-            built = [messages.compressed_image(encode_jpeg(p), 0) for p in pictures]
+        if is_depth(spec):
+            depths = [depth(width, height, number) for number in range(NUM_PICTURES)]
+            built = [_depth_message(mm, spec.type == COMPRESSED) for mm in depths]
         else:
-            built = [messages.image(p, 0) for p in pictures]
+            pictures = [picture(width, height, number) for number in range(NUM_PICTURES)]
+            if spec.type == COMPRESSED:
+                built = [messages.compressed_image(encode_jpeg(p), 0) for p in pictures]
+            else:
+                built = [messages.image(p, 0) for p in pictures]
         stamped = [_Stamped(bytes(serialize_message(message))) for message in built]
         return lambda stamp_ns: stamped[stamp_ns // spec_period(spec) % NUM_PICTURES].at(stamp_ns)
 
     def _numbers(self, name: str, spec: StreamBase) -> Callable[[int], bytes]:
         names = tuple(getattr(spec, "names", ()))
+        if spec.type.startswith("geometry_msgs/"):
+            resting = _Stamped(bytes(serialize_message(messages.message_class(spec.type)())))
+            return resting.at
         if isinstance(spec, StreamSpec) and spec.role != "state":
             names = (name,) if spec.role == "steps" else names
             return lambda stamp_ns: bytes(

@@ -58,6 +58,11 @@ def test_a_message_about_other_joints_alone_is_not_for_us(type_name: str) -> Non
         messages.read_named(message, type_name, ["a", "b"])
 
 
+def test_a_message_about_no_joint_at_all_is_passed_over() -> None:
+    with pytest.raises(messages.NotForUs):
+        messages.read_named(messages.joint_state([], [], STAMP), JOINT_STATE, ["a"])
+
+
 def test_a_message_without_names_is_a_fault_not_somebody_elses() -> None:
     message = messages.joint_state([], [], STAMP)
     message.position = array("d", [1.0, 2.0])

@@ -15,10 +15,10 @@ import rclpy
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
-from benches.synthetic import Faults, SyntheticRobot, joint_angle, joint_speed
+from benches.synthetic import NUM_PICTURES, Faults, SyntheticRobot, depth, joint_angle, joint_speed
 from benches.testing import wait_until
-from tacit.episode import EpisodeReader
-from tacit.rig import Rig, load_rig
+from tacit.episode import EpisodeReader, check_episode
+from tacit.rig import Rig, load_rig, parse_rig
 from tacit_ros import messages
 from tacit_ros.recorder_node import RecorderNode
 from tacit_ros.run.record_client import Command, RecorderClient, RecorderError
@@ -32,9 +32,10 @@ class Stage:
 
     def __init__(self, bench: Any, root: Path, rig: Rig) -> None:
         self.bench, self.root, self.rig = bench, root, rig
-        self.recorder: RecorderNode = bench.add(
-            RecorderNode(parameter_overrides={"root": str(root), "task": "lift", "min_free_gb": 0.0})
-        )
+        path = root / "rig.yaml"
+        path.write_text(rig.to_yaml(), encoding="utf-8")
+        told = {"rig": str(path), "root": str(root), "task": "lift", "min_free_gb": 0.0}
+        self.recorder: RecorderNode = bench.add(RecorderNode(parameter_overrides=told))
         self.client = Node("stage_client")
         self.robot_node = Node("stage_robot")
         self._stop = threading.Event()
@@ -125,6 +126,26 @@ def test_joints_arrive_under_their_names_at_the_instant_of_the_image(stage: Stag
     with h5py.File(path) as file:
         assert all(file[f"drops/{name}"].attrs["lost_queue"] == 0 for name in file["drops"])
         assert file.attrs["rmw"] and file.attrs["clock_domain"] == "sim"
+
+
+def test_depth_and_a_wrench_are_recorded_as_they_were_sent(make_stage: Callable[[Rig], Stage]) -> None:
+    data = load_rig("nova2_sim").model_dump(mode="json")
+    top = data["cameras"]["top"] | {"kind": "depth", "info_topic": None}
+    data["cameras"]["range"] = top | {"topic": "/range"}
+    data["cameras"]["range_png"] = top | {"topic": "/range_png", "type": "sensor_msgs/msg/CompressedImage"}
+    wrench = {"topic": "/wrench", "type": "geometry_msgs/msg/WrenchStamped", "rate_hz": 50.0, "role": "extra"}
+    data["streams"]["wrench"] = wrench | {"names": ["fx", "fy", "fz", "tx", "ty", "tz"]}
+    stage = make_stage(parse_rig(data, "test"))
+    stage.play()
+    stage.ready()
+    path = stage.record(12)
+    sent = [depth(160, 120, number) for number in range(NUM_PICTURES)]
+    with EpisodeReader(path) as episode:
+        for camera in ("range", "range_png"):
+            for tick in range(episode.num_ticks):
+                assert any(np.array_equal(episode.depth(camera, tick), mm) for mm in sent)
+        assert not episode.file["observations/extra/wrench"][5:].any()
+    assert check_episode(path, full=True).ok
 
 
 def test_velocity_is_recorded_where_the_driver_reports_it_and_effort_is_not_invented(stage: Stage) -> None:

@@ -46,6 +46,8 @@ def read_joint_field(message: JointState, field: str, names: Sequence[str]) -> V
 
 
 def _read_joint_state(message: JointState, names: Sequence[str]) -> Vector:
+    if not len(message.name) and not len(message.position):
+        raise NotForUs("a message about no joint, as some drivers send before they have read any")
     indices = _indices(message.name, names)
     if len(message.position) != len(message.name):
         raise MessageError(
