@@ -260,11 +260,7 @@ class RecorderSession:
         try:
             heard = self._drain(recording)
             recording.advance(now_ns, listened_ns, heard, self._encoders.busy())
-            reason = (
-                recording.stepped()
-                or recording.lost(listened_ns, self.intake.is_foreign)
-                or self._attention.absent(now_ns)
-            )
+            reason = recording.ended(listened_ns) or self._attention.absent(now_ns)
         except (TacitError, OSError, ValueError) as error:
             reason = str(error)
         if reason is not None:
@@ -336,9 +332,7 @@ class RecorderSession:
             raise EpisodeError("nothing is being recorded; call start first")
         if not self._encoders.drain():
             self._lost_queue.update(left := self._encoders.abandon())
-            lost = (
-                ", ".join(f"{count} of {name}" for name, count in left.items()) or "those of a dead encoder"
-            )
+            lost = ", ".join(f"{count} of {name}" for name, count in left.items()) or "a dead encoder's"
             self._report("error", f"the last frames are lost: {lost}; the encoders could not keep up")
         self._drain(recording)
         self._recording = None

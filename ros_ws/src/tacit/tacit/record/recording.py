@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tacit.episode import EpisodeWriter
 from tacit.rig import Rig
-from tacit.streams import Aligner, Arrival, Follower, Intake, Tick, Trajectory
+from tacit.streams import Aligner, Arrival, Finding, Follower, Intake, Tick, Trajectory
 
 WAIT_NS = 900_000_000
 """How long a tick waits for a stream on the stamps: frames come out of the encoders and of the
@@ -23,6 +23,8 @@ LOSSES_EVERY_NS = 1_000_000_000
 """Losses of a second are one event: under load they come one by one."""
 WORST_STEP_BACK_S, WORST_STEP_S = 0.05, 1.0
 """A clock that is set back or ahead by more ends the episode; smaller steps are events."""
+MOST_NAMED = 3
+"""A reason names at most so many streams: one clock that is set refuses all of them."""
 PAUSE_NS = 30_000_000_000
 """In simulated time everything may stand still for so long before the episode ends."""
 
@@ -57,6 +59,7 @@ class Recording:
         self._gaps: dict[str, int] = {}
         self._followed: dict[str, tuple[Follower, Arrival]] = {}
         self._heard_ns: int | None = None
+        self._far_since_ns: dict[str, int] = {}
         self._began_ns = 0
         self._noted: dict[str, tuple[int, int]] = {}
         self._noted_at_ns = 0
@@ -100,6 +103,15 @@ class Recording:
         self._heard_at_ns |= dict.fromkeys((*self._arrived, *held), listened_ns)
         self._arrived.clear()
 
+    def ended(self, listened_ns: int) -> str | None:
+        """Return why the episode must end now; None while all is well.
+
+        Args:
+            listened_ns: How long the recorder has been listening.
+        """
+        simulated = self._intake is not None and self._intake.is_foreign
+        return self.stepped() or self.lost(listened_ns, simulated)
+
     def lost(self, listened_ns: int, simulated: bool) -> str | None:
         """Return why the episode must end, if a required stream is lost; None while all is well.
 
@@ -114,9 +126,35 @@ class Recording:
         for name in self._vital:
             behind_ns = newest_ns - self._newest_ns.get(name, self._began_ns)
             unheard_ns = listened_ns - self._heard_at_ns.setdefault(name, listened_ns)
-            if behind_ns >= LOST_NS and unheard_ns >= LOST_NS:
-                return f"required stream {name} lost: {behind_ns / 1e9:.1f} s behind the others"
+            refused = name in self._refusing()
+            if unheard_ns >= LOST_NS and (behind_ns >= LOST_NS or refused):
+                why = self._refused() if refused else f"{behind_ns / 1e9:.1f} s behind the others"
+                return f"required stream {name} lost: {why}"
+        return self._displaced(listened_ns)
+
+    def _displaced(self, listened_ns: int) -> str | None:
+        """Return why ticks hold values of another time: a clock that stays as far off as a stream is lost."""
+        offsets = {} if self._intake is None else self._intake.offsets_ns()
+        far = {n: offset for n in self._vital if abs(offset := offsets.get(n, 0)) >= LOST_NS}
+        self._far_since_ns = {name: self._far_since_ns.get(name, listened_ns) for name in far}
+        for name, since_ns in self._far_since_ns.items():
+            if listened_ns - since_ns >= LOST_NS:
+                return (
+                    f"clock_offset of required stream {name}: its stamps are {far[name] / 1e9:+.1f} s from "
+                    "the other clocks"
+                )
         return None
+
+    def _refusing(self) -> dict[str, Finding]:
+        """Return why messages are refused now, by stream; a repeated stamp is a pause of a simulator."""
+        found = {} if self._intake is None else self._intake.refusing()
+        return {name: finding for name, finding in found.items() if finding.kind != "duplicate"}
+
+    def _refused(self) -> str:
+        """Return in words why the messages of required streams are refused."""
+        found = self._refusing()
+        chosen = [name for name in self._vital if name in found]
+        return "; ".join(f"{name}: {found[name].kind}: {found[name].text}" for name in chosen[:MOST_NAMED])
 
     def stepped(self) -> str | None:
         """Note what the intake has found since the last call.
@@ -130,8 +168,8 @@ class Recording:
             step_s = found.data.get("step_s")
             if isinstance(step_s, float) and not -WORST_STEP_BACK_S < step_s < WORST_STEP_S:
                 reason = (
-                    f"the clock of {found.stream} stepped by {step_s:+.2f} s; keep clocks by chrony or PTP, "
-                    "which slew while a robot works"
+                    f"clock_step of {found.stream}: its clock stepped by {step_s:+.2f} s; keep clocks by "
+                    "chrony or PTP, which slew while a robot works"
                 )
         return reason
 
@@ -149,6 +187,7 @@ class Recording:
             self._write(self._aligner.flush(), None)
         for name in self._followed:
             self._follow(name, self.last_tick_ns)
+        self.stepped()  # what was found since the last look belongs to this episode
         self._note_gaps()
         self._note_losses(None)
         counts = self._aligner.counts

@@ -23,6 +23,9 @@ from tacit.streams.trajectory import Trajectory
 REMEMBER_NS = 1_000_000_000
 """A refusal is named for so long after the last one."""
 
+LOOK_NS = 1_000_000_000
+"""How often what no single message shows is looked at: clocks that differ, publishers that are two."""
+
 LATE_NS = 200_000_000
 """A stream whose least delayed stamps are older than this, beyond its `latency_ms`, has another clock."""
 
@@ -56,7 +59,8 @@ class Intake:
         simulated: Stamps may be of a simulated clock; by default as the rig says.
 
     Attributes:
-        counts: Per stream, how many samples each kind of finding refused or doubted.
+        counts: Per stream, how many samples each kind of finding refused or doubted; of `clock_offset` and
+            the kinds of `notice`, which are of no one sample, the seconds they lasted.
         accepted: Per stream, how many samples were accepted.
         problems: Per stream, the last refusal.
     """
@@ -79,6 +83,8 @@ class Intake:
         self.problems: dict[str, Finding] = {}
         self._lock = threading.Lock()
         self._noticed: dict[str, Finding] = {}
+        self._refusing: dict[str, Finding] = {}
+        self._events: deque[IntakeEvent] = deque(maxlen=EVENT_LIMIT)
         self.reset()
 
     def reset(self) -> None:
@@ -91,7 +97,10 @@ class Intake:
             self._values = {name: self._value_judge(name) for name in self._specs}
             self._refusals: dict[str, _Live] = {}
             self._doubts: dict[str, _Live] = {}
-            self._events: deque[IntakeEvent] = deque(maxlen=EVENT_LIMIT)
+            self._refusing.clear()
+            self._events.clear()
+            self._lasting: dict[str, Finding] = {}
+            self._looked_ns: int | None = None
             self.num_steps = 0
             self._newest_ns = 0
             self._heard_ns = 0
@@ -134,6 +143,7 @@ class Intake:
         if found is None:
             found = self._judge_value(name, stamp_ns, value)
         self._note(name, found, heard_ns)
+        self._look(heard_ns)
         if found is not None and found.refused:
             return None
         self.accepted[name] += 1
@@ -141,6 +151,7 @@ class Intake:
 
     def refuse(self, name: str, kind: Kind, text: str, heard_ns: int) -> None:
         """Count a message that could not even be read, or that the graph speaks against."""
+        self._heard_ns = max(self._heard_ns, heard_ns)
         self._note(name, Finding(kind, text), heard_ns)
 
     def notice(self, found: Mapping[str, Finding]) -> None:
@@ -149,8 +160,7 @@ class Intake:
             before, self._noticed = self._noticed, dict(found)
             for name, finding in self._noticed.items():
                 if name not in before:
-                    self.counts[name][finding.kind] += 1
-                    self._events.append(IntakeEvent(name, finding.kind, {"text": finding.text}))
+                    self._begins(name, finding)
 
     def commanded(self, values: Mapping[str, float]) -> None:
         """Note what the joints are told, by whoever tells them: a measured joint must follow."""
@@ -202,9 +212,38 @@ class Intake:
                     found[name] = live.finding
         return found
 
+    def refusing(self) -> dict[str, Finding]:
+        """Return why the newest message of a stream was refused, for each whose newest one was.
+
+        Such a stream is not silent, though nobody hears it: what it sends is of no use.
+        """
+        with self._lock:
+            return dict(self._refusing)
+
     def drain_events(self) -> list[IntakeEvent]:
         """Return and forget the events since the last call."""
         return [self._events.popleft() for _ in range(len(self._events))]
+
+    def _look(self, heard_ns: int) -> None:
+        """Once a second, note which clocks differ, and count how long what no message shows has lasted."""
+        if self._looked_ns is not None and heard_ns - self._looked_ns < LOOK_NS:
+            return
+        self._looked_ns = heard_ns
+        offsets = self._clock_offsets()
+        with self._lock:
+            now = self._noticed | offsets
+            for name, finding in now.items():
+                before = self._lasting.get(name)
+                if before is not None and before.kind == finding.kind:
+                    self.counts[name][finding.kind] += 1
+                elif name in offsets:
+                    self._begins(name, finding)
+            self._lasting = now
+
+    def _begins(self, name: str, finding: Finding) -> None:
+        """Count and tell something that no single message shows."""
+        self.counts[name][finding.kind] += 1
+        self._events.append(IntakeEvent(name, finding.kind, {"text": finding.text, "refused": False}))
 
     def _clock_offsets(self) -> dict[str, Finding]:
         found = {}
@@ -248,6 +287,10 @@ class Intake:
 
     def _note(self, name: str, found: Finding | None, heard_ns: int) -> None:
         with self._lock:
+            if found is None or not found.refused:
+                self._refusing.pop(name, None)
+            else:
+                self._refusing[name] = found
             if found is None:
                 self._doubts.pop(name, None)
                 return
