@@ -6,6 +6,7 @@ Messages are spoiled at random, from a seed: sizes, encodings, lengths, names, N
 from __future__ import annotations
 
 import struct
+import time
 import uuid
 from array import array
 from collections import Counter
@@ -258,3 +259,27 @@ def test_a_planned_motion_without_a_stamp_begins_when_it_comes(bench: Any) -> No
     stamp_ns, recv_ns, value = heard[0]
     assert stamp_ns == recv_ns > 0 and isinstance(value, Trajectory)
     assert not intake.problems and streams.topic("command") == topic
+
+
+def test_a_planned_motion_begins_at_its_stamp_and_one_of_another_time_is_refused(bench: Any) -> None:
+    data = load_rig("nova2_sim").model_dump(mode="json")
+    topic = f"/plan_{uuid.uuid4().hex[:8]}"
+    data["commands"]["command"] |= {"topic": topic, "type": "trajectory_msgs/msg/JointTrajectory"}
+    rig = parse_rig(data, "test")
+    heard: list[tuple[int, int, Any]] = []
+    intake = Intake(rig, ["command"])
+    streams = RigSubscriptions(bench.node, rig, intake, lambda _, *rest: heard.append(rest))
+    publisher = bench.node.create_publisher(JointTrajectory, topic, 10)
+    bench.until(lambda: publisher.get_subscription_count() > 0, "the subscription")
+    names = list(rig.commands["command"].names)
+    points = [[0.0] * 7, [0.1] * 7]
+    begin_ns = time.time_ns() + 400_000_000  # later than any measurement may be stamped
+    publisher.publish(messages.joint_trajectory(names, points, begin_ns, period_s=0.5))
+    bench.until(lambda: heard, "a motion that begins in 0.4 s")
+    stamp_ns, recv_ns, motion = heard[0]
+    assert stamp_ns == recv_ns and list(stamp_ns + motion.times_ns - begin_ns) == [500_000_000, 1_000_000_000]
+    for far_s, kind in ((3600, "stamp_ahead"), (-3600, "message")):
+        far_ns = time.time_ns() + far_s * messages.SECOND
+        publisher.publish(messages.joint_trajectory(names, points, far_ns, period_s=0.5))
+        bench.until(lambda kind=kind: intake.counts["command"][kind], f"a motion {far_s} s away")
+    assert len(heard) == 1 and "command" in streams.problems

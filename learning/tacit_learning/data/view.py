@@ -76,6 +76,10 @@ def make_view(rig: Rig, config: DataConfig) -> View:
     """
     colours = [name for name, spec in rig.cameras.items() if not is_depth(spec)]
     cameras = colours if config.cameras is None else _choose(config.cameras, rig.cameras, "data.cameras")
+    if not cameras:
+        raise EpisodeError(
+            f"data.cameras: no camera; {did_you_mean('', rig.cameras)} (depth ones must be named)"
+        )
     depths = [name for name in cameras if is_depth(rig.cameras[name])]
     if depths and config.depth_range_m is None:
         raise EpisodeError(

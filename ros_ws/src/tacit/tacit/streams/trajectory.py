@@ -17,12 +17,17 @@ class Trajectory:
     with where the arm is.
 
     Attributes:
-        times_ns: When each point is due, after the stamp of the message (K,) i8, strictly rising.
+        times_ns: When each point is due, after the stamp of the message (K,) i8, strictly rising; negative
+            where the motion had begun before.
         positions: The points (K, n), canonical.
     """
 
     times_ns: NDArray[np.int64]
     positions: NDArray[np.float64]
+
+    def starting(self, after_ns: int) -> Trajectory:
+        """Return the same motion, begun so long after the stamp (before it, where negative)."""
+        return Trajectory(self.times_ns + after_ns, self.positions)
 
     def at(self, after_ns: int) -> NDArray[np.float64]:
         """Return the command (n,) in force `after_ns` after the stamp.

@@ -11,10 +11,12 @@ from typing import Any
 from trajectory_msgs.msg import JointTrajectory
 
 from tacit.rig import Rig
-from tacit.streams import Finding, Intake, JointReading, Value
+from tacit.streams import Finding, Intake, JointReading, Trajectory, Value
 from tacit_ros import messages
 from tacit_ros.wire.decoders import decoder_of, has_joint_reading, joint_reading_of
 
+LATEST_START_S = 10.0
+"""A planned motion may be told to begin so much later."""
 Callback = Callable[[str, int, int, Any], None]
 
 
@@ -60,10 +62,30 @@ class Hearing:
             self._intake.refuse(name, error.kind, str(error), heard_ns)
             return Finding(error.kind, str(error))
         header_ns = messages.header_stamp_ns(message) if hasattr(message, "header") else None
-        if header_ns == 0 and isinstance(message, JointTrajectory):  # an empty stamp there says "from now on"
-            header_ns = None
+        begins_ns = 0
+        if isinstance(message, JointTrajectory) and (isinstance(value, Trajectory) or not header_ns):
+            # That stamp says when to begin (empty: at once), not when anything was measured.
+            begins_ns, header_ns = header_ns or 0, None
         stamp_ns = self._intake.take(name, header_ns, recv_ns, value, heard_ns)
         if stamp_ns is None:
             return self._intake.problems[name]
+        if isinstance(value, Trajectory) and begins_ns:
+            value = value.starting(begins_ns - stamp_ns)
+            found = _beside_time(value)
+            if found is not None:
+                self._intake.refuse(name, found.kind, found.text, heard_ns)
+                return found
         self._callback(name, stamp_ns, recv_ns, value)
         return None
+
+
+def _beside_time(motion: Trajectory) -> Finding | None:
+    """Return why a planned motion cannot be followed: it is over, or begins at a time nobody waits for."""
+    begins_s, ends_s = motion.times_ns[0] / 1e9, motion.times_ns[-1] / 1e9
+    if ends_s >= 0 and begins_s <= LATEST_START_S:
+        return None
+    text = (
+        f"a trajectory from {begins_s:+.2f} s to {ends_s:+.2f} s after its reception; expected one that "
+        f"begins within {LATEST_START_S:g} s and is not over: synchronise the clocks, or leave its stamp empty"
+    )
+    return Finding("stamp_ahead" if begins_s > 0 else "message", text)
