@@ -86,6 +86,6 @@ def _beside_time(motion: Trajectory) -> Finding | None:
         return None
     text = (
         f"a trajectory from {begins_s:+.2f} s to {ends_s:+.2f} s after its reception; expected one that "
-        f"begins within {LATEST_START_S:g} s and is not over: synchronise the clocks, or leave its stamp empty"
+        f"begins within {LATEST_START_S:g} s and is not over: set the clocks alike, or leave its stamp empty"
     )
     return Finding("stamp_ahead" if begins_s > 0 else "message", text)
