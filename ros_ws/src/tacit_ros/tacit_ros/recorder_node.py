@@ -28,7 +28,7 @@ from tacit.rig import NAME_PATTERN, load_rig
 from tacit_ros import messages
 from tacit_ros.wire.observations import Poller, RigSubscriptions
 from tacit_ros.wire.parameters import declare, parameter, read
-from tacit_ros.wire.process import WatchedNode, keep_freed_memory, run_node
+from tacit_ros.wire.process import WatchedNode, go_first, keep_freed_memory, run_node
 from tacit_ros.wire.publishers import Publishers
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -258,6 +258,7 @@ def _version(*names: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the node until a signal comes; returns the exit code."""
     keep_freed_memory()
+    go_first()
     return run_node(RecorderNode, argv)
 
 
