@@ -11,6 +11,7 @@ from tacit.images import encode_jpeg, encode_png
 from tacit.images.depth import encode_depth
 from tacit.rig import Rig, load_rig, parse_rig
 from tacit.streams import Intake
+from tacit.streams.stamps import StampJudge
 
 SECOND = 1_000_000_000
 WALL = 1_700_000_000 * SECOND
@@ -355,3 +356,15 @@ def test_reset_forgets_clocks_and_findings_but_not_the_counts(rig: Rig) -> None:
     robot.run(1)
     assert len(robot.accepted) - count == sum(RATES.values())
     assert robot.intake.counts["joints"]["out_of_order"] > 0
+
+
+def test_messages_that_we_hear_late_for_seconds_are_no_clock_that_was_set_back() -> None:
+    judge = StampJudge(40_000_000, simulated=False)
+    period_ns, begin_ns = 40_000_000, 1_700_000_000_000_000_000
+    found = []
+    for number in range(400):  # a busy machine: from the 4th to the 9th second all is heard .5 s late
+        stamp_ns = begin_ns + number * period_ns
+        late_ns = 500_000_000 if 100 <= number < 225 else 1_000_000
+        found.append(judge.judge(stamp_ns, stamp_ns + late_ns, stamp_ns - begin_ns + late_ns + 1))
+        assert judge.step_ns is None
+    assert found == [None] * 400

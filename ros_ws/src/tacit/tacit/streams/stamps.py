@@ -18,7 +18,10 @@ STEP_NS = 250_000_000
 """Stamps that gain this much on the steady clock have been set; a message cannot come early."""
 
 LAG_NS = 100_000_000
-"""Stamps that lose this much and stay there have been set back, or their way has become longer."""
+"""Stamps that lose this much and stay there were set back, if they also went back; else they come late."""
+
+EVIDENCE_NS = 6_000_000_000
+"""A stamp that went back is evidence for so long: a lag is seen two to four seconds after it began."""
 
 CONFIRM_NS = 800_000_000
 """A contradicting clock is believed after it has run on by itself for so long."""
@@ -95,6 +98,7 @@ class StampJudge:
         self._newest_recv_ns = self._newest_heard_ns = 0
         self._steady, self._wall = Envelope(), Envelope()
         self._lagging = self._paced = 0
+        self._went_back_ns = -EVIDENCE_NS
         self._paced_from: tuple[int, int] | None = None
 
     @property
@@ -145,6 +149,8 @@ class StampJudge:
         return None
 
     def _accept(self, stamp_ns: int, recv_ns: int, heard_ns: int) -> None:
+        if self.newest_ns is not None and stamp_ns - self.newest_ns < self._period_ns - LAG_NS:
+            self._went_back_ns = heard_ns  # a slow stream is not out of order by less than its period
         self.newest_ns, self._newest_recv_ns, self._newest_heard_ns = stamp_ns, recv_ns, heard_ns
         self._wall.add(stamp_ns - recv_ns, heard_ns)
         if not self._steady.add(stamp_ns - heard_ns, heard_ns):
@@ -161,11 +167,15 @@ class StampJudge:
             self._paced = self._paced + 1 if abs(pace - 1) < PACE_TOLERANCE else 0
 
     def _look_for_lag(self) -> None:
-        """Find a clock that was set back by little: its stamps increase again, but stay behind."""
+        """Find a clock that was set back by little: its stamps increase again, but stay behind.
+
+        Stamps that merely come late prove nothing: on a busy machine it is we who hear them late, for
+        seconds, and their order is whole. A clock that is set back repeats a time that has been.
+        """
         long_ns, recent_ns = self._steady.long_ns, self._steady.recent_ns
         assert long_ns is not None and recent_ns is not None
         self._lagging = self._lagging + 1 if recent_ns < long_ns - LAG_NS else 0
-        if self._lagging >= 2:
+        if self._lagging >= 2 and self._newest_heard_ns - self._went_back_ns <= EVIDENCE_NS:
             self.step_ns = recent_ns - long_ns
             self._steady.long_ns, self._lagging = recent_ns, 0
 
@@ -178,6 +188,7 @@ class StampJudge:
                 return None
             return _ahead(stamp_ns - recv_ns)
         if stamp_ns < self.newest_ns:
+            self._went_back_ns = heard_ns
             behind_ms = (self.newest_ns - stamp_ns) / 1e6
             return Finding(
                 "out_of_order", f"stamped {behind_ms:.0f} ms before what came earlier; was a clock set back?"
