@@ -40,6 +40,9 @@ class FakeRobot:
         repeat: Streams that publish with the stamp they had when they were put here.
         shift_ns: Added to the stamps of a stream.
         follows: Whether commands move it.
+        noise: Of the joints' encoders [rad]; without it a robot at rest repeats itself to the bit.
+        frozen: Cameras and touch sensors that send their last picture again and again.
+        level: Brightness of the pictures.
         joint_names: What the joint driver calls its joints.
     """
 
@@ -50,6 +53,9 @@ class FakeRobot:
         self.repeat: dict[str, int] = {}
         self.shift_ns: dict[str, int] = {}
         self.follows = True
+        self.noise, self._num_readings = 1e-7, 0
+        self.frozen: set[str] = set()
+        self.level = 128
         self.joint_names = list(rig.streams["joints"].names)
         self.commands: list[tuple[int, np.ndarray]] = []
         self.shadow: list[JointState] = []
@@ -90,8 +96,10 @@ class FakeRobot:
 
     def publish_joints(self, stamp_ns: int) -> None:
         """Send the state."""
+        self._num_readings += 1
+        noise = self.noise * (self._num_readings % 5 - 2)
         for name, spec in self._state_streams().items():
-            values = self.state[self.rig.index_of(spec.names)]
+            values = self.state[self.rig.index_of(spec.names)] + noise
             names = self.joint_names if name == "joints" else spec.names
             self._publish(name, stamp_ns, lambda s, n=names, v=values: messages.joint_state(n, v, s))
 
@@ -99,8 +107,8 @@ class FakeRobot:
         """Send a grey picture on every camera and touch sensor, never the same twice in a row."""
         self._num_pictures += 1
         for name, image in self._images.items():
-            picture = np.full((image.height, image.width, 3), 128, dtype=np.uint8)
-            picture[0, 0] = self._num_pictures % 251
+            picture = np.full((image.height, image.width, 3), self.level, dtype=np.uint8)
+            picture[0, 0] = 0 if name in self.frozen else self._num_pictures % 251
             self._publish(name, stamp_ns, lambda s, p=picture: messages.image(p, s))
 
     def _run(self) -> None:

@@ -218,6 +218,10 @@ FAULTS: dict[str, tuple[Callable[[FakeRobot], object], str]] = {
     "unstamped camera": (lambda robot: robot.repeat.update(wrist=0), "no_stamp"),
     "input not a number": (lambda robot: _freeze_at(robot, np.nan), "not_finite"),
     "input out of range": (lambda robot: _freeze_at(robot, 1e6), "out_of_limits"),
+    "jump of the joints": (lambda robot: _freeze_at(robot, 0.6), "jump"),
+    "camera that repeats itself": (lambda robot: robot.frozen.add("wrist"), "frozen"),
+    "touch that repeats itself": (lambda robot: robot.frozen.add("left"), "frozen"),
+    "black pictures": (lambda robot: setattr(robot, "level", 0), "black"),
     "renamed joints": (lambda robot: setattr(robot, "joint_names", [f"j{i}" for i in range(6)]), "stale"),
 }
 
@@ -241,6 +245,19 @@ def test_fault_brakes_and_holds(make: Make, fault: str) -> None:
     assert len(cell.robot.commands) == count
     low, high = cell.node.rig.limits("lower"), cell.node.rig.limits("upper")
     assert all(((c >= low) & (c <= high)).all() for _, c in cell.robot.commands)
+
+
+def test_joints_that_rest_to_the_bit_while_commanded_hold_and_a_start_is_refused(make: Make) -> None:
+    cell = make(safety={"tracking_error": 1e9})
+    cell.ready()
+    cell.robot.follows, cell.robot.noise = False, 0.0
+    assert cell.call("home").success  # a robot at rest may start: it was told nothing yet
+    cell.until_hold("stuck")
+    cell.bench.until(lambda: cell.node.controller.limiter.is_at_rest, "rest")
+    answer = cell.call("start")
+    assert not answer.success and "stuck" in answer.message
+    cell.robot.noise = 1e-7
+    cell.bench.until(lambda: cell.node.acting.readiness() is None, "a living robot")
 
 
 @pytest.mark.parametrize("step_s", [-1000, 1000])

@@ -190,8 +190,7 @@ def test_slowed_down_robot_is_commanded_slowly_and_it_is_told(cell: Cell) -> Non
     cell.said["safety"] = [0.0, 0.0, 0.1]
     cell.bench.until(lambda: cell.policy.inputs.robot.speed_scale == 0.1, "the scaling")
     cell.run()
-    cell.robot.follows = False
-    cell.robot.state = np.full(7, 0.3)  # draws the policy's target away, fast
+    cell.robot.glide(0.3)  # draws the policy's target away, fast
     cell.bench.until(lambda: len(cell.robot.commands) > 20, "commands")
     stamps, commands = zip(*cell.robot.commands, strict=True)
     speeds = np.abs(np.diff(commands, axis=0)) / np.maximum(np.diff(stamps)[:, None] / 1e9, 0.028)

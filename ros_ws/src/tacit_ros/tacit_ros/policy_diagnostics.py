@@ -82,7 +82,8 @@ class PolicyDiagnostics:
         tick = acting.tick
         robot = {f"robot_{name}": f"{value:g}" for name, value in acting.inputs.robot.values.items()}
         skew = {"skew_ms": f"{acting.inputs.skew_ms(tick):.1f}"} if tick is not None else {}
-        return {**ages, **skew, **robot, **rejected}
+        findings = {f"finding_{n}": f"{f.kind}: {f.text}" for n, f in acting.inputs.intake.findings().items()}
+        return {**ages, **skew, **robot, **rejected, **findings}
 
     def _motion(self) -> dict[str, object]:
         acting = self._acting

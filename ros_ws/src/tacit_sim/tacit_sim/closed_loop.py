@@ -92,7 +92,7 @@ class Sensors:
         return observation
 
     def _store(self, name: str, value: NDArray) -> None:
-        self._inputs.store(name, self._cell.time_ns, self._cell.time_ns, value)
+        self._inputs.hear(name, self._cell.time_ns, value)
 
 
 @dataclass

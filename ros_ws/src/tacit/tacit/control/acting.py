@@ -110,7 +110,7 @@ class Acting:
     ) -> None:
         manifest = policy.manifest
         self.play = play or manifest.playing
-        self.policy, self.inputs = policy, inputs
+        self.policy, self.inputs, self._rig = policy, inputs, rig
         self.period_ns = round(1e9 / manifest.rate_hz)
         player = ChunkPlayer.of(self.play, self.period_ns)
         self.controller = Controller(rig, player, self.period_ns / 1e9, dry_run)
@@ -145,6 +145,7 @@ class Acting:
         def begin() -> Answer:
             answer = self.controller.start(self.inputs.measured(), self.readiness())
             if answer.success:
+                self.inputs.intake.uncommanded()
                 self._forget()
                 self._not_before_ns = self.inputs.newest_stamp_ns()
             return answer
@@ -155,7 +156,10 @@ class Acting:
 
     def go_home(self) -> Answer:
         """Go to the rig's home from the measured state; refused where a stream is silent."""
-        return self.controller.home(self.inputs.measured(), self._live_fault())
+        answer = self.controller.home(self.inputs.measured(), self._live_fault())
+        if answer.success:
+            self.inputs.intake.uncommanded()
+        return answer
 
     def reset(self) -> Answer:
         """Back to idle with nothing remembered: the cure after a clock that was set anew.
@@ -214,7 +218,10 @@ class Acting:
         """
         paced_ns = now_ns if self._is_lockstep else self.inputs.steady_now_ns()
         self.controller.limiter.speed_scale = self.inputs.robot.speed_scale
-        return self.controller.step(now_ns, self.inputs.measured(), paced_ns)
+        command = self.controller.step(now_ns, self.inputs.measured(), paced_ns)
+        if command is not None and not self.controller.dry_run:  # a joint that is told to move must not rest
+            self.inputs.intake.commanded(dict(zip(self._rig.state_names, command.tolist(), strict=True)))
+        return command
 
     def watch(self) -> None:
         """Hold where an inference is overdue, or a stream is silent or in doubt: called at each control tick.

@@ -117,6 +117,11 @@ class AlignedInputs:
         self._queue.append(Arrival(name, stamp_ns, received_ns, value))
         self._event.set()
 
+    def hear(self, name: str, stamp_ns: int, value: Value) -> None:
+        """Judge and keep a message that came when it was stamped, as those of a simulated cell do."""
+        if self.intake.take(name, stamp_ns, stamp_ns, value, stamp_ns) is not None:
+            self.store(name, stamp_ns, stamp_ns, value)
+
     def wait(self, timeout_s: float) -> None:
         """Return when a message has come, or after `timeout_s`."""
         self._event.wait(timeout_s)

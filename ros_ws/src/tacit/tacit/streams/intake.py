@@ -168,6 +168,12 @@ class Intake:
             if isinstance(judge, NumberJudge):
                 judge.commanded(values)
 
+    def uncommanded(self) -> None:
+        """Forget what the joints were told: they may stand still until they are told anew."""
+        for judge in self._values.values():
+            if isinstance(judge, NumberJudge):
+                judge.uncommanded()
+
     def snapshot(self) -> dict[str, Counter[str]]:
         """Return a copy of `counts`, for another thread."""
         with self._lock:

@@ -70,6 +70,11 @@ class NumberJudge:
             self._asked = np.array([values.get(n, a) for n, a in zip(self._names, self._asked, strict=True)])
             self._asked_then = np.where(np.isnan(self._asked_then), self._asked, self._asked_then)
 
+    def uncommanded(self) -> None:
+        """Forget what these joints were told: a new run begins where they stand."""
+        self._asked_then = np.full(len(self._names), np.nan)
+        self._asked = np.full(len(self._names), np.nan)
+
     def judge(self, stamp_ns: int, values: FloatArray, may_leap: bool = False) -> Finding | None:
         """Return what is wrong with a sample; `refused` says whether it may be used.
 
