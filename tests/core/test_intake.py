@@ -317,6 +317,16 @@ def test_frozen_and_black_pictures_are_doubted_and_a_noisy_dark_one_is_not(rig: 
     assert kinds([random.integers(0, 40, shape, dtype=np.uint8) for _ in range(9)]) == [None] * 9
 
 
+def test_an_encoded_picture_whose_light_has_gone_is_doubted_at_once(rig: Rig) -> None:
+    intake, random = Intake(rig), np.random.default_rng(0)
+    for k in range(40):
+        levels = (0, 255) if k < 35 else (0, 9)
+        picture = encode_jpeg(random.integers(*levels, (120, 160, 3), dtype=np.uint8))
+        stamp_ns = WALL + k * 40_000_000
+        intake.take("top", stamp_ns, stamp_ns, picture, k * 40_000_000)
+        assert ("top" in intake.findings()) == (k >= 35)
+
+
 @pytest.mark.parametrize("kind", ["color", "depth"])
 def test_a_picture_that_cannot_be_decoded_is_refused_where_it_is_looked_at(rig: Rig, kind: str) -> None:
     intake = Intake(real(rig, top={"kind": kind}))

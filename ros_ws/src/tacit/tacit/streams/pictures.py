@@ -19,6 +19,10 @@ STRIDE = 8
 BLACK_BYTES_PER_PIXEL, LOOK_EVERY = 0.06, 25
 """Encoded pictures with fewer bytes per pixel are decoded to look, and one in 25 of the others."""
 
+SHRUNK, USUAL_SHARE = 0.7, 0.1
+"""So is one with less than this part of the bytes that its forerunners had, on a running average: where the
+light has gone only noise is left to encode, and it may take more bytes than any fixed bound says."""
+
 
 class PictureJudge:
     """Judges the images of one camera or tactile sensor.
@@ -37,6 +41,7 @@ class PictureJudge:
         """Forget the pictures seen."""
         self._before: NDArray[np.uint8] | None = None
         self._repeats = self._seen = 0
+        self._usual = 0.0
         self._was_black = False
 
     def judge(self, picture: NDArray[np.uint8]) -> Finding | None:
@@ -72,7 +77,8 @@ class PictureJudge:
 
     def _is_telling(self, picture: NDArray[np.uint8]) -> bool:
         """Whether to look if a picture is black: decoding each would cost a recorder half of its time."""
-        small = picture.size < BLACK_BYTES_PER_PIXEL * self._pixels
+        small = picture.size < max(BLACK_BYTES_PER_PIXEL * self._pixels, SHRUNK * self._usual)
+        self._usual += USUAL_SHARE * (picture.size - self._usual)
         return picture.ndim > 1 or small or self._was_black or self._seen % LOOK_EVERY == 0
 
 
