@@ -167,9 +167,9 @@ def changed(i, name, value=None, fresh=True, index=None, stamp_ns=None):
     return Tick(tick.stamp_ns, i, dict(tick.samples) | {name: new})
 
 
-def still(i):
-    """Tick i of a robot that does not move, in all dimensions."""
-    tick, first = tick_at(i), tick_at(0)
+def still(i, at=0):
+    """Tick i of a robot that stands where it is at tick `at`, in all dimensions."""
+    tick, first = tick_at(i), tick_at(at)
     frozen = {name: first.samples[name].value for name in ("joints", "gripper_state", "command")}
     samples = {
         name: Sample(frozen.get(name, s.value), s.stamp_ns, s.recv_ns, s.index, s.fresh)
@@ -197,7 +197,7 @@ POOR = {
     "W04 frozen": lambda i: changed(i, "wrist", tick_at(min(i, 40)).samples["wrist"].value),
     "W05": still,
     "W06": jump,
-    "W07": lambda i: still(i) if i < 30 else tick_at(i),
+    "W07": lambda i: still(i, 30) if i < 30 else tick_at(i),
     "W12": lambda i: changed(i, "command", np.append(tick_at(i - 8).samples["joints"].value, 0.04)),
     "W13": lambda i: changed(i, "gripper_state", np.array([0.04])),
 }
@@ -224,10 +224,12 @@ def test_labels_and_references_are_asked_for(tmp_path):
     assert rules(path, "warning") == {"W09", "W10"}
 
 
-def test_simulated_still_images_are_not_called_frozen_but_recorded_ones_are(tmp_path):
-    ticks = [changed(i, "left", touch_bytes(0)) for i in range(60)]
-    assert "W04" not in rules(recorded(tmp_path / "sim", ticks), "warning")
-    assert "W04" in rules(recorded(tmp_path / "real", ticks, sim=False), "warning")
+@pytest.mark.parametrize("sim", [True, False])
+def test_images_that_repeat_as_often_as_the_rig_allows_are_frozen_simulated_or_not(tmp_path, sim):
+    for repeats, expected in ((4, False), (5, True)):
+        ticks = [changed(i, "left", touch_bytes(0 if i < repeats else i)) for i in range(60)]
+        path = recorded(tmp_path / str(repeats), ticks, sim=sim)
+        assert ("W04" in rules(path, "warning")) == expected
 
 
 @pytest.mark.parametrize("shift", [0, 1, 4])

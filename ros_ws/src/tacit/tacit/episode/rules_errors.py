@@ -1,4 +1,6 @@
-"""Rules E02 to E11: what must hold in every episode. E01 is opening it, E12 looks between episodes."""
+"""Rules E02 to E11: what must hold in every episode. E01 is opening it, E12 looks between
+episodes, E13 is in `rules_claims`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rules W01 to W14 (without W08 and W11, which look between episodes): what is worth a look."""
+"""Rules W01 to W14: what is worth a look.
+
+W08 and W11 look between episodes and are in `audit`; W15 is in `rules_claims`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,6 @@ Violations = Iterable[tuple[str, str]]
 
 STALE_SHARE = 0.02
 GAP_WARNING_MS, GAP_ERROR_MS = 100.0, 1000.0
-FROZEN_FRAMES = 5
 BLACK_LEVEL, BLACK_SHARE = 10, 0.95
 BLUR_VARIANCE = 5.0
 """Variance of the Laplacian of a grey image; sharp VGA scenes are above 100, a defocused lens below 5."""
@@ -71,7 +73,8 @@ def pictures(audit: Audit) -> Violations:
             continue
         frozen = _frozen_since(audit, name, dataset)
         if frozen is not None:
-            yield name, f"the same image in {FROZEN_FRAMES} fresh frames from tick {frozen}"
+            count = audit.reader.rig.images[name].frozen_after
+            yield name, f"the same image in {count} fresh frames from tick {frozen}"
         chosen = np.unique(np.linspace(0, len(dataset) - 1, SAMPLED_IMAGES).astype(int))
         if name in audit.reader.depth_cameras:
             empty = _first_without_depth(dataset, range(len(dataset)) if audit.full else chosen)
@@ -204,22 +207,18 @@ def _images_and_states(audit: Audit) -> list[tuple[str, float]]:
 
 
 def _frozen_since(audit: Audit, name: str, dataset: object) -> int | None:
-    """Return the first tick of `FROZEN_FRAMES` fresh frames with identical bytes.
+    """Return the first tick of so many fresh frames with identical bytes as are frozen, says the rig.
 
-    A simulator has no noise, so there only frames of a moving camera count.
+    The same for simulated sensors, which have noise; a scene that was drawn without looks frozen indeed.
     """
-    reader = audit.reader
-    simulated = bool(reader.attribute("sim", False))
-    if simulated and f"camera_pose/{name}" not in reader.file:
-        return None
-    ticks = np.flatnonzero(reader.timestamps(name)["fresh"])
-    hashes = [hashlib.sha256(dataset[i].tobytes()).digest() for i in ticks]  # type: ignore[index]
-    run = 1
-    for k in range(1, len(hashes)):
-        run = run + 1 if hashes[k] == hashes[k - 1] else 1
-        start = ticks[k - FROZEN_FRAMES + 1] if run >= FROZEN_FRAMES else None
-        if start is not None and (not simulated or _moves(reader.qpos[start : ticks[k] + 1])):
-            return int(start)
+    frames = audit.reader.rig.images[name].frozen_after
+    ticks = np.flatnonzero(audit.reader.timestamps(name)["fresh"])
+    before, run = b"", 0
+    for tick in ticks:
+        digest = hashlib.sha256(dataset[tick].tobytes()).digest()  # type: ignore[index]
+        run, before = (run + 1 if digest == before else 1), digest
+        if run >= frames:
+            return int(ticks[np.searchsorted(ticks, tick) - frames + 1])
     return None
 
 
@@ -230,10 +229,6 @@ def _first_without_depth(dataset: Sequence[np.ndarray], ticks: Iterable[int]) ->
             if not decode_depth(dataset[tick]).any():
                 return int(tick)
     return None
-
-
-def _moves(rows: np.ndarray) -> bool:
-    return bool(np.ptp(rows, axis=0).max() > IDLE_RAD)
 
 
 def _grey(data: np.ndarray) -> np.ndarray | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tacit.episode import AuditReport, DatasetReport, EpisodeReader
+from tacit.episode.rules_claims import CLAIM_ERRORS, CLAIM_WARNINGS
 from tacit.errors import TacitError
 from tacit.view.draw import film_strip
 from tacit.view.episode_page import boxed_image
@@ -35,6 +36,7 @@ def dataset_page(report: DatasetReport) -> Page:
     page.section("Episodes").table(
         ("episode", "task", "ticks", "s", "success", "verdict", "findings"), _rows(report)
     )
+    _add_claims(page, report)
     if len(readable) > 1:
         seconds = [_value(e, "seconds") for e in readable]
         page.section("Lengths").plot(histogram(seconds, x_label="episode length [s]", bins=24))
@@ -48,11 +50,11 @@ def _rows(report: DatasetReport) -> list[tuple[str | int | float | bool | None, 
         facts = episode.facts
         rules = ", ".join(dict.fromkeys(f.rule for f in episode.findings))
         verdict = "error" if not episode.ok else ("warning" if episode.warnings else "ok")
-        name = episode.path.relative_to(report.root) if report.root.is_dir() else episode.path.name
+        name = _name(report, episode)
         success = facts.get("success")
         rows.append(
             (
-                str(name),
+                name,
                 str(facts.get("task", "")),
                 int(_value(episode, "ticks")),
                 _value(episode, "seconds"),
@@ -62,6 +64,24 @@ def _rows(report: DatasetReport) -> list[tuple[str | int | float | bool | None, 
             )
         )
     return rows
+
+
+def _add_claims(page: Page, report: DatasetReport) -> None:
+    """What each episode's messages were refused or doubted for; nothing where nothing was."""
+    rows = [
+        (f.rule, f.level, _name(report, episode), f.where, f.message)
+        for episode in report.episodes
+        for f in episode.findings
+        if f.rule in CLAIM_ERRORS or f.rule in CLAIM_WARNINGS
+    ]
+    if rows:
+        page.section("Refused or doubted messages").table(
+            ("rule", "level", "episode", "stream", "finding"), rows, badges=1
+        )
+
+
+def _name(report: DatasetReport, episode: AuditReport) -> str:
+    return str(episode.path.relative_to(report.root) if report.root.is_dir() else episode.path.name)
 
 
 def _add_pictures(page: Page, reports: list[AuditReport]) -> None:

@@ -172,6 +172,8 @@ def _add_time(page: Page, reader: EpisodeReader) -> None:
         page.plot(plot, "How far each image lies from its tick.")
     if reader.drops:
         fields = list(StreamCounts(1).as_dict())
+        found = {kind for counts in reader.drops.values() for kind in counts if kind not in fields}
+        fields += sorted(found)  # what the intake refused or doubted
         rows = [(field, *(counts.get(field) for counts in reader.drops.values())) for field in fields]
         page.table(("count", *reader.drops), rows, "Arrivals and losses per stream.")
 
