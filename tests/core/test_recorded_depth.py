@@ -158,7 +158,8 @@ def spoiled(episode: Path, tmp_path: Path, tick: int, data: np.ndarray) -> Path:
 
 def test_check_names_a_depth_image_without_any_distance(episode: Path, tmp_path: Path) -> None:
     path = spoiled(episode, tmp_path, 11, encode_depth(np.zeros((120, 160), np.uint16)))
-    assert ("W04", "range", "tick 11: no pixel holds a distance") in findings(path, full=True)
+    for full in (False, True):
+        assert ("W04", "range", "tick 11: no pixel holds a distance") in findings(path, full)
 
 
 @pytest.mark.parametrize("kind", ["cut", "colours", "size"])

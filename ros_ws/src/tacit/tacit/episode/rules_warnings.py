@@ -6,10 +6,11 @@ W08 and W11 look between episodes and are in `audit`; W15 is in `rules_claims`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 import cv2
+import h5py
 import numpy as np
 
 from tacit.episode.findings import Audit, by_number
@@ -23,6 +24,8 @@ Violations = Iterable[tuple[str, str]]
 STALE_SHARE = 0.02
 GAP_WARNING_MS, GAP_ERROR_MS = 100.0, 1000.0
 BLACK_LEVEL, BLACK_SHARE = 10, 0.95
+EMPTY_BYTES, EMPTY_BYTES_PER_PIXEL = 200, 0.01
+"""A depth PNG of zeros is smaller than this (1457 bytes at VGA), one of a scene is many times larger."""
 BLUR_VARIANCE = 5.0
 """Variance of the Laplacian of a grey image; sharp VGA scenes are above 100, a defocused lens below 5."""
 JUMP_MADS = 10.0
@@ -77,7 +80,7 @@ def pictures(audit: Audit) -> Violations:
             yield name, f"the same image in {count} fresh frames from tick {frozen}"
         chosen = np.unique(np.linspace(0, len(dataset) - 1, SAMPLED_IMAGES).astype(int))
         if name in audit.reader.depth_cameras:
-            empty = _first_without_depth(dataset, range(len(dataset)) if audit.full else chosen)
+            empty = _first_without_depth(dataset, chosen.tolist(), audit.full)
             if empty is not None:
                 yield name, f"tick {empty}: no pixel holds a distance"
             continue  # zeros in a depth image are holes, not darkness
@@ -222,12 +225,19 @@ def _frozen_since(audit: Audit, name: str, dataset: object) -> int | None:
     return None
 
 
-def _first_without_depth(dataset: Sequence[np.ndarray], ticks: Iterable[int]) -> int | None:
-    """Return the first of `ticks` whose depth image is empty; what does not decode is E04's finding."""
-    for tick in ticks:
+def _first_without_depth(dataset: h5py.Dataset, sampled: Collection[int], full: bool) -> int | None:
+    """Return the first tick whose depth image is empty; what does not decode is E04's finding.
+
+    An empty image has few bytes: those with few are decoded beside the sampled ones.
+    """
+    few = EMPTY_BYTES + EMPTY_BYTES_PER_PIXEL * int(dataset.attrs["height"]) * int(dataset.attrs["width"])
+    for tick in range(len(dataset)):
+        data = dataset[tick]
+        if not (full or tick in sampled or len(data) < few):
+            continue
         with suppress(ImageError):
-            if not decode_depth(dataset[tick]).any():
-                return int(tick)
+            if not decode_depth(data).any():
+                return tick
     return None
 
 
