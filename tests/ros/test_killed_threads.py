@@ -186,10 +186,22 @@ def test_policy_brakes_says_why_and_ends(
     assert_braked(robot, load_rig(rig_path))
 
 
-def test_policy_whose_controller_is_broken_still_ends_and_says_so(
+def test_policy_whose_step_is_broken_brakes_all_the_same(
     launch: Any, bench: Any, tmp_path: Path, rig_path: Path, robot: FakeRobot
 ) -> None:
     plant = ("tacit.control.controller:Controller.step", "AttributeError")
+    states = texts_of(bench, "/policy/state")
+    process = moving_policy(launch, bench, tmp_path, rig_path, robot, *plant)
+    process.strike()
+    assert process.ended() == 1
+    assert states[-1].startswith("ESTOP")
+    assert_braked(robot, load_rig(rig_path))
+
+
+def test_policy_whose_limiter_is_broken_still_ends_and_says_so(
+    launch: Any, bench: Any, tmp_path: Path, rig_path: Path, robot: FakeRobot
+) -> None:
+    plant = ("tacit.control.safety:MotionLimiter.elapse", "AttributeError")
     process = moving_policy(launch, bench, tmp_path, rig_path, robot, *plant)
     process.strike()
     assert process.ended() == 1

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benches.control_loop import excess
 from benches.testing import wait_until
 from tacit.bundle.player import ChunkPlayer
 from tacit.control.acting import Replanner
@@ -296,6 +297,33 @@ def test_whatever_the_chunks_commands_stay_within_limits(seed: int, mode: str) -
     assert (np.abs(steps) <= rig.limits("velocity") * 0.04 + 1e-9).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31), mode=st.sampled_from(["blend", "temporal_ensemble", "replace", "open_loop"])
+)
+def test_whatever_the_chunks_and_however_late_the_ticks_nothing_exceeds_a_limit(seed: int, mode: str) -> None:
+    rig, random = load_rig("nova2_sim"), np.random.default_rng(seed)
+    made = controller(rig, mode, dry_run=True)
+    now, runs = 0, [[]]
+    made.start(START, None)
+    for _ in range(120):
+        kind = random.random()
+        now += int(PERIOD * (1.0 if kind < 0.5 else random.uniform(0.7, 3) if kind < 0.95 else 20))
+        if random.random() < 0.3:
+            made.add(random.uniform(-8, 8, (12, 7)), max(0, now - int(random.integers(0, 6)) * PERIOD))
+        if random.random() < 0.03:
+            made.fail(Fault("test", ""))
+        if random.random() < 0.03 and made.start(made.limiter.position, None).success:
+            runs.append([])
+        command = made.step(now, None)
+        if command is not None:
+            runs[-1].append((now, command))
+    for run in runs:
+        if len(run) > 2:
+            stamps, commands = zip(*run, strict=True)
+            assert excess(rig, np.array(stamps), np.array(commands), PERIOD) <= 1e-6
+
+
 def test_replanner_infers_first_then_by_its_rule() -> None:
     often, late = Replanner("blend", 5), Replanner("open_loop", 1)
     for one in (often, late):
@@ -327,7 +355,7 @@ def test_late_steps_are_skipped_and_counted_never_fired_twice(said: list) -> Non
     clock, fired = ManualClock([10, 20, 57, 60, 70]), []
     loop = PeriodicThread(10, lambda: fired.append(clock.now), said.append, clock, priority=0)
     loop.start()
-    wait_until(lambda: not loop.is_stepping, "the end of the script")
+    wait_until(lambda: not loop.is_at_work, "the end of the script")
     assert fired == [10, 20, 57, 64, 71]  # back on the grid of tens by three each
     assert (loop.steps, loop.missed) == (5, 2)
 
@@ -339,7 +367,7 @@ def test_however_late_the_steps_no_two_are_closer_than_the_shortest_gap(delays: 
     clock, fired = LateClock(delays), []
     loop = PeriodicThread(1000, lambda: fired.append(clock.now), [].append, clock, priority=0)
     loop.start()
-    wait_until(lambda: not loop.is_stepping, "the end of the delays")
+    wait_until(lambda: not loop.is_at_work, "the end of the delays")
     assert len(fired) == len(delays) and (np.diff(fired) >= 700).all()
     grid = (fired[-1] - 1000) // 1000 + 1  # how many deadlines had passed by the last step
     assert loop.steps + loop.missed in (grid, grid - 1)
@@ -399,4 +427,4 @@ def test_any_error_in_a_step_is_reported_and_ends_the_loop(error: type[BaseExcep
     wait_until(lambda: said, "a report")
     loop.stop()
     assert isinstance(said[0].error, error) and "fail" in said[0].traceback
-    assert loop.steps == 1 and not loop.is_stepping
+    assert loop.steps == 1 and not loop.is_at_work

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 
@@ -23,14 +21,10 @@ class PolicyDiagnostics:
         rig: Names of the commanded joints.
         acting: The policy at work.
         loop: The command loop; None in lockstep.
-        rejected: Messages refused so far, by stream.
     """
 
-    def __init__(
-        self, node: Node, rig: Rig, acting: Acting, loop: PeriodicThread | None, rejected: Mapping[str, int]
-    ) -> None:
+    def __init__(self, node: Node, rig: Rig, acting: Acting, loop: PeriodicThread | None) -> None:
         self._node, self._rig, self._acting, self._loop = node, rig, acting, loop
-        self._rejected = rejected
         self._topic = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
 
     def publish(self) -> None:
@@ -76,13 +70,13 @@ class PolicyDiagnostics:
         return values
 
     def _inputs(self) -> dict[str, object]:
-        acting = self._acting
+        acting, intake = self._acting, self._acting.inputs.intake
         ages = {f"age_{name}_ms": f"{age:.1f}" for name, age in acting.inputs.ages_ms().items()}
-        rejected = {f"rejected_{n}": c for n, c in self._rejected.items()}
+        rejected = {f"rejected_{name}": intake.num_refused(name) for name in acting.inputs.names}
         tick = acting.tick
         robot = {f"robot_{name}": f"{value:g}" for name, value in acting.inputs.robot.values.items()}
         skew = {"skew_ms": f"{acting.inputs.skew_ms(tick):.1f}"} if tick is not None else {}
-        findings = {f"finding_{n}": f"{f.kind}: {f.text}" for n, f in acting.inputs.intake.findings().items()}
+        findings = {f"finding_{n}": f"{f.kind}: {f.text}" for n, f in intake.findings().items()}
         return {**ages, **skew, **robot, **rejected, **findings}
 
     def _motion(self) -> dict[str, object]:

@@ -170,8 +170,7 @@ class PolicyNode(WatchedNode):
         heard = {name: self.subscriptions_of_rig.topic(name) for name in self.inputs.names}
         self.others = Publishers(self, heard, self.commands.topics)
         self.inputs.watched.append(lambda: self.others.fault(not self.controller.dry_run))
-        rejected = self.subscriptions_of_rig.rejected
-        self.diagnostics = PolicyDiagnostics(self, self.rig, self.acting, self.loop, rejected)
+        self.diagnostics = PolicyDiagnostics(self, self.rig, self.acting, self.loop)
         self.create_timer(1.0, self._report)
 
     def _offer_services(self) -> None:
@@ -227,22 +226,18 @@ class PolicyNode(WatchedNode):
 
     def _come_to_rest(self) -> None:
         """Return once the commands stand still: sent by the thread that commands, or else from here."""
-        limiter = self.controller.limiter
-        deadline = time.monotonic() + REST_DEADLINE_S + 10 * limiter.braking_time
+        limiter, commander = self.controller.limiter, self.loop or self.inference
         paced_by_wall = self.loop is not None and not self.is_simulated_time
-        patience_s = STALLED_S if paced_by_wall else STALLED_SIMULATION_S
+        patience_s = max(STALLED_S if paced_by_wall else STALLED_SIMULATION_S, 5 * limiter.period)
+        deadline = time.monotonic() + REST_DEADLINE_S + 10 * limiter.braking_time
         sent, since = self._sent, time.monotonic()
         while not limiter.is_at_rest and time.monotonic() < deadline:
             if self._sent != sent:
                 sent, since = self._sent, time.monotonic()
-            commander = self.inference.is_answering if self.loop is None else self.loop.is_stepping
-            self._taken_over |= not commander or time.monotonic() - since > max(
-                patience_s, 5 * limiter.period
-            )
+            self._taken_over |= not commander.is_at_work or time.monotonic() - since > patience_s
             if self._taken_over:
-                now_ns = self.inputs.now_ns()
-                command = self.acting.command(now_ns) if paced_by_wall else self.controller.brake()
-                self._send(command, now_ns)
+                steady_ns = self.inputs.steady_now_ns() if paced_by_wall else None
+                self._send(self.controller.brake(steady_ns), self.inputs.now_ns())
             elif self.loop is None:
                 self.inference.interrupt()  # lockstep: the braking command answers the tick
             time.sleep(limiter.period)

@@ -181,21 +181,29 @@ class Controller:
         """
         with self._lock:
             paced_ns = now_ns if paced_ns is None else paced_ns
-            before_ns = self._last_sent_ns
-            self.limiter.elapse(None if before_ns is None else (paced_ns - before_ns) / 1e9)
+            self._elapse(paced_ns)
             command = self._next(now_ns, measured)
             if command is not None:
                 self._last_sent_ns = paced_ns
             return command
 
-    def brake(self) -> FloatArray | None:
-        """Return the next command (S,) of coming to rest, one period after the last; None at rest.
+    def brake(self, paced_ns: int | None) -> FloatArray | None:
+        """Return the next command (S,) of coming to rest; None at rest.
 
-        For a caller that takes over from a thread that has ended, and paces the commands itself.
+        For a caller that takes over from the thread that has sent the commands, and paces them itself.
+
+        Args:
+            paced_ns: The present on the clock of `step`; None where that clock stands: one period.
         """
         with self._lock:
-            self.limiter.elapse(None)
+            self._elapse(paced_ns)
+            self._last_sent_ns = paced_ns
             return None if self.limiter.is_at_rest else self.limiter.brake()
+
+    def _elapse(self, paced_ns: int | None) -> None:
+        before_ns = self._last_sent_ns
+        known = paced_ns is not None and before_ns is not None
+        self.limiter.elapse((paced_ns - before_ns) / 1e9 if known else None)  # type: ignore[operator]
 
     def _next(self, now_ns: int, measured: FloatArray | None) -> FloatArray | None:
         if self.state == "HOMING":

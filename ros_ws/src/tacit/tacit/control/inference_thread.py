@@ -39,7 +39,7 @@ class InferenceThread:
         self._thread.stop(nudge=self.interrupt)
 
     @property
-    def is_answering(self) -> bool:
+    def is_at_work(self) -> bool:
         """Whether ticks are still looked at; False once something has ended the thread."""
         return self._thread.is_alive and self._thread.failure is None
 

@@ -137,7 +137,7 @@ class PeriodicThread:
         self._thread.stop()
 
     @property
-    def is_stepping(self) -> bool:
+    def is_at_work(self) -> bool:
         """Whether steps go on; False once one has raised, also while `on_failure` runs."""
         return self._thread.is_alive and self._thread.failure is None
 
