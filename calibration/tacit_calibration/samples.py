@@ -126,9 +126,11 @@ def read_table(path: Path, columns: Sequence[str], hint: str) -> Iterator[tuple[
 def sha256_of(folder: Path) -> str:
     """Return one hash over `samples.yaml` and the pictures it names: what a result was computed from."""
     # Names and joints stand in samples.yaml; pictures follow in its order, so nothing else need be hashed.
-    digest = hashlib.sha256((Path(folder) / FILE_NAME).read_bytes())
+    listing = Path(folder) / FILE_NAME
+    digest = hashlib.sha256(listing.read_bytes())
     for sample in load_samples(folder).samples:
-        digest.update((Path(folder) / sample.image).read_bytes())
+        path = inside(folder, sample.image, f"{listing}: image", CalibrationError)
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

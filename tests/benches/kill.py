@@ -191,7 +191,9 @@ def _values(rig: Rig, name: str) -> Iterator[Any]:
             noise = np.random.default_rng(number).integers(40, 200, (height, width, 3), dtype=np.uint8)
             yield encode_jpeg(noise, 60)
         elif name in rig.states or name in rig.commands:
-            yield np.array([0.4 * rig.limits("upper")[rig.state_names.index(n)] for n in spec.names])
+            yield np.array(
+                [0.4 * rig.limits("upper")[rig.state_names.index(n)] for n in getattr(spec, "names", ())]
+            )
         else:
             yield np.zeros(1)
 
@@ -212,7 +214,7 @@ def _die_in_flush(random: np.random.Generator, answer: Connection) -> None:
             threading.Timer(delay_s, _die, [answer]).start()
             whole(writer, sync)
 
-        EpisodeWriter.flush = flush  # type: ignore[method-assign]  # this process is about to end
+        EpisodeWriter.flush = flush  # type: ignore[assignment, method-assign]  # it is about to end
         return
     write, left = columns.write_rows, [steps]
 
@@ -222,7 +224,7 @@ def _die_in_flush(random: np.random.Generator, answer: Connection) -> None:
             _die(answer)
         write(*arguments)
 
-    columns.write_rows = write_rows
+    columns.write_rows = write_rows  # type: ignore[assignment]  # it is about to end
 
 
 def _die_in_rename(random: np.random.Generator, answer: Connection) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from tacit.config import parse
-from tacit.documents import yaml_mapping
+from tacit.documents import json_mapping, yaml_mapping
 from tacit.errors import ConfigError, did_you_mean
 from tacit_learning.alignment.data.episode_videos import EpisodeSource, load_source
 from tacit_learning.alignment.data.videos import Known
@@ -89,7 +89,7 @@ def load_alignment(run: str | Path, choice: str = "combined") -> TrainedAlignmen
 def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
     """Rebuild the model of a loaded checkpoint."""
     source = str(checkpoint.folder)
-    about = json.loads(checkpoint.texts.get("about.json", "{}"))
+    about = json_mapping(checkpoint.texts.get("about.json", "{}"), f"{source}/about.json")
     if about.get("kind") not in KINDS:
         raise ConfigError(f"{source}: kind is {about.get('kind')!r}, expected one of {', '.join(KINDS)}")
     if about.get("format_version") != ABOUT:

@@ -5,7 +5,6 @@ The encoder, its rig and statistics go into the checkpoint, so that the exported
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tacit.config import parse
+from tacit.documents import json_mapping
 from tacit.errors import EpisodeError
 from tacit_learning.act_hsa.train import TrainedPolicy, load_policy
 from tacit_learning.alignment.data.videos import Annotated
@@ -127,7 +127,9 @@ def load_source(
     """
     if data is None:
         return None
-    encoder_spec = parse(EncoderSpec, json.loads(texts["encoder.json"]), f"{folder}/encoder.json")
+    encoder_spec = parse(
+        EncoderSpec, json_mapping(texts["encoder.json"], f"{folder}/encoder.json"), f"{folder}/encoder.json"
+    )
     spec = read_spec(texts, data, folder)
     encoder = FrameEncoder(encoder_spec, spec.sizes)
     encoder.load_state_dict(dict(weights))

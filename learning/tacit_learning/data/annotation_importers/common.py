@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from tacit.config import Config
+from tacit.documents import MAX_TABLE_BYTES, read_text
 from tacit.episode.steps import BACKGROUND
 from tacit.errors import AnnotationError
 from tacit_learning.data.annotation_files import check_features, save_annotation_set, save_features
@@ -137,7 +138,8 @@ def read_names(path: Path | None) -> dict[str, str]:
         AnnotationError: A line has one word only.
     """
     names: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines() if path else (), start=1):
+    text = read_text(path, MAX_TABLE_BYTES, "list of names", AnnotationError) if path else ""
+    for number, line in enumerate(text.splitlines(), start=1):
         key, separator, name = line.strip().partition("|" if "|" in line else " ")
         if line.strip() and not (separator and name.strip()):
             raise AnnotationError(f"{path}:{number}: {line!r}, expected an id and a name")

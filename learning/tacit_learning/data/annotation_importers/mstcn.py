@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tacit.documents import MAX_TABLE_BYTES, read_text
 from tacit.episode.steps import runs
 from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.data.annotation_importers.common import (
@@ -58,7 +59,7 @@ def _splits(path: Path, number: int) -> dict[str, str]:
         bundle = path / "splits" / f"{split}.split{number}.bundle"
         if not bundle.is_file():
             raise AnnotationError(f"{bundle}: no such file; choose another split")
-        for line in bundle.read_text(encoding="utf-8-sig").splitlines():
+        for line in read_text(bundle, MAX_TABLE_BYTES, "list of videos", AnnotationError).splitlines():
             if not line.strip() or line.startswith("#"):
                 continue
             name = Path(line.strip()).name.removesuffix(".txt")  # some lists hold paths
@@ -74,7 +75,7 @@ def _labels_of(file: Path, labels: list[str]) -> np.ndarray:
     if not file.is_file():
         raise AnnotationError(f"{file}: no such file; a split names it")
     ids = {label: number for number, label in enumerate(labels)}
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(file, MAX_TABLE_BYTES, "list of labels", AnnotationError).splitlines()
     for number, line in enumerate(lines, start=1):
         if line.strip() not in ids:
             raise AnnotationError(f"{file}:{number}: unknown label {line!r}; {did_you_mean(line, labels)}")

@@ -14,8 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tacit.config import load_json
 from tacit.convert.vace_e_files import EPISODE_PATTERN, EpisodeFiles
-from tacit.errors import EpisodeError
+from tacit.errors import ConfigError, EpisodeError
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.episode_check import (
     DiscoveryReport,
@@ -149,10 +150,10 @@ def _load_index(index: Path | None) -> dict[str, Entry]:
     if index is None or not index.is_file():
         return {}
     try:
-        content = json.loads(index.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError:
+        content = load_json(index)
+    except ConfigError:
         return {}
-    matches = isinstance(content, dict) and content.get("version") == INDEX_VERSION
+    matches = content.get("version") == INDEX_VERSION
     return content["episodes"] if matches else {}
 
 

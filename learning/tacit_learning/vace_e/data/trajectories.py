@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tacit.episode.secure import check_links
 from tacit.errors import ConfigError, EpisodeError
 from tacit_learning.vace_e.config_model import MOTION_WIDTH, OBJECT_WIDTH
 from tacit_learning.vace_e.data.grippers import gripper_states
@@ -165,7 +166,10 @@ def _open(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file; what h5py says of a damaged one becomes our error."""
     try:
         with h5py.File(path, "r") as file:
+            check_links(file)
             yield file
+    except EpisodeError as problem:
+        raise TrajectoryError(str(problem)) from None
     except FileNotFoundError:
         raise TrajectoryError(f"{path}: no such file") from None
     except (OSError, RuntimeError) as problem:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tacit.config import Config, parse
+from tacit.config import Config, load_json, parse
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config_model import ModelConfig
 from tacit_learning.vace_e.model.loading import VACE_CLASS, load_base
@@ -140,7 +140,7 @@ def read_record(folder: Path) -> ModelRecord:
     path = folder / MODEL_FILE
     if not path.is_file():
         raise ConfigError(f"{folder}: no {MODEL_FILE} there; expected a folder with saved adapters")
-    return parse(ModelRecord, json.loads(path.read_text(encoding="utf-8")), str(path))
+    return parse(ModelRecord, load_json(path), str(path))
 
 
 def _fill(model: VaceE, saved: Mapping[str, Tensor], group: str, path: Path) -> None:

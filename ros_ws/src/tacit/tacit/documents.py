@@ -108,6 +108,14 @@ def json_mapping(text: str, source: str, error: type[TacitError] = ConfigError) 
     return _mapping(json_of(text, source, error), source, error)
 
 
+def json_list(text: str, source: str, error: type[TacitError] = ConfigError) -> list[Any]:
+    """Return the list that a JSON text is; anything else is an error, as in `json_of`."""
+    data = json_of(text, source, error)
+    if not isinstance(data, list):
+        raise error(f"{source}: expected a list, found {type(data).__name__}")
+    return data
+
+
 def inside(folder: str | Path, name: str, source: str, error: type[TacitError] = ConfigError) -> Path:
     """Return the path of a file that another file names; it must lie in that file's folder.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tacit.config import load_json
 from tacit.convert.video import write_video
 from tacit.images import Image, encode_png
 
@@ -168,7 +169,7 @@ class TaskAttributes:
 
 def write_metadata(path: Path, tasks: Mapping[str, TaskAttributes], cameras: Mapping[str, object]) -> None:
     """Write the metadata of a data set; tasks that the file already names and `tasks` does not, stay."""
-    old = json.loads(path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
+    old = load_json(path) if path.is_file() else {}
     known = old.get("metadata", {})
     attributes = {**old.get("per_task_attributes", {}), **{name: vars(task) for name, task in tasks.items()}}
     seen_by = {task.embodiment_type: list(cameras) for task in tasks.values()}

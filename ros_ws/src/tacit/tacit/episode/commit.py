@@ -13,6 +13,9 @@ from collections.abc import Mapping
 import h5py
 import numpy as np
 
+from tacit.documents import json_list
+from tacit.errors import EpisodeError
+
 ROWS, TABLES = "committed_rows", "committed_tables"
 TICKS = "ticks"
 
@@ -36,4 +39,8 @@ def committed_rows(file: h5py.File) -> dict[str, int]:
     """Return the committed rows by table; empty for files that carry no mark."""
     if ROWS not in file.attrs or TABLES not in file.attrs:
         return {}
-    return dict(zip(json.loads(file.attrs[TABLES]), file.attrs[ROWS].tolist(), strict=True))
+    tables = json_list(str(file.attrs[TABLES]), f"{file.filename}: {TABLES}", EpisodeError)
+    rows = np.atleast_1d(file.attrs[ROWS]).tolist()
+    if len(tables) != len(rows):
+        raise EpisodeError(f"{file.filename}: {TABLES} and {ROWS} do not belong together")
+    return dict(zip(tables, rows, strict=True))

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tacit
+from tacit.documents import json_list
 from tacit.episode import schema
 from tacit.episode.columns import AttributeValue, set_attributes
 from tacit.episode.files import sync_folder
@@ -274,7 +275,7 @@ def _write_identity(file: h5py.File, recorded: Rig, renewed: Rig, converted: Seq
     for key in ("calibration_id", "calibration_yaml", "rig_id", "content_sha256"):
         if f"recorded_{key}" not in file.attrs and key in file.attrs:
             file.attrs[f"recorded_{key}"] = file.attrs[key]
-    history = json.loads(str(file.attrs.get(HISTORY, "[]")))
+    history = json_list(str(file.attrs.get(HISTORY, "[]")), f"{file.filename}: {HISTORY}", EpisodeError)
     history.append(
         {
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

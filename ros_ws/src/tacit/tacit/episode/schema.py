@@ -10,7 +10,7 @@ from typing import Literal
 import h5py
 import numpy as np
 
-from tacit.documents import json_mapping, json_of
+from tacit.documents import json_list, json_mapping
 from tacit.errors import EpisodeError
 
 SCHEMA = "tacit-episode"
@@ -122,7 +122,7 @@ def names_of(item: h5py.Dataset | h5py.Group) -> list[str]:
         EpisodeError: They are no list of texts.
     """
     where = f"{item.file.filename}: {item.name}: attribute names"
-    names = json_of(str(item.attrs["names"]), where, EpisodeError)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    names = json_list(str(item.attrs["names"]), where, EpisodeError)
+    if not all(isinstance(name, str) for name in names):
         raise EpisodeError(f"{where}: expected a list of names")
     return names
