@@ -7,6 +7,7 @@ while idle, between ticks, inside a flush, inside the final rename, and within .
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -133,6 +134,8 @@ def kill_rig() -> Rig:
 
 def _record(root: Path, kind: str, seed: int, answer: Connection) -> None:
     """Record one whole episode, then the one that is cut short; never returns."""
+    with contextlib.suppress(OSError):  # as the recorder's process does where it may
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
     random = np.random.default_rng(seed)
     rig = kill_rig()
     session = RecorderSession(rig, SessionSettings(root), lambda level, text: None, lambda failure: None)

@@ -23,6 +23,9 @@ TESTS = Path(__file__).parents[1]
 RUN = "from benches.hostile import main; raise SystemExit(main(['--json']))"
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
