@@ -120,3 +120,18 @@ def test_every_cut_shows_and_no_padding_does(encode):
         assert not is_complete(data[:-missing])
         assert not is_complete(np.concatenate([data[:-missing], np.zeros(300, np.uint8)]))
     assert not is_complete(np.zeros(0, np.uint8))
+
+
+def test_what_an_earlier_frame_left_in_the_buffer_does_not_make_a_picture_incomplete():
+    stale = np.frombuffer(bytes(range(1, 200)) * 3, np.uint8)
+    for data in (encode_jpeg(COLOURS), encode_png(COLOURS)):
+        assert is_complete(np.concatenate([data, stale]))
+        assert not is_complete(np.concatenate([data[:-20], stale]))
+
+
+def test_the_end_of_a_preview_is_not_the_end_of_the_picture():
+    data, preview = encode_jpeg(COLOURS), encode_jpeg(COLOURS[:8, :8]).tobytes()
+    segment = b"\xff\xe1" + (len(preview) + 2).to_bytes(2, "big") + preview
+    whole = np.frombuffer(data[:2].tobytes() + segment + data[2:].tobytes(), np.uint8)
+    assert is_complete(whole) and read_header(whole) == ("jpeg", 17, 23, 8, 3)
+    assert not is_complete(whole[:-2]) and not is_complete(whole[: len(segment) + 100])

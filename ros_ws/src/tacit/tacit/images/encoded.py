@@ -6,6 +6,7 @@ bytes at the front, the end marker a few at the back.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,8 +19,9 @@ PNG_END = b"IEND\xaeB`\x82"
 JPEG_HEAD, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 NO_FRAME_HEADER = (0xC4, 0xC8, 0xCC)
 """Markers in the range of the start-of-frame ones that are tables: Huffman, reserved, arithmetic."""
+START_OF_SCAN = 0xDA
 TAIL = 64
-"""An end marker may be followed by a few stray bytes of the camera's buffer, after any zero padding."""
+"""Where the end marker of nearly every picture is found without looking through the whole of it [bytes]."""
 
 
 class PictureHeader(NamedTuple):
@@ -41,13 +43,18 @@ def read_header(data: Bytes) -> PictureHeader | None:
 
 
 def is_complete(data: Bytes) -> bool:
-    """Tell whether encoded bytes (N,) end with the end marker of their format; zero padding is passed over.
+    """Tell whether encoded bytes (N,) hold the end marker of their format, whatever the camera sent after it.
 
-    A JPEG that lost its last bytes still decodes in part in some programs, and not at all in others.
+    A picture that lost its last bytes still decodes in part in some programs, and not at all in others.
     """
-    end = PNG_END if data[:4].tobytes() == PNG_HEAD[:4] else JPEG_END
-    tail = data[-1024:].tobytes().rstrip(b"\0") or data.tobytes().rstrip(b"\0")
-    return end in tail[-TAIL:]
+    if data[:4].tobytes() == PNG_HEAD[:4]:
+        return PNG_END in data[-TAIL:].tobytes() or PNG_END in data.tobytes()
+    if JPEG_END in data[-TAIL:].tobytes().rstrip(b"\0")[-2:]:
+        return True
+    # Not at the very end: zeros, or what an earlier frame left in the buffer. Within the picture's own data
+    # the marker cannot occur; before it, it can: a small preview has an end of its own.
+    scan = next((position for marker, position in _segments(data) if marker == START_OF_SCAN), None)
+    return scan is not None and JPEG_END in data[scan:].tobytes()
 
 
 def _png_header(head: bytes) -> PictureHeader:
@@ -59,17 +66,23 @@ def _png_header(head: bytes) -> PictureHeader:
 
 def _jpeg_header(data: Bytes) -> PictureHeader | None:
     """Walk the segments of a JPEG up to the one that starts the frame."""
+    for marker, position in _segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in NO_FRAME_HEADER:
+            bits, h1, h0, w1, w0, channels = data[position + 4 : position + 10].tolist()
+            return PictureHeader("jpeg", h1 << 8 | h0, w1 << 8 | w0, bits, channels)
+    return None
+
+
+def _segments(data: Bytes) -> Iterator[tuple[int, int]]:
+    """Yield (marker, position) of each segment of a JPEG that stands there with ten bytes or more."""
     position = 2
     while position + 10 <= data.size and data[position] == 0xFF:
         marker = int(data[position + 1])
         if marker == 0xFF:  # a fill byte, which any marker may have before it
             position += 1
             continue
-        if 0xC0 <= marker <= 0xCF and marker not in NO_FRAME_HEADER:
-            bits, h1, h0, w1, w0, channels = data[position + 4 : position + 10].tolist()
-            return PictureHeader("jpeg", h1 << 8 | h0, w1 << 8 | w0, bits, channels)
+        yield marker, position
         length = (int(data[position + 2]) << 8) + int(data[position + 3])
         if length < 2:
-            return None
+            return
         position += 2 + length
-    return None
