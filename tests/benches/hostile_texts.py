@@ -84,6 +84,8 @@ case("yaml: a million empty lists", "stands for more than")(rig_with("a: [" + "[
 case("yaml: a million names", "stands for more than")(rig_with("\n".join(f"k{i}: 1" for i in range(300_000))))
 case("yaml: a number of a million digits", "not valid YAML")(rig_with("width: " + "9" * 1_000_000))
 case("yaml: the 99th of month 99", "not valid YAML")(rig_with("date: 2024-99-99"))
+case("yaml: 20,000 unknown keys", "and 199")(rig_with("\n".join(f"k{i}: 1" for i in range(20_000))))
+case("yaml: a key of 1 MB", "unknown key")(rig_with("? " + "k" * MB + "\n: 1\n"))
 case("yaml: a tag that runs code", "not valid YAML")(
     rig_with('a: !!python/object/apply:os.system ["echo ' + SECRET + '"]')
 )

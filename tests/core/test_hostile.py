@@ -56,7 +56,7 @@ def test_the_judge_of_outcomes_sees_what_is_wrong() -> None:
         {"peak_mb": 1.1 * MAX_MB},
         {"text": f"{says} {SECRET}"},
         {"text": "another reason"},
-        {"text": says * 1000},
+        {"text": says * 5000},
     ):
         assert Outcome(**(good | change)).problem != ""
 

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tacit.documents import MAX_JSON_BYTES, MAX_YAML_BYTES, json_mapping, read_text, yaml_mapping, yaml_of
 from tacit.errors import ConfigError, TacitError, did_you_mean
 
+MAX_PROBLEMS, LINE_LENGTH, NAME_LENGTH = 20, 600, 100
+"""Of a file that is wrong everywhere, nobody reads more."""
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
@@ -69,8 +71,10 @@ def parse(
     try:
         return model.model_validate(data)
     except ValidationError as problem:
-        lines = [_describe(model, dict(item), source) for item in problem.errors()]
-        raise error("\n".join(lines)) from None
+        found = problem.errors()
+        lines = [_describe(model, dict(item), source)[:LINE_LENGTH] for item in found[:MAX_PROBLEMS]]
+        more = [f"{source}: and {len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else []
+        raise error("\n".join(lines + more)) from None
 
 
 def load(
@@ -122,11 +126,11 @@ def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
 def _describe(model: type[BaseModel], item: dict[str, Any], source: str) -> str:
     """Turn one pydantic error into a line of ours."""
     location = item["loc"]
-    path = ".".join(str(part) for part in location) or "(top)"
+    path = ".".join(str(part)[:NAME_LENGTH] for part in location) or "(top)"
     if item["type"] == "extra_forbidden":
         owner = _model_at(model, location[:-1])
         fields = owner.model_fields if owner else ()
-        return f"{source}: {path}: unknown key; {did_you_mean(str(location[-1]), fields)}"
+        return f"{source}: {path}: unknown key; {did_you_mean(str(location[-1])[:NAME_LENGTH], fields)}"
     if item["type"] == "missing":
         return f"{source}: {path}: required key is missing"
     message = str(item["msg"]).removeprefix("Value error, ")
