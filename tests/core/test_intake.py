@@ -293,6 +293,20 @@ def test_joint_that_repeats_itself_to_the_bit_while_commanded_is_stuck(rig: Rig)
         assert robot.kinds == kinds
 
 
+def test_robot_at_rest_may_take_its_time_to_answer_a_command(rig: Rig) -> None:
+    robot, names = robot_of(real(rig)), rig.streams["joints"].names
+    still = robot.value("joints", 1.0)["position"]  # type: ignore[index]
+    robot.values = joints_with(lambda t, q: still)
+    robot.intake.commanded(dict(zip(names, still, strict=True)))
+    robot.run(1)
+    robot.intake.commanded(dict(zip(names, still + 0.1, strict=True)))
+    robot.run(0.15)
+    assert robot.kinds == {}
+    robot.values = joints_with(lambda t, q: still + 0.01 * np.sin(100 * t))
+    robot.run(0.3)
+    assert robot.kinds == {}
+
+
 # --- pictures -------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,9 @@ STUCK_NS = 400_000_000
 STUCK_COMMAND = 0.05
 """So far must the command of a joint have moved meanwhile [rad]."""
 
+ANSWER_NS = 200_000_000
+"""And so long ago: a robot at rest needs time to begin to move, by dead time and friction."""
+
 
 class NumberJudge:
     """Judges the values (n,) of one stream of a rig.
@@ -60,6 +63,7 @@ class NumberJudge:
         self._before: tuple[int, FloatArray] | None = None
         self._jumped: tuple[int, FloatArray, int] | None = None
         self._moved_ns = np.full(len(self._names), -1, dtype=np.int64)
+        self._far_ns = np.full(len(self._names), -1, dtype=np.int64)
         self._repeats = False
         self._asked_then = np.full(len(self._names), np.nan)
         self._asked = np.full(len(self._names), np.nan)
@@ -161,17 +165,20 @@ class NumberJudge:
         same = np.zeros(len(values), dtype=bool) if self._before is None else values == self._before[1]
         self._repeats = bool(same.any())
         if self._repeats:
-            self._moved_ns[~same] = stamp_ns
+            self._moved_ns[~same], self._far_ns[~same] = stamp_ns, -1
             self._asked_then = np.where(same, self._asked_then, self._asked)
         else:
             self._moved_ns.fill(stamp_ns)
+            self._far_ns.fill(-1)
             self._asked_then = self._asked
         self._before, self._jumped = (stamp_ns, np.array(values)), None
 
     def _stuck(self, stamp_ns: int, values: FloatArray) -> Finding | None:
         # A gripper that holds something stands still while told to close: only joints are judged.
-        asked = np.abs(self._asked - self._asked_then) > STUCK_COMMAND
-        stuck = asked & self._is_joint & (stamp_ns - self._moved_ns >= STUCK_NS)
+        far = np.abs(self._asked - self._asked_then) > STUCK_COMMAND
+        self._far_ns = np.where(far, np.where(self._far_ns < 0, stamp_ns, self._far_ns), -1)
+        unanswered = far & (stamp_ns - self._far_ns >= ANSWER_NS)
+        stuck = unanswered & self._is_joint & (stamp_ns - self._moved_ns >= STUCK_NS)
         if not stuck.any():
             return None
         return Finding(
