@@ -149,6 +149,18 @@ def test_stamps_of_another_clock_are_not_compared_with_ours(rig: Rig) -> None:
     assert inputs.silence_fault() is None
 
 
+def test_a_stream_that_is_refused_is_waited_for_less_than_one_that_is_late(rig: Rig) -> None:
+    for is_refused, reason in ((True, "size"), (False, None)):
+        clock = Clock()
+        inputs = fed(rig, clock)
+        clock.now += 110_000_000
+        show(inputs, clock, skip="left")
+        if is_refused:
+            inputs.intake.refuse("left", "size", "too small", clock.now)
+        fault = inputs.silence_fault()
+        assert (fault and fault.reason) == reason
+
+
 def test_old_skewed_and_strange_ticks_are_refused(rig: Rig) -> None:
     clock = Clock()
     inputs = fed(rig, clock)

@@ -46,6 +46,10 @@ so that a simulator which paused (to reset) is followed again at once."""
 HOLDING = ("not_finite", "out_of_limits", "jump", "clock_step")
 """Refusals that hold the robot at once; others cost their sample, and silence holds if they go on."""
 
+REFUSED_AGE_MS, REFUSED_PERIODS = 100.0, 2.5
+"""A stream whose messages are being refused is waited for so long at most, and for so many of its periods:
+one odd message costs itself, two in a row are a fault that has been seen."""
+
 SAME_CLOCK_NS = 10_000_000_000
 """Stamps further than this from the node's clock come from another clock: a simulator without /clock."""
 
@@ -294,8 +298,10 @@ class AlignedInputs:
             return self._refusal(name) or Fault("missing", f"no message yet on {name}")
         safety = self._rig.safety
         limit_ms = safety.joint_age_ms if name in self._states else safety.image_age_ms
-        silent = check_age(name, newest.received_ns, now_ns, limit_ms)
-        return silent and (self._refusal(name) or silent)
+        refused_ms = max(REFUSED_AGE_MS, REFUSED_PERIODS * 1e3 / self._rig.specs[name].rate_hz)
+        if check_age(name, newest.received_ns, now_ns, min(limit_ms, refused_ms)) is None:
+            return None
+        return self._refusal(name) or check_age(name, newest.received_ns, now_ns, limit_ms)
 
     def _stamps(self, tick: Tick) -> dict[str, int]:
         used = (*self._images, *self._states)
