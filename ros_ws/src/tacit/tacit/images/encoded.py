@@ -54,7 +54,7 @@ def is_complete(data: Bytes) -> bool:
     # Not at the very end: zeros, or what an earlier frame left in the buffer. Within the picture's own data
     # the marker cannot occur; before it, it can: a small preview has an end of its own.
     scan = next((position for marker, position in _segments(data) if marker == START_OF_SCAN), None)
-    return scan is not None and data.tobytes().rstrip(b"\0").rfind(JPEG_END) > scan
+    return scan is not None and JPEG_END in data[scan:].tobytes()
 
 
 def _png_header(head: bytes) -> PictureHeader:
