@@ -27,7 +27,7 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
-    "doctor": Verb("tacit.tools.doctor:main", "check this machine and say what to install", "Start"),
+    "doctor": Verb("tacit.tools.doctor:main", "check this machine, or (--rig) a running robot", "Start"),
     "doctor vace_e": Verb(
         "tacit_learning.vace_e.plan_table:main",
         "estimate what a run of VACE-E needs",

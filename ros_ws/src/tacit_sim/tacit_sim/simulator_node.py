@@ -14,7 +14,7 @@ import rclpy
 from rclpy._rclpy_pybind11 import RCLError
 from std_srvs.srv import Trigger
 
-from tacit.errors import ConfigError, TacitError
+from tacit.errors import ConfigError, TacitError, did_you_mean
 from tacit.rig import Rig, load_rig
 from tacit.threads import Requests, WatchedThread
 from tacit_ros.wire.parameters import declare, parameter, read
@@ -54,6 +54,8 @@ class SimulatorParameters:
         0.0, "Measured joints are off by this, depending on the pose [deg].", low=0
     )
     zero_error_deg: float = parameter(0.0, "Measured joints are off by a constant of this size [deg].", low=0)
+    clock_offset_stream: str = parameter("", "A stream whose clock is off, as of another computer.")
+    clock_offset_s: float = parameter(0.0, "Its stamps are ahead of the others by this [s].")
 
 
 class Pacer:
@@ -102,7 +104,9 @@ class SimulatorNode(WatchedNode):
         self._cell.reset(self._settings.seed)
         self._tick_ns = round(1e9 / rig.alignment.rate_hz)
         self._joint_ns = round(1e9 / max(stream.rate_hz for stream in rig.states.values()))
-        self._robot = RobotTopics(self, self._cell, _joint_error(rig, self._settings))
+        self._robot = RobotTopics(
+            self, self._cell, _joint_error(rig, self._settings), _clock_offsets(rig, self._settings)
+        )
         self._truth = TruthTopics(
             self,
             self._cell,
@@ -211,6 +215,13 @@ def _joint_error(rig: Rig, settings: SimulatorParameters) -> JointError:
     joints = len(only_arm(rig)[1].joints)
     sizes = (settings.zero_error_deg, settings.joint_error_deg)
     return JointError.draw(joints, *sizes, seed=settings.hidden_seed)
+
+
+def _clock_offsets(rig: Rig, settings: SimulatorParameters) -> dict[str, int]:
+    name = settings.clock_offset_stream
+    if name and name not in rig.specs:
+        raise ConfigError(f"clock_offset_stream: {name!r} in rig {rig.name}; {did_you_mean(name, rig.specs)}")
+    return {name: round(settings.clock_offset_s * 1e9)} if name else {}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -50,11 +51,18 @@ class RobotTopics:
         node: Owns the publishers.
         cell: Measured at each call.
         joint_error: What its encoders get wrong; nothing by default.
+        clock_offsets_ns: How far the clock of a stream is ahead of the cell's [ns]; 0 by default.
     """
 
-    def __init__(self, node: Node, cell: Cell, joint_error: JointError | None = None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        cell: Cell,
+        joint_error: JointError | None = None,
+        clock_offsets_ns: Mapping[str, int] | None = None,
+    ) -> None:
         self._cell, rig = cell, cell.rig
-        self._joint_error = joint_error
+        self._joint_error, self._offsets_ns = joint_error, dict(clock_offsets_ns or {})
         self._rig = rig
         self._images = {name: _ImageTopic(node, name, spec) for name, spec in rig.images.items()}
         self._infos = {
@@ -74,36 +82,41 @@ class RobotTopics:
         """Publish every state stream at the present simulated time."""
         state, velocity, effort = self._measured(), self._cell.velocity(), self._cell.effort()
         for name, (spec, index) in self._states.items():
-            self._streams[name].publish(self._state(spec, state[index], velocity[index], effort[index]))
+            stamp_ns = self._stamp_ns(name)
+            message = self._state(spec, stamp_ns, state[index], velocity[index], effort[index])
+            self._streams[name].publish(message)
 
     def _measured(self) -> FloatArray:
         state = self._cell.state()
         return state if self._joint_error is None else self._joint_error.measured_state(state)
 
     def _state(
-        self, spec: StreamSpec, position: FloatArray, velocity: FloatArray, effort: FloatArray
+        self, spec: StreamSpec, stamp_ns: int, position: FloatArray, velocity: FloatArray, effort: FloatArray
     ) -> object:
         raw = vector_from_canonical(self._rig, spec.names, position)
         if spec.type == JOINT_STATE:
-            stamp_ns = self._cell.time_ns
             if not np.array_equal(raw, position):  # a driver with other units; efforts change sign at most
                 velocity = rates_from_canonical(self._rig, spec.names, velocity, raw)
                 effort = efforts_to_canonical(self._rig, spec.names, effort, raw)
             return messages.joint_state(spec.names, raw, stamp_ns, velocity=velocity, effort=effort)
-        return messages.build_named(spec.type, spec.names, raw, self._cell.time_ns)
+        return messages.build_named(spec.type, spec.names, raw, stamp_ns)
+
+    def _stamp_ns(self, name: str) -> int:
+        """The present on the clock of a stream."""
+        return self._cell.time_ns + self._offsets_ns.get(name, 0)
 
     def publish_frame(self) -> None:
         """Publish every image and its calibration, then the stage."""
-        stamp_ns = self._cell.time_ns
         for name, topic in self._images.items():
             if not topic.is_heard:
                 continue  # drawing a picture is most of the work of a tick
-            topic.publish(self._cell.sensed(name), stamp_ns)
+            topic.publish(self._cell.sensed(name), self._stamp_ns(name))
         for name, publisher in self._infos.items():
             camera = self._rig.cameras[name]
-            publisher.publish(messages.camera_info(camera_from_spec(camera), stamp_ns, camera.frame_id))
+            info = messages.camera_info(camera_from_spec(camera), self._stamp_ns(name), camera.frame_id)
+            publisher.publish(info)
         for name, spec in self._steps.items():
-            stage = messages.build_named(spec.type, (name,), [self._cell.stage()], stamp_ns)
+            stage = messages.build_named(spec.type, (name,), [self._cell.stage()], self._stamp_ns(name))
             self._streams[name].publish(stage)
 
 

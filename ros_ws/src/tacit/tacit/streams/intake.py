@@ -183,6 +183,11 @@ class Intake:
         """Return how many messages of a stream were refused."""
         return self._refused[name]
 
+    def longest_repeat(self, name: str) -> int:
+        """Return how many equal pictures in a row a camera has sent at most; 0 for numbers."""
+        judge = self._values[name]
+        return judge.longest_repeat if isinstance(judge, PictureJudge) else 0
+
     @property
     def is_foreign(self) -> bool:
         """Whether most stamps are of another clock than the machine's: simulated time, or a bag."""
@@ -252,19 +257,8 @@ class Intake:
         self._events.append(IntakeEvent(name, finding.kind, {"text": finding.text, "refused": False}))
 
     def _clock_offsets(self) -> dict[str, Finding]:
-        found = {}
-        for name, ahead_ns in self.offsets_ns().items():
-            if -LATE_NS <= ahead_ns <= AHEAD_NS:
-                continue
-            side = "ahead of" if ahead_ns > 0 else "behind"
-            found[name] = Finding(
-                "clock_offset",
-                f"its stamps are {abs(ahead_ns) / 1e9:.2f} s {side} the other clocks; synchronise the "
-                "clock of its computer (chrony, PTP), or set `stamps: receive` of this stream, or its true "
-                "`latency_ms`, in the rig",
-                refused=False,
-            )
-        return found
+        found = {name: clock_finding(ahead_ns) for name, ahead_ns in self.offsets_ns().items()}
+        return {name: finding for name, finding in found.items() if finding is not None}
 
     def _judge_value(self, name: str, stamp_ns: int, value: object) -> Finding | None:
         judge = self._values[name]
@@ -311,3 +305,17 @@ class Intake:
                 self.problems[name] = found
         if begins:
             self._events.append(IntakeEvent(name, found.kind, {"text": found.text, "refused": found.refused}))
+
+
+def clock_finding(ahead_ns: int) -> Finding | None:
+    """Return what to say of a clock that lies so far ahead of the others [ns]; None where it agrees."""
+    if -LATE_NS <= ahead_ns <= AHEAD_NS:
+        return None
+    side = "ahead of" if ahead_ns > 0 else "behind"
+    return Finding(
+        "clock_offset",
+        f"its stamps are {abs(ahead_ns) / 1e9:.2f} s {side} the other clocks; synchronise the clock of its "
+        "computer (chrony, PTP), or set `stamps: receive` of this stream, or its true `latency_ms`, in the "
+        "rig",
+        refused=False,
+    )

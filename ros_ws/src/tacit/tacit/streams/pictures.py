@@ -31,6 +31,9 @@ class PictureJudge:
         frozen_after: So many equal pictures in a row, each with a new stamp, are a camera that stands still.
         size: (height, width).
         is_depth: Depth: a pixel of 0 is a hole; only a picture of nothing but holes is doubted.
+
+    Attributes:
+        longest_repeat: Most equal pictures in a row.
     """
 
     def __init__(self, frozen_after: int, size: tuple[int, int], is_depth: bool = False) -> None:
@@ -43,6 +46,7 @@ class PictureJudge:
         self._repeats = self._seen = 0
         self._usual = 0.0
         self._was_black = False
+        self.longest_repeat = 1
 
     def judge(self, picture: NDArray[np.uint8]) -> Finding | None:
         """Return what is wrong with a picture: RGB (H, W, 3), or encoded bytes (N,).
@@ -52,6 +56,7 @@ class PictureJudge:
         before, self._before = self._before, picture
         if before is not None and _equal(before, picture):
             self._repeats += 1
+            self.longest_repeat = max(self.longest_repeat, self._repeats + 1)
         else:
             self._repeats = 0
             if self._is_telling(picture):

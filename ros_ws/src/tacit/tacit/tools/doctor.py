@@ -1,11 +1,13 @@
-"""`tacit doctor`: look at this machine and say what is missing and how to cure it.
+"""`tacit doctor`: look at this machine, or at a running robot, and say what is missing and how to cure it.
 
 Three profiles: `robot` records and runs policies, `workstation` trains and exports, `demo` does it
-all in the simulated cell. Exit code 1 when something that the profile requires is missing.
+all in the simulated cell. Exit code 1 when something that the profile requires is missing. With a rig
+it listens to the robot instead, through `tacit_ros`.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import shutil
@@ -16,6 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from tacit.tools import probes
+
+RIG_DOCTOR = ("tacit_ros.run.rig_doctor", "examine_rig")  # a string: the core imports no ROS
 
 Profile = Literal["robot", "workstation", "demo"]
 State = Literal["ok", "note", "missing"]
@@ -63,19 +67,31 @@ class Check:
 
 @dataclass(frozen=True)
 class DoctorArgs:
-    """Check this machine; exit code 1 when something required is missing."""
+    """Check this machine, or with --rig a running robot (exit code 1: something would stop you).
+
+    With --rig the topics of the robot are listened to and measured: publishers, rate, jitter, latency, the
+    offset of each clock from the others, and what the recorder would refuse or doubt. At the end stand the
+    lines of the rig to change, and why a start would be refused. Nothing is published.
+    """
 
     profile: Profile = "demo"
     """robot: record and run. workstation: train and export. demo: everything, in the simulated cell."""
     path: Path = Path()
     """Folder whose disk will hold the recordings."""
+    rig: str = ""
+    """Shipped rig or rig.yaml of a running robot: measure its topics instead of this machine."""
+    seconds: float = 10.0
+    """With --rig: how long to listen [s]."""
 
 
 def main(argv: list[str]) -> int:
-    """Print the table for the chosen profile and return 0, or 1 when something required is missing."""
+    """Print what was found and return 0, or 1 when something required is missing."""
     import tyro
 
     args = tyro.cli(DoctorArgs, args=argv, prog="tacit doctor")
+    if args.rig:
+        module, function = RIG_DOCTOR
+        return int(getattr(importlib.import_module(module), function)(args.rig, args.seconds))
     checks = examine(args.profile, args.path)
     _print_table(args.profile, checks)
     return 1 if any(check.state == "missing" for check in checks) else 0

@@ -1,4 +1,4 @@
 """What runs together: stacks, `tacit up`, launch files, and clients of running nodes.
 
-Imports point down this list only: launching, record_client, up > scripted, stacks.
+Imports point down this list only: launching, record_client, rig_doctor, up > scripted, stacks.
 """

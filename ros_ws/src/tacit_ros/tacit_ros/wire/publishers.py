@@ -66,6 +66,10 @@ class Publishers:
         found = self._found
         return next((f for f in found.values() if commanding or f.reason != "second_commander"), None)
 
+    def names(self, stream: str) -> list[str]:
+        """Return the full names of the nodes that publish a stream now."""
+        return self._names((self._heard | self._commanded)[stream])
+
     def _two(self, topic: str) -> Fault | None:
         names = self._names(topic)
         if len(names) <= self._shared[topic]:
