@@ -4,6 +4,10 @@ Maximum a posteriori over the camera pose X, the board pose B and a small correc
 pose, with the sizes of pixel and robot noise estimated from the data (`noise`). Closed-form solvers
 (`closed_form`) blame the camera for what the robot does; bundle adjustment with a perfect robot does
 so even more. Views that contradict the rest are left out and named.
+
+The robot's errors are turns and shifts of what it carries, about the camera (eye in hand) or the board
+(eye to hand). Not about the origin of the poses: a tool frame may lie anywhere, and a turn about a point
+half a metre away also shifts the camera by millimetres, so that wrong turns would explain shifts.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
-from tacit.geometry.transforms import invert
+from tacit.geometry.transforms import from_rotation, invert
 from tacit_calibration.detection import View
 from tacit_calibration.estimation.board_pose import (
     Corners,
@@ -155,6 +159,7 @@ def solve_hand_eye(
     *,
     arm_errors: FloatArray | None = None,
     fixed_noise: NoiseScale | None = None,
+    minimum: int = MIN_VIEWS,
 ) -> HandEyeResult:
     """Find the camera from views of a fixed (eye in hand) or carried (eye to hand) board.
 
@@ -166,23 +171,38 @@ def solve_hand_eye(
         arm_errors: How errors of the arm's own geometry move the flange (n, 6, m), see
             `arm_errors.geometry_errors`: then they are estimated too, as far as the views show them.
         fixed_noise: Robot noise to assume, where it is known better than these views can tell.
+        minimum: Fewest views to accept; lower only where others judge the answer (`held_out`).
 
     Raises:
         CalibrationError: Too few views, turns that do not determine the pose, or data that
             contradict each other; the message names the likely mistake.
     """
     G = check_poses(flange_poses, [view.name for view in views])
-    check_views(views, len(G))
+    check_views(views, len(G), minimum)
     warnings = motion_warnings(G)
     boards = board_poses(views, camera)
     first = check_agreement(G, boards, views, camera, mounting)
-    problem = _Problem.start(G, first, views, camera, mounting)
+    pivot = _pivot(first, mounting)
+    problem = _Problem.start(G @ pivot, _seen_from(pivot, first, mounting), views, camera, mounting)
     if arm_errors is not None:
-        problem = replace(problem, modes=np.asarray(arm_errors, np.float64))
+        problem = replace(problem, modes=adjoint(invert(pivot)) @ np.asarray(arm_errors, np.float64))
     problem, posterior = problem.settled(fixed_noise)
     _check_noise(posterior.noise)
     warnings += scale_warnings(G, boards, first, mounting) + _warnings(posterior)
-    return _result(problem, posterior, views, warnings)
+    return _result(problem, posterior, views, warnings, pivot)
+
+
+def _pivot(first: ClosedForm, mounting: Mounting) -> FloatArray:
+    """Return the shift (4, 4) from the poses' own origin to what the robot carries."""
+    carried = first.X if mounting == "eye_in_hand" else first.B
+    return from_rotation(np.eye(3), carried[:3, 3])
+
+
+def _seen_from(pivot: FloatArray, first: ClosedForm, mounting: Mounting) -> ClosedForm:
+    """Return the closed form for poses that end at the pivot."""
+    if mounting == "eye_in_hand":
+        return first._replace(X=invert(pivot) @ first.X)
+    return first._replace(B=invert(pivot) @ first.B)
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,14 +304,19 @@ class _Problem:
 
 
 def _result(
-    problem: _Problem, posterior: Posterior, views: Sequence[View], warnings: tuple[str, ...]
+    problem: _Problem,
+    posterior: Posterior,
+    views: Sequence[View],
+    warnings: tuple[str, ...],
+    pivot: FloatArray,
 ) -> HandEyeResult:
     found = problem.uncorrected(posterior.mean[12:])
     split = np.split(found, np.cumsum(problem.corners.counts)[:-1])
     kept = found[problem.used[problem.corners.view]]
+    in_hand = problem.mounting == "eye_in_hand"
     return HandEyeResult(
-        T_parent_camera=problem.X,
-        T_anchor_board=problem.B,
+        T_parent_camera=pivot @ problem.X if in_hand else problem.X,
+        T_anchor_board=problem.B if in_hand else pivot @ problem.B,
         covariance=posterior.covariance,
         noise=posterior.noise,
         rms_px=rms(kept),

@@ -13,6 +13,7 @@ from tacit_calibration.commands.judge import judge
 from tacit_calibration.estimation.arm_errors import geometry_errors
 from tacit_calibration.estimation.increments import small_pose
 from tacit_calibration.hand_eye import solve_hand_eye
+from tacit_calibration.held_out import LEARNT, MODELLED
 from tacit_calibration.samples import RobotViews
 
 
@@ -36,7 +37,9 @@ def views_of(rig: Rig, num: int, wrong_deg: float) -> RobotViews:
 
 def judged(rig: Rig, views: RobotViews):
     solved = solve_hand_eye(views.flange_poses, views.views, CAMERA, "eye_in_hand")
-    return judge(rig, "wrist", views, solved)
+    columns = geometry_errors(Robot.from_rig(rig, views.arm).chain, views.joints)
+    kept, answer = judge(CAMERA, views, solved, columns)
+    return kept.result, answer
 
 
 def test_a_good_arm_is_judged_without_a_warning(rig, capsys):
@@ -53,8 +56,8 @@ def test_a_wrong_arm_is_called_wrong(rig, capsys):
     views = views_of(rig, 16, 0.08)
     plain = solve_hand_eye(views.flange_poses, views.views, CAMERA, "eye_in_hand")
     result, answer = judged(rig, views)
-    assert answer["arm_learnt"]
-    assert answer["held_out_px"] == answer["arm_learnt_px"] < 0.7 * answer["arm_modelled_px"]
+    assert answer["chosen"] == LEARNT
+    assert answer["held_out_px"] == answer["ways"][LEARNT]["px"] < 0.7 * answer["ways"][MODELLED]["px"]
     errors = [pose_error(found.T_parent_camera, X).translation for found in (result, plain)]
     assert errors[0] < 0.5 * errors[1]
     assert result.rms_px < 0.7 * plain.rms_px

@@ -16,8 +16,10 @@ from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
 from tacit_calibration.commands.judge import judge
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
+from tacit_calibration.estimation.arm_errors import geometry_errors
 from tacit_calibration.estimation.diagnosis import explain_joints
 from tacit_calibration.hand_eye import HandEyeResult, Mounting, solve_hand_eye
+from tacit_calibration.held_out import Judged
 from tacit_calibration.pictures import hand_eye_picture
 from tacit_calibration.rig_update import known, record_of, with_camera_pose
 from tacit_calibration.samples import RobotViews, read_samples, sha256_of
@@ -32,23 +34,35 @@ class HandEyeArgs:
         Path | None, tyro.conf.arg(help="Folder with samples.yaml; the session's if left out.")
     ] = None
     held_out: Annotated[bool, tyro.conf.arg(help="Judge by views left out of the fit; some seconds.")] = True
+    accept: Annotated[
+        bool, tyro.conf.arg(help="Write a result that contradicts itself; read what it says first.")
+    ] = False
     where: Annotated[Where, Flat] = field(default_factory=Where)
 
     def run(self) -> int:
-        """Solve, print the pose with its sigma, and write the rig where asked."""
+        """Solve, print the pose with its sigma, and write the rig; 1 where it contradicts itself."""
         place = self.where.open()
         known(place.rig, "camera", self.camera, place.rig.cameras)
         folder = place.samples(self.samples, self.camera)
-        solved, views = camera_pose(place.rig, self.camera, read_samples(folder, place.rig, place.board))
-        judged: dict[str, Any] = {}
+        views = read_samples(folder, place.rig, place.board)
+        say_turned_away(views)
+        solved, views = camera_pose(place.rig, self.camera, views)
+        judged, kept = {}, Judged(solved)
         if self.held_out:
-            solved, judged = judge(place.rig, self.camera, views, solved)
+            columns = geometry_errors(Robot.from_rig(place.rig, views.arm).chain, views.joints)
+            kept, judged = judge(place.rig.geometry.camera(self.camera), views, solved, columns)
+            solved = kept.result
         report(solved, views)
         T = rig_pose(place.rig, self.camera, views.arm, solved)
         say(f"\nfor the rig, under cameras.{self.camera}:\n")
         say_pose("T_parent_camera", T)
+        for contradiction in kept.contradictions:
+            say(f"CONTRADICTION {contradiction}")
+        if kept.contradictions and not self.accept:
+            say("nothing written; mend what is named, or write it all the same with --accept")
+            return 1
         self._finish(place, solved, views, T, folder, judged)
-        return 0
+        return 1 if kept.contradictions else 0
 
     def _finish(
         self,
@@ -125,10 +139,16 @@ def rig_pose(rig: Rig, name: str, arm: str, solved: HandEyeResult) -> FloatArray
     return np.asarray(rig.arms[arm].T_world_base) @ solved.T_parent_camera
 
 
-def report(solved: HandEyeResult, views: RobotViews) -> None:
-    """Say how good a camera pose is."""
+def say_turned_away(views: RobotViews) -> None:
+    """Say which pictures were turned away and why, before solving can fail for want of them."""
     for name in views.without_board:
         say(f"skipped {name}: {views.reasons.get(name, 'no board found')}")
+    if views.without_board:
+        say(f"{len(views.views)} of {len(views.views) + len(views.without_board)} pictures show the board")
+
+
+def report(solved: HandEyeResult, views: RobotViews) -> None:
+    """Say how good a camera pose is."""
     for view, error, used in zip(views.views, solved.view_rms_px, solved.used, strict=True):
         say(f"  {view.name}: {error:.2f} px" + ("" if used else "  left out: contradicts the others"))
     noise = solved.noise

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from tacit.errors import CalibrationError
-from tacit_calibration.commands.handeye import camera_pose, report
+from tacit_calibration.commands.handeye import camera_pose, report, say_turned_away
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
 from tacit_calibration.estimation.increments import exact
 from tacit_calibration.hand_eye import HandEyeResult
@@ -75,7 +75,9 @@ class WorldArgs:
     def _solve(self, place: Workplace, camera: str, samples: Path | None) -> tuple[HandEyeResult, RobotViews]:
         known(place.rig, "camera", camera, place.rig.cameras)
         folder = place.samples(samples, camera)
-        solved, views = camera_pose(place.rig, camera, read_samples(folder, place.rig, place.board))
+        views = read_samples(folder, place.rig, place.board)
         say(f"arm {views.arm}, camera {camera}:")
+        say_turned_away(views)
+        solved, views = camera_pose(place.rig, camera, views)
         report(solved, views)
         return solved, views

@@ -5,10 +5,12 @@ Such errors are smooth in the joints, unlike noise. `hand_eye` can estimate them
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from tacit.geometry.kinematics import Chain, motions
-from tacit.geometry.transforms import FloatArray, invert
+from tacit.geometry.transforms import FloatArray, from_rotation, invert
 from tacit_calibration.estimation.increments import adjoint
 
 TYPICAL_LENGTH_M = 0.3
@@ -38,3 +40,43 @@ def geometry_errors(chain: Chain, joints: FloatArray) -> FloatArray:
         columns.append(adjoint(invert(after)) * np.repeat([1.0, TYPICAL_LENGTH_M], 3))
         after = chain.origins[i] @ after
     return np.concatenate(columns, axis=-1)
+
+
+class SmoothErrors(NamedTuple):
+    """How an arm whose joints are not known may err: by turns and shifts that are linear in place.
+
+    Wrong zeros, lengths and twists of an arm make errors that change slowly from pose to pose. Over the
+    poses of one calibration the first terms of their Taylor series do for them: the flange turns and shifts
+    along the axes of the base by a linear function of where what it carries is. The constant terms are left
+    out, since they belong to the camera's and the board's place.
+
+    Attributes:
+        centre: Where the errors are zero: mean place (3,) of what is carried, in the base [m].
+        carried: Place (3,) of the camera, or of the board, in the flange [m].
+    """
+
+    centre: FloatArray
+    carried: FloatArray
+
+    @classmethod
+    def around(cls, flange_poses: FloatArray, carried: FloatArray) -> SmoothErrors:
+        """Return the errors about the middle of poses T_base_flange (n, 4, 4)."""
+        return cls(_places(flange_poses, carried).mean(axis=0), carried)
+
+    def at(self, flange_poses: FloatArray) -> FloatArray:
+        """Return how 18 small errors move flanges T_base_flange (n, 4, 4): (n, 6, 18), as `geometry_errors`.
+
+        Nine turns [rad per m], then nine shifts [in 0.3 m per m].
+        """
+        place = _places(flange_poses, self.carried) - self.centre
+        to_flange = np.swapaxes(flange_poses[:, :3, :3], 1, 2)
+        linear = np.einsum("nik,nj->nikj", to_flange, place).reshape(len(place), 3, 9)
+        columns = np.zeros((len(place), 6, 18))
+        columns[:, :3, :9] = linear
+        columns[:, 3:, 9:] = TYPICAL_LENGTH_M * linear
+        # Increments of what is carried; the flange's own follow through the lever between them.
+        return adjoint(from_rotation(np.eye(3), self.carried)) @ columns
+
+
+def _places(flange_poses: FloatArray, carried: FloatArray) -> FloatArray:
+    return np.asarray(flange_poses[:, :3, :3] @ carried + flange_poses[:, :3, 3])

@@ -207,6 +207,14 @@ def scale_warnings(
     )
 
 
+def size_of_board(
+    flange_poses: FloatArray, views: Sequence[View], camera: Camera, mounting: Mounting
+) -> tuple[float, float]:
+    """Return how many times larger than given the board is by the arm's moves, and its standard deviation."""
+    carrier, boards = carrier_poses(flange_poses, mounting), board_poses(views, camera)
+    return board_scale(carrier, boards, solve_closed_form(carrier, boards))
+
+
 def board_scale(carrier: FloatArray, boards: FloatArray, given: ClosedForm) -> tuple[float, float]:
     """Return how many times larger the board is than given, and the standard deviation of that.
 
