@@ -114,7 +114,7 @@ class RecorderSession:
         self.monitors[name].saw(stamp_ns, recv_ns, newest)
         if self._recording is None:
             self._references.saw(name)
-        elif name not in self._images or np.ndim(newest) == 1:  # numbers, or encoded by the driver
+        elif name not in self._images or np.asarray(newest).ndim == 1:  # numbers, or encoded by the driver
             self._enqueue(name, stamp_ns, recv_ns, value)
         elif not self._encoders.submit(name, stamp_ns, recv_ns, cast(NDArray[np.uint8], value)):
             self._lost_queue[name] += 1

@@ -101,7 +101,7 @@ def _is_empty(depth: NDArray) -> bool:
 
 
 def _mostly_dark(picture: NDArray[np.uint8]) -> bool:
-    return np.count_nonzero(picture < BLACK_LEVEL) > BLACK_FRACTION * picture.size
+    return bool(np.count_nonzero(picture < BLACK_LEVEL) > BLACK_FRACTION * picture.size)
 
 
 def _equal(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
