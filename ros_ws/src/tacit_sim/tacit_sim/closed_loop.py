@@ -59,7 +59,7 @@ class Rollout:
 def observe(cell: Cell) -> Observation:
     """Return what the robot's sensors show now."""
     images = {name: cell.sensed(name) for name in cell.rig.cameras}
-    touch = {name: cell.sensed(name) for name in cell.rig.tactile}
+    touch = {name: cell.sensed(name).astype(np.uint8, copy=False) for name in cell.rig.tactile}
     return Observation(cell.time_ns, cell.state(), images, touch)
 
 

@@ -21,6 +21,7 @@ from tacit.errors import MissingDependencyError
 BACKENDS = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
 FARTHEST_SHARE = 0.99
 """Of the distance at which the drawing ends: what lies there is the empty background."""
+ONE_LEVEL = np.array([1.0, 1.0, 1.0, 0.0])  # of each channel; OpenCV wants four
 NOISE_SHIFTS = 64
 """The window of the noise stands at one of 64 x 64 places."""
 APT_LINE = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
@@ -137,7 +138,8 @@ class SensorNoise:
         window = self._field[y : y + image.shape[0], x : x + image.shape[1]]
         if image.ndim == 2:  # a hole stays a hole
             return np.where(image > 0, image + window[..., 0] - 1, 0).astype(image.dtype)
-        return np.asarray(cv2.subtract(cv2.add(image, window), (1.0, 1.0, 1.0, 0.0)), dtype=np.uint8)
+        brighter = np.asarray(cv2.add(image, window), dtype=np.uint8)
+        return np.asarray(cv2.subtract(brighter, ONE_LEVEL), dtype=np.uint8)
 
 
 def _visible(groups: Iterable[int]) -> mujoco.MjvOption:
