@@ -138,7 +138,8 @@ def go_first() -> bool:
     """Ask the kernel to prefer this process to ordinary ones; to be called before its threads begin.
 
     What a recorder misses while others run is gone, whereas they only wait. It needs the right to do so
-    (root, or CAP_SYS_NICE in a container); without it everything goes on as it was.
+    (root, or CAP_SYS_NICE in a container); without it everything goes on as it was. Where the kernel
+    shares its time among sessions first (autogroup), it counts within the session of this process.
 
     Returns:
         Whether it was allowed.
