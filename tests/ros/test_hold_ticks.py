@@ -179,6 +179,23 @@ def test_what_takes_time_to_see_holds_at_the_tick_at_which_it_is_seen(world: Wor
 
 
 @pytest.mark.parametrize("world", [(False, 0), (True, 0)], indirect=True)
+def test_arm_that_was_led_away_by_hand_is_not_stuck_when_a_new_run_begins(world: World) -> None:
+    assert world.acting.controller.hold().success
+    while not world.acting.controller.limiter.is_at_rest:
+        world.tick()
+    world.follows = False  # an arm whose encoders are quiet at rest
+    for _ in range(10):
+        world.state = world.state + 0.02 * np.array([1, 1, 1, 1, 1, 1, 0])
+        world.tick()
+    for _ in range(15):
+        world.tick()
+    assert world.acting.start().success
+    for _ in range(8):  # the first commands are far from the last ones of the run before
+        world.tick()
+    assert world.acting.controller.state == "RUNNING", str(world.acting.controller)
+
+
+@pytest.mark.parametrize("world", [(False, 0), (True, 0)], indirect=True)
 def test_healthy_robot_is_not_held(world: World) -> None:
     for _ in range(300):
         world.tick()

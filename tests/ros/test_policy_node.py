@@ -12,6 +12,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from fake_robot import FakeRobot, lenient_rig
 from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool, Trigger
 from tiny_bundles import nan_bundle, policy_bundle, slow_bundle
 
@@ -19,6 +20,7 @@ from tacit.bundle import MANIFEST_KEY, PlaySpec
 from tacit.bundle.onnx_file import read_metadata, with_metadata
 from tacit.errors import BundleError, ConfigError
 from tacit.rig import Rig, load_rig
+from tacit_ros import messages
 from tacit_ros.policy_node import PolicyNode
 from tacit_ros.run.stacks import build_stack
 
@@ -258,6 +260,23 @@ def test_joints_that_rest_to_the_bit_while_commanded_hold_and_a_start_is_refused
     assert not answer.success and "stuck" in answer.message
     cell.robot.noise = 1e-7
     cell.bench.until(lambda: cell.node.acting.readiness() is None, "a living robot")
+
+
+def test_node_that_ends_while_simulated_time_stands_still_brakes_all_the_same(make: Make) -> None:
+    cell = make(safety={"tracking_error": 1e9}, use_sim_time=True)
+    clock = cell.bench.node.create_publisher(Clock, "/clock", 10)
+    ticking = cell.bench.node.create_timer(0.005, lambda: clock.publish(messages.clock(time.time_ns())))
+    cell.run()
+    cell.robot.glide(0.8)
+    limiter = cell.node.controller.limiter
+    cell.bench.until(lambda: np.abs(limiter.speed).max() > 0.1, "motion")
+    ticking.cancel()
+    cell.spin(0.2)
+    count, moving = len(cell.robot.commands), not limiter.is_at_rest
+    cell.node.halt("SIGINT came")
+    assert moving and limiter.is_at_rest
+    cell.bench.until(lambda: len(cell.robot.commands) > count, "braking commands")
+    assert cell.node.controller.state == "HOLD"
 
 
 @pytest.mark.parametrize("step_s", [-1000, 1000])
