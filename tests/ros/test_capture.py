@@ -101,6 +101,18 @@ def test_clocks_that_differ_are_named(tmp_path: Path, shift_ns: int) -> None:
     assert robot.capture.add_image(0, SCENE) == "apart"
 
 
+def test_nothing_is_taken_while_something_is_wrong_and_it_goes_on_afterwards(tmp_path: Path) -> None:
+    robot = made(tmp_path)
+    robot.stand(0.5, speed=0.4)
+    robot.stand(0.8, scene=255 - SCENE, speed=0.0)
+    robot.verdicts = [robot.capture.add_image(robot.now_ns, SCENE, doubted=True) for _ in range(20)]
+    assert set(robot.verdicts) == {"doubted"} and robot.capture.verdicts["doubted"] == 20
+    before = len(robot.capture.samples.content.samples)
+    robot.stand(0.5, speed=0.4)
+    assert robot.stand(1.0).count("saved") == 1
+    assert len(robot.capture.samples.content.samples) == before + 1
+
+
 def test_unknown_arm_and_camera_are_named(tmp_path: Path) -> None:
     rig = load_rig("nova2_sim")
     with pytest.raises(CalibrationError, match="did you mean 'wrist'"):
@@ -136,3 +148,23 @@ def test_node_captures_a_standing_robot_and_answers(bench: Any, tmp_path: Path) 
     assert node.get_name() == "capture" and arm_of(load_rig("xtrainer"), "left_wrist") == "left"
     with pytest.raises(CalibrationError, match="left, right"):
         arm_of(load_rig("xtrainer"), "top")
+
+
+def test_node_takes_no_picture_while_two_nodes_publish_the_joints(bench: Any, tmp_path: Path) -> None:
+    from fake_robot import FakeRobot
+    from rclpy.node import Node
+    from rclpy.parameter import Parameter
+    from sensor_msgs.msg import JointState
+
+    from tacit_ros.capture_node import CaptureNode
+
+    rig = load_rig("nova2_sim")
+    second = bench.add(Node("joint_state_publisher"))
+    second.create_publisher(JointState, rig.streams["joints"].topic, 10)
+    parameters = {"rig": "nova2_sim", "camera": "top", "out": str(tmp_path / "out")}
+    node = bench.add(CaptureNode([Parameter(name, value=value) for name, value in parameters.items()]))
+    robot = FakeRobot(bench.add(Node("robot")), rig)
+    bench.until(lambda: node._capture.verdicts["doubted"] > 20, "pictures that are refused")
+    assert not (tmp_path / "out" / "000.png").exists()
+    assert any("two_publishers" in text and "/joint_state_publisher" in text for text in node._doubts())
+    robot.stop()

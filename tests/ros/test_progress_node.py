@@ -18,6 +18,7 @@ from tiny_bundles import progress_bundle
 from tacit.errors import BundleError, ConfigError
 from tacit.progress.watch import Judgement
 from tacit.rig import load_rig
+from tacit.streams import Finding
 from tacit_ros.progress_node import ProgressNode
 from tacit_ros.wire import qos
 
@@ -140,6 +141,29 @@ def test_state_outside_training_is_invalid_and_repeats_nothing(scene) -> None:
         one.frame(1, expect=False)  # again: an image may be lost on the way, it is sent best effort
     assert "invalid" in one.states
     assert len(one.progress) == 3
+
+
+def test_joints_that_are_refused_make_the_judgement_invalid_though_no_frame_comes(scene) -> None:
+    one = scene()
+    one.frame(3)
+    one.robot.state = np.full(7, np.nan)
+    began = time.monotonic()
+    while "invalid" not in one.states and time.monotonic() - began < 20.0:
+        one.frame(1, expect=False)
+    assert one.states[-1] == "invalid" and len(one.progress) == 3
+    assert "not_finite" in str(one.node._last.fault)
+
+
+def test_doubt_about_a_stream_makes_the_judgement_invalid_with_the_reason(scene) -> None:
+    one = scene()
+    one.frame(3)
+    doubt = Finding("two_publishers", "2 publishers of /joint_states", refused=False)
+    one.node._others.look = lambda: None  # the graph is well; what it would say is said here
+    one.node._others._timer.cancel()
+    one.node.inputs.intake.notice({"joints": doubt})
+    one.frame(2, expect=False)
+    one.bench.until(lambda: one.states[-1] == "invalid", "invalid")
+    assert one.node._last.fault.reason == "two_publishers"
 
 
 def test_slow_cameras_are_refused(bench, tmp_path: Path) -> None:

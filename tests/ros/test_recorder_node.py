@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import rclpy
 from rclpy.node import Node
+from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
 
 from benches.synthetic import NUM_PICTURES, Faults, SyntheticRobot, depth, joint_angle, joint_speed
@@ -21,7 +24,7 @@ from tacit.episode import EpisodeReader, check_episode
 from tacit.rig import Rig, load_rig, parse_rig
 from tacit_ros import messages
 from tacit_ros.recorder_node import RecorderNode
-from tacit_ros.run.record_client import Command, RecorderClient, RecorderError
+from tacit_ros.run.record_client import Command, RecorderClient, RecorderError, in_words
 from tacit_ros.wire.process import run_node
 
 SECOND = 10**9
@@ -302,3 +305,96 @@ def test_client_drives_a_recorder(stage: Stage) -> None:
         thread.join()
     with EpisodeReader(path) as episode:
         assert (episode.task, episode.instruction, episode.success) == ("pour", "pour the water", False)
+
+
+# --- what comes is false --------------------------------------------------------------------------
+
+
+def ended(stage: Stage) -> tuple[str, Path]:
+    """Wait until the episode has ended by itself; its outcome, and where it is."""
+    stage.bench.until(lambda: stage.status()["state"] == "idle", "end of the episode")
+    path = Path(stage.status()["last"])
+    with EpisodeReader(path) as episode:
+        assert episode.state == "aborted" and episode.success is None
+        return str(episode.attribute("outcome")), path
+
+
+def test_clocks_that_are_set_back_are_named_within_a_second_and_end_the_episode(
+    make_stage: Callable[[Rig], Stage], rig: Rig
+) -> None:
+    shift = [0]
+    stage = make_stage(rig.model_copy(update={"simulation": None}))
+    stage.play(Faults(stamp=lambda name, stamp_ns: stamp_ns - shift[0]))
+    stage.ready()
+    assert stage.call("start").success
+    stage.bench.until(lambda: stage.status()["num_ticks"] > 10, "ticks")
+    shift[0], began = 6 * SECOND, time.monotonic()
+    stage.bench.until(lambda: stage.status()["findings"].get("joints") == "out_of_order", "a finding")
+    assert time.monotonic() - began < 1.0
+    outcome, path = ended(stage)
+    assert "clock_step" in outcome and re.search(r"-[56]\.\d\d s", outcome) and "chrony" in outcome
+    assert any(f.rule == "W15" and "out_of_order" in f.message for f in check_episode(path).findings)
+    stage.bench.until(lambda: not stage.status()["findings"], "trust in the new clocks, which agree")
+    assert "behind the clock of this computer" in stage.recorder.not_ready()[0]
+
+
+def test_few_stamps_ahead_cost_themselves_alone(make_stage: Callable[[Rig], Stage], rig: Rig) -> None:
+    odd: list[int] = []
+    stage = make_stage(rig.model_copy(update={"simulation": None}))
+
+    def stamp(name: str, stamp_ns: int) -> int:
+        if name == "joints" and odd and len(odd) < 4:
+            odd.append(stamp_ns)
+            return stamp_ns + 60 * SECOND
+        return stamp_ns
+
+    stage.play(Faults(stamp=stamp))
+    stage.ready()
+    assert stage.call("start").success
+    stage.bench.until(lambda: stage.status()["num_ticks"] > 10, "ticks")
+    odd.append(0)
+    stage.bench.until(lambda: stage.status()["num_ticks"] > 40, "more ticks")
+    path = Path(stage.call("stop", SetBool.Request(data=True)).message.removeprefix("saved "))
+    with EpisodeReader(path) as episode:
+        expected = np.array([[joint_angle(j, int(t)) for j in range(6)] for t in episode.tick_ns])
+        np.testing.assert_allclose(episode.qpos[:, :6], expected, atol=0.01)
+        assert episode.state == "complete" and episode.drops["joints"]["stamp_ahead"] == 3
+    assert any(f.rule == "W15" and f.where == "joints" for f in check_episode(path).findings)
+
+
+def test_second_publisher_of_the_joints_is_named_live_stored_and_repeated_by_check(
+    stage: Stage, bench: Any
+) -> None:
+    stage.play()
+    stage.ready()
+    assert stage.call("start").success
+    stage.bench.until(lambda: stage.status()["num_ticks"] > 10, "ticks")
+    second = bench.add(Node("joint_state_publisher"))
+    publisher = second.create_publisher(JointState, "/joint_states", 10)
+    names = [f"joint{i}" for i in range(1, 7)]
+    second.create_timer(
+        0.1, lambda: publisher.publish(messages.joint_state(names, [0.0] * 6, time.time_ns() - 5_000_000))
+    )
+    stage.bench.until(lambda: stage.status()["findings"].get("joints") == "two_publishers", "a finding")
+    assert any("/joint_state_publisher" in reason for reason in stage.recorder.not_ready())
+    assert "two_publishers: 2 publishers of /joint_states" in in_words(stage.status())
+    counted = lambda: stage.status()["counts"]["joints"].get("two_publishers", 0) > 2  # noqa: E731
+    stage.bench.until(counted, "seconds of it")
+    path = Path(stage.call("stop", SetBool.Request(data=True)).message.removeprefix("saved "))
+    errors = {(f.rule, f.where): f.message for f in check_episode(path).errors}
+    assert "two_publishers for" in errors["E13", "joints"]
+
+
+def test_joint_that_is_not_a_number_ends_the_episode_and_refuses_the_next(stage: Stage) -> None:
+    robot = stage.play()
+    true = robot._value
+    stage.ready()
+    assert stage.call("start").success
+    stage.bench.until(lambda: stage.status()["num_ticks"] > 10, "ticks")
+    robot._value = lambda name, stamp_ns: np.nan if name == "joint1" else true(name, stamp_ns)  # type: ignore[method-assign]
+    outcome, path = ended(stage)
+    assert "joints" in outcome and "not_finite" in outcome and "joint1" in outcome
+    assert any("joint1" in reason for reason in stage.recorder.not_ready())
+    assert "not_finite: not a number: joint1" in in_words(stage.status())
+    with EpisodeReader(path) as episode:
+        assert np.isfinite(episode.qpos).all()

@@ -19,11 +19,13 @@ from std_srvs.srv import Trigger
 from tacit.errors import CalibrationError, ImageError
 from tacit.images import as_rgb
 from tacit.record.capture import MEANING, Capture, Verdict
+from tacit.record.preroll import PASSING
 from tacit.rig import Rig, load_rig
 from tacit.streams import Intake, Value
 from tacit_ros.wire.observations import RigSubscriptions
 from tacit_ros.wire.parameters import declare, parameter
 from tacit_ros.wire.process import run_node
+from tacit_ros.wire.publishers import Publishers
 
 TELL_PERIOD_S = 5.0
 
@@ -56,7 +58,10 @@ class CaptureNode(Node):
         arm = settings.arm or arm_of(rig, settings.camera)
         self._capture = Capture(rig, arm, settings.camera, Path(settings.out).expanduser())
         names = [settings.camera, *self._capture.streams]
-        self._streams = RigSubscriptions(self, rig, Intake(rig, names), self._receive)
+        intake = Intake(rig, names)
+        self._streams = RigSubscriptions(self, rig, intake, self._receive)
+        heard = {name: self._streams.topic(name) for name in names}
+        self._others = Publishers(self, heard, intake=intake)
         self._told: tuple[Verdict | None, float] = (None, 0.0)
         self.create_service(Trigger, "~/status", self._status)
         self.create_service(Trigger, "~/drop_last", self._drop_last)
@@ -75,7 +80,14 @@ class CaptureNode(Node):
             except ImageError as problem:
                 self._streams.refuse(name, "undecodable", str(problem))
                 return
-            self._tell(self._capture.add_image(stamp_ns, picture))
+            self._tell(self._capture.add_image(stamp_ns, picture, doubted=bool(self._doubts())))
+
+    def _doubts(self) -> list[str]:
+        """What is wrong now with what is heard; a message that cost only itself is nothing to wait for."""
+        found = self._streams.findings
+        return [
+            f"{n}: {f.kind}: {f.text}" for n, f in found.items() if not f.refused or f.kind not in PASSING
+        ]
 
     def _tell(self, verdict: Verdict) -> None:
         """Say each new verdict, and the same one again every few seconds; moving goes without saying."""
@@ -86,7 +98,8 @@ class CaptureNode(Node):
             count = len(self._capture.samples.content.samples)
             self.get_logger().info(f"{count}: saved {last.image}")
         elif verdict != "moving" and (verdict != before or now_s - at_s > TELL_PERIOD_S):
-            self.get_logger().info(MEANING[verdict])
+            doubts = self._doubts() if verdict == "doubted" else []
+            self.get_logger().info("; ".join([MEANING[verdict], *doubts]))
         else:
             return
         self._told = (verdict, now_s)

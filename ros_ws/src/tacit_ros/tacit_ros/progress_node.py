@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from dataclasses import dataclass
 
 from rclpy.duration import Duration
@@ -28,9 +29,13 @@ from tacit_ros.wire import qos
 from tacit_ros.wire.observations import RigSubscriptions
 from tacit_ros.wire.parameters import SHA256, declare, parameter
 from tacit_ros.wire.process import WatchedNode, run_node
+from tacit_ros.wire.publishers import Publishers
 
 WAIT_S = 0.02
 """Longest sleep between looks at the aligner."""
+
+BLIND_S = 0.5
+"""Without a tick for so long, while messages are refused, the last judgement is not of the present [s]."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,8 @@ class ProgressNode(WatchedNode):
         self.rig_subscriptions = RigSubscriptions(
             self, rig, self.inputs.intake, self.inputs.store, live_images=True
         )
+        heard = {name: self.rig_subscriptions.topic(name) for name in self.inputs.names}
+        self._others = Publishers(self, heard, intake=self.inputs.intake)
         self.get_logger().info(f"{bundle.source}\n{describe(self.model.manifest)}")
         self._last = Judgement(None, "running", False)
         self._publish_done(False)
@@ -120,9 +127,13 @@ class ProgressNode(WatchedNode):
         self.inputs.wake()
 
     def _run(self) -> None:
+        judged_s = time.monotonic()
         while not self._thread.stopping.is_set():
             self.inputs.wait(WAIT_S)
+            if time.monotonic() - judged_s > BLIND_S and (blind := self.watch.blind(self.inputs)) is not None:
+                self._publish(blind)
             for tick in self.inputs.poll():
+                judged_s = time.monotonic()
                 if self._thread.stopping.is_set() or tick.index < self._first_tick:
                     continue
                 judgement = self.watch.see(tick, self.inputs)

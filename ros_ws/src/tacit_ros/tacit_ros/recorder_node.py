@@ -31,7 +31,7 @@ from tacit_ros.wire.parameters import declare, parameter, read
 from tacit_ros.wire.process import WatchedNode, go_first, keep_freed_memory, run_node
 from tacit_ros.wire.publishers import Publishers
 
-DIAGNOSTICS_PERIOD_S = 1.0
+DIAGNOSTICS_PERIOD_S = 0.5  # what is found is told within a second of the first message
 POLL_PERIOD_S = 0.02
 QUEUE_S = 1.0  # messages that wait in the middleware while a file is opened or finished (< 0.5 s)
 
@@ -83,6 +83,7 @@ class RecorderNode(WatchedNode):
         settings = declare(self, RecorderParameters)
         self._rig = load_rig(settings.rig)
         self._lost_before: dict[str, int] = {}
+        self._doubted: dict[str, str] = {}
         self._session = RecorderSession(
             self._rig, _session_settings(settings), self._report, self.thread_failed
         )
@@ -169,6 +170,10 @@ class RecorderNode(WatchedNode):
             "not_ready": reasons,
             "rejected": dict(self._streams.rejected),
             "problems": self._streams.problems,
+            "findings": {name: found.kind for name, found in self._streams.findings.items()},
+            "found": {
+                name: dict(counts) for name, counts in self._session.intake.snapshot().items() if counts
+            },
             "interrupted": [str(path) for path in self._session.interrupted()],
         }
         return json.dumps(status)
@@ -194,16 +199,26 @@ class RecorderNode(WatchedNode):
 
     def _publish_diagnostics(self) -> None:
         self._count_lost()
+        self._say_doubts()
         state = "recording" if self._session.is_recording else "idle"
         summary = messages.Status("recorder", "ok", state)
         if self.failure is not None:
             summary = messages.Status("recorder", "error", str(self.failure))
         self._diagnostics.publish(messages.diagnostics([summary, *self._stream_statuses()], time.time_ns()))
 
+    def _say_doubts(self) -> None:
+        """Log each doubt when it begins; refusals are logged by the subscriptions."""
+        found = {n: f for n, f in self._streams.findings.items() if not f.refused}
+        for name, doubt in found.items():
+            if self._doubted.get(name) != doubt.kind:
+                self.get_logger().warning(f"stream {name}: {doubt.kind}: {doubt.text}")
+        self._doubted = {name: doubt.kind for name, doubt in found.items()}
+
     def _stream_statuses(self) -> list[messages.Status]:
-        statuses, problems = [], self._streams.problems
+        statuses, findings = [], self._streams.findings
         for name, monitor in self._session.monitors.items():
-            problem = problems.get(name, "")
+            found = findings.get(name)
+            problem = "" if found is None else f"{found.kind}: {found.text}"
             slow = monitor.received > 0 and abs(monitor.hz / monitor.rate_hz - 1) > 0.2
             level = "error" if problem else "stale" if not monitor.received else "warn" if slow else "ok"
             values = {

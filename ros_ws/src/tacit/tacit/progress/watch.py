@@ -72,6 +72,16 @@ class ProgressWatch:
             return None
         return replace(self._judge(tick, inputs), run=run)
 
+    def blind(self, inputs: AlignedInputs) -> Judgement | None:
+        """Return why nothing can be judged while no frame comes: messages are refused; None where none are.
+
+        A simulator that pauses sends nothing, or the same stamp again: there nothing has become invalid.
+        """
+        refusing = {n: f for n, f in inputs.intake.refusing().items() if f.kind != "duplicate"}
+        for name, found in refusing.items():
+            return replace(self._invalid(Fault(found.kind, f"{name}: {found.text}")), run=self.run)
+        return None
+
     def _begin(self, run: int) -> None:
         self._begun = run
         self._model.reset()

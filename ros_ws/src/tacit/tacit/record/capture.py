@@ -22,7 +22,7 @@ from tacit.record.stillness import StillDetector, Tolerances, is_new
 from tacit.rig import Rig, is_depth
 from tacit.rig.units import from_canonical, to_canonical
 
-Verdict = Literal["saved", "waiting", "apart", "moving", "changing", "duplicate"]
+Verdict = Literal["saved", "waiting", "doubted", "apart", "moving", "changing", "duplicate"]
 THUMB = (80, 60)
 MAX_APART_NS = 1_000_000_000
 """No camera is a second late; clocks of two computers are."""
@@ -32,6 +32,7 @@ MAX_CHANGE = 3.0
 MEANING: dict[Verdict, str] = {
     "saved": "saved",
     "waiting": "no joints or gripper yet for this picture",
+    "doubted": "what the camera or the robot sends is refused or doubted",
     "apart": "picture and joints are stamped more than a second apart (or 0); synchronise the clocks",
     "moving": "the arm moves",
     "changing": "the arm is still but the picture changes; is the camera late, or does something move?",
@@ -97,9 +98,15 @@ class Capture:
         chosen = [names.index(self._names[place]) for place in self._places(stream)]
         self._still[stream].add(stamp_ns, np.asarray(values)[chosen])
 
-    def add_image(self, stamp_ns: int, rgb: NDArray[np.uint8]) -> Verdict:
-        """Judge a picture, save it if it is good, and say what became of it."""
-        verdict = self._judge(stamp_ns, rgb)
+    def add_image(self, stamp_ns: int, rgb: NDArray[np.uint8], doubted: bool = False) -> Verdict:
+        """Judge a picture, save it if it is good, and say what became of it.
+
+        Args:
+            stamp_ns: Its stamp.
+            rgb: The picture (H, W, 3).
+            doubted: Something is wrong now with what the camera or the robot sends: nothing is saved.
+        """
+        verdict = "doubted" if doubted else self._judge(stamp_ns, rgb)
         self.verdicts[verdict] += 1
         return verdict
 

@@ -75,7 +75,12 @@ def _stream_reasons(
     found = around.findings.get(name)
     if found is not None and (found.kind not in PASSING or age_ns > MAX_AGE_NS):
         yield f"{name} ({spec.topic}): {found.text}"
-    if age_ns > MAX_AGE_NS:
+    if age_ns > MAX_AGE_NS and abs(around.now_ns - monitor.recv_ns) <= MAX_AGE_NS:
+        yield (
+            f"{name}: {spec.topic} is stamped {age_ns / 1e9:.1f} s behind the clock of this computer; "
+            f"synchronise the two (chrony, PTP), or set `stamps: receive` of {name} in the rig"
+        )
+    elif age_ns > MAX_AGE_NS:
         yield f"{name}: the last message on {spec.topic} is {age_ns / 1e9:.1f} s old; is its driver alive?"
     if monitor.num_recent < MIN_MESSAGES:
         yield f"{name}: only {monitor.num_recent} messages on {spec.topic} yet; wait a moment"

@@ -6,6 +6,7 @@ import enum
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -49,7 +50,8 @@ class RecordArgs:
 
     start begins an episode; stop finishes it (--success or --failure); discard moves the present one
     to the trash; redo does that and starts anew; delete_last moves the last finished one to the
-    trash; mark notes an event; status prints JSON and says why a start would be refused;
+    trash; mark notes an event; status says what goes on, what is wrong with which stream, and why a
+    start would be refused (--json: all of it, for programs);
     demonstrate records one whole episode of the scripted expert (simulated rigs; --seed).
     """
 
@@ -63,6 +65,7 @@ class RecordArgs:
     instruction: Annotated[
         str, tyro.conf.arg(help="With start: the instruction, as one would tell a person.")
     ] = ""
+    json: Annotated[bool, tyro.conf.arg(help="With status: print it as JSON.")] = False
     seed: Annotated[int, tyro.conf.arg(help="With demonstrate: the start of the episode.")] = 0
     node: Annotated[str, tyro.conf.arg(help="Name of the recorder node.")] = "/recorder"
     timeout: Annotated[float, tyro.conf.arg(help="How long to wait for the recorder [s].")] = 5.0
@@ -168,6 +171,25 @@ def _run(client: RecorderClient, args: RecordArgs) -> int:
         client.set_texts(**texts)
     answer = client.ask(args.command, success=args.success and not args.failure)
     if args.command is Command.status:
-        answer = json.dumps(json.loads(answer), indent=2)
+        status = json.loads(answer)
+        answer = json.dumps(status, indent=2) if args.json else in_words(status)
     sys.stdout.write(answer + "\n")
     return 0
+
+
+def in_words(status: Mapping[str, Any]) -> str:
+    """Return a recorder's status for people: what it does, each stream, and what is wrong."""
+    lines = [f"{status['state']}"]
+    if status["state"] == "recording":
+        lines = [f"recording {status['path']}: {status['num_ticks']} ticks"]
+    for name, stream in status["streams"].items():
+        counts = status["found"].get(name, {})
+        line = f"  {name}: {stream['hz']:g} Hz, {stream['received']} messages"
+        lines.append(line + "".join(f", {count} {kind}" for kind, count in counts.items()))
+        if name in status["problems"]:
+            lines.append(f"    {status['findings'].get(name, 'problem')}: {status['problems'][name]}")
+    if status["not_ready"]:
+        lines += ["a start would be refused:", *(f"- {reason}" for reason in status["not_ready"])]
+    else:
+        lines.append("ready to record")
+    return "\n".join([*lines, f"{status['free_gb']:g} GB free"])
