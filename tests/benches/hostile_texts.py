@@ -115,15 +115,15 @@ def deep_json(folder: Path) -> Callable[[], object]:
     return lambda: load_json(folder / "labels.json")
 
 
-@case("json: 60 MB of empty lists", "larger than 8 MB")
+@case("json: 60 MB of empty lists", "larger than 6 MB")
 def wide_json(folder: Path) -> Callable[[], object]:
     (folder / "labels.json").write_text("[" + "[]," * (20 * MB) + "[]]")
     return lambda: load_json(folder / "labels.json")
 
 
-@case("json: 8 MB of empty lists, in full", "expected a mapping")
+@case("json: 6 MB of empty lists, in full", "expected a mapping")
 def allowed_json(folder: Path) -> Callable[[], object]:
-    (folder / "labels.json").write_text("[" + "[]," * (8 * MB // 3 - 8) + "[]]")
+    (folder / "labels.json").write_text("[" + "[]," * (6 * MB // 3 - 8) + "[]]")
     return lambda: load_json(folder / "labels.json")
 
 

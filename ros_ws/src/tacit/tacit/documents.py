@@ -21,7 +21,7 @@ MAX_YAML_NODES = 150_000
 grow a few lines beyond any memory."""
 MAX_YAML_DEPTH = 64
 """Lists in lists; what reads them calls itself once for each."""
-MAX_JSON_BYTES = 8 << 20
+MAX_JSON_BYTES = 6 << 20
 """A byte of JSON can cost thirty in memory."""
 MAX_TABLE_BYTES = 64 << 20
 """Tables and lists that are read row by row."""
