@@ -10,7 +10,7 @@ import pytest
 from tacit.images import encode_jpeg, encode_png
 from tacit.images.depth import encode_depth
 from tacit.rig import Rig, load_rig, parse_rig
-from tacit.streams import Intake
+from tacit.streams import Finding, Intake
 from tacit.streams.stamps import StampJudge
 
 SECOND = 1_000_000_000
@@ -367,6 +367,15 @@ def test_doubts_end_with_the_next_good_sample_and_refusals_after_a_second(rig: R
     robot.run(1.0)
     assert robot.kinds == {}
     assert [e.kind for e in robot.intake.drain_events()] == ["not_finite"]
+
+
+def test_message_refused_now_and_then_does_not_hide_a_doubt(rig: Rig) -> None:
+    robot = robot_of(real(rig))
+    robot.intake.notice({"joints": Finding("two_publishers", "2 publishers of /joint_states", refused=False)})
+    robot.bend = lambda n, t, s: s - 50_000_000 * (n == "joints" and round(t * 100) % 10 == 0)
+    robot.run(2)
+    assert robot.intake.counts["joints"]["out_of_order"] == 20
+    assert robot.kinds == {"joints": "two_publishers"}
 
 
 def test_reset_forgets_clocks_and_findings_but_not_the_counts(rig: Rig) -> None:

@@ -215,12 +215,16 @@ class Intake:
     def findings(self, heard_ns: int | None = None) -> dict[str, Finding]:
         """Return what is wrong with each stream now; what is well is left out."""
         now_ns = self._heard_ns if heard_ns is None else heard_ns
-        found = self._clock_offsets()
+        offsets = self._clock_offsets()
         with self._lock:
-            found |= {name: live.finding for name, live in self._doubts.items()} | self._noticed
-            for name, live in self._refusals.items():
-                if now_ns - live.heard_ns <= REMEMBER_NS:
-                    found[name] = live.finding
+            refused = {
+                name: live.finding
+                for name, live in self._refusals.items()
+                if now_ns - live.heard_ns <= REMEMBER_NS
+            }
+            doubts = {name: live.finding for name, live in self._doubts.items()}
+            # A doubt lasts and is the cause; the odd message refused beside it must not hide it.
+            found = refused | offsets | doubts | self._noticed
         return found
 
     def refusing(self) -> dict[str, Finding]:
