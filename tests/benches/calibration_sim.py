@@ -27,6 +27,7 @@ from tacit.errors import TacitError
 from tacit.geometry.footprint import INTERSECTS
 from tacit.geometry.transforms import FloatArray, pose_error
 from tacit.images import encode_png
+from tacit.images.depth import to_look_at
 from tacit.record.samples import load_samples
 from tacit.rig import Rig, load_rig, parse_rig
 from tacit.rig.units import from_canonical, to_canonical
@@ -207,7 +208,7 @@ class CalibrationBench:
         for camera in self.truth.cameras:
             for state in self.states()[:count]:
                 cell.place(state)
-                image = cell.render(camera)
+                image = to_look_at(cell.render(camera))
                 for rig, colour in ((self.believed, BEFORE_RGB), (after, AFTER_RGB)):
                     measured = self.measured(state[None], rig)[0]
                     for footprint in rig.sensor_boxes(measured, camera).values():

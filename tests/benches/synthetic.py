@@ -55,9 +55,9 @@ def picture(width: int, height: int, number: int) -> NDArray[np.uint8]:
 
 def depth(width: int, height: int, number: int) -> NDArray[np.uint16]:
     """Return distances (height, width) [mm] of a leaning plane, with a hole, unlike for each `number`."""
-    mm = np.full((height, width), 600 + number, np.uint16) + np.arange(width, dtype=np.uint16)
+    mm = np.full((height, width), 600 + number) + np.arange(width)
     mm[: height // 4, : width // 4] = 0
-    return mm
+    return mm.astype(np.uint16)
 
 
 def _depth_message(mm: NDArray[np.uint16], compressed: bool) -> object:
