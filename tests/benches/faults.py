@@ -72,7 +72,8 @@ class Row:
         named, named_ms_max: How often the recorder named it in time, and the longest that took [ms].
         recorder_kinds: As what, by tries.
         policy_refused, recorder_refused: Starts refused while it lasted, of how many; None where not asked.
-        states, events, check: What the episodes say, by tries.
+        states, events: What the episodes say, by tries.
+        check: Rules of `tacit check` that the first five break, beside those that sound ones do.
         wrong_recorded: Samples of disturbed drivers that were recorded, largest of all tries.
     """
 
