@@ -378,6 +378,13 @@ def test_message_refused_now_and_then_does_not_hide_a_doubt(rig: Rig) -> None:
     assert robot.kinds == {"joints": "two_publishers"}
 
 
+def test_clock_that_is_ahead_from_the_start_is_found_so_as_soon_as_it_is_believed(rig: Rig) -> None:
+    robot = robot_of(real(rig))
+    robot.bend = lambda name, t, stamp: stamp + 300_000_000 * (name == "top")
+    robot.run(1.3)
+    assert robot.kinds == {"top": "clock_offset"}
+
+
 def test_reset_forgets_clocks_and_findings_but_not_the_counts(rig: Rig) -> None:
     robot = robot_of(real(rig))
     robot.run(2)
