@@ -49,6 +49,7 @@ class Recording:
         self._aligner = Aligner.from_rig(rig, wait_ns=WAIT_NS)
         self._intake = intake
         self._found_before = {} if intake is None else intake.snapshot()
+        self._refused_before = {n: 0 if intake is None else intake.num_refused(n) for n in rig.specs}
         self._images = set(rig.image_names)
         # Commands are left out: a silent teleoperator holds the robot, the last command stays in force.
         self._vital = [n for n, s in rig.specs.items() if s.required and n not in rig.commands]
@@ -195,6 +196,8 @@ class Recording:
             count.lost_queue = self.lost_queue.get(name, 0)
             count.lost_reported = self.lost_reported.get(name, 0)
             count.found = self._found(name)
+            if self._intake is not None:
+                count.refused = self._intake.num_refused(name) - self._refused_before[name]
             if name in self._headerless:  # stamped on arrival: only sequence numbers tell a loss
                 count.missing = count.lost_reported + count.lost_queue
         return self.writer.close(success, outcome=outcome, reason=reason, counts=counts)

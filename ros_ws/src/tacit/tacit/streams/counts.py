@@ -23,7 +23,8 @@ class StreamCounts:
 
     `found` is what the intake refused or doubted, by kind.
     `lost_queue` is reported by whoever owns a bounded queue, `lost_reported` by the middleware
-    (ROS message-lost events); what else is missing between stamps is put on the middleware.
+    (ROS message-lost events), `refused` by the intake; what else is missing between stamps is put on the
+    middleware.
     """
 
     period_ns: int
@@ -32,6 +33,7 @@ class StreamCounts:
     duplicate: int = 0
     bad_stamp: int = 0
     found: dict[str, int] = field(default_factory=dict)
+    refused: int = 0
     lost_queue: int = 0
     lost_reported: int = 0
     missing: int = 0
@@ -69,7 +71,7 @@ class StreamCounts:
     @property
     def lost_middleware(self) -> int:
         """Samples lost before they reached us: reported, or missing between the stamps."""
-        return max(self.lost_reported, self.missing - self.lost_queue, 0)
+        return max(self.lost_reported, self.missing - self.lost_queue - self.refused, 0)
 
     @property
     def hz_mean(self) -> float:
