@@ -4,6 +4,7 @@ Pure Python on numpy, scipy and OpenCV; no ROS, no torch. `hand_eye`, `intrinsic
 on the ground of `estimation`; `commands` are what `tacit calibrate` offers.
 
 Imports point down this list only:
-cli > commands > pictures > checks, held_out, world > coverage, hand_eye, imports, intrinsics, touch >
-estimation, samples > board_files, detection, session > board, rig_update.
+cli > commands > pictures > checks, held_out, world >
+coverage, hand_eye, imports, intrinsics, pose_conventions, touch > estimation, pose_files, samples >
+board_files, detection, session > board, rig_update.
 """

@@ -29,8 +29,9 @@ class Board:
     """A board of columns x rows squares: ChArUco, or a plain checkerboard that a lab has already.
 
     The default fills A4 in landscape: 9 x 6 squares of 30 mm, cells of 3.5 mm, 8 x 5 = 40 corners. A
-    ChArUco board may be half hidden and knows which way up it is; a checkerboard must be seen whole, and
-    must have an odd and an even number of squares, else it looks the same upside down.
+    ChArUco board may be half hidden and knows which way up it is; a checkerboard must be seen whole. With an
+    odd and an even number of squares its colours say which way up it is; with two odd or two even numbers it
+    looks the same upside down, which does not matter to a lens, and the arm's turns tell `handeye`.
 
     Attributes:
         columns: Squares along the long side.
@@ -57,11 +58,6 @@ class Board:
             raise CalibrationError(f"board: {self.columns}x{self.rows} squares, expected at least 3x3")
         if self.pattern == "charuco":
             self._check_markers()
-        elif (self.columns + self.rows) % 2 == 0:
-            raise CalibrationError(
-                f"board: a checkerboard of {self.columns}x{self.rows} squares looks the same upside down; "
-                "one number must be odd, the other even"
-            )
 
     def _check_markers(self) -> None:
         if self.dictionary not in DICTIONARIES:
@@ -90,6 +86,28 @@ class Board:
         x, y = np.meshgrid(np.arange(1, self.columns), np.arange(1, self.rows))
         cells = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=-1)
         return np.asarray(cells * self.square_mm / 1e3, dtype=np.float64)
+
+    @property
+    def looks_same_upside_down(self) -> bool:
+        """Whether half a turn brings the pattern onto itself."""
+        return self.pattern == "checkerboard" and (self.columns + self.rows) % 2 == 0
+
+    def check_direction(self) -> None:
+        """Refuse a board that looks the same upside down, where only its pattern can tell.
+
+        Raises:
+            CalibrationError: It does.
+        """
+        if self.looks_same_upside_down:
+            raise CalibrationError(
+                f"board: {self.name} looks the same upside down, which only `intrinsics` and `handeye` bear; "
+                "here take a ChArUco board, or one odd and one even number of squares"
+            )
+
+    @property
+    def middle_m(self) -> NDArray[np.float64]:
+        """Middle of the inner corners (3,) [m], about which it looks the same."""
+        return np.asarray(self.corners_m.mean(axis=0), dtype=np.float64)
 
     @property
     def name(self) -> str:

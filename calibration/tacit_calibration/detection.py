@@ -134,7 +134,8 @@ def _checkerboard(gray: Gray, board: Board) -> tuple[NDArray[np.float64], NDArra
     # Seen from its front a board's x and y axes turn clockwise in the image, where y points down.
     if np.linalg.det(np.stack([grid[0, -1] - grid[0, 0], grid[-1, 0] - grid[0, 0]])) < 0:
         grid = grid[:, ::-1]
-    if _top_left_brightness(gray, grid, board) > 0:
+    # A board that looks the same upside down has no right end; the order stays as found.
+    if not board.looks_same_upside_down and _top_left_brightness(gray, grid, board) > 0:
         grid = grid[::-1, ::-1]
     return np.ascontiguousarray(grid).reshape(-1, 2), board.corners_m
 

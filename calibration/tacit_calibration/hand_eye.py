@@ -254,7 +254,7 @@ class _Problem:
         found = linearise(self.corners, self.camera, poses)
         used = self.used
         freedom = np.sum(2 * self.corners.counts[used] - 6)
-        pixel = max(float(np.sqrt(found.remaining[used].sum() / freedom)), FLOOR_PX)
+        pixel = max(float(np.sqrt(max(found.remaining[used].sum(), 0.0) / freedom)), FLOOR_PX)
         lever = self._lever()
         y = found.minimum + (lever @ self.corrections[..., None])[..., 0]
         # Moving the camera moves the board in its picture the other way: hence the minus.

@@ -153,9 +153,18 @@ def test_a_checkerboard_half_hidden_is_no_view():
     assert detect("page", page, board) is None
 
 
-def test_a_checkerboard_that_looks_the_same_upside_down_is_refused():
+def test_a_checkerboard_that_looks_the_same_upside_down_is_found_in_either_order():
+    board = Board(8, 6, 30.0, pattern="checkerboard")
+    page = np.repeat(to_image(board, 6)[..., None], 3, axis=-1)
+    view = detect("page", page, board)
+    expected = (board.corners_m[:, :2] * 1e3 + MARGIN_MM) * 6 - 0.5
+    off = [np.abs(view.corners_px - order).max() for order in (expected, expected[::-1])]
+    assert min(off) < 0.25
+    assert board.looks_same_upside_down
     with pytest.raises(CalibrationError, match="upside down"):
-        Board(8, 6, 30.0, pattern="checkerboard")
+        board.check_direction()
+    assert not CHECKERBOARDS[0].looks_same_upside_down
+    assert not Board(8, 6).looks_same_upside_down  # markers tell
 
 
 def test_files_of_a_checkerboard_are_named_and_labelled_so(tmp_path):

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import tyro
+import yaml
 
 from tacit.errors import CalibrationError
+from tacit.geometry.camera import Camera
 from tacit.geometry.robot import Robot
 from tacit.geometry.rotations import rotation_to_quaternion
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
+from tacit_calibration.commands.from_poses import (
+    PAIR_LENS,
+    right_way_up,
+    say_turned_away,
+    sha256_of_poses,
+    views_of_poses,
+)
 from tacit_calibration.commands.judge import judge
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
 from tacit_calibration.estimation.arm_errors import geometry_errors
 from tacit_calibration.estimation.diagnosis import explain_joints
 from tacit_calibration.hand_eye import HandEyeResult, Mounting, solve_hand_eye
 from tacit_calibration.held_out import Judged
+from tacit_calibration.imports import arm_of
+from tacit_calibration.intrinsics import read_camera_info
 from tacit_calibration.pictures import hand_eye_picture
 from tacit_calibration.rig_update import known, record_of, with_camera_pose
 from tacit_calibration.samples import RobotViews, read_samples, sha256_of
@@ -33,6 +44,25 @@ class HandEyeArgs:
     samples: Annotated[
         Path | None, tyro.conf.arg(help="Folder with samples.yaml; the session's if left out.")
     ] = None
+    poses: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            help="Robot poses instead of joints: CSV, JSON, YAML, lines as a controller prints them, or "
+            "a folder with a file for each picture. Units and convention are found and said."
+        ),
+    ] = None
+    images: Annotated[
+        Path | None, tyro.conf.arg(help="Folder with the pictures of --poses; not needed for pose pairs.")
+    ] = None
+    lens: Annotated[
+        Path | None, tyro.conf.arg(help="camera_info file with the lens, where the rig does not hold it.")
+    ] = None
+    mounting: Annotated[
+        Mounting | None, tyro.conf.arg(help="Where the camera sits, where no rig says it.")
+    ] = None
+    out: Annotated[
+        Path | None, tyro.conf.arg(help="With --poses and no rig: file for the result (YAML).")
+    ] = None
     held_out: Annotated[bool, tyro.conf.arg(help="Judge by views left out of the fit; some seconds.")] = True
     accept: Annotated[
         bool, tyro.conf.arg(help="Write a result that contradicts itself; read what it says first.")
@@ -41,28 +71,75 @@ class HandEyeArgs:
 
     def run(self) -> int:
         """Solve, print the pose with its sigma, and write the rig; 1 where it contradicts itself."""
+        if self.poses is not None and self.where.rig is None and self.where.session is None:
+            return self._without_rig(self.poses)
         place = self.where.open()
         known(place.rig, "camera", self.camera, place.rig.cameras)
-        folder = place.samples(self.samples, self.camera)
-        views = read_samples(folder, place.rig, place.board)
-        say_turned_away(views)
-        solved, views = camera_pose(place.rig, self.camera, views)
-        judged, kept = {}, Judged(solved)
-        if self.held_out:
+        lens = place.rig.geometry.camera(self.camera) if self.lens is None else read_camera_info(self.lens)
+        parent = place.rig.cameras[self.camera].parent
+        mounting: Mounting = "eye_to_hand" if parent == "world" else "eye_in_hand"
+        if self.poses is not None:
+            table = views_of_poses(self.poses, self.images, place.board, lens, mounting)
+            views, columns = replace(table, arm=arm_of(place.rig, self.camera)), None
+            solved = solve_hand_eye(views.flange_poses, views.views, lens, mounting)
+            digest = sha256_of_poses(self.poses)
+        else:
+            folder = place.samples(self.samples, self.camera)
+            views = read_samples(folder, place.rig, place.board)
+            say_turned_away(views)
+            views = right_way_up(views, place.board, lens, mounting)
+            solved, views = camera_pose(place.rig, self.camera, views)
             columns = geometry_errors(Robot.from_rig(place.rig, views.arm).chain, views.joints)
-            kept, judged = judge(place.rig.geometry.camera(self.camera), views, solved, columns)
-            solved = kept.result
-        report(solved, views)
-        T = rig_pose(place.rig, self.camera, views.arm, solved)
+            digest = sha256_of(folder)
+        kept, record = self._judged(lens, views, solved, columns)
+        T = rig_pose(place.rig, self.camera, views.arm, kept.result)
         say(f"\nfor the rig, under cameras.{self.camera}:\n")
         say_pose("T_parent_camera", T)
+        if self._refused(kept):
+            return 1
+        self._finish(place, kept.result, views, T, digest, record)
+        return 1 if kept.contradictions else 0
+
+    def _without_rig(self, poses: Path) -> int:
+        """Calibrate from a table of poses alone: no arm's model is needed, and no rig is written."""
+        if self.mounting is None:
+            raise CalibrationError("--mounting is missing: say eye_in_hand or eye_to_hand, or give --rig")
+        lens = None if self.lens is None else read_camera_info(self.lens)
+        views = views_of_poses(poses, self.images, self.where.board, lens, self.mounting)
+        lens = lens or PAIR_LENS
+        solved = solve_hand_eye(views.flange_poses, views.views, lens, self.mounting)
+        kept, record = self._judged(lens, views, solved, None)
+        T = kept.result.T_parent_camera
+        say(f"\nthe camera in the {'flange' if self.mounting == 'eye_in_hand' else 'base'}:\n")
+        say_pose("T_parent_camera", T)
+        if self._refused(kept):
+            return 1
+        if self.out is not None:
+            data = _numbers(kept.result, T) | {"inputs_sha256": sha256_of_poses(poses)} | record
+            self.out.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+            say(f"wrote {self.out}")
+        else:
+            say("nothing written; --out FILE keeps it, --rig with --rig-out puts it into a rig")
+        return 1 if kept.contradictions else 0
+
+    def _judged(
+        self, lens: Camera, views: RobotViews, solved: HandEyeResult, columns: FloatArray | None
+    ) -> tuple[Judged, dict[str, Any]]:
+        record: dict[str, Any] = {}
+        kept = Judged(solved)
+        if self.held_out:
+            kept, record = judge(lens, views, solved, columns)
+        report(kept.result, views)
+        return kept, record
+
+    def _refused(self, kept: Judged) -> bool:
+        """Say what contradicts the result, and whether it is therefore not written."""
         for contradiction in kept.contradictions:
             say(f"CONTRADICTION {contradiction}")
         if kept.contradictions and not self.accept:
             say("nothing written; mend what is named, or write it all the same with --accept")
-            return 1
-        self._finish(place, solved, views, T, folder, judged)
-        return 1 if kept.contradictions else 0
+            return True
+        return False
 
     def _finish(
         self,
@@ -70,7 +147,7 @@ class HandEyeArgs:
         solved: HandEyeResult,
         views: RobotViews,
         T: FloatArray,
-        folder: Path,
+        digest: str,
         judged: dict[str, Any],
     ) -> None:
         record = record_of(
@@ -84,28 +161,32 @@ class HandEyeArgs:
             sigma_mm=1e3 * float(np.linalg.norm(solved.camera_pose.sigma_translation)),
             sigma_deg=float(np.rad2deg(np.linalg.norm(solved.camera_pose.sigma_rotation))),
             board=place.board.name,
-            inputs_sha256=sha256_of(folder),
+            inputs_sha256=digest,
         )
-        data = record.model_dump() | {
-            "schema_version": "tacit-extrinsics 1",
-            "T_parent_camera": T.tolist(),
-            "translation_m": T[:3, 3].tolist(),
-            "quaternion_xyzw": rotation_to_quaternion(T[:3, :3]).tolist(),
-            "covariance": solved.covariance[:6, :6].tolist(),
-            "T_anchor_board": solved.T_anchor_board.tolist(),
-            "noise": {
-                "pixel": solved.noise.pixel,
-                "rotation_deg": float(np.rad2deg(solved.noise.rotation)),
-                "translation_mm": 1e3 * solved.noise.translation,
-            },
-            "views_px": dict(zip(solved.names, solved.view_rms_px.tolist(), strict=True)),
-            "dropped_px": solved.dropped,
-            "warnings": list(solved.warnings),
-            **judged,
-        }
+        data = record.model_dump() | _numbers(solved, T) | judged
         rig = with_camera_pose(place.rig, self.camera, T, record)
         picture = hand_eye_picture(solved, views.views, views.width, views.height)
         place.finish(rig, f"handeye-{self.camera}", data, picture)
+
+
+def _numbers(solved: HandEyeResult, T: FloatArray) -> dict[str, Any]:
+    """Return a result as plain data."""
+    return {
+        "schema_version": "tacit-extrinsics 1",
+        "T_parent_camera": T.tolist(),
+        "translation_m": T[:3, 3].tolist(),
+        "quaternion_xyzw": rotation_to_quaternion(T[:3, :3]).tolist(),
+        "covariance": solved.covariance[:6, :6].tolist(),
+        "T_anchor_board": solved.T_anchor_board.tolist(),
+        "noise": {
+            "pixel": solved.noise.pixel,
+            "rotation_deg": float(np.rad2deg(solved.noise.rotation)),
+            "translation_mm": 1e3 * solved.noise.translation,
+        },
+        "views_px": dict(zip(solved.names, solved.view_rms_px.tolist(), strict=True)),
+        "dropped_px": solved.dropped,
+        "warnings": list(solved.warnings),
+    }
 
 
 def camera_pose(rig: Rig, name: str, views: RobotViews) -> tuple[HandEyeResult, RobotViews]:
@@ -137,14 +218,6 @@ def rig_pose(rig: Rig, name: str, arm: str, solved: HandEyeResult) -> FloatArray
     if rig.cameras[name].parent != "world":
         return solved.T_parent_camera
     return np.asarray(rig.arms[arm].T_world_base) @ solved.T_parent_camera
-
-
-def say_turned_away(views: RobotViews) -> None:
-    """Say which pictures were turned away and why, before solving can fail for want of them."""
-    for name in views.without_board:
-        say(f"skipped {name}: {views.reasons.get(name, 'no board found')}")
-    if views.without_board:
-        say(f"{len(views.views)} of {len(views.views) + len(views.without_board)} pictures show the board")
 
 
 def report(solved: HandEyeResult, views: RobotViews) -> None:

@@ -42,6 +42,7 @@ class VerifyArgs:
     def run(self) -> int:
         """Report; 1 when something misses the threshold."""
         place = self.where.open()
+        place.board.check_direction()
         known(place.rig, "camera", self.camera, place.rig.cameras)
         if self.episode is not None:
             return self._on_episode(place, self.episode)

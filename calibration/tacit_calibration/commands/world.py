@@ -10,7 +10,8 @@ import numpy as np
 import tyro
 
 from tacit.errors import CalibrationError
-from tacit_calibration.commands.handeye import camera_pose, report, say_turned_away
+from tacit_calibration.commands.from_poses import say_turned_away
+from tacit_calibration.commands.handeye import camera_pose, report
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
 from tacit_calibration.estimation.increments import exact
 from tacit_calibration.hand_eye import HandEyeResult
@@ -40,6 +41,7 @@ class WorldArgs:
     def run(self) -> int:
         """Solve both, chain them, write the base."""
         place = self.where.open()
+        place.board.check_direction()
         solved = [
             self._solve(place, camera, folder)
             for camera, folder in ((self.first, self.first_samples), (self.second, self.second_samples))
