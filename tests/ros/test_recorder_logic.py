@@ -94,13 +94,21 @@ def test_wrong_rate_old_messages_black_image_and_full_disk_are_reasons(rig: Rig)
         slow.saw(BEGIN + number * TICK * 2, BEGIN, np.full((120, 160, 3), 90, np.uint8))
     old = StreamMonitor(25.0)
     for number in range(-140, -99):
-        old.saw(BEGIN + number * TICK, BEGIN, np.full((60, 80, 3), 90, np.uint8))
+        old.saw(BEGIN + number * TICK, BEGIN + number * TICK, np.full((60, 80, 3), 90, np.uint8))
     monitors |= {"wrist": slow, "left": old}
     black = Finding("black", "the picture is black", refused=False)
     reasons = reasons_not_to_start(rig, monitors, around(free_bytes=10**6, findings={"top": black}))
     assert [re.split("[ :]", reason)[0] for reason in reasons] == ["wrist", "top", "left", "disk"]
     for words, reason in zip(("12.5 Hz", "black", "4.0 s old", "GB free"), reasons, strict=True):
         assert words in reason
+
+
+def test_driver_whose_clock_is_behind_is_not_called_dead(rig: Rig) -> None:
+    behind = StreamMonitor(25.0)
+    for number in range(-140, -99):
+        behind.saw(BEGIN + number * TICK, BEGIN, np.full((60, 80, 3), 90, np.uint8))
+    (reason,) = reasons_not_to_start(rig, healthy(rig) | {"left": behind}, around())
+    assert "4.0 s behind the clock of this computer" in reason and "chrony" in reason
 
 
 def test_silent_command_topic_needs_only_a_publisher(rig: Rig) -> None:
