@@ -261,6 +261,17 @@ def test_fastest_allowed_motion_with_jittering_stamps_is_no_jump(rig: Rig) -> No
     assert not robot.intake.counts["joints"]
 
 
+def test_gripper_that_snaps_shut_is_no_jump_and_one_that_leaps_through_its_range_is(rig: Rig) -> None:
+    upper = float(rig.limits("upper")[6])
+    for part, kinds in ((0.3, {}), (0.8, {"gripper_state": "jump"})):
+        robot = robot_of(real(rig))
+        robot.values = lambda name, t, value, part=part: (
+            {"position": np.array([upper * (0.9 - part * (t > 1))])} if name == "gripper_state" else value
+        )
+        robot.run(1.05)
+        assert robot.kinds == kinds
+
+
 def test_all_zeros_are_questioned_and_one_zero_is_not(rig: Rig) -> None:
     robot = robot_of(real(rig))
     robot.values = joints_with(lambda t, q: np.zeros(6))

@@ -17,6 +17,9 @@ SPEED_MARGIN = 1.5
 JUMP_FLOOR = 0.02
 """Part of a joint's range that measurement noise and quantisation may cover from one sample to the next."""
 
+GRIPPER_FLOOR = 0.5
+"""The same of a gripper's range: fingers that slip off a part snap by a quarter of it within a tick."""
+
 DOUBT_MARGIN, REFUSE_MARGIN = (0.02, 0.05), (0.25, 0.5)
 """So far beyond its limits a value is doubted, and refused: a part of the range, at most so much [rad, m]."""
 
@@ -52,9 +55,10 @@ class NumberJudge:
             doubted = self._margin(DOUBT_MARGIN)
             self._lowest, self._highest = self._lower - doubted, self._upper + doubted
             self._reach = SPEED_MARGIN * rig.limits("velocity")[index]
-            self._floor = JUMP_FLOOR * (self._upper - self._lower)
             grippers = {rig.state_names[i] for i in rig.gripper_indices}
             self._is_joint = np.array([n not in grippers for n in self._names])
+            floor = np.where(self._is_joint, JUMP_FLOOR, GRIPPER_FLOOR)
+            self._floor = floor * (self._upper - self._lower)
             self._rest_is_zero = _rests_at_zero(rig, self._names)
         self.reset()
 
