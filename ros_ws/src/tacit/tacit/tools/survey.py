@@ -180,7 +180,7 @@ def proposed_lines(rig: Rig, reports: Sequence[StreamReport]) -> str:
 
 def cures(reports: Sequence[StreamReport]) -> list[str]:
     """Return what to do beside the rig: clocks, publishers."""
-    found = {report.finding.kind for report in reports if report.finding is not None}
+    found: set[str] = {report.finding.kind for report in reports if report.finding is not None}
     found |= {kind for report in reports for kind in report.refused}
     advice = []
     if found & {"clock_offset", "clock_step", "stamp_ahead", "out_of_order"}:
@@ -210,7 +210,12 @@ def _proposals(rig: Rig, report: StreamReport) -> Iterator[str]:
 
 
 def _section(rig: Rig, name: str) -> str:
-    parts = {"cameras": rig.cameras, "tactile": rig.tactile, "streams": rig.streams, "commands": rig.commands}
+    parts: dict[str, Mapping[str, object]] = {
+        "cameras": rig.cameras,
+        "tactile": rig.tactile,
+        "streams": rig.streams,
+        "commands": rig.commands,
+    }
     return next(section for section, streams in parts.items() if name in streams)
 
 
