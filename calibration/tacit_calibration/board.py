@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError, did_you_mean
 
-DICTIONARIES = {
-    name: getattr(cv2.aruco, name)
-    for name in ("DICT_4X4_50", "DICT_4X4_100", "DICT_5X5_100", "DICT_6X6_250", "DICT_APRILTAG_36h11")
-}
+DICTIONARIES = {name: getattr(cv2.aruco, name) for name in dir(cv2.aruco) if name.startswith("DICT_")}
+"""All that OpenCV has. A smaller one begins the larger ones of its size: DICT_4X4_50 begins DICT_4X4_250."""
 MIN_MODULE_MM = 0.5
 """A laser printer's dots are .04 mm and its drift .1 mm: finer marker cells do not survive."""
 
@@ -38,9 +36,10 @@ class Board:
         rows: Squares along the short side.
         square_mm: Side of a square as printed [mm].
         marker_mm: Side of a marker as printed [mm].
-        dictionary: Marker family: DICT_4X4_50, DICT_4X4_100, DICT_5X5_100, DICT_6X6_250 or
-            DICT_APRILTAG_36h11.
+        dictionary: Marker family, as OpenCV names it, such as DICT_4X4_50 or DICT_APRILTAG_36h11.
         pattern: charuco, or checkerboard (without markers; black in the top left corner).
+        legacy: The layout of OpenCV before 4.6 and of calib.io for an even number of rows: white in the top
+            left corner. Pictures are searched for both layouts; this one is printed.
 
     Raises:
         CalibrationError: Sizes that cannot be printed, or too few markers in the dictionary.
@@ -52,6 +51,7 @@ class Board:
     marker_mm: float = 21.0
     dictionary: str = "DICT_4X4_50"
     pattern: Literal["charuco", "checkerboard"] = "charuco"
+    legacy: bool = False
 
     def __post_init__(self) -> None:
         if self.columns < 3 or self.rows < 3:
@@ -117,15 +117,18 @@ class Board:
             return f"checkerboard {size}, square {self.square_mm:g} mm"
         return (
             f"ChArUco {size}, square {self.square_mm:g} mm, marker {self.marker_mm:g} mm, {self.dictionary}"
+            + (", legacy layout" if self.legacy else "")
         )
 
     @functools.cached_property
     def aruco(self) -> Any:
         """OpenCV's board, in metres."""
         size = (self.columns, self.rows)
-        return cv2.aruco.CharucoBoard(
+        board = cv2.aruco.CharucoBoard(
             size, self.square_mm / 1e3, self.marker_mm / 1e3, self._aruco_dictionary
         )
+        board.setLegacyPattern(self.legacy)
+        return board
 
     def black_rectangles_mm(self) -> NDArray[np.float64]:
         """Return all black parts (M, 4) as x, y, width, height [mm], from the top left corner."""

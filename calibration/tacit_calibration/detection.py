@@ -5,7 +5,7 @@ A picture that would harm more than help is turned away with its reason: no boar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError
-from tacit.images import Image, load_image
+from tacit.images import MAX_PICTURE_BYTES, Image, load_image
 from tacit_calibration.board import Board
+from tacit_calibration.boards_seen import checkerboard_seen, markers_seen
 
 Gray = NDArray[np.uint8]
-SUFFIXES = (".png", ".jpg", ".jpeg")
+PLAIN_SUFFIXES = (".bmp", ".tif", ".tiff", ".pgm", ".ppm")
+SUFFIXES = (".png", ".jpg", ".jpeg", *PLAIN_SUFFIXES)
+MAX_NAMED, MAX_LOOKED_AT = 3, 3
+"""Names in one message; pictures without board that are searched for another one, a second each."""
 MIN_CORNERS = 8
 """A pose has 6 unknowns and a corner 2 equations; below 8 corners one bad corner decides a view."""
 MIN_WIDTH = 0.05
@@ -58,7 +62,7 @@ class Detections:
 
 
 def detect_folder(folder: Path, board: Board) -> Detections:
-    """Find the board in every PNG and JPEG of a folder.
+    """Find the board in every picture of a folder: PNG, JPEG, BMP, TIFF, PGM.
 
     Raises:
         CalibrationError: No pictures, pictures of different sizes, or mirrored ones.
@@ -66,7 +70,26 @@ def detect_folder(folder: Path, board: Board) -> Detections:
     paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise CalibrationError(f"{folder}: no {', '.join(SUFFIXES)} files; give the folder with the pictures")
-    return detect_images([(path.name, load_image(path)) for path in paths], board)
+    return detect_images([(path.name, read_picture(path)) for path in paths], board)
+
+
+def read_picture(path: Path) -> Image:
+    """Return RGB (H, W, 3) uint8 of a picture: PNG, JPEG, or BMP, TIFF, PGM as industrial cameras write.
+
+    Raises:
+        CalibrationError: Larger than any camera's picture, or of another format than its name says.
+        ImageError: A damaged PNG or JPEG.
+    """
+    if path.suffix.lower() not in PLAIN_SUFFIXES:
+        return load_image(path)
+    with path.open("rb") as file:
+        data = file.read(MAX_PICTURE_BYTES + 1)
+    if len(data) > MAX_PICTURE_BYTES:
+        raise CalibrationError(f"{path}: a picture of more than {MAX_PICTURE_BYTES >> 20} MB")
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if bgr is None:
+        raise CalibrationError(f"{path}: a damaged picture, or another format than its name says")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def detect_images(images: list[tuple[str, Image]], board: Board) -> Detections:
@@ -75,16 +98,18 @@ def detect_images(images: list[tuple[str, Image]], board: Board) -> Detections:
     Raises:
         CalibrationError: Different sizes, or pictures that show the board mirrored.
     """
-    sizes = {image.shape[:2] for _, image in images}
+    sizes: dict[tuple[int, ...], list[str]] = {}
+    for name, image in images:
+        sizes.setdefault(image.shape[:2], []).append(name)
     if len(sizes) != 1:
-        listed = ", ".join(f"{w}x{h}" for h, w in sorted(sizes))
+        listed = "; ".join(f"{w}x{h}: {_listed(names)}" for (h, w), names in sorted(sizes.items()))
         raise CalibrationError(f"pictures of sizes {listed}; calibrate one camera and one size at a time")
     views: list[View] = []
     reasons: dict[str, str] = {}
     for name, image in images:
         view = detect(name, image, board)
         if view is None:
-            reasons[name] = _why_not(name, image, board)
+            reasons[name] = _why_not(name, image, board, len(reasons) < MAX_LOOKED_AT)
         elif view.blur_px > _blur_limit(view):
             limit = _blur_limit(view)
             reasons[name] = (
@@ -93,7 +118,7 @@ def detect_images(images: list[tuple[str, Image]], board: Board) -> Detections:
             )
         else:
             views.append(view)
-    height, width = sizes.pop()
+    height, width = next(iter(sizes))
     return Detections(tuple(views), tuple(reasons), width, height, reasons)
 
 
@@ -112,8 +137,12 @@ def detect(name: str, image_rgb: Image, board: Board) -> View | None:
 
 def _charuco(gray: Gray, board: Board) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return the corners that are seen (N, 2) [px] and where they are on the board (N, 3) [m]."""
-    corners, ids, _, _ = cv2.aruco.CharucoDetector(board.aruco).detectBoard(gray)
-    if ids is None or len(ids) < MIN_CORNERS:
+    # Both layouts have their corners in the same places; in the wrong one markers contradict each other.
+    for layout in (board, replace(board, legacy=not board.legacy)):
+        corners, ids, _, _ = cv2.aruco.CharucoDetector(layout.aruco).detectBoard(gray)
+        if ids is not None and len(ids) >= MIN_CORNERS:
+            break
+    else:
         return None
     points = board.corners_m[np.asarray(ids).ravel()]
     return np.asarray(corners, dtype=np.float64).reshape(-1, 2), points
@@ -190,17 +219,25 @@ def _directions(H: NDArray[np.float64], point: NDArray[np.float64], square_m: fl
     return np.array([pixels[1] - pixels[0], pixels[3] - pixels[2]])
 
 
-def _why_not(name: str, image_rgb: Image, board: Board) -> str:
-    """Return why no view came of a picture.
+def _listed(names: list[str]) -> str:
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _why_not(name: str, image_rgb: Image, board: Board, look: bool = True) -> str:
+    """Return why no view came of a picture, and what of another board is there, where `look` says to.
 
     Raises:
         CalibrationError: Its mirror image shows the board.
     """
+    gray = np.asarray(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     if board.pattern == "checkerboard":
-        return "no whole checkerboard found; it must be seen with all its corners"
+        seen = checkerboard_seen(gray, board) if look else ""
+        return "no whole checkerboard found; it must be seen with all its corners" + seen
     if detect(name, np.ascontiguousarray(image_rgb[:, ::-1]), board) is not None:
         raise CalibrationError(
             f"{name}: mirrored board; markers read only in the mirror image. Switch off the driver's flip, "
             "or print the board again if it was printed mirrored"
         )
-    return f"fewer than {MIN_CORNERS} corners found, or all on one line"
+    seen = markers_seen(gray, board) if look else ""
+    return f"fewer than {MIN_CORNERS} corners found, or all on one line" + seen

@@ -23,6 +23,7 @@ from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
 from tacit.geometry.transforms import from_rotation, invert
 from tacit_calibration.detection import View
+from tacit_calibration.estimation.arm_errors import SmoothErrors
 from tacit_calibration.estimation.board_pose import (
     Corners,
     board_poses,
@@ -106,6 +107,7 @@ class HandEyeResult:
         residuals_px: Projected minus found corners of each view, as in `rms_px` (N, 2).
         mounting: Where the camera sits.
         arm_correction: Estimated errors of the arm's geometry (m,), empty when they were not asked for.
+        smooth: How `arm_correction` follows from poses, where it was learnt from them and not from joints.
         warnings: What makes the result weaker than its numbers say.
     """
 
@@ -120,6 +122,7 @@ class HandEyeResult:
     residuals_px: tuple[FloatArray, ...]
     mounting: Mounting
     arm_correction: FloatArray
+    smooth: SmoothErrors | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -137,8 +140,11 @@ class HandEyeResult:
 
         Args:
             flange_poses: T_base_flange (n, 4, 4).
-            arm_errors: (n, 6, m) to correct them by what was learnt of the arm; left out: as measured.
+            arm_errors: (n, 6, m) to correct them by what was learnt of the arm's joints. Left out: as
+                measured, or corrected by what was learnt from poses.
         """
+        if arm_errors is None and self.smooth is not None:
+            arm_errors = self.smooth.at(flange_poses)
         if arm_errors is not None:
             flange_poses = flange_poses @ small_pose(arm_errors @ self.arm_correction)
         carrier = carrier_poses(flange_poses, self.mounting)

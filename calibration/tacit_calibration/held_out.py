@@ -243,18 +243,25 @@ class _Way:
     def solved(self) -> HandEyeResult:
         """Return the calibration of all views."""
         data = _resized(self.data, size_of_board(*self.data)[0]) if self.scaled else self.data
-        errors, every = self._errors(data), np.ones(len(data.views), dtype=bool)
-        return solve_hand_eye(*data, arm_errors=None if errors is None else errors(every, data.flange_poses))
+        if self.smooth:
+            smooth = _smooth_errors(data)
+            result = solve_hand_eye(*data, arm_errors=smooth.at(data.flange_poses))
+            return replace(result, smooth=smooth)
+        return solve_hand_eye(*data, arm_errors=self.arm_errors)
 
     def _errors(self, kept: HandEyeData) -> Callable[[NDArray[np.bool_], FloatArray], FloatArray] | None:
         """Return what gives (n, 6, m) for views by mask and pose: by joints, else by poses, else nothing."""
         if self.smooth:
-            answer = park_martin(*_seen(kept))
-            carried = answer.X if kept.mounting == "eye_in_hand" else answer.B
-            smooth = SmoothErrors.around(kept.flange_poses, carried[:3, 3])
+            smooth = _smooth_errors(kept)
             return lambda _, poses: smooth.at(poses)
         columns = self.arm_errors
         return None if columns is None else lambda chosen, _: columns[chosen]
+
+
+def _smooth_errors(data: HandEyeData) -> SmoothErrors:
+    answer = park_martin(*_seen(data))
+    carried = answer.X if data.mounting == "eye_in_hand" else answer.B
+    return SmoothErrors.around(data.flange_poses, carried[:3, 3])
 
 
 def _own_trial(name: str, way: _Way, plain: HandEyeResult) -> Trial:
@@ -290,7 +297,12 @@ def _rigid_result(data: HandEyeData, chosen: Trial, ours: HandEyeResult) -> Hand
     covariance = ours.covariance.copy()
     covariance[:6, :6] += np.outer(shift, shift)
     found = replace(
-        ours, T_parent_camera=X, T_anchor_board=B, covariance=covariance, arm_correction=np.zeros(0)
+        ours,
+        T_parent_camera=X,
+        T_anchor_board=B,
+        covariance=covariance,
+        arm_correction=np.zeros(0),
+        smooth=None,
     )
     corners = Corners.of(data.views)
     off = residuals(corners, data.camera, found.board_in_camera(data.flange_poses))

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from tacit.episode import EpisodeReader
 from tacit.errors import CalibrationError
-from tacit.images import encode_png, load_image
+from tacit.images import encode_png
 from tacit.record.samples import SampleFolder
 from tacit.record.stillness import StillDetector, Tolerances, is_new
 from tacit.rig import Rig
 from tacit.rig.units import from_canonical
+from tacit_calibration.detection import read_picture
+from tacit_calibration.pose_files import read_poses
 from tacit_calibration.rig_update import known
 from tacit_calibration.samples import read_table
 
@@ -67,13 +69,14 @@ def import_folder(source: Path, rig: Rig, camera: str, folder: Path, arm: str = 
     arm = arm_of(rig, camera, arm)
     names = tuple(joint.name for joint in rig.arms[arm].joints)
     samples, count = SampleFolder(folder, arm, names, camera), 0
+    _check_joints(source / JOINTS_CSV, names)
     hint = f"list the pictures there, with the columns image,{','.join(names)}[,gripper_raw]"
     for where, row in read_table(source / JOINTS_CSV, ("image", *names), hint):
         q, raw = _numbers(row, names, where)
         image = source / row["image"]
         if not image.is_file():
             raise CalibrationError(f"{where}: no picture {image}")
-        samples.add(encode_png(load_image(image)).tobytes(), q, raw, None)
+        samples.add(encode_png(read_picture(image)).tobytes(), q, raw, None)
         count += 1
     return count
 
@@ -107,6 +110,23 @@ def _still_ticks(
         if pose is not None and is_new(pose, (before for _, before in found), tolerances.new):
             found.append((tick, pose))
     return found
+
+
+def _check_joints(path: Path, names: tuple[str, ...]) -> None:
+    """Say what to do with a table of flange poses, which stands where joints are expected.
+
+    Raises:
+        CalibrationError: It is one.
+    """
+    try:
+        table = read_poses(path)
+    except (CalibrationError, OSError):
+        return  # no poses: what else is wrong with it, reading it as joints will say
+    if table.named and not set(names) & set(table.named):
+        raise CalibrationError(
+            f"{path}: holds poses of the flange, not joints; calibrate from them with `tacit calibrate "
+            f"handeye --poses {path} --images {path.parent}`"
+        )
 
 
 def _numbers(

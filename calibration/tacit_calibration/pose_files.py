@@ -69,6 +69,7 @@ class PoseTable:
         angle: Of angles, likewise.
         quaternion: xyzw or wxyz where names say so.
         turn: rpy or rotation vector where names say so.
+        named: Names of the columns, where there are any.
     """
 
     rows: tuple[PoseRow, ...]
@@ -76,6 +77,7 @@ class PoseTable:
     angle: Angle = ""
     quaternion: Literal["xyzw", "wxyz", ""] = ""
     turn: Literal["rpy", "rotation vector", ""] = ""
+    named: tuple[str, ...] = ()
 
     @property
     def robot(self) -> FloatArray:
@@ -175,7 +177,7 @@ def _of_csv(path: Path) -> PoseTable:
         except (ValueError, IndexError):
             raise CalibrationError(f"{path}:{number}: expected {len(columns.order)} numbers") from None
         rows.append(PoseRow(values, cells[columns.picture].strip() if columns.picture is not None else ""))
-    return PoseTable(tuple(rows), columns.unit, columns.angle, columns.quaternion, columns.turn)
+    return PoseTable(tuple(rows), columns.unit, columns.angle, columns.quaternion, columns.turn, tuple(names))
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from tacit.documents import MAX_TABLE_BYTES, inside, read_text
 from tacit.errors import CalibrationError
 from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import FloatArray
-from tacit.images import Image, load_image
+from tacit.images import Image
 from tacit.record.samples import FILE_NAME, Sample, SampleFile, load_samples
 from tacit.rig import Rig
 from tacit.rig.units import to_canonical
 from tacit_calibration.board import Board
-from tacit_calibration.detection import View, detect_images
+from tacit_calibration.detection import View, detect_images, read_picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def picture(folder: Path, sample: Sample) -> Image:
     path = inside(folder, sample.image, f"{Path(folder) / FILE_NAME}: image", CalibrationError)
     if not path.is_file():
         raise CalibrationError(f"{path}: no such picture; samples.yaml names it, relative to itself")
-    return load_image(path)
+    return read_picture(path)
 
 
 def state_of(rig: Rig, arm: str, q: FloatArray, gripper_raw: float | None) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ from tacit_calibration.board_files import (
     to_svg,
     write_board,
 )
-from tacit_calibration.detection import detect
+from tacit_calibration.detection import detect, detect_folder, detect_images
 
 BOARDS = [Board(), Board(5, 7, 40.0, 28.0, "DICT_5X5_100"), Board(8, 5, 24.0, 16.0, "DICT_6X6_250")]
 
@@ -144,6 +145,63 @@ def test_a_checkerboard_knows_which_way_up_it_is(board, turns):
     for _ in range(turns):  # np.rot90 turns counterclockwise
         x, y, width, height = y, width - 1 - x, height, width
     np.testing.assert_allclose(view.corners_px, np.stack([x, y], axis=-1), atol=0.25)
+
+
+def photo(board: Board, legacy: bool = False) -> np.ndarray:
+    """A picture of a board drawn by OpenCV, at an angle."""
+    drawn = replace(board, legacy=legacy).aruco.generateImage(
+        (board.columns * 90, board.rows * 90), marginSize=60
+    )
+    H = np.array([[0.9, 0.12, 60], [-0.08, 0.85, 80], [1e-4, 5e-5, 1]])
+    return np.repeat(cv2.warpPerspective(drawn, H, (1280, 720), borderValue=200)[..., None], 3, axis=-1)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(9, 6), (7, 5), (8, 6)])
+def test_both_layouts_of_a_charuco_board_give_the_same_corners(columns, rows):
+    board = Board(columns, rows, 30.0, 22.0)
+    new, legacy = (detect("page", photo(board, is_legacy), board) for is_legacy in (False, True))
+    assert len(new.corners_px) == len(legacy.corners_px) == (columns - 1) * (rows - 1)
+    np.testing.assert_array_equal(new.points_m, legacy.points_m)
+    np.testing.assert_allclose(new.corners_px, legacy.corners_px, atol=1.0)  # one square is 80 px
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Board(6, 9, 30.0, 22.0), "27 markers of DICT_4X4_50 are there.*rows and columns are swapped"),
+        (Board(9, 6, 30.0, 22.0, "DICT_5X5_50"), "27 markers of DICT_4X4_50 are there: give --dictionary"),
+        (Board(12, 8, 30.0, 22.0), "in another layout than 12x8 squares"),
+    ],
+)
+def test_a_picture_of_another_board_says_what_is_there(asked, said):
+    found = detect_images([("a.png", photo(Board(9, 6, 30.0, 22.0)))], asked)
+    assert re.search(said, found.reasons["a.png"])
+    grey = np.full((480, 640, 3), 128, np.uint8)
+    assert "no markers of any" in detect_images([("b.png", grey)], asked).reasons["b.png"]
+
+
+def test_inner_corners_given_for_squares_are_named():
+    page = np.repeat(to_image(CHECKERBOARDS[0], 6)[..., None], 3, axis=-1)
+    found = detect_images([("a.png", page)], Board(8, 5, 30.0, pattern="checkerboard"))
+    assert (
+        "one of 9x6 squares (8x5 inner corners) is there: give --columns 9 --rows 6" in found.reasons["a.png"]
+    )
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tiff", "pgm", "png", "jpg"])
+def test_pictures_of_every_usual_format_are_read(tmp_path, suffix):
+    board = Board()
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), photo(board)[..., 0])  # grey; a PGM can be nothing else
+    assert len(detect_folder(tmp_path, board).views[0].corners_px) == 40
+    (tmp_path / "b.bmp").write_bytes(b"BM nothing")
+    with pytest.raises(CalibrationError, match=r"b\.bmp: a damaged picture"):
+        detect_folder(tmp_path, board)
+
+
+def test_pictures_of_several_sizes_are_named():
+    images = [(f"{i}.png", np.zeros((480 + 240 * (i > 4), 640, 3), np.uint8)) for i in range(6)]
+    with pytest.raises(CalibrationError, match=r"0\.png, 1\.png, 2\.png and 2 more; 640x720: 5\.png"):
+        detect_images(images, Board())
 
 
 def test_a_checkerboard_half_hidden_is_no_view():

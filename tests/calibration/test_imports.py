@@ -133,3 +133,11 @@ def test_the_map_tints_what_no_corner_has_covered():
     corners = np.stack(np.meshgrid(np.linspace(5, 200, 6), np.linspace(5, 150, 6)), axis=-1).reshape(-1, 2)
     sheet = coverage_map([View("a", corners, np.zeros((36, 3)))], lens.width, lens.height)
     assert sheet[470, 630, 0] > sheet[470, 630, 1] and sheet[60, 30, 0] == sheet[60, 30, 1]
+
+
+def test_a_table_of_poses_for_joints_says_where_it_belongs(tmp_path):
+    (tmp_path / "joints.csv").write_text(
+        "image,x_mm,y_mm,z_mm,rx_deg,ry_deg,rz_deg\n00.png,380.0,-120.0,410.0,178.2,-12.5,91.0\n"
+    )
+    with pytest.raises(CalibrationError, match="handeye --poses"):
+        import_folder(tmp_path, load_rig("nova2_sim"), "wrist", tmp_path / "samples")

@@ -256,6 +256,9 @@ def test_rpy_within_a_ten_thousandth_of_a_quarter_turn_is_meant_to_be_it():
     assert snap(1.5708) == np.pi / 2
     assert snap(-3.14159) == -np.pi
     assert snap(1.535866) == 1.535866
+    # Twists of a real UR5's factory calibration: near pi/2, and meant as they stand.
+    assert snap(1.5707463) == 1.5707463
+    assert snap(-1.5707963267948966 + 3e-5) != -np.pi / 2
     T = fk_numpy(chain_from_urdf(write_urdf(URDF_ROWS["nova2"]), "base_link", "Link6", NAMES), np.zeros(6))
     np.testing.assert_array_equal(np.abs(T[:3, :3]), [[1, 0, 0], [0, 0, 1], [0, 1, 0]])
 
