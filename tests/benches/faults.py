@@ -74,6 +74,7 @@ class Row:
         policy_refused, recorder_refused: Starts refused while it lasted, of how many; None where not asked.
         states, events: What the episodes say, by tries.
         check: Rules of `tacit check` that the first five break, beside those that sound ones do.
+        refused_max: Most samples that policy or recorder refused or doubted in a try.
         wrong_recorded: Samples of disturbed drivers that were recorded, largest of all tries.
     """
 
@@ -94,6 +95,7 @@ class Row:
     states: dict[str, int]
     events: dict[str, int]
     check: dict[str, int]
+    refused_max: int
     wrong_recorded: int
 
 
@@ -158,6 +160,7 @@ def measure(fault: Fault, tries: int, rig: Rig, policy: OnnxPolicy) -> Row:
         states=_counted([o.state] for o in outcomes),
         events=_counted(o.events for o in outcomes),
         check=_counted([r for r in o.check if r not in SOUND_RULES] for o in outcomes),
+        refused_max=max(k.total() for o in outcomes for k in (o.policy_kinds, o.recorder_kinds)),
         wrong_recorded=max(o.wrong_recorded for o in outcomes),
     )
 
@@ -172,6 +175,8 @@ def misses(fault: Fault, row: Row) -> list[str]:
         missed.append(f"held after {ticks:.1f} ticks, expected {HOLD_TICKS}")
     if fault.policy and (row.late_ms_max or 0) > HOLD_MS:
         missed.append(f"held {row.late_ms_max:.0f} ms after it was seen, expected {HOLD_MS:g}")
+    if fault.costs is not None and row.refused_max > fault.costs:
+        missed.append(f"{row.refused_max} samples were refused, of which {fault.costs} were wrong")
     if row.outside:
         missed.append(f"commands outside limits in {row.outside} of {n}")
     if fault.recorder and row.named < n:

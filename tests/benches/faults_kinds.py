@@ -15,8 +15,8 @@ from tacit.images import decode_image, encode_jpeg
 
 JOINTS, GRIPPER, COMMAND = "joints", "gripper_state", "command"
 STATES = (JOINTS, GRIPPER)
-RAW_IMAGES = ("wrist", "left")
-IMAGES = (*RAW_IMAGES, COMPRESSED_CAMERA)
+RAW_IMAGES, JPEG_IMAGES = ("wrist", "left"), (COMPRESSED_CAMERA,)
+IMAGES = (*RAW_IMAGES, *JPEG_IMAGES)
 STAMPED = (*IMAGES, *STATES)
 
 SILENCE_S = 1.1
@@ -52,6 +52,7 @@ class Fault:
         at_start: It lasts, so that nothing may start while it does.
         shown: A single observation shows it: the policy must hold within two ticks.
         policy, recorder: Whom it concerns.
+        costs: How many samples may be refused for it; None where it lasts.
         named_within_s: How soon the recorder must name it.
         lasts_s: How long it is looked at.
     """
@@ -63,6 +64,7 @@ class Fault:
     shown: bool = False
     policy: bool = True
     recorder: bool = True
+    costs: int | None = None
     named_within_s: float = 1.0
     lasts_s: float = 1.7
 
@@ -298,8 +300,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("clocks of three streams ahead", _spoil(STAMPED, _far_ahead(), 3), at_start=False),
     Fault("clocks of all streams ahead", _spoil(STAMPED, _far_ahead(), 9), at_start=False),
     Fault("this machine's clock ahead", _set_machine(3, 60), at_start=False),
-    Fault("one stamp ahead", _spoil(STAMPED, _far_ahead(1)), holds=False, at_start=False),
-    Fault("six stamps ahead", _spoil(STAMPED, _far_ahead(6)), holds=False, at_start=False),
+    Fault("one stamp ahead", _spoil(STAMPED, _far_ahead(1)), holds=False, at_start=False, costs=1),
+    Fault("six stamps ahead", _spoil(STAMPED, _far_ahead(6)), holds=False, at_start=False, costs=6),
     Fault("one stream .3 s ahead", _spoil(STAMPED, _shifted(0.3, 0.3))),
     Fault("one stream 5 s ahead", _spoil(STAMPED, _shifted(5, 5))),
     Fault("one stream 1 s behind", _spoil(STAMPED, _shifted(-1, -1))),
@@ -308,8 +310,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("empty stamps", _stamped(lambda cell, _: 0)),
     Fault("looped stamps", _looped),
     Fault("one stamp for all", _same_stamp),
-    Fault("one message twice", _one_twice, holds=False, at_start=False),
-    Fault("one message out of order", _one_old, holds=False, at_start=False),
+    Fault("one message twice", _one_twice, holds=False, at_start=False, costs=1),
+    Fault("one message out of order", _one_old, holds=False, at_start=False, costs=1),
     Fault("one stream .4 to .6 s late", _spoil(STAMPED, _late), named_within_s=LATE_S, lasts_s=LATE_S),
     Fault("six zeros", _read([JOINTS], lambda q, _: np.zeros(6)), shown=True),
     Fault("last value repeated", _repeated([JOINTS]), at_start=False),
@@ -323,9 +325,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault("a joint jumps", _read([JOINTS], _jump), at_start=False, shown=True),
     Fault("frozen picture", _repeated(IMAGES)),
     Fault("black picture", _read(IMAGES, _black), shown=True),
-    Fault("JPEG without end", _message([COMPRESSED_CAMERA], _cut_jpeg)),
-    Fault("one JPEG without end", _message([COMPRESSED_CAMERA], _cut_jpeg, 1), holds=False, at_start=False),
-    Fault("one empty bgr8", _message(RAW_IMAGES, _empty_bgr8, 1), holds=False, at_start=False),
+    Fault("JPEG without end", _message(JPEG_IMAGES, _cut_jpeg)),
+    Fault(
+        "one JPEG without end",
+        _message(JPEG_IMAGES, _cut_jpeg, 1),
+        holds=False,
+        at_start=False,
+        costs=1,
+    ),
+    Fault("one empty bgr8", _message(RAW_IMAGES, _empty_bgr8, 1), holds=False, at_start=False, costs=1),
     Fault("empty bgr8", _message(RAW_IMAGES, _empty_bgr8)),
     Fault("wrong size", _message(RAW_IMAGES, _wrong_size)),
     Fault("wrong encoding", _message(RAW_IMAGES, _wrong_encoding)),

@@ -27,8 +27,9 @@ from tacit_ros.wire.hearing import Hearing
 from tacit_ros.wire.publishers import Publishers
 
 INFERENCE_NS = 15 * MS
-WAVE_RAD, WAVE_HZ = 0.25, 0.3
-"""What the policy wants: every joint swings about where the arm was at the start."""
+WAVE, WAVE_HZ = np.array([0.35] * 6 + [0.01]), 0.45
+"""What the policy wants: every joint and the gripper swing about where they were at the start [rad, m]; fast
+enough that the arm cannot stop within one tick."""
 
 
 class Waving:
@@ -47,8 +48,6 @@ class Waving:
     def begin(self, middle: FloatArray, stamp_ns: int) -> None:
         """Swing about `middle` (S,) from `stamp_ns` on."""
         self._middle, self._begin_ns = middle, stamp_ns
-        self._range = np.where(middle > 0.1, WAVE_RAD, 0.1 * WAVE_RAD)  # a gripper opens by centimetres
-        self._range[:-1] = WAVE_RAD
         self._phase = np.arange(len(middle))
 
     def act(self, observation: Observation) -> NDArray[np.float32]:
@@ -57,7 +56,7 @@ class Waving:
         rows_ns = np.arange(len(chunk)) * SECOND / self.manifest.rate_hz
         time_s = (observation.stamp_ns - self._begin_ns + rows_ns)[:, None] / 1e9
         angle = 2 * np.pi * WAVE_HZ * time_s + self._phase
-        wave = self._middle + self._range * (np.sin(angle) - np.sin(self._phase))
+        wave = self._middle + WAVE * (np.sin(angle) - np.sin(self._phase))
         self._timeline.run_until(self._timeline.steady() + INFERENCE_NS)
         return (wave + 0 * chunk).astype(np.float32)
 
