@@ -135,6 +135,17 @@ def test_simulated_clock_of_any_speed_refuses_an_odd_stamp(rig: Rig) -> None:
     assert 1 <= robot.intake.counts["top"]["stamp_ahead"] <= 5 and robot.kinds == {}
 
 
+@pytest.mark.parametrize("speed", [2.5, 20.0])
+def test_hole_in_a_fast_simulation_is_a_gap_and_no_clock_that_stepped(rig: Rig, speed: float) -> None:
+    robot = robot_of(rig, start_ns=SECOND)
+    robot.speed = speed
+    robot.run(20)
+    robot.now_ns += round(0.6 * speed * SECOND)  # for so long the middleware has lost every message
+    robot.run(5)
+    assert not any(robot.intake.counts.values()) and robot.intake.num_steps == 0
+    assert len(robot.accepted) == 25 * sum(RATES.values())
+
+
 @pytest.mark.parametrize("step_s", [-6.0, -1.0, 5.0, 3600.0])
 @pytest.mark.parametrize("who", [("top",), ("joints",), tuple(RATES)], ids=["camera", "joints", "all"])
 @pytest.mark.parametrize("is_sim", [True, False])
