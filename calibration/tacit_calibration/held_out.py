@@ -24,7 +24,7 @@ FEWEST = 6
 MODELLED, LEARNT = "robot as reported", "arm's geometry learnt"
 SMOOTH, SCALED = "smooth arm error learnt", "board size learnt"
 ADJUSTED = "bundle adjustment"
-SURE, CLEARLY, SIGMAS = 2.0, 0.1, 3.0
+SURE, CLEARLY, SIGMAS = 3.0, 0.1, 3.0
 ODD_SCALE = 0.003
 """A third of a percent is 1 mm at .3 m: less is not worth a word, however sure."""
 TINY = 1e-6
@@ -179,13 +179,17 @@ def solve_by_held_out(
 
 
 def _judged(data: HandEyeData, own: dict[str, _Way], trials: list[Trial], plain: HandEyeResult) -> Judged:
+    contradictions = list(_scale_contradiction(data))
     stays = data.mounting == "eye_to_hand"
-    free = [t for t in trials if not t.rigid and (t.name == MODELLED or not (stays and own[t.name].learns))]
+    # A size that is known within its error would only add that error: it is learnt where it is clearly wrong.
+    barred = {
+        name for name, way in own.items() if (stays and way.learns) or (way.scaled and not contradictions)
+    }
+    free = [trial for trial in trials if not trial.rigid and trial.name not in barred]
     best = min(free, key=lambda trial: trial.error)
     better = [t for t in trials if t.rigid and t.beats(best)]
     chosen = min(better, key=lambda trial: trial.error) if better else best
     result = plain if best.name == MODELLED else own[best.name].solved()
-    contradictions = list(_scale_contradiction(data))
     if better:
         contradictions.append(
             f"{chosen.name}, which takes the robot as exact, predicts views left out clearly better: "
