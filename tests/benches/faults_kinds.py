@@ -222,6 +222,7 @@ def _cut_jpeg(message: object, pick: int) -> None:
 
 def _empty_bgr8(message: object, pick: int) -> None:
     message.encoding, message.data = "bgr8", array("B")  # type: ignore[attr-defined]
+    message.height = message.width = message.step = 0  # type: ignore[attr-defined]
 
 
 def _wrong_size(message: object, pick: int) -> None:
