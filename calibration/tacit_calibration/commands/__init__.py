@@ -1,5 +1,6 @@
 """The commands of `tacit calibrate`, one module each: arguments in, files and a short report out.
 
 Imports point down this list only:
-world > handeye > board, capture, check, gripper, intrinsics, judge, sensor, session, verify > place.
+world > handeye >
+board, capture, check, from_poses, gripper, intrinsics, judge, sensor, session, verify > place.
 """
