@@ -199,9 +199,11 @@ def attempt(fault: Fault, seed: int, rig: Rig, policy: OnnxPolicy) -> Outcome:
 
 def _while_running(fault: Fault, seed: int, rig: Rig, policy: OnnxPolicy, folder: Path) -> Outcome:
     cell, outcome = Cell(rig, seed, policy, folder), Outcome()
+    side = cell.policy
+    assert side is not None
     begin_running(cell)
     cell.run(cell.random.uniform(0.4, 1.2))
-    before = (cell.policy.counts(), cell.recorder.counts())
+    before = (side.counts(), cell.recorder.counts())
     named: list[int] = []
 
     def look_for_a_name() -> None:
@@ -212,12 +214,12 @@ def _while_running(fault: Fault, seed: int, rig: Rig, policy: OnnxPolicy, folder
     cell.on_step.append(look_for_a_name)
     fault.begin(cell, cell.random)
     cell.run(fault.lasts_s)
-    outcome.policy_kinds = cell.policy.counts() - before[0]
+    outcome.policy_kinds = side.counts() - before[0]
     outcome.recorder_kinds = cell.recorder.counts() - before[1]
-    if cell.wrong_ns is not None and cell.policy.held_ns is not None:
-        outcome.hold_ms = (cell.policy.held_ns - cell.wrong_ns) / MS
-        outcome.seen_ms = (min(cell.seen_ns or cell.policy.held_ns, cell.policy.held_ns) - cell.wrong_ns) / MS
-    outcome.reason = cell.policy.reason
+    if cell.wrong_ns is not None and side.held_ns is not None:
+        outcome.hold_ms = (side.held_ns - cell.wrong_ns) / MS
+        outcome.seen_ms = (min(cell.seen_ns or side.held_ns, side.held_ns) - cell.wrong_ns) / MS
+    outcome.reason = side.reason
     outcome.policy_seen = outcome.hold_ms is not None or bool(outcome.policy_kinds) and not fault.holds
     outcome.named_ms = (named[0] - cell.wrong_ns) / MS if named and cell.wrong_ns is not None else None
     outcome.excess = outside_limits(cell)
@@ -252,6 +254,7 @@ def _before_start(
     fault: Fault, seed: int, rig: Rig, policy: OnnxPolicy, folder: Path, outcome: Outcome
 ) -> None:
     cell = Cell(rig, seed + 10_000, policy, folder)
+    assert cell.policy is not None
     fault.begin(cell, cell.random)
     cell.run(LISTENED_S)
     outcome.policy_refused = bool(cell.policy.start())

@@ -162,7 +162,7 @@ class Driver:
         self._arrival_ns = max(self._arrival_ns + 1, usual_ns + late_ns)
         for message in sent:
             wrong = disturbed is not None and not (len(sent) > 1 and message is disturbed)
-            self.timeline.at(self._arrival_ns, lambda m=message, w=wrong: self.send(self.name, m, w))
+            self.timeline.at(self._arrival_ns, functools.partial(self.send, self.name, message, wrong))
 
 
 class Robot:
