@@ -148,6 +148,8 @@ def test_layout_says_where_the_values_are(
         ([("", 0, 0)], 0),
         ([("", 4, 4)], 1),
         ([("", 2**32 - 1, 0), ("", 2**32 - 1, 0)], 0),
+        ([("", 2, 1), ("", 2, 1), ("", 2, 1)], 0),  # eight elements that share four values
+        ([("", 4, 4), *[("", 1, 1)] * 70], 0),  # more dimensions than an array can have
         ([], 2**32 - 1),
     ],
 )

@@ -16,6 +16,9 @@ from tacit.streams.trajectory import Trajectory
 from tacit_ros.messages.stamps import SECOND, MessageError, NotForUs
 from tacit_ros.messages.values import Vector
 
+MOST_DIMENSIONS = 16
+"""An array of more is a damaged message; numpy ends at 32 or 64, and each costs time."""
+
 UNIT_TOLERANCE = 1e-3
 """Quaternions sent as float32 or rounded to a few digits are this far off length 1; an unset one is 1 off."""
 
@@ -131,11 +134,15 @@ def _flat(layout: MultiArrayLayout, data: Vector) -> Vector:
     data = data[int(layout.data_offset) :]
     if not sizes:
         return data
+    if len(sizes) > MOST_DIMENSIONS:
+        raise MessageError(f"layout of {len(sizes)} dimensions, expected at most {MOST_DIMENSIONS}", "size")
     packed = [prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
     stated = [*(int(dimension.stride) for dimension in layout.dim[1:]), 1]
     strides = [said or tight for said, tight in zip(stated, packed, strict=True)]
     last = sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
-    if 0 in sizes or last >= len(data) or (strides == packed and prod(sizes) != len(data)):
+    # More elements than values share some of them: a small message could ask for any amount of memory.
+    unlike = prod(sizes) > len(data) or (strides == packed and prod(sizes) != len(data))
+    if 0 in sizes or last >= len(data) or unlike:
         raise MessageError(
             f"layout of {' x '.join(map(str, sizes))} values (strides {strides}, data_offset "
             f"{layout.data_offset}), but {len(data)} values follow",
