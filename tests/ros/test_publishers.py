@@ -81,6 +81,19 @@ def test_own_commands_are_not_those_of_a_second_commander_but_a_namesake_is(
     assert watch.fault().reason == "second_commander" and watch.fault(commanding=False) is None
 
 
+def test_two_commands_on_one_topic_are_both_our_own_and_a_third_is_not(
+    bench: Any, other: Callable[..., Node]
+) -> None:
+    commander = other("policy", "/command")
+    commander.create_publisher(JointState, "/command", 10)
+    watch = Publishers(commander, {}, {"arm": "/command", "gripper": "/command"})
+    bench.until(lambda: commander.count_publishers("/command") == 2, "the own publishers")
+    watch.look()
+    assert watch.fault() is None
+    other("teleop", "/command")
+    assert "published by /teleop too" in until_found(bench, watch, "arm")
+
+
 class Cell:
     """A policy on a fake robot, in the process of the test."""
 

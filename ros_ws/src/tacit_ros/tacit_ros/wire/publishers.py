@@ -29,7 +29,7 @@ class Publishers:
     Args:
         node: Asks the graph, on a timer of its executor.
         heard: Topic of each stream that somebody else is to publish, by stream name.
-        commanded: Topic of each stream that this node itself publishes, with one publisher each.
+        commanded: Topic of each stream that this node itself publishes, with a publisher for each stream.
         intake: Told after each look what was found.
     """
 
@@ -42,7 +42,7 @@ class Publishers:
     ) -> None:
         self._node, self._intake = node, intake
         self._heard, self._commanded = dict(heard), dict(commanded or {})
-        self._shared = Counter(self._heard.values())
+        self._shared, self._own = Counter(self._heard.values()), Counter(self._commanded.values())
         self._found: dict[str, Fault] = {}
         clock = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self._timer = node.create_timer(LOOK_PERIOD_S, self.look, clock=clock)
@@ -80,8 +80,8 @@ class Publishers:
     def _second(self, topic: str) -> Fault | None:
         others = self._names(topic)
         own = _full_name(self._node.get_name(), self._node.get_namespace())
-        if own in others:
-            others.remove(own)  # once: a second node of our name is another
+        for _ in range(min(others.count(own), self._own[topic])):
+            others.remove(own)  # as often as we publish: a second node of our name is another
         if not others:
             return None
         text = f"{topic} is published by {_listed(others)} too; stop it, so that one alone moves the robot"
