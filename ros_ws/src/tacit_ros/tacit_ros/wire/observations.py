@@ -106,7 +106,8 @@ class RigSubscriptions:
             joint_readings: As of `Hearing`.
         """
         self.intake = intake
-        self.lost: Counter[str] = Counter()
+        # Every key from the start: other threads go through it while `poll` counts.
+        self.lost: Counter[str] = Counter(dict.fromkeys(intake.counts, 0))
         self._hearing = Hearing(rig, intake, callback, joint_readings=joint_readings)
         self._node, self._queue_s = node, queue_s
         self._sequence: dict[tuple[str, bytes], int] = {}
