@@ -104,7 +104,7 @@ class ProgressNode(WatchedNode):
         heard = {name: self.rig_subscriptions.topic(name) for name in self.inputs.names}
         self._others = Publishers(self, heard, intake=self.inputs.intake)
         self.get_logger().info(f"{bundle.source}\n{describe(self.model.manifest)}")
-        self._last = Judgement(None, "running", False)
+        self._last, self._said = Judgement(None, "running", False), ""
         self._publish_done(False)
         self._first_tick, self._is_ending = 0, False
         self._publishing = threading.Lock()
@@ -119,7 +119,7 @@ class ProgressNode(WatchedNode):
         """Publish `invalid`: nobody judges from now on, and the last state is not that of the present."""
         with self._publishing:
             self._is_ending = True  # a judgement on its way must not be the last word
-            self._state.publish(messages.string("invalid"))
+            self._say("invalid")
         self._state.wait_for_all_acked(Duration(seconds=0.5))
 
     def _interrupt(self) -> None:
@@ -149,8 +149,7 @@ class ProgressNode(WatchedNode):
     def _publish_present(self, judgement: Judgement) -> None:
         if judgement.progress is not None:
             self._progress.publish(messages.float32(judgement.progress))
-        if judgement.state != self._last.state:
-            self._state.publish(messages.string(judgement.state))
+        self._say(judgement.state)
         if judgement.step is not None and judgement.step != self._last.step:
             self._step.publish(messages.string(judgement.step))
         if judgement.done != self._last.done:
@@ -158,6 +157,12 @@ class ProgressNode(WatchedNode):
         if judgement.fault is not None:
             self.get_logger().warning(f"invalid: {judgement.fault}", throttle_duration_sec=1.0)
         self._last = judgement
+
+    def _say(self, state: str) -> None:
+        """Publish the state where it is not the last that was said: the topic is latched."""
+        if state != self._said:
+            self._said = state
+            self._state.publish(messages.string(state))
 
     def _publish_done(self, done: bool) -> None:
         self._done.publish(messages.boolean(done))
@@ -172,7 +177,7 @@ class ProgressNode(WatchedNode):
             self.watch.reset()
             self._first_tick = self.inputs.reset()  # also the cure after a clock that has jumped back
             self._last = Judgement(None, "running", False)
-            self._state.publish(messages.string("running"))
+            self._say("running")
             self._publish_done(False)
         response.success, response.message = True, "a new episode starts with the next frame"
         return response
