@@ -10,7 +10,7 @@ import importlib.util
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -69,6 +69,18 @@ class Bench:
         from benches.testing import wait_until
 
         wait_until(fact, what, timeout_s, self._spin)
+
+    def call(self, service: str, request: object = None, timeout_s: float = 20.0) -> Any:
+        """Call a Trigger service, or the SetBool one that `request` is for; returns its answer."""
+        from std_srvs.srv import SetBool, Trigger
+
+        kind = SetBool if isinstance(request, SetBool.Request) else Trigger
+        client = self.node.create_client(kind, service)
+        self.until(client.service_is_ready, f"service {service}", timeout_s)
+        future = client.call_async(request or Trigger.Request())
+        self.until(future.done, f"answer of {service}", timeout_s)
+        self.node.destroy_client(client)
+        return future.result()
 
     def _spin(self) -> None:
         """Handle what comes for 20 ms: a fact may cost more to check than a message to handle."""

@@ -125,7 +125,6 @@ def test_node_captures_a_standing_robot_and_answers(bench: Any, tmp_path: Path) 
     from fake_robot import FakeRobot
     from rclpy.node import Node
     from rclpy.parameter import Parameter
-    from std_srvs.srv import Trigger
 
     from tacit_ros.capture_node import CaptureNode, arm_of
 
@@ -135,13 +134,7 @@ def test_node_captures_a_standing_robot_and_answers(bench: Any, tmp_path: Path) 
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
     node = bench.add(CaptureNode(overrides))
     bench.until(lambda: (tmp_path / "out" / "000.png").is_file(), "a picture")
-    answers = {}
-    for name in ("status", "drop_last"):
-        client = bench.node.create_client(Trigger, f"/capture/{name}")
-        bench.until(client.service_is_ready, name)
-        future = client.call_async(Trigger.Request())
-        bench.until(future.done, name)
-        answers[name] = future.result()
+    answers = {name: bench.call(f"/capture/{name}") for name in ("status", "drop_last")}
     robot.stop()
     assert json.loads(answers["status"].message)["samples"] == 1
     assert answers["drop_last"].success and answers["drop_last"].message == "dropped 000.png"

@@ -71,11 +71,7 @@ class Process:
         self._flag.touch()
 
     def call(self, service: str) -> Trigger.Response:
-        client = self.bench.node.create_client(Trigger, f"/{self.name}/{service}")
-        self.bench.until(client.service_is_ready, f"service {service}", 60)
-        future = client.call_async(Trigger.Request())
-        self.bench.until(future.done, f"answer of {service}", 60)
-        return future.result()
+        return self.bench.call(f"/{self.name}/{service}", timeout_s=60)
 
     def accepted(self, service: str) -> None:
         """Call a service until it accepts."""

@@ -37,12 +37,7 @@ class Cell:
     diagnostics: list = field(default_factory=list)
 
     def call(self, service: str, request: object = None) -> Trigger.Response:
-        kind = SetBool if isinstance(request, SetBool.Request) else Trigger
-        client = self.bench.node.create_client(kind, f"/policy/{service}")
-        self.bench.until(client.service_is_ready, f"service {service}")
-        future = client.call_async(request or Trigger.Request())
-        self.bench.until(future.done, f"answer of {service}")
-        return future.result()
+        return self.bench.call(f"/policy/{service}", request)
 
     def ready(self) -> None:
         self.bench.until(lambda: self.node.acting.readiness() is None, "input")

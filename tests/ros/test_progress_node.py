@@ -12,7 +12,6 @@ import pytest
 from fake_robot import FakeRobot, lenient_rig
 from rclpy.parameter import Parameter
 from std_msgs.msg import Bool, Float32, String
-from std_srvs.srv import Trigger
 from tiny_bundles import progress_bundle
 
 from tacit.errors import BundleError, ConfigError
@@ -111,10 +110,8 @@ def test_done_is_latched_and_reset_clears_it(scene) -> None:
     one.frame(30)
     one.bench.until(lambda: one.done[-1], "done")
     assert one.states[-1] == "done"
-    client = one.bench.node.create_client(Trigger, "/progress/reset")
-    one.bench.until(client.service_is_ready, "service")
-    future = client.call_async(Trigger.Request())
-    one.bench.until(lambda: future.done() and not one.done[-1], "reset")
+    one.bench.call("/progress/reset")
+    one.bench.until(lambda: not one.done[-1], "reset")
     one.frame(1)
     assert one.progress[-1] == pytest.approx(0.1)
 
@@ -125,10 +122,7 @@ def test_reset_follows_a_clock_that_has_jumped_back(scene) -> None:
     one.stamp_ns -= 20 * TICK_NS
     one.frame(2, expect=False)  # refused: stamped before what came earlier
     assert len(one.progress) == 5
-    client = one.bench.node.create_client(Trigger, "/progress/reset")
-    one.bench.until(client.service_is_ready, "service")
-    future = client.call_async(Trigger.Request())
-    one.bench.until(future.done, "reset")
+    one.bench.call("/progress/reset")
     one.frame(2)
     assert one.progress[-2:] == pytest.approx([0.1, 0.2])
 
@@ -205,10 +199,7 @@ def test_judgement_in_flight_at_a_reset_is_dropped_and_the_reset_does_not_wait_f
     monkeypatch.setattr(one.node.watch, "_judge", slow)
     one.frame(1, expect=False)
     one.bench.until(entered.is_set, "an inference in flight")
-    client = one.bench.node.create_client(Trigger, "/progress/reset")
-    one.bench.until(client.service_is_ready, "service")
-    future = client.call_async(Trigger.Request())
-    one.bench.until(future.done, "answer of the reset while the inference runs")
+    one.bench.call("/progress/reset")  # answers while the inference runs
     monkeypatch.undo()
     gate.set()
     one.frame(1)

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import SetBool
 from tiny_bundles import policy_bundle
 
 from tacit.rig import load_rig
@@ -107,12 +107,7 @@ class Cell:
         bench.until(lambda: self.policy.acting.readiness() is None, "input")
 
     def call(self, service: str, request: Any = None) -> Any:
-        kind = SetBool if isinstance(request, SetBool.Request) else Trigger
-        client = self.bench.node.create_client(kind, f"/policy/{service}")
-        self.bench.until(client.service_is_ready, f"service {service}")
-        future = client.call_async(request or Trigger.Request())
-        self.bench.until(future.done, f"answer of {service}")
-        return future.result()
+        return self.bench.call(f"/policy/{service}", request)
 
     def run(self) -> None:
         assert self.call("start").success

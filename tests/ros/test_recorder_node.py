@@ -16,7 +16,7 @@ import pytest
 import rclpy
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import SetBool
 
 from benches.synthetic import NUM_PICTURES, Faults, SyntheticRobot, depth, joint_angle, joint_speed
 from benches.testing import wait_until
@@ -55,12 +55,7 @@ class Stage:
 
     def call(self, name: str, request: Any = None) -> Any:
         """Call a service of the recorder."""
-        kind = SetBool if isinstance(request, SetBool.Request) else Trigger
-        client = self.bench.node.create_client(kind, f"/recorder/{name}")
-        self.bench.until(client.service_is_ready, name)
-        future = client.call_async(request or Trigger.Request())
-        self.bench.until(future.done, f"answer of {name}")
-        return future.result()
+        return self.bench.call(f"/recorder/{name}", request)
 
     def status(self) -> dict[str, Any]:
         """The status without going over the wire."""

@@ -12,7 +12,6 @@ import pytest
 from episode_kit import tick_at
 from fake_robot import FakeRobot, lenient_rig
 from rclpy.parameter import Parameter
-from std_srvs.srv import Trigger
 from tiny_bundles import manifest_for, policy_bundle
 
 from tacit.control.inputs import AlignedInputs
@@ -137,11 +136,7 @@ class Cell:
             self._publishers[name].publish(messages.build_named(spec.type, spec.names, values, 0))
 
     def start(self) -> Any:
-        client = self.bench.node.create_client(Trigger, "/policy/start")
-        self.bench.until(client.service_is_ready, "service start")
-        future = client.call_async(Trigger.Request())
-        self.bench.until(future.done, "answer of start")
-        return future.result()
+        return self.bench.call("/policy/start")
 
     def run(self) -> None:
         self.bench.until(lambda: self.policy.acting.readiness() is None, "input")
