@@ -201,6 +201,14 @@ def test_declared_latency_is_no_offset_and_reception_may_stamp_one_stream(rig: R
     assert (delays >= DELAY).all() and (delays < 11_000_000).all()
 
 
+@pytest.mark.parametrize("start_ns", [WALL, 5 * SECOND], ids=["wall", "uptime"])
+def test_old_pictures_that_are_stamped_when_sent_are_of_no_other_clock(rig: Rig, start_ns: int) -> None:
+    usual = real(rig, top={"latency_ms": 60.0}, wrist={"latency_ms": 300.0})
+    robot = robot_of(usual, start_ns=start_ns)
+    robot.run(5)
+    assert robot.kinds == {} and not any(robot.intake.counts.values())
+
+
 def test_driver_that_stalls_and_sends_what_waited_is_no_clock_that_stepped(rig: Rig) -> None:
     intake = Intake(real(rig), ["joints"])
     for k in range(1000):

@@ -19,7 +19,7 @@ from tacit.streams.aligner import (
 )
 from tacit.streams.counts import StreamCounts
 from tacit.streams.findings import Finding, Kind
-from tacit.streams.intake import Intake, IntakeEvent, clock_finding
+from tacit.streams.intake import Intake, IntakeEvent, clock_difference, clock_finding
 from tacit.streams.trajectory import Follower, Trajectory
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Trajectory",
     "Value",
     "align",
+    "clock_difference",
     "clock_finding",
     "plans_of",
 ]

@@ -27,7 +27,7 @@ LOOK_NS = 1_000_000_000
 """How often what no single message shows is looked at: clocks that differ, publishers that are two."""
 
 LATE_NS = 200_000_000
-"""A stream whose least delayed stamps are older than this, beyond its `latency_ms`, has another clock."""
+"""A stream whose least delayed stamps are older than this has another clock; see `clock_difference`."""
 
 EVENT_LIMIT = 1000
 
@@ -205,12 +205,14 @@ class Intake:
         Where some clocks agree with the machine's, that is what the others are compared with.
         """
         known = {n: a for n, judge in self._stamps.items() if (a := judge.ahead_ns) is not None}
-        ahead = {name: value + round(1e6 * self._specs[name].latency_ms) for name, value in known.items()}
-        if not ahead:
+        if not known:
             return {}
-        agree = any(-LATE_NS <= value <= AHEAD_NS for value in ahead.values())
-        base = 0 if agree else int(np.median(list(ahead.values())))
-        return {name: value - base for name, value in ahead.items()}
+        latency_ms = {name: self._specs[name].latency_ms for name in known}
+        own = {name: clock_difference(value, latency_ms[name]) for name, value in known.items()}
+        if any(-LATE_NS <= value <= AHEAD_NS for value in own.values()):
+            return own
+        base = int(np.median(list(known.values())))
+        return {name: clock_difference(value - base, latency_ms[name]) for name, value in known.items()}
 
     def findings(self, heard_ns: int | None = None) -> dict[str, Finding]:
         """Return what is wrong with each stream now; what is well is left out."""
@@ -311,6 +313,19 @@ class Intake:
             self._events.append(IntakeEvent(name, found.kind, {"text": found.text, "refused": found.refused}))
 
 
+def clock_difference(ahead_ns: int, latency_ms: float) -> int:
+    """Return how far a clock lies ahead of another [ns], as far as its stream's `latency_ms` cannot explain it.
+
+    A driver that stamps when it sends is not late at all, however old its values are; one that stamps the
+    exposure sends that much later. Neither tells of a clock.
+
+    Args:
+        ahead_ns: The least delayed stamp minus its reception.
+        latency_ms: Of the stream's rig.
+    """
+    return max(ahead_ns, min(0, ahead_ns + round(1e6 * latency_ms)))
+
+
 def clock_finding(ahead_ns: int) -> Finding | None:
     """Return what to say of a clock that lies so far ahead of the others [ns]; None where it agrees."""
     if -LATE_NS <= ahead_ns <= AHEAD_NS:
@@ -319,7 +334,7 @@ def clock_finding(ahead_ns: int) -> Finding | None:
     return Finding(
         "clock_offset",
         f"its stamps are {abs(ahead_ns) / 1e9:.2f} s {side} the other clocks; synchronise the clock of its "
-        "computer (chrony, PTP), or set `stamps: receive` of this stream, or its true `latency_ms`, in the "
-        "rig",
+        "computer (chrony, PTP), or set `stamps: receive` of this stream in the rig, with `latency_ms` if its "
+        "values are old when they come",
         refused=False,
     )

@@ -13,7 +13,7 @@ from statistics import median
 from tacit.record.monitor import monitors_of
 from tacit.record.preroll import Surroundings, reasons_not_to_start
 from tacit.rig import Rig
-from tacit.streams import Finding, Intake, StreamCounts, clock_finding
+from tacit.streams import Finding, Intake, StreamCounts, clock_difference, clock_finding
 
 RATE_TOLERANCE = 0.1
 """Relative difference to the rate of the rig above which the recorder refuses to start (its default)."""
@@ -80,7 +80,7 @@ class Survey:
 
     def saw(self, name: str, stamp_ns: int, recv_ns: int, value: object) -> None:
         """Take one accepted message."""
-        ahead_ns = stamp_ns - recv_ns + round(1e6 * self._rig.specs[name].latency_ms)
+        ahead_ns = stamp_ns - recv_ns
         within = self._ahead_ns[recv_ns // BIN_NS]
         within[name] = max(ahead_ns, within.get(name, ahead_ns))  # of the least delayed message
         counts = self._counts[name]
@@ -135,7 +135,8 @@ class Survey:
             middle = median(ahead.values())
             for name, value_ns in ahead.items():
                 if self._rig.specs[name].stamps == "header":
-                    found[name].append(value_ns - middle)
+                    latency_ms = self._rig.specs[name].latency_ms
+                    found[name].append(clock_difference(round(value_ns - middle), latency_ms))
         compared = {name: round(median(values)) for name, values in found.items()}
         return compared | self._intake.offsets_ns()
 
@@ -200,7 +201,7 @@ def _proposals(rig: Rig, report: StreamReport) -> Iterator[str]:
         yield f"stamps: receive  # until its clock is kept right: it is off by {report.offset_s:+.3f} s"
         if report.offset_s < 0:
             latency_ms = rig.specs[report.name].latency_ms - 1e3 * report.offset_s
-            yield f"# or, if its stamps are right and the way is slow: latency_ms: {latency_ms:.0f}"
+            yield f"# and, if its stamps are right and the way is slow: latency_ms: {latency_ms:.0f}"
     repeats = report.longest_repeat
     if (
         repeats >= getattr(rig.specs[report.name], "frozen_after", repeats + 1)
