@@ -381,6 +381,14 @@ def test_a_picture_that_cannot_be_decoded_is_refused_where_it_is_looked_at(rig: 
     assert intake.problems["top"].kind == "undecodable"
 
 
+def test_a_picture_that_would_cost_minutes_is_not_decoded_on_arrival(rig: Rig) -> None:
+    intake, data = Intake(rig), encode_jpeg(np.zeros((120, 160, 3), np.uint8))
+    scan = data[data.tobytes().index(b"\xff\xda") : -2]
+    many = np.concatenate([data[:-2], *[scan] * 64, data[-2:]])
+    assert intake.take("top", WALL, WALL, many, 0) is None
+    assert intake.problems["top"].kind == "undecodable" and "scans" in intake.problems["top"].text
+
+
 def test_how_many_equal_pictures_are_normal_stands_in_the_rig(rig: Rig) -> None:
     intake = Intake(real(rig, top={"frozen_after": 20}))
     picture = np.full((120, 160, 3), 90, np.uint8)

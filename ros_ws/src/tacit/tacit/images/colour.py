@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tacit.errors import ImageError
-from tacit.images.encoded import PictureHeader, is_complete, read_header
+from tacit.images.encoded import is_complete, read_header
 
 MAX_SIDE = 16_384
 """Longest side of a picture [px]."""
@@ -42,12 +42,12 @@ def decode_image(data: NDArray[np.uint8] | bytes) -> Image:
     buffer = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else np.asarray(data, np.uint8)
     buffer = buffer.reshape(-1)
     header = read_header(buffer)
-    bgr = _decoded(buffer, header) if header is not None else None  # of another format nobody knows the cost
+    bgr = decode_pixels(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         cut = header is not None and not is_complete(buffer)
         reason = "its end marker is missing, it was cut off" if cut else "expected JPEG or PNG"
         raise ImageError(f"image of {buffer.size} bytes cannot be decoded; {reason}")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def load_image(path: Path) -> Image:
@@ -66,20 +66,34 @@ def load_image(path: Path) -> Image:
         raise ImageError(f"{path}: {problem}") from None
 
 
-def _decoded(buffer: NDArray[np.uint8], header: PictureHeader) -> NDArray[np.uint8] | None:
-    """Return BGR of a picture that is no larger than any camera's; None where it is damaged."""
+def decode_pixels(data: NDArray[np.uint8], flags: int) -> NDArray | None:
+    """Return what OpenCV makes of a JPEG or PNG (N,), if it is no larger than any camera's.
+
+    Args:
+        data: Encoded bytes.
+        flags: `cv2.IMREAD_...`: colour or as it is, how much smaller.
+
+    Returns:
+        Pixels in OpenCV's order; None where the picture is damaged, or of a format of which nobody knows what
+        decoding it costs.
+
+    Raises:
+        ImageError: It states a size, or a number of scans, that no camera writes.
+    """
+    header = read_header(data)
+    if header is None:
+        return None
     if header.height * header.width > MAX_PIXELS or max(header.height, header.width) > MAX_SIDE:
         raise ImageError(
             f"image states {header.width}x{header.height} pixels; it is damaged, or larger than the "
             f"{MAX_SIDE} on a side and {MAX_PIXELS} in all that are decoded"
         )
-    if header.format == "jpeg" and buffer.tobytes().count(JPEG_SCAN) > MAX_SCANS:
+    if header.format == "jpeg" and data.tobytes().count(JPEG_SCAN) > MAX_SCANS:
         raise ImageError(f"JPEG of more than {MAX_SCANS} scans; no camera writes that: save it again")
     try:
-        bgr = cv2.imdecode(buffer, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        return cv2.imdecode(data, flags)
     except cv2.error:  # some damage gives nothing, some raises
         return None
-    return None if bgr is None else np.asarray(bgr, np.uint8)
 
 
 def as_rgb(value: object) -> Image:

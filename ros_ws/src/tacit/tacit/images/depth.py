@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from tacit.errors import ImageError
-from tacit.images.colour import MAX_PIXELS, Image, as_rgb
+from tacit.images.colour import Image, as_rgb, decode_pixels
 from tacit.images.encoded import read_header
 
 Depth = NDArray[np.uint16]
@@ -68,9 +68,9 @@ def decode_depth(data: NDArray[np.uint8] | bytes) -> Depth:
     if header is None or not is_depth_png(buffer):
         found = f"a {header.bits}-bit {header.format} of {header.channels} channels" if header else "no PNG"
         raise ImageError(f"depth image of {buffer.size} bytes is {found}, expected a 16-bit grey PNG")
-    mm = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if header.height * header.width <= MAX_PIXELS else None
+    mm = decode_pixels(buffer, cv2.IMREAD_UNCHANGED)
     if mm is None:
-        raise ImageError(f"depth image of {buffer.size} bytes cannot be decoded; it is cut off or too large")
+        raise ImageError(f"depth image of {buffer.size} bytes cannot be decoded; it is cut off or damaged")
     return np.asarray(mm, dtype=np.uint16)
 
 

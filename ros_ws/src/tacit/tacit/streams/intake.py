@@ -314,7 +314,7 @@ class Intake:
 
 
 def clock_difference(ahead_ns: int, latency_ms: float) -> int:
-    """Return how far a clock lies ahead of another [ns], as far as its stream's `latency_ms` cannot explain it.
+    """Return how far a clock lies ahead of another [ns], beyond what its stream's `latency_ms` explains.
 
     A driver that stamps when it sends is not late at all, however old its values are; one that stamps the
     exposure sends that much later. Neither tells of a clock.
@@ -334,7 +334,7 @@ def clock_finding(ahead_ns: int) -> Finding | None:
     return Finding(
         "clock_offset",
         f"its stamps are {abs(ahead_ns) / 1e9:.2f} s {side} the other clocks; synchronise the clock of its "
-        "computer (chrony, PTP), or set `stamps: receive` of this stream in the rig, with `latency_ms` if its "
-        "values are old when they come",
+        "computer (chrony, PTP), or set `stamps: receive` of this stream in the rig, with `latency_ms` if "
+        "its values are old when they come",
         refused=False,
     )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import ImageError
+from tacit.images.colour import decode_pixels
 from tacit.images.depth import as_depth
 from tacit.streams.findings import Finding
 
@@ -90,7 +91,7 @@ class PictureJudge:
 def _is_black(picture: NDArray[np.uint8]) -> bool:
     if picture.ndim > 1:
         return _mostly_dark(picture[::STRIDE, ::STRIDE])
-    small = cv2.imdecode(picture, cv2.IMREAD_REDUCED_COLOR_8)
+    small = decode_pixels(picture, cv2.IMREAD_REDUCED_COLOR_8)
     if small is None:
         raise ImageError(f"image of {picture.size} bytes cannot be decoded; is its camera or cable failing?")
     return _mostly_dark(np.asarray(small, dtype=np.uint8))
