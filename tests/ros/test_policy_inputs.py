@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from pathlib import Path
 
 import cv2
@@ -316,6 +317,31 @@ def test_one_skewed_tick_is_left_out_and_the_third_in_a_row_holds(rig: Rig, tmp_
         assert made.fault is not None and made.fault.reason == "skew"
     finally:
         thread.stop()
+
+
+def test_reset_on_another_thread_does_not_disturb_the_command_thread(rig: Rig) -> None:
+    clock = Clock()
+
+    class Offsets(deque):
+        def __len__(self) -> int:
+            count = super().__len__()
+            self.clear()
+            return count
+
+    class Heard(dict):
+        def __contains__(self, name: object) -> bool:
+            found = super().__contains__(name)
+            if name == "gripper_state":  # the last that is asked for
+                inputs.reset()
+            return found
+
+    inputs = fed(rig, clock)
+    inputs._offsets_ns = Offsets(inputs._offsets_ns)
+    assert inputs.now_ns() == clock.now
+    inputs.newest = Heard(inputs.newest)
+    measured = inputs.measured()
+    assert measured is not None and measured.tolist() == [0.04] * 7
+    assert inputs.measured() is None
 
 
 def test_foreign_stamps_are_placed_on_the_steady_clock(rig: Rig) -> None:

@@ -96,6 +96,14 @@ def test_speed_scaling_is_a_part_of_the_velocity(rig: Rig, said: float, scale: f
     assert told(rig, scale=said).speed_scale == scale
 
 
+def test_what_the_robot_said_does_not_change_under_who_reads_it(rig: Rig) -> None:
+    state = RobotState(rig)
+    state.store("ready", 0, np.array([1.0]))
+    read = iter(state.values.items())
+    state.store("safety", 0, np.array([0.0, 0.0, 1.0]))
+    assert list(read) == [("enabled", 1.0)] and len(state.values) == 4
+
+
 def test_inputs_ask_the_robot_and_do_not_align_what_it_says(rig: Rig) -> None:
     inputs = AlignedInputs(rig, manifest_for(rig), lambda: 0, lambda: 10**9)
     assert {"ready", "safety"} <= set(inputs.names)

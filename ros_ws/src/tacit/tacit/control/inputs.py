@@ -182,9 +182,10 @@ class AlignedInputs:
     def _present(self) -> tuple[int, bool]:
         """Return the present on the clock of the stamps, and whether that is the node's own clock."""
         node_ns = self._node_time_ns()
-        if not self._offsets_ns:
+        offset_ns = max(self._offsets_ns.copy(), default=None)  # one look: a reset may come in between
+        if offset_ns is None:
             return node_ns, True
-        shifted_ns = self._steady_ns() + max(self._offsets_ns.copy())
+        shifted_ns = self._steady_ns() + offset_ns
         return (node_ns, True) if abs(node_ns - shifted_ns) <= SAME_CLOCK_NS else (shifted_ns, False)
 
     def steady_now_ns(self) -> int:
@@ -197,9 +198,10 @@ class AlignedInputs:
 
     def measured(self) -> FloatArray | None:
         """Return the newest state (S,) in rig order, not aligned; None before all streams were heard."""
-        if any(name not in self.newest for name in self._states):
+        newest = self.newest  # a reset on another thread puts an empty one in its place
+        if any(name not in newest for name in self._states):
             return None
-        return self._state({name: self.newest[name].value for name in self._states})
+        return self._state({name: newest[name].value for name in self._states})
 
     def observation(self, tick: Tick) -> Observation:
         """Return a tick as an observation; compressed images are decoded here.

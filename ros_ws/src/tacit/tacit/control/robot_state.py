@@ -41,7 +41,8 @@ class RobotState:
     def store(self, stream: str, received_ns: int, value: Value) -> None:
         """Take one message: values (n,) in the order of the stream's names."""
         numbers = np.asarray(value, dtype=np.float64).reshape(-1)
-        self.values |= dict(zip(self._specs[stream].names, map(float, numbers), strict=True))
+        said = dict(zip(self._specs[stream].names, map(float, numbers), strict=True))
+        self.values = self.values | said  # a new one: another thread may be going through the old one
         self._received_ns[stream] = received_ns
 
     def silence(self, now_ns: int) -> Fault | None:
