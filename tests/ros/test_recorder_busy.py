@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from recorder_feed import BEGIN, SECOND, TICK, feed, value_of
@@ -134,6 +135,27 @@ def test_frames_that_no_encoder_gets_to_are_counted_and_the_stop_is_bounded(
             {"stream": "wrist", "queue": 4, "middleware": 0}
         ]
     assert any(f.rule == "W14" and f.where == "wrist" for f in check_episode(path).findings)
+
+
+def test_episode_that_ends_while_it_is_asked_about_is_none(session: RecorderSession, tmp_path: Path) -> None:
+    class Ending(RecorderSession):
+        """Whose episode the writer ends after each first look at it."""
+
+        @property
+        def _recording(self) -> object:
+            return looks.pop() if threading.current_thread() is threading.main_thread() and looks else None
+
+        @_recording.setter
+        def _recording(self, value: object) -> None: ...
+
+    looks: list[object] = []
+    session.__class__ = Ending
+    episode = SimpleNamespace(writer=SimpleNamespace(part=tmp_path / "lift/episode_0.hdf5.part"))
+    looks[:] = [episode]
+    session.report_lost({"top": 7})
+    assert episode.lost_reported == {"top": 7}
+    looks[:] = [episode]
+    assert session.interrupted() == []
 
 
 def test_losses_of_the_middleware_are_in_status_events_and_check(session: RecorderSession, rig: Rig) -> None:

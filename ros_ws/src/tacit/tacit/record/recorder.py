@@ -191,8 +191,9 @@ class RecorderSession:
 
     def report_lost(self, lost: Mapping[str, int]) -> None:
         """Pass on how many messages the middleware reports as lost during this episode."""
-        if self._recording is not None:
-            self._recording.lost_reported = dict(lost)
+        recording = self._recording  # the writer's thread may end it meanwhile
+        if recording is not None:
+            recording.lost_reported = dict(lost)
 
     def free_bytes(self) -> int:
         """Return the free space of the disk of the episodes."""
@@ -210,7 +211,8 @@ class RecorderSession:
         """Return the `.part` files that an earlier session left."""
         if not self._settings.root.is_dir():
             return []
-        own = self._recording and self._recording.writer.part
+        recording = self._recording
+        own = None if recording is None else recording.writer.part
         return [path for path in find_parts(self._settings.root) if path != own]
 
     def close(self) -> None:
