@@ -101,6 +101,20 @@ def test_healthy_robot_loses_nothing_and_is_found_healthy(rig: Rig, start_ns: in
     assert robot.intake.is_foreign == (start_ns != WALL)
 
 
+@pytest.mark.parametrize("speed", [0.1, 0.5, 3.0])
+def test_bag_of_a_real_robot_may_be_played_at_any_speed(rig: Rig, speed: float) -> None:
+    robot = robot_of(real(rig), start_ns=WALL - 86_400 * SECOND)
+    robot.speed = speed
+    odd = lambda name, t, s: s - 60_000_000 * (name == "joints" and round(100 * t) % 200 == 0)  # noqa: E731
+    robot.bend = odd  # driver threads do that; it must not make a slow bag a clock that was set back
+    robot.run(20)
+    refused = robot.intake.counts["joints"]["out_of_order"]
+    assert 5 <= refused <= 10 and robot.intake.num_steps == 0
+    assert len(robot.accepted) + refused == 20 * sum(RATES.values())
+    assert not {*robot.kinds.values()} - {"out_of_order"}
+    assert not any({*counts} - {"out_of_order"} for counts in robot.intake.counts.values())
+
+
 def test_two_clocks_20_ms_apart_with_jitter_and_loss_are_healthy(rig: Rig) -> None:
     robot = robot_of(real(rig))
     jitter = lambda name, t, s: s + 20_000_000 * (name == "top") + int(robot.random.integers(-2e6, 2e6))  # noqa: E731
@@ -291,6 +305,15 @@ def test_gripper_that_snaps_shut_is_no_jump_and_one_that_leaps_through_its_range
         assert robot.kinds == kinds
 
 
+def test_gripper_that_only_says_open_or_closed_never_jumps(rig: Rig) -> None:
+    upper = float(rig.limits("upper")[6])
+    intake = Intake(real(rig, gripper_state={"type": "std_msgs/msg/Bool"}), ["gripper_state"])
+    for k in range(200):
+        value, now_ns = np.array([upper * (k // 50 % 2)]), WALL + k * 10_000_000
+        assert intake.take("gripper_state", None, now_ns, value, k * 10_000_000) == now_ns
+    assert not intake.counts["gripper_state"]
+
+
 def test_all_zeros_are_questioned_and_one_zero_is_not(rig: Rig) -> None:
     robot = robot_of(real(rig))
     robot.values = joints_with(lambda t, q: np.zeros(6))
@@ -434,6 +457,14 @@ def test_reset_forgets_clocks_and_findings_but_not_the_counts(rig: Rig) -> None:
     robot.run(1)
     assert len(robot.accepted) - count == sum(RATES.values())
     assert robot.intake.counts["joints"]["out_of_order"] > 0
+
+
+def test_clock_may_be_asked_about_while_another_thread_finds_that_it_stepped() -> None:
+    class Stepping(StampJudge):
+        newest_ns = property(lambda self: self.readings.pop(0), lambda self, value: None)
+        readings = [60 * SECOND, None]  # what the reader sees, before and after the other thread begins anew
+
+    assert Stepping(40_000_000, simulated=False).is_foreign
 
 
 def test_messages_that_we_hear_late_for_seconds_are_no_clock_that_was_set_back() -> None:

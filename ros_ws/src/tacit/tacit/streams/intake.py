@@ -204,7 +204,12 @@ class Intake:
 
         Where some clocks agree with the machine's, that is what the others are compared with.
         """
-        known = {n: a for n, judge in self._stamps.items() if (a := judge.ahead_ns) is not None}
+        is_bag = self.is_foreign  # it may be played at any speed; one odd clock among true ones may not
+        known = {
+            name: ahead_ns
+            for name, judge in self._stamps.items()
+            if (ahead_ns := judge.ahead_ns) is not None and (judge.keeps_pace or not is_bag)
+        }
         if not known:
             return {}
         latency_ms = {name: self._specs[name].latency_ms for name in known}

@@ -20,6 +20,9 @@ JUMP_FLOOR = 0.02
 GRIPPER_FLOOR = 0.5
 """The same of a gripper's range: fingers that slip off a part snap by a quarter of it within a tick."""
 
+SWITCH_FLOOR = 1.0
+"""A gripper that only says open or closed, as suction does, passes from one to the other at once."""
+
 DOUBT_MARGIN, REFUSE_MARGIN = (0.02, 0.05), (0.25, 0.5)
 """So far beyond its limits a value is doubted, and refused: a part of the range, at most so much [rad, m]."""
 
@@ -57,7 +60,8 @@ class NumberJudge:
             self._reach = SPEED_MARGIN * rig.limits("velocity")[index]
             grippers = {rig.state_names[i] for i in rig.gripper_indices}
             self._is_joint = np.array([n not in grippers for n in self._names])
-            floor = np.where(self._is_joint, JUMP_FLOOR, GRIPPER_FLOOR)
+            gripper_floor = SWITCH_FLOOR if spec.type == "std_msgs/msg/Bool" else GRIPPER_FLOOR
+            floor = np.where(self._is_joint, JUMP_FLOOR, gripper_floor)
             self._floor = floor * (self._upper - self._lower)
             self._rest_is_zero = _rests_at_zero(rig, self._names)
         self.reset()

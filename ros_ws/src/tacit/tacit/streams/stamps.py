@@ -111,14 +111,20 @@ class StampJudge:
 
         None where that is not known, or says nothing: a simulator that does not keep pace with real time.
         """
-        if self._runs_freely() and self._paced < PACED_BUCKETS:
-            return None
-        return self._wall.recent_ns
+        return None if self._simulated and not self.keeps_pace else self._wall.recent_ns
 
     @property
     def is_foreign(self) -> bool:
         """Whether the stamps are of another clock than the machine's."""
-        return self.newest_ns is not None and abs(self.newest_ns - self._newest_recv_ns) > SAME_CLOCK_NS
+        newest_ns = (
+            self.newest_ns
+        )  # read once: another thread may ask while the clock is found to have stepped
+        return newest_ns is not None and abs(newest_ns - self._newest_recv_ns) > SAME_CLOCK_NS
+
+    @property
+    def keeps_pace(self) -> bool:
+        """Whether a clock that is not the machine's runs as fast as that; else no offset is known."""
+        return not self.is_foreign or self._paced >= PACED_BUCKETS
 
     def judge(self, stamp_ns: int, recv_ns: int, heard_ns: int) -> Finding | None:
         """Return why a sample is refused; None where it is accepted.
@@ -159,9 +165,9 @@ class StampJudge:
         self._wall.add(stamp_ns - recv_ns, heard_ns)
         if not self._steady.add(stamp_ns - heard_ns, heard_ns):
             return
-        if self._runs_freely():
+        if self.is_foreign:
             self._measure_pace(stamp_ns, heard_ns)
-        else:
+        if not self._runs_freely() and self.keeps_pace:  # of a bag played slowly all comes later and later
             self._look_for_lag()
 
     def _measure_pace(self, stamp_ns: int, heard_ns: int) -> None:
