@@ -169,6 +169,11 @@ def test_dry_run_sends_the_robot_nothing(make: Make) -> None:
     assert not refused.success and "hold" in refused.message
 
 
+def test_diagnostics_come_also_while_simulated_time_stands_still(make: Make) -> None:
+    cell = make(use_sim_time=True, runs=False)
+    cell.bench.until(lambda: cell.diagnostics, "diagnostics without a clock")
+
+
 def test_start_without_input_is_refused_with_the_stream(make: Make) -> None:
     cell = make(runs=False)
     cell.robot.silent.add("wrist")

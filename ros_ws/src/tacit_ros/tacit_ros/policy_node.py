@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from std_msgs.msg import String
@@ -171,7 +172,8 @@ class PolicyNode(WatchedNode):
         self.others = Publishers(self, heard, self.commands.topics)
         self.inputs.watched.append(lambda: self.others.fault(not self.controller.dry_run))
         self.diagnostics = PolicyDiagnostics(self, self.rig, self.acting, self.loop)
-        self.create_timer(1.0, self._report)
+        # Simulated time may stand still, and just then one asks what the policy waits for.
+        self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _offer_services(self) -> None:
         actions: dict[str, Callable[[], Answer]] = {

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
@@ -116,7 +117,8 @@ class RigSubscriptions:
         self._images = set(rig.image_names) if live_images else set()
         self._specs = rig.specs
         self.subscriptions = {name: self._subscribe(name) for name in intake.counts}
-        node.create_timer(CHECK_PERIOD_S, self.check_publishers)
+        clock = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        node.create_timer(CHECK_PERIOD_S, self.check_publishers, clock=clock)
 
     def poll(self) -> None:
         """Take and hand on every message that has come (with `polled`)."""
