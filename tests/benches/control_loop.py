@@ -6,12 +6,8 @@ targets through the limiter. Commands are judged by the time at which they were 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +15,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from benches.load import busy
 from tacit.bundle.player import ChunkPlayer
 from tacit.control.controller import Controller
 from tacit.control.periodic import PeriodicThread
@@ -28,7 +25,6 @@ from tacit.rig import Rig, load_rig
 from tacit.threads import Failure
 
 BAR_SKIPPED, BAR_GAP = 0.01, 0.7
-HOG = "while True: pass"
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,11 @@ def meets_bars(run: LoopNumbers) -> bool:
 
 
 def measure(args: Args, priority: int) -> LoopNumbers:
-    """Run the loop once, at a SCHED_FIFO `priority` or 0 for none."""
+    """Run the loop once, at a SCHED_FIFO `priority` or 0 for none.
+
+    Raises:
+        RuntimeError: A step of the loop raised.
+    """
     rig, period_ns = load_rig(args.rig), round(1e9 / args.rate_hz)
     controller = _running(rig, period_ns, args.seconds)
     given: list[tuple[int, FloatArray]] = []
@@ -99,10 +99,12 @@ def measure(args: Args, priority: int) -> LoopNumbers:
             given.append((now_ns, command))
 
     loop = PeriodicThread(period_ns, step, failures.append, priority=priority)
-    with _busy(args.hogs):
+    with busy(args.hogs):
         loop.start()
         time.sleep(args.seconds)
         loop.stop()
+    if failures:  # the rest of the time nobody commanded: its numbers would look well
+        raise RuntimeError(f"the loop ended before its time: {failures[0]}") from failures[0].error
     jitter = loop.jitter()
     stamps = np.array([stamp for stamp, _ in given])
     return LoopNumbers(
@@ -147,18 +149,6 @@ def _running(rig: Rig, period_ns: int, seconds: float) -> Controller:
     targets = np.repeat(random.uniform(-0.5, 0.5, (rows // 20 + 1, len(middle))), 20, axis=0)
     controller.add(middle + targets, time.monotonic_ns())
     return controller
-
-
-@contextlib.contextmanager
-def _busy(count: int) -> Iterator[None]:
-    """Keep `count` cores busy with processes of their own."""
-    hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
 
 
 def _print(runs: list[LoopNumbers], args: Args) -> None:

@@ -6,13 +6,10 @@ images (the recorder encodes) and cameras that deliver JPEG (it passes them on).
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,10 +19,10 @@ import numpy as np
 import psutil
 import tyro
 
+from benches.load import busy
 from benches.recorder_stand import RATE_HZ, Stand, stand
 from tacit.episode import check_episode
 
-HOG = "while True: pass"
 MAX_CPU_PERCENT = {"raw": 25.0, "jpeg": 10.0}
 MAX_GROWTH_MB, MAX_STOP_S = 50.0, 0.5
 SETTLE_S = 10.0
@@ -136,18 +133,6 @@ def measure(images: Images, seconds: float, load: float = 0.0) -> Recorded:
             stop_s=round(stop_s, 3),
             **_episode_facts(path),  # type: ignore[arg-type]  # by name
         )
-
-
-@contextlib.contextmanager
-def busy(count: int) -> Iterator[None]:
-    """Keep `count` cores busy with processes of their own."""
-    hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
 
 
 def _watch(process: psutil.Process, seconds: float) -> float:

@@ -73,3 +73,16 @@ def test_bench_of_the_command_loop_measures_every_command() -> None:
     run = control_loop.measure(control_loop.Args(rate_hz=200.0, seconds=0.5, hogs=0), priority=0)
     assert run.steps > 20 and run.shortest_gap >= 0.69 and run.excess <= 1e-6
     assert run.steps + run.skipped == pytest.approx(100, abs=15)
+
+
+def test_bench_of_a_command_loop_that_dies_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, calls = control_loop.Controller.step, iter(range(8))
+
+    def step(*arguments: object) -> object:
+        if next(calls, None) is None:
+            raise ZeroDivisionError("planted")
+        return whole(*arguments)
+
+    monkeypatch.setattr(control_loop.Controller, "step", step)
+    with pytest.raises(RuntimeError, match="ended before its time: .*planted"):
+        control_loop.measure(control_loop.Args(rate_hz=200.0, seconds=0.3, hogs=0), priority=0)
