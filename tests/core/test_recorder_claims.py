@@ -13,6 +13,7 @@ import pytest
 
 from tacit.episode import EpisodeReader
 from tacit.images import encode_jpeg
+from tacit.record.monitor import StreamMonitor
 from tacit.record.recorder import RecorderSession, SessionSettings
 from tacit.rig import Rig, load_rig, parse_rig
 
@@ -242,3 +243,11 @@ def test_small_step_is_an_event_and_what_follows_is_counted(stand: Stand) -> Non
         kinds = [kind for _, kind, data in episode.events if kind not in ("gap", "stamp_ahead")]
         assert kinds == ["clock_step", "clock_offset"]
         assert 2 <= episode.drops["top"]["clock_offset"] <= 4  # seconds
+
+
+def test_rate_of_messages_without_a_header_is_measured_in_simulated_time_too() -> None:
+    monitor = StreamMonitor(rate_hz=100.0)
+    for k in range(300):  # stamped with the newest of joints at 10 Hz
+        monitor.saw(SECOND + k // 10 * 100_000_000, SECOND + k * 10_000_000, np.zeros(1))
+        assert monitor.num_recent >= min(k + 1, 190) and np.isfinite(monitor.hz)
+    assert monitor.hz == pytest.approx(100.0, rel=0.06)

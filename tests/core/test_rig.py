@@ -272,13 +272,14 @@ def test_a_type_of_so_many_numbers_needs_so_many_names(data, kind, count):
     refused(data, f"streams.tool.names: {count + 1} names, but .*{kind} carries {count} number")
 
 
-def test_a_rig_without_depth_keeps_the_id_of_its_episodes(data):
-    before = load_rig("nova2_sim").rig_id
-    assert parse_rig(data, "my.yaml").rig_id == before
-    data["cameras"]["top"]["kind"] = "depth"
-    assert parse_rig(data, "my.yaml").rig_id != before
-    for spec in data["cameras"].values():
-        del spec["kind"]
-    data["calibrations"] = {}
-    del data["calibrations"]
-    assert canonical_hash(data) == before  # as it was computed before cameras had a kind
+def test_rig_from_before_a_field_existed_keeps_its_id_and_one_that_uses_it_does_not() -> None:
+    rig = load_rig("nova2_sim")
+    as_before = rig.model_dump(mode="json")
+    del as_before["calibrations"]
+    for group in ("cameras", "tactile", "streams", "commands"):
+        for spec in as_before[group].values():
+            for field in {"kind", "stamps", "frozen_after"} & set(spec):
+                del spec[field]
+    assert parse_rig(as_before, "my.yaml").rig_id == rig.rig_id == canonical_hash(as_before)
+    as_before["cameras"]["top"]["frozen_after"] = 20
+    assert parse_rig(as_before, "my.yaml").rig_id != rig.rig_id

@@ -37,7 +37,8 @@ class StreamMonitor:
     def saw(self, stamp_ns: int, recv_ns: int, value: Value) -> None:
         """Take one message."""
         self.received += 1
-        if self._stamps and stamp_ns <= self._stamps[-1]:
+        # In simulated time messages without a header share the newest stamp of the others: those are counted.
+        if self._stamps and stamp_ns < self._stamps[-1]:
             self._stamps.clear()  # its clock was set, as the intake has found: the old rate says nothing
         self._stamps.append(stamp_ns)
         self.stamp_ns, self.recv_ns, self.value = stamp_ns, recv_ns, value
@@ -49,9 +50,9 @@ class StreamMonitor:
 
     @property
     def hz(self) -> float:
-        """Rate over the recent stamps [Hz]; 0 with fewer than two."""
+        """Rate over the recent stamps [Hz]; 0 where they do not tell."""
         recent = self._recent()
-        if len(recent) < 2:
+        if len(recent) < 2 or recent[-1] == recent[0]:
             return 0.0
         return (len(recent) - 1) * 1e9 / (recent[-1] - recent[0])
 

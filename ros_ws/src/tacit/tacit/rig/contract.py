@@ -46,6 +46,9 @@ from tacit.rig.topics import (
 
 RIGS_FOLDER = Path(__file__).parent.parent / "rigs"
 
+LATER_FIELDS: dict[str, object] = {"kind": "color", "stamps": "header", "frozen_after": 5}
+"""Fields of topics that came after the first episodes were written, and what their absence means."""
+
 
 class Rig(Config):
     """A whole robot cell. Stream names (cameras, tactile, streams, commands) are one namespace."""
@@ -129,9 +132,13 @@ class Rig(Config):
         # Rigs from before these existed must keep the id under which their episodes were written.
         if not self.calibrations:
             del data["calibrations"]
-        for camera in data["cameras"].values():
-            if camera["kind"] == "color":
-                del camera["kind"]
+        topics = (
+            spec for group in ("cameras", "tactile", "streams", "commands") for spec in data[group].values()
+        )
+        for spec in topics:
+            for field, default in LATER_FIELDS.items():
+                if spec.get(field) == default:
+                    del spec[field]
         return canonical_hash(data)
 
     @functools.cached_property
