@@ -127,7 +127,7 @@ def _play(bench, node: PolicyNode, player: Player, arrivals: list[Arrival]) -> l
     bench.until(
         lambda: (
             all(node.count_publishers(player.rig.specs[name].topic) for name in node.inputs.names)
-            and player.publishers["wrist"].get_subscription_count()
+            and all(player.publishers[name].get_subscription_count() for name in node.inputs.names)
         ),
         "the node to be connected",
     )

@@ -183,6 +183,16 @@ def test_start_without_input_is_refused_with_the_stream(make: Make) -> None:
     assert not answer.success and "wrist" in answer.message
 
 
+@pytest.mark.parametrize("lockstep", [False, True])
+def test_command_dies_with_its_time_unless_time_waits_for_it(make: Make, lockstep: bool) -> None:
+    cell = make(lockstep=lockstep, runs=False)
+    topic = cell.node.rig.commands["command"].topic
+    cell.bench.until(lambda: cell.node.count_publishers(topic), "the publisher in the graph")
+    [publisher] = cell.node.get_publishers_info_by_topic(topic)
+    lifespan_s = publisher.qos_profile.lifespan.nanoseconds / 1e9
+    assert lifespan_s > 10**6 if lockstep else lifespan_s == pytest.approx(3 * 0.04)
+
+
 @pytest.mark.parametrize("mode", ["blend", "temporal_ensemble", "open_loop"])
 def test_lockstep_answers_each_tick_once_with_its_stamp(make: Make, mode: str) -> None:
     cell = make(lockstep=True, mode=mode, runs=False)

@@ -103,7 +103,7 @@ class PolicyNode(WatchedNode):
             lockstep=self.settings.lockstep,
         )
         self.controller, period_ns = self.acting.controller, self.acting.period_ns
-        self.commands = CommandPublisher(self, self.rig, period_ns / 1e9)
+        self.commands = CommandPublisher(self, self.rig, period_ns / 1e9, self.settings.lockstep)
         self.inference = InferenceThread(
             self.acting, self.thread_failed, self._command_at if self.settings.lockstep else None
         )

@@ -20,11 +20,12 @@ class CommandPublisher:
         node: The owner.
         rig: Says topics, types, names and units.
         period_s: Control period [s], the time to reach a trajectory point.
+        lockstep: Time waits for each command, so that a late one must arrive all the same.
     """
 
-    def __init__(self, node: Node, rig: Rig, period_s: float) -> None:
+    def __init__(self, node: Node, rig: Rig, period_s: float, lockstep: bool = False) -> None:
         self._rig, self._period_s = rig, period_s
-        rate_hz = 1.0 / period_s
+        rate_hz = None if lockstep else 1.0 / period_s
         self._shadow: Publisher = node.create_publisher(JointState, "~/shadow_command", 10)
         self._outputs: list[tuple[CommandSpec, list[int], Publisher]] = [
             (

@@ -34,10 +34,16 @@ def live(spec: QosSpec) -> QoSProfile:
     )
 
 
-def command(spec: QosSpec, rate_hz: float) -> QoSProfile:
-    """Return the profile of a command publisher: reliable, depth 1, dead after three ticks."""
+def command(spec: QosSpec, rate_hz: float | None) -> QoSProfile:
+    """Return the profile of a command publisher: depth 1, dead after three ticks.
+
+    Args:
+        spec: What the rig says of the topic.
+        rate_hz: Rate of the commands; None where time stands still until each has come: then none is late.
+    """
     result = profile(spec, depth=1)
-    result.lifespan = Duration(nanoseconds=round(COMMAND_LIFESPAN_TICKS * 1e9 / rate_hz))
+    if rate_hz is not None:
+        result.lifespan = Duration(nanoseconds=round(COMMAND_LIFESPAN_TICKS * 1e9 / rate_hz))
     return result
 
 
