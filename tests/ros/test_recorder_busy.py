@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from recorder_feed import BEGIN, SECOND, TICK, feed, value_of
 
+from benches.recorder import Recorded
 from benches.testing import wait_until
 from tacit.episode import EpisodeReader, check_episode
 from tacit.images import encode_jpeg
@@ -156,6 +159,16 @@ def test_episode_that_ends_while_it_is_asked_about_is_none(session: RecorderSess
     assert episode.lost_reported == {"top": 7}
     looks[:] = [episode]
     assert session.interrupted() == []
+
+
+def test_bench_under_load_forgives_slowness_but_no_false_episode_and_no_endless_stop() -> None:
+    numbers: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(Recorded)}
+    slow = Recorded(**numbers | {"images": "raw", "load": 8, "state": "complete", "errors": ()})
+    slow = dataclasses.replace(slow, cpu_percent=90.0, dropped_ticks=300, growth_mb=60.0, stop_s=4.0)
+    assert slow.missed == []
+    assert len(dataclasses.replace(slow, load=0).missed) == 4
+    for worse in ({"state": "aborted"}, {"errors": ("E13 joints",)}, {"stop_s": 11.0}):
+        assert len(dataclasses.replace(slow, **worse).missed) == 1
 
 
 def test_losses_of_the_middleware_are_in_status_events_and_check(session: RecorderSession, rig: Rig) -> None:
