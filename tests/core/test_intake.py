@@ -223,6 +223,23 @@ def test_old_pictures_that_are_stamped_when_sent_are_of_no_other_clock(rig: Rig,
     assert robot.kinds == {} and not any(robot.intake.counts.values())
 
 
+@pytest.mark.parametrize("header_ns", [None, 5], ids=["no header", "stamps: receive"])
+@pytest.mark.parametrize("step_s", [-6.0, 5.0])
+def test_own_clock_that_is_set_is_found_by_what_counts_from_reception(
+    rig: Rig, header_ns: int | None, step_s: float
+) -> None:
+    intake = Intake(real(rig, gripper_state={"stamps": "receive"}), ["gripper_state"])
+    value, kept = np.full(1, float(rig.limits("upper")[6]) / 2), []
+    for k in range(400):
+        now_ns = WALL + k * 10_000_000 + round(step_s * SECOND) * (k >= 200)
+        if intake.take("gripper_state", header_ns, now_ns, value, k * 10_000_000) is not None:
+            kept.append(k)
+        if k == 201:
+            assert "this computer" in intake.findings()["gripper_state"].text
+    assert kept == [*range(200), *range(kept[200], 400)] and 280 <= kept[200] <= 290
+    assert intake.num_steps == 1 and intake.findings() == {}
+
+
 def test_driver_that_stalls_and_sends_what_waited_is_no_clock_that_stepped(rig: Rig) -> None:
     intake = Intake(real(rig), ["joints"])
     for k in range(1000):

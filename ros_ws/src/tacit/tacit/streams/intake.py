@@ -31,6 +31,12 @@ LATE_NS = 200_000_000
 
 EVENT_LIMIT = 1000
 
+OWN_CLOCK_SET = (
+    "the clock of this computer was set while it listened; let chrony slew it, and set it only while no "
+    "robot is at work"
+)
+"""Said of streams that count from their reception: they have no other clock than ours."""
+
 
 @dataclass(frozen=True)
 class IntakeEvent:
@@ -90,10 +96,7 @@ class Intake:
     def reset(self) -> None:
         """Forget every clock and value, not the counts: the next sample of each stream is its first."""
         with self._lock:
-            self._stamps = {
-                name: StampJudge(round(1e9 / spec.rate_hz), self._simulated)
-                for name, spec in self._specs.items()
-            }
+            self._stamps, self._receptions = self._stamp_judges(), self._stamp_judges()
             self._values = {name: self._value_judge(name) for name in self._specs}
             self._refusals: dict[str, _Live] = {}
             self._doubts: dict[str, _Live] = {}
@@ -104,6 +107,9 @@ class Intake:
             self.num_steps = 0
             self._newest_ns = 0
             self._heard_ns = 0
+
+    def _stamp_judges(self) -> dict[str, StampJudge]:
+        return {n: StampJudge(round(1e9 / s.rate_hz), self._simulated) for n, s in self._specs.items()}
 
     def _value_judge(self, name: str) -> NumberJudge | PictureJudge:
         spec = self._specs[name]
@@ -128,18 +134,16 @@ class Intake:
             The stamp it counts from; None where it is refused.
         """
         self._heard_ns = max(self._heard_ns, heard_ns)
-        if header_ns is None or name in self._receive:
-            stamp_ns = self._newest_ns if self.is_foreign else recv_ns
-            found = (
-                None if stamp_ns > 0 else Finding("no_stamp", "no stream with a header has been heard yet")
-            )
-        else:
+        if header_ns is not None and name not in self._receive:
             stamp_ns, judge = header_ns, self._stamps[name]
-            found = judge.judge(header_ns, recv_ns, heard_ns)
-            if judge.step_ns is not None:
-                self._stepped(name, judge.step_ns, heard_ns)
+            found = self._judge_stamp(judge, name, header_ns, recv_ns, heard_ns)
             if found is None:
-                self._newest_ns = header_ns if judge.step_ns is not None else max(self._newest_ns, header_ns)
+                has_stepped = judge.step_ns is not None
+                self._newest_ns = header_ns if has_stepped else max(self._newest_ns, header_ns)
+        elif self.is_foreign:
+            stamp_ns, found = self._newest_ns, None
+        else:
+            stamp_ns, found = recv_ns, self._judge_reception(name, recv_ns, heard_ns)
         if found is None:
             found = self._judge_value(name, stamp_ns, value)
         self._note(name, found, heard_ns)
@@ -270,6 +274,24 @@ class Intake:
     def _clock_offsets(self) -> dict[str, Finding]:
         found = {name: clock_finding(ahead_ns) for name, ahead_ns in self.offsets_ns().items()}
         return {name: finding for name, finding in found.items() if finding is not None}
+
+    def _judge_stamp(
+        self, judge: StampJudge, name: str, stamp_ns: int, recv_ns: int, heard_ns: int
+    ) -> Finding | None:
+        found = judge.judge(stamp_ns, recv_ns, heard_ns)
+        if judge.step_ns is not None:
+            self._stepped(name, judge.step_ns, heard_ns)
+        return found
+
+    def _judge_reception(self, name: str, recv_ns: int, heard_ns: int) -> Finding | None:
+        """Judge the machine's clock, where a stream has no other: set back, it would block what comes."""
+        judge = self._receptions[name]
+        if recv_ns == judge.newest_ns:  # two of one moment: alignment takes the first
+            return None
+        found = self._judge_stamp(judge, name, recv_ns, recv_ns, heard_ns)
+        if found is None or found.kind == "no_stamp":
+            return found
+        return Finding(found.kind, OWN_CLOCK_SET)
 
     def _judge_value(self, name: str, stamp_ns: int, value: object) -> Finding | None:
         judge = self._values[name]
