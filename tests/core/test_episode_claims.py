@@ -105,7 +105,7 @@ def test_gripper_that_jumps_is_found(tmp_path: Path) -> None:
     for i in range(COUNT):
         tick = tick_at(i)
         old = tick.samples["gripper_state"]
-        opening = np.array([0.0 if i == 50 else opening_at(i)])
+        opening = np.array([0.0 if i == 50 else 0.08 - 0.1 * opening_at(i)])  # from nearly open to shut
         writer.append(
             Tick(
                 tick.stamp_ns,

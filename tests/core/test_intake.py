@@ -295,6 +295,14 @@ def test_zeros_of_a_second_publisher_are_refused_and_named(rig: Rig) -> None:
     assert robot.intake.counts["joints"] == {"jump": 200 // 10}
 
 
+def test_wide_limits_hide_no_second_publisher(rig: Rig) -> None:
+    robot = robot_of(real(rig))
+    first = np.arange(6) == 0  # its limits are 12.56 rad apart; at 100 Hz it turns by .024 rad a sample
+    robot.values = joints_with(lambda t, q: q + 0.25 * first * (round(t * 100) % 2))
+    robot.run(1)
+    assert robot.kinds == {"joints": "jump"} and robot.intake.counts["joints"]["jump"] >= 40
+
+
 def test_robot_that_was_moved_while_unseen_is_believed_within_half_a_second(rig: Rig) -> None:
     robot = robot_of(real(rig))
     robot.values = joints_with(lambda t, q: q + 1.0 if t > 2 else q)

@@ -14,8 +14,9 @@ from tacit.streams.findings import Finding
 SPEED_MARGIN = 1.5
 """A measured joint may outrun its velocity limit by this factor before it is said to jump."""
 
-JUMP_FLOOR = 0.02
-"""Part of a joint's range that measurement noise and quantisation may cover from one sample to the next."""
+JUMP_FLOOR, JUMP_FLOOR_MOST = 0.02, 0.1
+"""Part of a joint's range that noise, quantisation and a late stamp may cover from one sample to the next,
+and how much that is at most [rad]: a joint that may turn twice around is not measured worse for it."""
 
 GRIPPER_FLOOR = 0.5
 """The same of a gripper's range: fingers that slip off a part snap by a quarter of it within a tick."""
@@ -61,8 +62,9 @@ class NumberJudge:
             grippers = {rig.state_names[i] for i in rig.gripper_indices}
             self._is_joint = np.array([n not in grippers for n in self._names])
             gripper_floor = SWITCH_FLOOR if spec.type == "std_msgs/msg/Bool" else GRIPPER_FLOOR
-            floor = np.where(self._is_joint, JUMP_FLOOR, gripper_floor)
-            self._floor = floor * (self._upper - self._lower)
+            width = self._upper - self._lower
+            joint_floor = np.minimum(JUMP_FLOOR * width, JUMP_FLOOR_MOST)
+            self._floor = np.where(self._is_joint, joint_floor, gripper_floor * width)
             self._rest_is_zero = _rests_at_zero(rig, self._names)
         self.reset()
 
