@@ -45,9 +45,8 @@ class Scene:
         subscribe(String, "/progress/state", lambda m: self.states.append(m.data), qos.latched())
         subscribe(Bool, "/progress/done", lambda m: self.done.append(m.data), qos.latched())
         self.stamp_ns = 10**9
-        self._meet()
 
-    def _meet(self) -> None:
+    def meet(self) -> None:
         """Send frames until the first is judged, then start the episode."""
         self.bench.until(lambda: self.done == [False], "latched done")
         deadline = time.monotonic() + 60
@@ -81,6 +80,7 @@ def scene(bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
 
     def build(**options: object) -> Scene:
         made.append(Scene(bench, tmp_path, **options))
+        made[-1].meet()
         return made[-1]
 
     yield build

@@ -45,11 +45,13 @@ def robot(rig: Rig, faults: Faults | None = None) -> Iterator[None]:
     made = SyntheticRobot(node, rig, faults=faults)
     thread = threading.Thread(target=made.run, args=(done.is_set,))
     thread.start()
-    yield
-    done.set()
-    thread.join()
-    node.destroy_node()
-    context.try_shutdown()
+    try:
+        yield
+    finally:  # a test that fails must not leave a thread that keeps the whole run from ending
+        done.set()
+        thread.join()
+        node.destroy_node()
+        context.try_shutdown()
 
 
 def answer(path: Path, capsys: pytest.CaptureFixture) -> tuple[int, str]:

@@ -37,10 +37,12 @@ def running(*modules: str) -> Iterator[subprocess.Popen]:
     process = subprocess.Popen(
         [sys.executable, "-c", UP, *modules], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    yield process
-    if process.poll() is None:
-        process.kill()
-    process.wait(timeout=10)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(timeout=10)
 
 
 def children_ready(process: subprocess.Popen, count: int) -> list[psutil.Process]:
