@@ -297,5 +297,5 @@ def test_folders_without_pictures_and_mixed_sizes_are_refused(tmp_path):
     with pytest.raises(CalibrationError, match="no .png"):
         detect_folder(tmp_path, Board())
     small, large = np.zeros((48, 64, 3), np.uint8), np.zeros((96, 128, 3), np.uint8)
-    with pytest.raises(CalibrationError, match="64x48, 128x96"):
+    with pytest.raises(CalibrationError, match="64x48: a; 128x96: b"):
         detect_images([("a", small), ("b", large)], Board())
