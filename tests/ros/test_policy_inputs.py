@@ -77,6 +77,34 @@ def test_only_needed_streams_are_heard(rig: Rig) -> None:
     assert set(fed(rig, Clock()).names) == {"wrist", "left", "joints", "gripper_state"}
 
 
+@pytest.mark.parametrize("polled", [False, True])
+def test_message_without_a_header_that_comes_before_simulated_time_blocks_nothing(
+    rig: Rig, polled: bool
+) -> None:
+    data = rig.model_dump(mode="json")
+    data["streams"]["gripper_state"]["type"] = "std_msgs/msg/Float32"
+    clock = Clock()
+    inputs = AlignedInputs(parse_rig(data, "test"), manifest_for(rig), clock, clock)
+
+    def hear(name: str, stamp_ns: int | None, value: np.ndarray) -> None:
+        found = inputs.intake.take(name, stamp_ns, clock.now, value, clock.now)
+        assert found is not None
+        inputs.store(name, found, clock.now, value)
+
+    hear("gripper_state", None, np.full(1, 0.04))
+    if polled:
+        inputs.poll()
+    ticks = []
+    for k in range(1, 6):
+        clock.now += PERIOD
+        hear("joints", k * PERIOD, np.full(6, 0.04))
+        hear("gripper_state", None, np.full(1, 0.04))
+        hear("left", k * PERIOD, encode_jpeg(np.full((60, 80, 3), 90 + k, np.uint8)))
+        hear("wrist", k * PERIOD, np.full((120, 160, 3), 90 + k, np.uint8))
+        ticks += inputs.poll()
+    assert len(ticks) >= 3 and ticks[-1].stamp_ns == 5 * PERIOD
+
+
 def test_tick_becomes_an_observation_in_rig_order_with_decoded_pictures(rig: Rig) -> None:
     inputs = fed(rig, Clock())
     [tick] = inputs.poll()

@@ -144,6 +144,7 @@ class AlignedInputs:
         with self._aligning:
             if self._steps_seen != self.intake.num_steps:  # the clock before would block the new one
                 self._steps_seen = self.intake.num_steps
+                self._queue.clear()
                 self._aligner.reset()
             while self._queue:
                 arrival = self._queue.popleft()

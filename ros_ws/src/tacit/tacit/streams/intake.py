@@ -69,6 +69,8 @@ class Intake:
             the kinds of `notice`, which are of no one sample, the seconds they lasted.
         accepted: Per stream, how many samples were accepted.
         problems: Per stream, the last refusal.
+        num_steps: How often what was accepted before no longer fits what comes: a clock was set, or another
+            one rules than ours.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Intake:
             self._lasting: dict[str, Finding] = {}
             self._looked_ns: int | None = None
             self.num_steps = 0
+            self._is_foreign = False
             self._newest_ns = 0
             self._heard_ns = 0
 
@@ -140,6 +143,7 @@ class Intake:
             if found is None:
                 has_stepped = judge.step_ns is not None
                 self._newest_ns = header_ns if has_stepped else max(self._newest_ns, header_ns)
+                self._compare_with_own_clock()
         elif self.is_foreign:
             stamp_ns, found = self._newest_ns, None
         else:
@@ -292,6 +296,12 @@ class Intake:
         if found is None or found.kind == "no_stamp":
             return found
         return Finding(found.kind, OWN_CLOCK_SET)
+
+    def _compare_with_own_clock(self) -> None:
+        """Count a step where stamps turn out to be of another clock than what was stamped on reception."""
+        was_foreign, self._is_foreign = self._is_foreign, self.is_foreign
+        if self._is_foreign and not was_foreign:
+            self.num_steps += any(judge.newest_ns is not None for judge in self._receptions.values())
 
     def _judge_value(self, name: str, stamp_ns: int, value: object) -> Finding | None:
         judge = self._values[name]
