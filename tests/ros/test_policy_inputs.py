@@ -105,6 +105,26 @@ def test_message_without_a_header_that_comes_before_simulated_time_blocks_nothin
     assert len(ticks) >= 3 and ticks[-1].stamp_ns == 5 * PERIOD
 
 
+def test_state_may_be_asked_for_while_another_thread_resets(rig: Rig) -> None:
+    class Resetting(AlignedInputs):
+        contents: list[dict]
+
+        @property
+        def newest(self) -> dict:
+            return self.contents.pop(0)
+
+        @newest.setter
+        def newest(self, value: dict) -> None:
+            pass
+
+    clock = Clock()
+    heard = fed(rig, clock)
+    inputs = Resetting(rig, manifest_for(rig), clock, clock)
+    inputs.contents = [heard.newest, {}, {}]  # what the reader sees, before and after `reset`
+    measured = inputs.measured()
+    assert measured is not None and measured.tolist() == [0.04] * 7
+
+
 def test_tick_becomes_an_observation_in_rig_order_with_decoded_pictures(rig: Rig) -> None:
     inputs = fed(rig, Clock())
     [tick] = inputs.poll()

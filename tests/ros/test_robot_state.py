@@ -54,6 +54,15 @@ def told(rig: Rig, enabled: float = 1, fault: float = 0, stop: float = 0, scale:
     return state
 
 
+def test_robot_may_say_more_while_another_thread_reads_what_it_said(rig: Rig) -> None:
+    state = RobotState(rig)
+    state.store("ready", 0, np.array([1.0]))
+    reading = iter(state.values.items())
+    state.store("safety", 0, np.array([0.0, 0.0, 1.0]))
+    assert list(reading) == [("enabled", 1.0)]
+    assert state.values.keys() == {"enabled", "fault", "protective_stop", "speed_scaling"}
+
+
 def test_rig_knows_what_a_robot_can_say_and_that_it_says_each_once() -> None:
     wrong = {"ready": STREAMS["ready"] | {"names": ["enable"]}}
     with pytest.raises(RigError, match="'enable' in a robot_state; did you mean 'enabled'"):
