@@ -57,9 +57,9 @@ def told(rig: Rig, enabled: float = 1, fault: float = 0, stop: float = 0, scale:
 def test_robot_may_say_more_while_another_thread_reads_what_it_said(rig: Rig) -> None:
     state = RobotState(rig)
     state.store("ready", 0, np.array([1.0]))
-    reading = iter(state.values.items())
+    reading, ages = iter(state.values.items()), iter(state._received_ns.items())
     state.store("safety", 0, np.array([0.0, 0.0, 1.0]))
-    assert list(reading) == [("enabled", 1.0)]
+    assert list(reading) == [("enabled", 1.0)] and list(ages) == [("ready", 0)]
     assert state.values.keys() == {"enabled", "fault", "protective_stop", "speed_scaling"}
 
 

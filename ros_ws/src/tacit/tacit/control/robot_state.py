@@ -42,8 +42,9 @@ class RobotState:
         """Take one message: values (n,) in the order of the stream's names."""
         numbers = np.asarray(value, dtype=np.float64).reshape(-1)
         said = dict(zip(self._specs[stream].names, map(float, numbers), strict=True))
-        self.values = self.values | said  # a new one: another thread may be going through the old one
-        self._received_ns[stream] = received_ns
+        # New ones: another thread may be going through the old ones.
+        self.values = self.values | said
+        self._received_ns = self._received_ns | {stream: received_ns}
 
     def silence(self, now_ns: int) -> Fault | None:
         """Return which stream has not been heard for long, by the clock of `store`."""

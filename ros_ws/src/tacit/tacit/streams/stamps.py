@@ -116,9 +116,7 @@ class StampJudge:
     @property
     def is_foreign(self) -> bool:
         """Whether the stamps are of another clock than the machine's."""
-        newest_ns = (
-            self.newest_ns
-        )  # read once: another thread may ask while the clock is found to have stepped
+        newest_ns = self.newest_ns  # read once: other threads ask, while a step sets it to None
         return newest_ns is not None and abs(newest_ns - self._newest_recv_ns) > SAME_CLOCK_NS
 
     @property
