@@ -240,6 +240,15 @@ def test_own_clock_that_is_set_is_found_by_what_counts_from_reception(
     assert intake.num_steps == 1 and intake.findings() == {}
 
 
+def test_message_that_was_sent_again_is_no_clock_that_was_set(rig: Rig) -> None:
+    intake = Intake(real(rig, gripper_state={"stamps": "receive"}), ["gripper_state"])
+    value = np.full(1, float(rig.limits("upper")[6]) / 2)
+    for k in range(300):
+        now_ns = WALL + k * 10_000_000 + 35_000_000 * (k % 20 == 0)  # lost, and received after its successors
+        assert intake.take("gripper_state", None, now_ns, value, now_ns - WALL) == now_ns
+    assert intake.findings() == {} and not intake.counts["gripper_state"] and intake.num_steps == 0
+
+
 def test_driver_that_stalls_and_sends_what_waited_is_no_clock_that_stepped(rig: Rig) -> None:
     intake = Intake(real(rig), ["joints"])
     for k in range(1000):

@@ -81,9 +81,11 @@ def test_child_that_ends_takes_the_others_down_and_fails_the_stack() -> None:
 
 
 def test_child_that_ignores_the_gentle_signals_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    stubborn = "import signal, time; [signal.signal(s, signal.SIG_IGN) for s in (2, 15)]; time.sleep(60)"
+    stubborn = (
+        "trap '' INT TERM; exec sleep 60"  # a shell: Python may be interrupted before it ignores anything
+    )
     monkeypatch.setattr("tacit_ros.run.up.GRACE_S", 0.3)
-    monkeypatch.setattr("tacit_ros.run.up.command_of", lambda node: [sys.executable, "-c", node.module])
+    monkeypatch.setattr("tacit_ros.run.up.command_of", lambda node: ["sh", "-c", node.module])
     supervisor = Supervisor(emit=lambda line: None)
     supervisor.stop()
     assert supervisor.run(Stack("test", "r", (NodeSpec("n", "p", stubborn),))) == 0

@@ -290,7 +290,9 @@ class Intake:
     def _judge_reception(self, name: str, recv_ns: int, heard_ns: int) -> Finding | None:
         """Judge the machine's clock, where a stream has no other: set back, it would block what comes."""
         judge = self._receptions[name]
-        if recv_ns == judge.newest_ns:  # two of one moment: alignment takes the first
+        if judge.is_overtaken(
+            recv_ns, heard_ns
+        ):  # two of one moment, or sent again: alignment takes the first
             return None
         found = self._judge_stamp(judge, name, recv_ns, recv_ns, heard_ns)
         if found is None or found.kind == "no_stamp":

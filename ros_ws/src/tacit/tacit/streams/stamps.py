@@ -214,6 +214,16 @@ class StampJudge:
         gained_ns = stamp_ns - heard_ns - (self._steady.long_ns or 0)
         return _ahead(gained_ns) if gained_ns > STEP_NS else None
 
+    def is_overtaken(self, stamp_ns: int, heard_ns: int) -> bool:
+        """Whether a stamp is not after the newest although its clock was not set: messages changed places.
+
+        A reliable middleware hands on in order what was sent, also where one was lost and sent again: then
+        the earlier message is the one received later.
+        """
+        if self.newest_ns is None or stamp_ns > self.newest_ns:
+            return False
+        return stamp_ns - heard_ns >= (self._steady.long_ns or 0) - STEP_NS
+
     def _persists(self, stamp_ns: int, heard_ns: int) -> bool:
         """Whether a contradicting clock has run on by itself long enough to be believed."""
         waiting = self._candidates

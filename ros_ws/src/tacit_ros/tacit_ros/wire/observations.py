@@ -31,6 +31,7 @@ __all__ = ["Poller", "RigSubscriptions", "Value", "as_rgb"]
 
 CHECK_PERIOD_S = 1.0
 TELL_PERIOD_NS = 10 * messages.SECOND
+CLOCK_READINGS, SAME_MOMENT_NS = 5, 2_000_000
 MOST_BACKLOG_NS = 5 * messages.SECOND  # a message cannot have waited longer for us: our clock was set
 
 
@@ -214,5 +215,9 @@ class RigSubscriptions:
 
 def _heard_ns(recv_ns: int) -> int:
     """Return a reception on the machine's clock on the steady one, which is not set by anyone."""
-    waited_ns = time.time_ns() - recv_ns
-    return time.monotonic_ns() - (waited_ns if 0 <= waited_ns <= MOST_BACKLOG_NS else 0)
+    for _ in range(CLOCK_READINGS):
+        before_ns, wall_ns, steady_ns = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        if steady_ns - before_ns < SAME_MOMENT_NS:  # else we were put to sleep between the two clocks
+            break
+    waited_ns = wall_ns - recv_ns
+    return steady_ns - (waited_ns if 0 <= waited_ns <= MOST_BACKLOG_NS else 0)
