@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tacit.documents import MAX_YAML_BYTES, read_text, yaml_mapping
+from tacit.config.documents import MAX_YAML_BYTES, read_text, yaml_mapping
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
 from tacit.geometry.camera_info import camera_from_yaml_dict, camera_to_yaml_dict

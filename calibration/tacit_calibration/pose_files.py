@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tacit.documents import MAX_JSON_BYTES, MAX_TABLE_BYTES, json_of, read_text, yaml_of
+from tacit.config.documents import MAX_JSON_BYTES, MAX_TABLE_BYTES, json_of, read_text, yaml_of
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import FloatArray
 

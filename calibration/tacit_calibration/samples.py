@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tacit.documents import MAX_TABLE_BYTES, inside, read_text
+from tacit.config.documents import MAX_TABLE_BYTES, inside, read_text
 from tacit.errors import CalibrationError
 from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import FloatArray

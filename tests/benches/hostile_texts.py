@@ -13,7 +13,7 @@ import yaml
 
 from benches.hostile_cases import MB, SECRET, Case, case
 from tacit.config import load_json
-from tacit.documents import json_of, yaml_of
+from tacit.config.documents import json_of, yaml_of
 from tacit.record.samples import load_samples
 from tacit.rig import RIGS_FOLDER, load_rig
 from tacit_calibration.intrinsics import read_camera_info

@@ -15,7 +15,7 @@ import pytest
 
 from benches.hostile import MAX_MB, MAX_SECONDS, Outcome
 from benches.hostile_cases import CASES, SECRET
-from tacit.documents import inside
+from tacit.config.documents import inside
 from tacit.errors import ConfigError
 from tacit.rig import load_rig, shipped_rigs
 

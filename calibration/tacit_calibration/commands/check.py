@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from tacit.documents import MAX_URDF_BYTES, read_text
+from tacit.config.documents import MAX_URDF_BYTES, read_text
 from tacit.errors import CalibrationError, MissingDependencyError
 from tacit.geometry.robot import Robot
 from tacit.geometry.urdf import chain_from_urdf

@@ -12,7 +12,7 @@ from torch import nn
 
 import tacit
 from tacit.config import parse, to_yaml
-from tacit.documents import yaml_mapping
+from tacit.config.documents import yaml_mapping
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
 from tacit_learning.act_hsa.policy import ActHsaPolicy, Identities

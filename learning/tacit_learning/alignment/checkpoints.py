@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from tacit.config import parse
-from tacit.documents import json_mapping, yaml_mapping
+from tacit.config.documents import json_mapping, yaml_mapping
 from tacit.errors import ConfigError, did_you_mean
 from tacit_learning.alignment.data.episode_videos import EpisodeSource, load_source
 from tacit_learning.alignment.data.videos import Known

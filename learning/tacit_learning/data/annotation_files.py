@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tacit.config import Config, load_json, parse
-from tacit.documents import inside
+from tacit.config.documents import inside
 from tacit.errors import AnnotationError, ConfigError
 from tacit_learning.data.annotations import Annotation, AnnotationSet, Event
 from tacit_learning.data.arrays import load_array

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from tacit.documents import MAX_JSON_BYTES, json_of, read_text
+from tacit.config.documents import MAX_JSON_BYTES, json_of, read_text
 from tacit.errors import ConfigError
 
 VERSION = 1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tacit.config import parse
-from tacit.documents import json_mapping, yaml_mapping
+from tacit.config.documents import json_mapping, yaml_mapping
 from tacit.rig import Rig, parse_rig
 from tacit_learning.data.episodes import NO_TOUCH_SIZE, EpisodeTable
 from tacit_learning.data.statistics import Statistics, compute_statistics

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tacit.config import load_json
-from tacit.documents import MAX_TABLE_BYTES, inside, read_text
+from tacit.config.documents import MAX_TABLE_BYTES, inside, read_text
 from tacit.errors import ConfigError
 
 FORMAT = "tacit-checkpoint 2"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tacit.config import parse
-from tacit.documents import json_mapping
+from tacit.config.documents import json_mapping
 from tacit.errors import EpisodeError
 from tacit_learning.act_hsa.train import TrainedPolicy, load_policy
 from tacit_learning.alignment.data.videos import Annotated

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tacit.bundle.inference import make_session, run_session
 from tacit.bundle.onnx_file import check_file, read_metadata
 from tacit.config import Config, parse
-from tacit.documents import json_mapping
+from tacit.config.documents import json_mapping
 from tacit.errors import BundleError
 from tacit_learning.alignment.frames import FrameEncoder, frame_features
 from tacit_learning.alignment.model.heads import ProgressHead

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from tacit.config import Config
-from tacit.documents import MAX_TABLE_BYTES, read_text
+from tacit.config.documents import MAX_TABLE_BYTES, read_text
 from tacit.episode.steps import BACKGROUND
 from tacit.errors import AnnotationError
 from tacit_learning.data.annotation_files import check_features, save_annotation_set, save_features

@@ -15,7 +15,7 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from tacit.config import load_json
-from tacit.documents import MAX_TABLE_BYTES, json_mapping, read_text
+from tacit.config.documents import MAX_TABLE_BYTES, json_mapping, read_text
 from tacit.errors import AnnotationError
 from tacit_learning.data.annotation_importers.common import (
     Imported,

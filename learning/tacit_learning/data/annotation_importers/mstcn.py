@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tacit.documents import MAX_TABLE_BYTES, read_text
+from tacit.config.documents import MAX_TABLE_BYTES, read_text
 from tacit.episode.steps import runs
 from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.data.annotation_importers.common import (

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from tacit.config import parse
-from tacit.documents import yaml_mapping
+from tacit.config.documents import yaml_mapping
 from tacit_learning.data.labels import LabelMaps, labels_from_json
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 from tacit_learning.vace_e.assembly import fill_model, make_model

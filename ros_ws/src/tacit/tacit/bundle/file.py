@@ -30,7 +30,7 @@ from tacit.bundle.manifest import (
 from tacit.bundle.onnx_file import check_file, graph_sha256, read_metadata, with_metadata
 from tacit.bundle.player import PlaySpec
 from tacit.config import parse
-from tacit.documents import json_mapping
+from tacit.config.documents import json_mapping
 from tacit.errors import BundleError, ConfigError
 from tacit.rig import Rig
 

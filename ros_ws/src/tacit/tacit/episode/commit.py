@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import h5py
 import numpy as np
 
-from tacit.documents import json_list
+from tacit.config.documents import json_list
 from tacit.errors import EpisodeError
 
 ROWS, TABLES = "committed_rows", "committed_tables"

@@ -13,7 +13,7 @@ from types import TracebackType
 import h5py
 import numpy as np
 
-from tacit.documents import json_of, yaml_mapping
+from tacit.config.documents import json_of, yaml_mapping
 from tacit.episode import schema
 from tacit.episode.secure import open_episode
 from tacit.episode.steps import Step

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tacit
-from tacit.documents import json_list
+from tacit.config.documents import json_list
 from tacit.episode import schema
 from tacit.episode.columns import AttributeValue, set_attributes
 from tacit.episode.files import sync_folder

@@ -10,7 +10,7 @@ from typing import Literal
 import h5py
 import numpy as np
 
-from tacit.documents import json_list, json_mapping
+from tacit.config.documents import json_list, json_mapping
 from tacit.errors import EpisodeError
 
 SCHEMA = "tacit-episode"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tacit.documents import MAX_URDF_BYTES
+from tacit.config.documents import MAX_URDF_BYTES
 from tacit.errors import RigError, did_you_mean
 from tacit.geometry.kinematics import Chain, exact, snap
 from tacit.geometry.rotations import rotation_from_rpy

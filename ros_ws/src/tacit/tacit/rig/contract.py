@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from tacit.config import Config, load_yaml, parse, to_yaml
-from tacit.documents import MAX_URDF_BYTES, inside, read_text
+from tacit.config.documents import MAX_URDF_BYTES, inside, read_text
 from tacit.errors import RigError, did_you_mean
 from tacit.geometry.footprint import Footprint
 from tacit.geometry.transforms import FloatArray

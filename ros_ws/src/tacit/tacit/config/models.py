@@ -13,7 +13,14 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tacit.documents import MAX_JSON_BYTES, MAX_YAML_BYTES, json_mapping, read_text, yaml_mapping, yaml_of
+from tacit.config.documents import (
+    MAX_JSON_BYTES,
+    MAX_YAML_BYTES,
+    json_mapping,
+    read_text,
+    yaml_mapping,
+    yaml_of,
+)
 from tacit.errors import ConfigError, TacitError, did_you_mean
 
 MAX_PROBLEMS, LINE_LENGTH, NAME_LENGTH = 20, 600, 100
@@ -28,7 +35,7 @@ class Config(BaseModel):
 
 
 def load_yaml(path: str | Path, error: type[ConfigError] = ConfigError) -> dict[str, Any]:
-    """Read one YAML mapping with the safe loader, within the limits of `tacit.documents`.
+    """Read one YAML mapping with the safe loader, within the limits of `tacit.config.documents`.
 
     Args:
         path: The file.
