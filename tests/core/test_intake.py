@@ -380,6 +380,18 @@ def test_joint_that_repeats_itself_to_the_bit_while_commanded_is_stuck(rig: Rig)
         assert robot.kinds == kinds
 
 
+def test_joint_that_presses_against_something_is_not_stuck_while_the_others_are_measured(rig: Rig) -> None:
+    robot = robot_of(real(rig))
+    robot.run(1)
+    pressed = robot.value("joints", 1.0)["position"][1]  # type: ignore[index]
+    robot.values = joints_with(lambda t, q: np.where(np.arange(6) == 1, pressed, q))
+    names = rig.streams["joints"].names
+    for k in range(100):
+        robot.intake.commanded({names[1]: pressed + min(0.01 * k, 0.3)})
+        robot.run(0.01)
+    assert robot.kinds == {}
+
+
 def test_robot_at_rest_may_take_its_time_to_answer_a_command(rig: Rig) -> None:
     robot, names = robot_of(real(rig)), rig.streams["joints"].names
     still = robot.value("joints", 1.0)["position"]  # type: ignore[index]

@@ -184,12 +184,14 @@ class NumberJudge:
         self._before, self._jumped = (stamp_ns, np.array(values)), None
 
     def _stuck(self, stamp_ns: int, values: FloatArray) -> Finding | None:
-        # A gripper that holds something stands still while told to close: only joints are judged.
+        # A gripper that holds something stands still while told to close, and so does a joint that presses
+        # against something and has an encoder without noise: a driver that stalls repeats all its joints.
         far = np.abs(self._asked - self._asked_then) > STUCK_COMMAND
         self._far_ns = np.where(far, np.where(self._far_ns < 0, stamp_ns, self._far_ns), -1)
         unanswered = far & (stamp_ns - self._far_ns >= ANSWER_NS)
-        stuck = unanswered & self._is_joint & (stamp_ns - self._moved_ns >= STUCK_NS)
-        if not stuck.any():
+        stuck = unanswered & self._is_joint
+        is_whole = (stamp_ns - self._moved_ns[self._is_joint] >= STUCK_NS).all()
+        if not is_whole or not stuck.any():
             return None
         return Finding(
             "stuck",
