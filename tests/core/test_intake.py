@@ -478,7 +478,9 @@ def test_doubts_end_with_the_next_good_sample_and_refusals_after_a_second(rig: R
 
 def test_message_refused_now_and_then_does_not_hide_a_doubt(rig: Rig) -> None:
     robot = robot_of(real(rig))
-    robot.intake.notice({"joints": Finding("two_publishers", "2 publishers of /joint_states", refused=False)})
+    robot.intake.notice(
+        "publishers", {"joints": Finding("two_publishers", "2 publishers of /joint_states", refused=False)}
+    )
     robot.bend = lambda n, t, s: s - 50_000_000 * (n == "joints" and round(t * 100) % 10 == 0)
     robot.run(2)
     assert robot.intake.counts["joints"]["out_of_order"] == 20

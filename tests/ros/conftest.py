@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import rclpy
     from rclpy.node import Node
+
+    from tacit.record.recorder import RecorderSession
+    from tacit.rig import Rig
 
 HERE = os.path.dirname(__file__)
 collect_ignore_glob = [] if importlib.util.find_spec("rclpy") else ["*.py"]
@@ -100,5 +105,30 @@ class Bench:
 def bench(ros: rclpy.Context) -> Iterator[Bench]:
     """A spinning node for the test."""
     made = Bench()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """The rig of the simulated cell."""
+    from tacit.rig import load_rig
+
+    return load_rig("nova2_sim")
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What a recorder session reports, and what ends its threads."""
+    return []
+
+
+@pytest.fixture
+def session(rig: Rig, tmp_path: Path, said: list[str]) -> Iterator[RecorderSession]:
+    """A recorder without ROS, to be fed by hand."""
+    from tacit.record.recorder import RecorderSession, SessionSettings
+
+    tell = lambda level, text: said.append(text)  # noqa: E731
+    made = RecorderSession(rig, SessionSettings(tmp_path), tell, lambda failure: said.append(str(failure)))
     yield made
     made.close()

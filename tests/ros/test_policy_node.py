@@ -352,11 +352,6 @@ def parameters(**values: object) -> list[Parameter]:
     return [Parameter(name, value=value) for name, value in values.items()]
 
 
-@pytest.fixture
-def rig() -> Rig:
-    return load_rig("nova2_sim")
-
-
 def test_node_refuses_to_start_without_a_bundle(ros) -> None:
     with pytest.raises(BundleError, match="parameter bundle is empty"):
         PolicyNode()

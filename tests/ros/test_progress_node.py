@@ -162,7 +162,7 @@ def test_doubt_about_a_stream_makes_the_judgement_invalid_with_the_reason(scene)
     doubt = Finding("two_publishers", "2 publishers of /joint_states", refused=False)
     one.node._others.look = lambda: None  # the graph is well; what it would say is said here
     one.node._others._timer.cancel()
-    one.node.inputs.intake.notice({"joints": doubt})
+    one.node.inputs.intake.notice("test", {"joints": doubt})
     one.frame(2, expect=False)
     one.bench.until(lambda: one.states[-1] == "invalid", "invalid")
     assert one.node._last.fault.reason == "two_publishers"

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,30 +19,8 @@ from tacit.episode import EpisodeReader, check_episode
 from tacit.images import encode_jpeg
 from tacit.record import encoder_pool
 from tacit.record.attention import Attention
-from tacit.record.recorder import RecorderSession, SessionSettings
-from tacit.rig import Rig, load_rig
-from tacit.threads import Failure
-
-
-@pytest.fixture
-def rig() -> Rig:
-    return load_rig("nova2_sim")
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def session(rig: Rig, tmp_path: Path, said: list[str]) -> Iterator[RecorderSession]:
-    def failed(failure: Failure) -> None:
-        said.append(str(failure))
-
-    made = RecorderSession(rig, SessionSettings(tmp_path), lambda level, text: said.append(text), failed)
-    yield made
-    made.close()
-
+from tacit.record.recorder import RecorderSession
+from tacit.rig import Rig
 
 # --- a busy machine -------------------------------------------------------------------------------
 

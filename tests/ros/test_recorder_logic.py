@@ -7,7 +7,6 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -23,31 +22,10 @@ from tacit.record import encoder_pool
 from tacit.record.encoder_pool import QUEUE_LIMIT, EncoderPool
 from tacit.record.monitor import StreamMonitor
 from tacit.record.preroll import reasons_not_to_start
-from tacit.record.recorder import RecorderSession, SessionSettings
-from tacit.rig import Rig, load_rig
+from tacit.record.recorder import RecorderSession
+from tacit.rig import Rig
 from tacit.streams import Finding
-from tacit.threads import Failure, requests
-
-
-@pytest.fixture
-def rig() -> Rig:
-    return load_rig("nova2_sim")
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def session(rig: Rig, tmp_path: Path, said: list[str]) -> Iterator[RecorderSession]:
-    def failed(failure: Failure) -> None:
-        said.append(str(failure))
-
-    made = RecorderSession(rig, SessionSettings(tmp_path), lambda level, text: said.append(text), failed)
-    yield made
-    made.close()
-
+from tacit.threads import requests
 
 # --- monitor and gate -----------------------------------------------------------------------------
 

@@ -85,11 +85,6 @@ class Stage:
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return load_rig("nova2_sim")
-
-
-@pytest.fixture
 def make_stage(bench: Any, tmp_path: Path) -> Iterator[Callable[[Rig], Stage]]:
     made: list[Stage] = []
 

@@ -12,6 +12,9 @@ from tacit.control.safety import Fault
 from tacit.rig import Rig
 from tacit.streams import Value
 
+ROUNDING = 1e-3
+"""A robot at full speed may say 1.0000001."""
+
 MISSED_MESSAGES = 3
 """A stream of robot state is silent after so many of its periods, and not before the joints' limit of age."""
 
@@ -79,7 +82,7 @@ def _problem(name: str, value: float) -> str:
     if name == "enabled":
         return "" if value else "the robot is not enabled; enable it, then call ~/start"
     if name == "speed_scaling":
-        if 0 < value <= 1:
+        if 0 < value <= 1 + ROUNDING:
             return ""
         meaning = "the robot is paused" if value == 0 else "expected 0 to 1, as a part and not in percent"
         return f"speed_scaling is {value:g}: {meaning}"

@@ -29,6 +29,7 @@ Kind = Literal[
     "encoding",
     "size",
     "message",
+    "qos",
     "two_publishers",
     "second_commander",
     "robot_state",

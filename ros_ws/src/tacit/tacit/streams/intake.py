@@ -90,7 +90,7 @@ class Intake:
         self._refused: Counter[str] = Counter()
         self.problems: dict[str, Finding] = {}
         self._lock = threading.Lock()
-        self._noticed: dict[str, Finding] = {}
+        self._noticed: dict[str, dict[str, Finding]] = {}
         self._refusing: dict[str, Finding] = {}
         self._events: deque[IntakeEvent] = deque(maxlen=EVENT_LIMIT)
         self.reset()
@@ -162,11 +162,11 @@ class Intake:
         self._heard_ns = max(self._heard_ns, heard_ns)
         self._note(name, Finding(kind, text), heard_ns)
 
-    def notice(self, found: Mapping[str, Finding]) -> None:
-        """Take what the graph, not a message, tells of streams; replaces what the last call said."""
+    def notice(self, source: str, found: Mapping[str, Finding]) -> None:
+        """Take what something else than a message tells of streams; replaces what `source` said before."""
         with self._lock:
-            before, self._noticed = self._noticed, dict(found)
-            for name, finding in self._noticed.items():
+            before, self._noticed[source] = self._noticed.get(source, {}), dict(found)
+            for name, finding in found.items():
                 if name not in before:
                     self._begins(name, finding)
 
@@ -239,7 +239,7 @@ class Intake:
             }
             doubts = {name: live.finding for name, live in self._doubts.items()}
             # A doubt lasts and is the cause; the odd message refused beside it must not hide it.
-            found = refused | offsets | doubts | self._noticed
+            found = refused | offsets | doubts | self._notices()
         return found
 
     def refusing(self) -> dict[str, Finding]:
@@ -254,6 +254,9 @@ class Intake:
         """Return and forget the events since the last call."""
         return [self._events.popleft() for _ in range(len(self._events))]
 
+    def _notices(self) -> dict[str, Finding]:
+        return {name: finding for found in self._noticed.values() for name, finding in found.items()}
+
     def _look(self, heard_ns: int) -> None:
         """Once a second, note which clocks differ, and count how long what no message shows has lasted."""
         if self._looked_ns is not None and heard_ns - self._looked_ns < LOOK_NS:
@@ -261,7 +264,7 @@ class Intake:
         self._looked_ns = heard_ns
         offsets = self._clock_offsets()
         with self._lock:
-            now = self._noticed | offsets
+            now = self._notices() | offsets
             for name, finding in now.items():
                 before = self._lasting.get(name)
                 if before is not None and before.kind == finding.kind:

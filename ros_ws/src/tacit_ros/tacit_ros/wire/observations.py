@@ -160,16 +160,18 @@ class RigSubscriptions:
 
     def check_publishers(self) -> None:
         """Report publishers that cannot reach us because they offer less than the rig asks for."""
+        found = {}
         for name, subscription in self.subscriptions.items():
             for publisher in self._node.get_publishers_info_by_topic(subscription.topic_name):
                 verdict, reason = qos_check_compatible(publisher.qos_profile, self._profile(name))
                 if verdict == QoSCompatibility.ERROR:
-                    self.refuse(
-                        name,
-                        "message",
+                    text = (
                         f"node {publisher.node_name} offers another quality of service than the rig asks for "
-                        f"({reason.strip().rstrip(';')}); set `qos` of {name} in the rig to what it offers",
+                        f"({reason.strip().rstrip(';')}); set `qos` of {name} in the rig to what it offers"
                     )
+                    found[name] = Finding("qos", text, refused=False)
+                    self._tell(name, found[name])
+        self.intake.notice("qos", found)
 
     def _subscribe(self, name: str) -> Subscription:
         spec = self._specs[name]

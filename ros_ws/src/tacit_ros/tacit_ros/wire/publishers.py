@@ -54,7 +54,8 @@ class Publishers:
         self._found = {name: fault for name, fault in found.items() if fault is not None}
         if self._intake is not None:
             self._intake.notice(
-                {n: Finding("two_publishers", f.detail, refused=False) for n, f in self._found.items()}
+                "publishers",
+                {n: Finding("two_publishers", f.detail, refused=False) for n, f in self._found.items()},
             )
 
     def findings(self) -> dict[str, str]:
