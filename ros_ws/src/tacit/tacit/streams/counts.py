@@ -13,6 +13,8 @@ import numpy as np
 NS_PER_MS = 1e6
 GAP_PERIODS = 1.5
 """An interval above this many periods is a gap: half a period of jitter is still no loss."""
+REGULAR = 0.1
+"""Intervals differ from their median by less than this part of it where a driver keeps a beat."""
 WINDOW = 65536
 """Intervals and latencies kept for the percentiles: 11 minutes at 100 Hz in 1 MB per stream."""
 
@@ -79,6 +81,20 @@ class StreamCounts:
         if self.received < 2 or self.first_ns is None or self.last_ns is None:
             return 0.0
         return (self.received - 1) * 1e9 / (self.last_ns - self.first_ns)
+
+    @property
+    def hz_sent(self) -> float:
+        """Rate that the driver sends at [Hz], whatever was lost on the way; the mean where it keeps no beat.
+
+        Bursts of messages have short intervals of equal length too, but then most messages would be lost.
+        """
+        if not self.intervals_ns:
+            return 0.0
+        intervals = np.asarray(self.intervals_ns, dtype=np.float64)
+        middle = float(np.median(intervals))
+        regular = np.abs(intervals - middle) < REGULAR * middle
+        beat_hz = 1e9 / middle
+        return beat_hz if np.mean(regular) > 0.5 and beat_hz < 2 * self.hz_mean else self.hz_mean
 
     @property
     def jitter_p99_ms(self) -> float:

@@ -42,6 +42,7 @@ class StreamReport:
         topic: Its topic, with remaps.
         publishers: Full names of the nodes that publish it.
         hz: Measured rate [Hz]; of the stamps, or of the reception where no stamp was accepted.
+        sent_hz: Rate that its driver keeps [Hz]: above `hz` where messages are lost on the way.
         rate_hz: What the rig expects [Hz].
         jitter_p99_ms: 99th percentile of |interval - median interval| [ms].
         latency_p50_ms: Reception minus stamp, median [ms]; None where the stamps are of another clock.
@@ -55,6 +56,7 @@ class StreamReport:
     topic: str
     publishers: tuple[str, ...]
     hz: float
+    sent_hz: float
     rate_hz: float
     jitter_p99_ms: float
     latency_p50_ms: float | None
@@ -113,6 +115,7 @@ class Survey:
                     topic=topic(name),
                     publishers=tuple(publishers(name)),
                     hz=counts.hz_mean or came / seconds,
+                    sent_hz=counts.hz_sent or came / seconds,
                     rate_hz=self._rig.specs[name].rate_hz,
                     jitter_p99_ms=counts.jitter_p99_ms,
                     latency_p50_ms=None if foreign or not counts.received else counts.latency_ms(50),
@@ -188,13 +191,20 @@ def cures(reports: Sequence[StreamReport]) -> list[str]:
         advice.append(CLOCK_CURE)
     if "two_publishers" in found:
         advice.append("Stop all publishers of a topic but the robot's driver; the table names them.")
+    lost = [r for r in reports if r.hz < (1 - RATE_TOLERANCE) * r.sent_hz]
+    advice += [
+        f"{r.name}: its driver sends {_rate(r.sent_hz)} Hz, {r.hz:.1f} Hz arrive: messages are lost on the way. "
+        "Look at the load of this machine and at the network; `qos: {reliability: reliable}` asks for them again."
+        for r in lost
+    ]
     return advice
 
 
 def _proposals(rig: Rig, report: StreamReport) -> Iterator[str]:
     kind = None if report.finding is None else report.finding.kind
-    if report.hz and abs(report.hz / report.rate_hz - 1) > RATE_TOLERANCE and kind != "two_publishers":
-        yield f"rate_hz: {_rate(report.hz)}  # measured; the rig says {report.rate_hz:g}"
+    hz = report.sent_hz
+    if hz and abs(hz / report.rate_hz - 1) > RATE_TOLERANCE and kind != "two_publishers":
+        yield f"rate_hz: {_rate(hz)}  # measured; the rig says {report.rate_hz:g}"
     if "no_stamp" in report.refused:
         yield "stamps: receive  # its driver leaves the stamps empty"
     elif kind == "clock_offset" and report.offset_s is not None:
