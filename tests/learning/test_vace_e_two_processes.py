@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,16 +32,21 @@ def run_two(config: VaceEConfig, folder: Path, program: tuple[str, ...] = TRAIN)
     path = folder / "two.yaml"
     save(config, path)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONFAULTHANDLER": "1"}
+    run = subprocess.Popen(
         [*torchrun, *program, str(path)],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
         env=environment,
-        check=False,
+        start_new_session=True,
     )
-    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+    try:
+        said, _ = run.communicate(timeout=200)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGABRT)  # each process says where its threads are
+        said, _ = run.communicate()
+    assert run.returncode == 0, said[-12000:]
 
 
 @pytest.mark.parametrize("feature_batch", [16, 0], ids=["feature batch", "in-batch"])

@@ -191,12 +191,13 @@ def cures(reports: Sequence[StreamReport]) -> list[str]:
         advice.append(CLOCK_CURE)
     if "two_publishers" in found:
         advice.append("Stop all publishers of a topic but the robot's driver; the table names them.")
-    lost = [r for r in reports if r.hz < (1 - RATE_TOLERANCE) * r.sent_hz]
-    advice += [
-        f"{r.name}: its driver sends {_rate(r.sent_hz)} Hz, {r.hz:.1f} Hz arrive: messages are lost on the way. "
-        "Look at the load of this machine and at the network; `qos: {reliability: reliable}` asks for them again."
-        for r in lost
-    ]
+    for r in reports:
+        if r.hz < (1 - RATE_TOLERANCE) * r.sent_hz:
+            advice.append(
+                f"{r.name}: its driver sends {_rate(r.sent_hz)} Hz, {r.hz:.1f} Hz arrive: messages are lost "
+                "on the way. Look at the load of this machine and at the network; "
+                "`qos: {reliability: reliable}` asks for them again."
+            )
     return advice
 
 
