@@ -76,13 +76,14 @@ def _jpeg_header(data: Bytes) -> PictureHeader | None:
 def _segments(data: Bytes) -> Iterator[tuple[int, int]]:
     """Yield (marker, position) of each segment of a JPEG that stands there with ten bytes or more."""
     position = 2
-    while position + 10 <= data.size and data[position] == 0xFF:
-        marker = int(data[position + 1])
+    view = memoryview(np.ascontiguousarray(data))  # whose elements are plain integers
+    while position + 10 <= data.size and view[position] == 0xFF:
+        marker = view[position + 1]
         if marker == 0xFF:  # a fill byte, which any marker may have before it
             position += 1
             continue
         yield marker, position
-        length = (int(data[position + 2]) << 8) + int(data[position + 3])
+        length = (view[position + 2] << 8) + view[position + 3]
         if length < 2:
             return
         position += 2 + length

@@ -69,6 +69,7 @@ class Intake:
             the kinds of `notice`, which are of no one sample, the seconds they lasted.
         accepted: Per stream, how many samples were accepted.
         problems: Per stream, the last refusal.
+        is_foreign: Whether most stamps are of another clock than the machine's: simulated time, or a bag.
         num_steps: How often what was accepted before no longer fits what comes: a clock was set, or another
             one rules than ours.
     """
@@ -107,7 +108,8 @@ class Intake:
             self._lasting: dict[str, Finding] = {}
             self._looked_ns: int | None = None
             self.num_steps = 0
-            self._is_foreign = False
+            self._clocks: dict[str, bool] = {}
+            self.is_foreign = False
             self._newest_ns = 0
             self._heard_ns = 0
 
@@ -143,7 +145,7 @@ class Intake:
             if found is None:
                 has_stepped = judge.step_ns is not None
                 self._newest_ns = header_ns if has_stepped else max(self._newest_ns, header_ns)
-                self._compare_with_own_clock()
+                self._compare_with_own_clock(name, judge.is_foreign)
         elif self.is_foreign:
             stamp_ns, found = self._newest_ns, None
         else:
@@ -195,12 +197,6 @@ class Intake:
         """Return how many equal pictures in a row a camera has sent at most; 0 for numbers."""
         judge = self._values[name]
         return judge.longest_repeat if isinstance(judge, PictureJudge) else 0
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether most stamps are of another clock than the machine's: simulated time, or a bag."""
-        heard = [judge for judge in self._stamps.values() if judge.newest_ns is not None]
-        return bool(heard) and 2 * sum(judge.is_foreign for judge in heard) > len(heard)
 
     @property
     def newest_ns(self) -> int:
@@ -302,10 +298,13 @@ class Intake:
             return found
         return Finding(found.kind, OWN_CLOCK_SET)
 
-    def _compare_with_own_clock(self) -> None:
+    def _compare_with_own_clock(self, name: str, is_foreign: bool) -> None:
         """Count a step where stamps turn out to be of another clock than what was stamped on reception."""
-        was_foreign, self._is_foreign = self._is_foreign, self.is_foreign
-        if self._is_foreign and not was_foreign:
+        if self._clocks.get(name) == is_foreign:
+            return
+        self._clocks[name] = is_foreign
+        was_foreign, self.is_foreign = self.is_foreign, 2 * sum(self._clocks.values()) > len(self._clocks)
+        if self.is_foreign and not was_foreign:
             self.num_steps += any(judge.newest_ns is not None for judge in self._receptions.values())
 
     def _judge_value(self, name: str, stamp_ns: int, value: object) -> Finding | None:

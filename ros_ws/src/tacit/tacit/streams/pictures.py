@@ -17,8 +17,8 @@ BLACK_LEVEL, BLACK_FRACTION = 10, 0.95
 STRIDE = 8
 """Every eighth pixel of every eighth row tells whether a picture is black."""
 
-BLACK_BYTES_PER_PIXEL, LOOK_EVERY = 0.06, 25
-"""Encoded pictures with fewer bytes per pixel are decoded to look, and one in 25 of the others."""
+BLACK_BYTES_PER_PIXEL, LOOK_EVERY = 0.06, 60
+"""Encoded pictures with fewer bytes per pixel are decoded to look, and one in 60 of the others."""
 
 SHRUNK, USUAL_SHARE = 0.7, 0.1
 """So is one with less than this part of the bytes that its forerunners had, on a running average: where the

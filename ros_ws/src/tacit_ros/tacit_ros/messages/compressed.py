@@ -40,13 +40,17 @@ def compressed_header(message: CompressedImage) -> PictureHeader:
     return header
 
 
-def read_compressed(message: CompressedImage) -> Rgb:
+def read_compressed(message: CompressedImage, header: PictureHeader | None = None) -> Rgb:
     """Return the encoded bytes of a colour image (1-D uint8), a view of the message.
+
+    Args:
+        message: As it came.
+        header: What `compressed_header` said of it, where that is known.
 
     Raises:
         MessageError: As for `compressed_header`, or the picture is depth.
     """
-    header = compressed_header(message)
+    header = header or compressed_header(message)
     if DEPTH_TRANSPORT in message.format or (header.bits, header.channels) == (16, 1):
         raise MessageError(
             f"compressed image ({message.format}, {header.bits} bits) is depth, not colour: give the camera "
@@ -56,15 +60,21 @@ def read_compressed(message: CompressedImage) -> Rgb:
     return _picture_bytes(message)
 
 
-def read_compressed_depth(message: CompressedImage) -> NDArray[np.uint8] | Depth:
+def read_compressed_depth(
+    message: CompressedImage, header: PictureHeader | None = None
+) -> NDArray[np.uint8] | Depth:
     """Return a depth image: the bytes of its 16-bit PNG (1-D, millimetres), or (H, W) uint16 [mm].
 
     The second is what 32FC1 over `compressedDepth` gives: its PNG holds quantised inverse distances.
 
+    Args:
+        message: As it came.
+        header: What `compressed_header` said of it, where that is known.
+
     Raises:
         MessageError: As for `compressed_header`, or the picture is no 16-bit grey PNG.
     """
-    header = compressed_header(message)
+    header = header or compressed_header(message)
     if (header.format, header.bits, header.channels) != ("png", 16, 1):
         raise MessageError(
             f"compressed image ({message.format}) is a {header.bits}-bit {header.format} of "

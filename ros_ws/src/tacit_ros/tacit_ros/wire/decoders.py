@@ -78,7 +78,7 @@ def _image_decoder(spec: CameraSpec | TactileSpec) -> Decoder:
     def compressed(message: CompressedImage) -> Value:
         header = messages.compressed_header(message)
         _check_size((header.height, header.width), expected)
-        return read_encoded(message)
+        return read_encoded(message, header)
 
     return cast(Decoder, compressed if spec.type == COMPRESSED else raw)
 
