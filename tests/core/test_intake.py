@@ -339,9 +339,15 @@ def test_gripper_that_snaps_shut_is_no_jump_and_one_that_leaps_through_its_range
         assert robot.kinds == kinds
 
 
-def test_gripper_that_only_says_open_or_closed_never_jumps(rig: Rig) -> None:
+@pytest.mark.parametrize("says", ["Bool", "table of two rows"])
+def test_gripper_that_only_says_open_or_closed_never_jumps(rig: Rig, says: str) -> None:
     upper = float(rig.limits("upper")[6])
-    intake = Intake(real(rig, gripper_state={"type": "std_msgs/msg/Bool"}), ["gripper_state"])
+    said = real(rig, gripper_state={"type": "std_msgs/msg/Bool"} if says == "Bool" else {})
+    if says != "Bool":
+        data = said.model_dump(mode="json")
+        next(iter(data["arms"].values()))["gripper"] |= {"raw": "table", "table": [[0, 0.0], [1, upper]]}
+        said = parse_rig(data, "test")
+    intake = Intake(said, ["gripper_state"])
     for k in range(200):
         value, now_ns = np.array([upper * (k // 50 % 2)]), WALL + k * 10_000_000
         assert intake.take("gripper_state", None, now_ns, value, k * 10_000_000) == now_ns
@@ -380,16 +386,19 @@ def test_joint_that_repeats_itself_to_the_bit_while_commanded_is_stuck(rig: Rig)
         assert robot.kinds == kinds
 
 
-def test_joint_that_presses_against_something_is_not_stuck_while_the_others_are_measured(rig: Rig) -> None:
+@pytest.mark.parametrize(("pressed_rad", "kinds"), [(0.12, set()), (0.3, {"stuck"})])
+def test_joint_that_presses_against_something_is_not_stuck_unless_told_to_go_far(
+    rig: Rig, pressed_rad: float, kinds: set[str]
+) -> None:
     robot = robot_of(real(rig))
     robot.run(1)
     pressed = robot.value("joints", 1.0)["position"][1]  # type: ignore[index]
     robot.values = joints_with(lambda t, q: np.where(np.arange(6) == 1, pressed, q))
     names = rig.streams["joints"].names
     for k in range(100):
-        robot.intake.commanded({names[1]: pressed + min(0.01 * k, 0.3)})
+        robot.intake.commanded({names[1]: pressed + min(0.01 * k, pressed_rad)})
         robot.run(0.01)
-    assert robot.kinds == {}
+    assert set(robot.kinds.values()) == kinds
 
 
 def test_robot_at_rest_may_take_its_time_to_answer_a_command(rig: Rig) -> None:

@@ -69,7 +69,8 @@ class GripperSpec(Config):
 
     `axis` is the direction in the flange frame along which `finger_left` opens. `raw` says what the
     driver reports: `linear` (opening = scale * raw + offset), `table` ((raw, opening) rows, raw
-    increasing, opening monotone) or `claw` (the X-Trainer servo coefficient 0..1, plus offset).
+    increasing, opening monotone; two rows: it only says open or closed, and may pass from one to the other
+    at once) or `claw` (the X-Trainer servo coefficient 0..1, plus offset).
     """
 
     name: Name = "gripper"

@@ -22,7 +22,8 @@ GRIPPER_FLOOR = 0.5
 """The same of a gripper's range: fingers that slip off a part snap by a quarter of it within a tick."""
 
 SWITCH_FLOOR = 1.0
-"""A gripper that only says open or closed, as suction does, passes from one to the other at once."""
+"""A gripper that only says open or closed, as suction does, passes from one to the other at once: a Bool, or
+one whose `table` in the rig has two rows."""
 
 DOUBT_MARGIN, REFUSE_MARGIN = (0.02, 0.05), (0.25, 0.5)
 """So far beyond its limits a value is doubted, and refused: a part of the range, at most so much [rad, m]."""
@@ -33,8 +34,9 @@ PERSIST_NS = 500_000_000
 STUCK_NS = 400_000_000
 """A joint that stands still to the bit for so long while its command moves is not measured any more."""
 
-STUCK_COMMAND = 0.05
-"""So far must the command of a joint have moved meanwhile [rad]."""
+STUCK_COMMAND, STUCK_ALONE = 0.05, 0.15
+"""So far must the command of a joint have moved meanwhile [rad], and so far where other joints are still
+measured: a joint that presses against something, with an encoder without noise, stands still as well."""
 
 ANSWER_NS = 200_000_000
 """And so long ago: a robot at rest needs time to begin to move, by dead time and friction."""
@@ -61,9 +63,10 @@ class NumberJudge:
             self._reach = SPEED_MARGIN * rig.limits("velocity")[index]
             grippers = {rig.state_names[i] for i in rig.gripper_indices}
             self._is_joint = np.array([n not in grippers for n in self._names])
-            gripper_floor = SWITCH_FLOOR if spec.type == "std_msgs/msg/Bool" else GRIPPER_FLOOR
             width = self._upper - self._lower
             joint_floor = np.minimum(JUMP_FLOOR * width, JUMP_FLOOR_MOST)
+            switches = {n for n in grippers if spec.type == "std_msgs/msg/Bool" or _has_two_levels(rig, n)}
+            gripper_floor = np.array([SWITCH_FLOOR if n in switches else GRIPPER_FLOOR for n in self._names])
             self._floor = np.where(self._is_joint, joint_floor, gripper_floor * width)
             self._rest_is_zero = _rests_at_zero(rig, self._names)
         self.reset()
@@ -184,14 +187,14 @@ class NumberJudge:
         self._before, self._jumped = (stamp_ns, np.array(values)), None
 
     def _stuck(self, stamp_ns: int, values: FloatArray) -> Finding | None:
-        # A gripper that holds something stands still while told to close, and so does a joint that presses
-        # against something and has an encoder without noise: a driver that stalls repeats all its joints.
-        far = np.abs(self._asked - self._asked_then) > STUCK_COMMAND
-        self._far_ns = np.where(far, np.where(self._far_ns < 0, stamp_ns, self._far_ns), -1)
-        unanswered = far & (stamp_ns - self._far_ns >= ANSWER_NS)
-        stuck = unanswered & self._is_joint
+        # A gripper that holds something stands still while told to close. A driver that stalls repeats all
+        # joints; one alone may be a dead encoder.
         is_whole = (stamp_ns - self._moved_ns[self._is_joint] >= STUCK_NS).all()
-        if not is_whole or not stuck.any():
+        still = self._is_joint & (stamp_ns - self._moved_ns >= STUCK_NS)
+        far = np.abs(self._asked - self._asked_then) > (STUCK_COMMAND if is_whole else STUCK_ALONE)
+        self._far_ns = np.where(far, np.where(self._far_ns < 0, stamp_ns, self._far_ns), -1)
+        stuck = still & far & (stamp_ns - self._far_ns >= ANSWER_NS)
+        if not stuck.any():
             return None
         return Finding(
             "stuck",
@@ -222,6 +225,12 @@ class NumberJudge:
 def all_finite(values: FloatArray) -> bool:
     """Tell whether all of a few values (n,) are numbers; several times faster than numpy is for six."""
     return all(map(math.isfinite, values.tolist()))
+
+
+def _has_two_levels(rig: Rig, name: str) -> bool:
+    """Whether the driver of a gripper knows two openings and nothing between them."""
+    member = rig.members[rig.state_names.index(name)]
+    return len(getattr(member, "table", ())) == 2
 
 
 def _rests_at_zero(rig: Rig, names: tuple[str, ...]) -> bool:
