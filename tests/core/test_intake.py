@@ -205,6 +205,17 @@ def test_clock_that_is_off_by_a_constant_is_named_with_the_cure(rig: Rig, offset
     assert "stamps: receive" in found[name].text and "chrony" in found[name].text
 
 
+def test_clock_near_what_is_allowed_is_not_named_again_and_again(rig: Rig) -> None:
+    robot = robot_of(real(rig))
+    # Each part lasts three seconds: the least delayed message of the last two tells.
+    for part, (offset_ms, kinds) in enumerate(((-210, True), (-190, True), (-210, True), (-130, False))):
+        robot.bend = lambda n, t, s, ms=offset_ms: s + ms * 1_000_000 * (n == "top")
+        robot.run(3)
+        assert ("top" in robot.kinds) == kinds, part
+    events = [event.stream for event in robot.intake.drain_events() if event.kind == "clock_offset"]
+    assert events == ["top"]
+
+
 def test_declared_latency_is_no_offset_and_reception_may_stamp_one_stream(rig: Rig) -> None:
     late = real(rig, top={"latency_ms": 400.0}, joints={"stamps": "receive"})
     robot = robot_of(late)

@@ -200,6 +200,7 @@ class Recording:
                 count.refused = self._intake.num_refused(name) - self._refused_before[name]
             if name in self._headerless:  # stamped on arrival: only sequence numbers tell a loss
                 count.missing = count.lost_reported + count.lost_queue
+                count.duplicate = 0  # of the same moment of a simulated clock, which is no fault of theirs
         return self.writer.close(success, outcome=outcome, reason=reason, counts=counts)
 
     def discard(self) -> Path:

@@ -29,6 +29,9 @@ LOOK_NS = 1_000_000_000
 LATE_NS = 200_000_000
 """A stream whose least delayed stamps are older than this has another clock; see `clock_difference`."""
 
+STILL_SHARE = 0.8
+"""A clock that was found to differ agrees again once it differs by less than this part of what is allowed."""
+
 EVENT_LIMIT = 1000
 
 OWN_CLOCK_SET = (
@@ -275,7 +278,11 @@ class Intake:
         self._events.append(IntakeEvent(name, finding.kind, {"text": finding.text, "refused": False}))
 
     def _clock_offsets(self) -> dict[str, Finding]:
-        found = {name: clock_finding(ahead_ns) for name, ahead_ns in self.offsets_ns().items()}
+        found = {}
+        for name, ahead_ns in self.offsets_ns().items():
+            lasting = self._lasting.get(name)
+            differed = lasting is not None and lasting.kind == "clock_offset"
+            found[name] = clock_finding(ahead_ns, STILL_SHARE if differed else 1.0)
         return {name: finding for name, finding in found.items() if finding is not None}
 
     def _judge_stamp(
@@ -367,9 +374,14 @@ def clock_difference(ahead_ns: int, latency_ms: float) -> int:
     return max(ahead_ns, min(0, ahead_ns + round(1e6 * latency_ms)))
 
 
-def clock_finding(ahead_ns: int) -> Finding | None:
-    """Return what to say of a clock that lies so far ahead of the others [ns]; None where it agrees."""
-    if -LATE_NS <= ahead_ns <= AHEAD_NS:
+def clock_finding(ahead_ns: int, share: float = 1.0) -> Finding | None:
+    """Return what to say of a clock that lies so far ahead of the others [ns]; None where it agrees.
+
+    Args:
+        ahead_ns: As of `clock_difference`.
+        share: Part of what is allowed from where on it differs.
+    """
+    if -LATE_NS * share <= ahead_ns <= AHEAD_NS * share:
         return None
     side = "ahead of" if ahead_ns > 0 else "behind"
     return Finding(
