@@ -26,7 +26,11 @@ LENGTHS = (6, 7, 12, 16)
 EXPECTED = (
     "a place with a quaternion (7 numbers), with three angles or a rotation vector (6), or a 4x4 matrix (16)"
 )
-NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])")
+"""A number by itself, not the 10 of `p10` or the 1 of `Waypoint_1_p`."""
+GROUP = re.compile(r"\[\s*\[[^\[\]]*\]\s*,\s*\[[^\[\]]*\]|\[[^\[\]]*\]|\{[^{}\[\]()]*\}|\([^()\[\]{}]*\)")
+"""What brackets hold: place and quaternion of an ABB, or all numbers of other controllers."""
+KUKA = re.compile(r"\b([XYZABC])\s*:?=?\s*([-+]?\d+\.?\d*(?:[eE][-+]?\d+)?)")
 PICTURE = re.compile(r"[^\s,;:'\"]+\.(?:png|jpe?g|bmp|tiff?|pgm)", re.IGNORECASE)
 ROBOT_KEYS = (
     *("robot", "hand", "effector", "gripper", "flange", "tcp", "ee", "robot_pose", "pose", "transform"),
@@ -141,22 +145,42 @@ def _of_lines(path: Path) -> PoseTable:
 
 
 def _lines(path: Path) -> list[PoseRow]:
-    """Return the pose of every line: `p[...]` of a UR, `[[x,y,z],[q1,...],...]` of an ABB, numbers."""
+    """Return the pose of every line: what a controller prints, numbers, or a JSON object."""
     rows = []
     text = read_text(path, MAX_TABLE_BYTES, "table of poses", CalibrationError)
     for number, line in enumerate(text.splitlines(), start=1):
-        picture = PICTURE.search(line)
-        numbers = tuple(map(float, NUMBER.findall(PICTURE.sub(" ", line))))
+        where = f"{path}:{number}"
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if len(numbers) > 7 and "[[" in line.replace(" ", ""):
-            numbers = numbers[:7]  # an ABB robtarget goes on with configuration and external axes
+        if line.lstrip().startswith('{"'):
+            rows.append(_row(json_of(line, where, CalibrationError), where))
+            continue
+        picture = PICTURE.search(line)
+        numbers = _numbers_in(PICTURE.sub(" ", line))
         if len(numbers) not in LENGTHS:
-            raise CalibrationError(f"{path}:{number}: {len(numbers)} numbers; expected {EXPECTED}")
+            raise CalibrationError(f"{where}: {len(numbers)} numbers; expected {EXPECTED}")
         rows.append(PoseRow(numbers, picture.group() if picture else ""))
     if not rows:
         raise CalibrationError(f"{path}: no poses; expected {EXPECTED} in each line")
     return rows
+
+
+def _numbers_in(line: str) -> Numbers:
+    """Return the numbers of a pose in a line of text; those of another count where there is none.
+
+    Brackets come first, for a controller names its points and speeds around them: `p[...]` of a UR,
+    `[[x,y,z],[q1,...]` of an ABB, `0,{...},GetPose();` of a Dobot. Then the letters of a KUKA, whose A, B
+    and C turn about z, y and x. Eight bare numbers are a time before seven, as tools for trajectories write.
+    """
+    for group in GROUP.findall(line):
+        found = tuple(map(float, NUMBER.findall(group)))
+        letters = {name: float(value) for name, value in KUKA.findall(group)}
+        if len(letters) == 6:
+            return tuple(letters[name] for name in "XYZCBA")
+        if len(found) in LENGTHS:
+            return found
+    found = tuple(map(float, NUMBER.findall(line)))
+    return found[1:] if len(found) == 8 else found
 
 
 def _of_csv(path: Path) -> PoseTable:
@@ -271,7 +295,7 @@ def numbers_of(node: Any) -> Numbers | None:
     if isinstance(node, Mapping):
         return _of_mapping({str(key): value for key, value in node.items()})
     if isinstance(node, str):
-        found = tuple(map(float, NUMBER.findall(node)))
+        found = _numbers_in(node)
         return found if len(found) in LENGTHS else None
     if isinstance(node, list):
         if len(node) > 2 and [len(part) if isinstance(part, list) else 0 for part in node[:2]] == [3, 4]:

@@ -168,6 +168,26 @@ def test_files_that_are_no_poses_are_named(tmp_path, text, message):
         read_poses(tmp_path / "poses.txt")
 
 
+@pytest.mark.parametrize(
+    ("line", "numbers"),
+    [
+        ("CONST robtarget p10:=[[600,0,400],[1,0,0,0],[0,0,0,0],[9E9,9E9,9E9]];", [600, 0, 400, 1, 0, 0, 0]),
+        ("Waypoint_1_p=p[0.1, -0.2, 0.3, 1.5, 0, -.5]", [0.1, -0.2, 0.3, 1.5, 0, -0.5]),
+        ("0,{473.0,-141.0,469.0,-180.0,0.0,-90.0},GetPose();", [473, -141, 469, -180, 0, -90]),
+        ("movel(p[.1,.2,.3,0,0,1], a=1.2, v=0.25)", [0.1, 0.2, 0.3, 0, 0, 1]),
+        ("{X 10, Y 20.5, Z 30, A 90, B 0, C -30, S 2, T 35}", [10, 20.5, 30, -30, 0, 90]),
+        ("1305031102.1758 1.3 .6 1.6 .6 .6 -.3 -.4", [1.3, 0.6, 1.6, 0.6, 0.6, -0.3, -0.4]),
+        ('{"O_T_EE": [' + ", ".join("1000010000105678") + '], "q": [1, 2, 3, 4, 5, 6, 7]}', None),
+        ("P1.png 1 2 3 0 0 0", [1, 2, 3, 0, 0, 0]),
+    ],
+)
+def test_a_line_of_a_controller_is_read_without_what_stands_around_it(tmp_path, line, numbers):
+    path = tmp_path / "poses.txt"
+    path.write_text(line)
+    expected = [float(digit) for digit in "1000010000105678"] if numbers is None else numbers
+    assert read_poses(path).robot.tolist() == [pytest.approx(expected)]
+
+
 def test_a_folder_holds_one_pose_for_each_picture(tmp_path):
     for i, T in enumerate(G):
         (tmp_path / f"{i}_pose.json").write_text(json.dumps({"O_T_EE": T.T.ravel().tolist()}))
