@@ -76,7 +76,7 @@ def _jpeg_header(data: Bytes) -> PictureHeader | None:
 def _segments(data: Bytes) -> Iterator[tuple[int, int]]:
     """Yield (marker, position) of each segment of a JPEG that stands there with ten bytes or more."""
     position = 2
-    view = memoryview(np.ascontiguousarray(data))  # whose elements are plain integers
+    view = np.ascontiguousarray(data).data  # its elements are plain integers
     while position + 10 <= data.size and view[position] == 0xFF:
         marker = view[position + 1]
         if marker == 0xFF:  # a fill byte, which any marker may have before it
