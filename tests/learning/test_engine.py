@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from tiny_world import tiny_config, tiny_table
 from torch import nn
@@ -156,6 +157,16 @@ def test_a_seed_of_its_own_leaves_the_generators_of_all_devices_as_they_were(
     assert torch.equal(torch.get_rng_state(), cpu)
     with seeded(5):
         assert torch.equal(torch.rand(3), first)
+
+
+def test_nothing_but_the_group_of_processes_holds_it_when_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reducer that held it to the end was joined with the lock of the interpreter held, and hung."""
+    held: list[int] = []
+    monkeypatch.setattr(Accelerator, "end_training", lambda self: held.append(len(self._models)))
+    run(tmp_path, train__steps=1)
+    assert held == [0]
 
 
 def test_time_of_validation_is_not_training_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,8 +134,19 @@ class _Run(Generic[B]):
         self._save(LAST, step)
         if self.tracker is not None:
             self.tracker.close()
+        self._let_go()
         self.accelerator.end_training()
         return Result(self.folder, step, self.clock.seconds, rate, self.metrics)
+
+    def _let_go(self) -> None:
+        """Drop what wraps the model before the group of processes ends.
+
+        The last to hold the group must be its own Python object. Where it is the reducer of a
+        DistributedDataParallel, torch joins the group's threads while it holds the interpreter's lock, and a
+        thread that still frees a tensor waits for that lock: the process never ends.
+        """
+        self.model, self.optimizer = self.job.module, None
+        self.accelerator.free_memory()
 
     def _run_stage(self, stage: Stage, step: int, batches: Iterator[tuple[int, B]]) -> int:
         """Train until the stage or the run ends; return the finished steps."""
