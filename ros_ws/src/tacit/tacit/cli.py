@@ -51,6 +51,9 @@ VERBS: dict[str, Verb] = {
     "recompute-boxes": Verb(
         "tacit.tools.mend:main_recompute", "bring recorded episodes to a new calibration", "Collect"
     ),
+    "convert": Verb(
+        "tacit.convert.command:main", "turn data sets of others into episodes, and back", "Collect"
+    ),
     "convert vace_e": Verb("tacit.convert.vace_e:main", "turn episodes into video data for VACE-E", "Learn"),
     "check": Verb("tacit.tools.check:main", "check episodes: structure, time, images, boxes", "Look"),
     "check vace_e": Verb("tacit_learning.vace_e.data.data_check:main", "check a video data set", "Look"),

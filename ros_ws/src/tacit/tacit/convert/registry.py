@@ -1,0 +1,81 @@
+"""The formats of others that `tacit convert` reads and writes: one table, and one file for each.
+
+To add a converter, write one file here (or one package, where a file would be too long), name it in the
+order of `tacit.convert`, and add one line to `FORMATS`. The file imports no other converter; what it needs
+beyond our own requirements it imports inside functions, and `cli.EXTRA_OF` names the extra.
+
+A module that reads has
+
+    recognises(source: Path) -> bool                  is this path of my format? cheap, and never raises
+    @dataclass class Reading(job.Import)              its options; `Reading` itself is enough without any
+    read(job: Reading, place: Path, track: job.Track) -> job.Converted
+
+and writes `place/<task>/episode_<n>.hdf5` by `EpisodeWriter`. A module that writes has
+
+    @dataclass class Writing(job.Export)
+    write(job: Writing, place: Path, track: job.Track) -> job.Converted
+
+and makes `place`, a file or a folder. `place` does not exist yet, and is renamed to the target when the
+function returns; when it raises, nothing remains of it (`target.new_target`). What the user can mend is an
+`EpisodeError`; a full disk is reported by the caller.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tacit.convert.job import Converted, Job
+from tacit.errors import EpisodeError, did_you_mean
+
+OURS = "tacit"
+
+
+class Format(NamedTuple):
+    """A format: what it is, and the modules that read and write it (None: not that way)."""
+
+    help: str
+    reads: str | None = None
+    writes: str | None = None
+
+
+FORMATS: dict[str, Format] = {}
+
+
+class Converter(NamedTuple):
+    """One way between a format and ours: the class of its options, and the function that does it."""
+
+    options: type[Job]
+    run: Callable[..., Converted]
+
+
+def reader_of(name: str) -> Converter:
+    """Return what reads a format.
+
+    Raises:
+        EpisodeError: No such format, or it is only written.
+    """
+    module = _load(name, "reads")
+    return Converter(module.Reading, module.read)
+
+
+def writer_of(name: str) -> Converter:
+    """Return what writes a format; errors as of `reader_of`."""
+    module = _load(name, "writes")
+    return Converter(module.Writing, module.write)
+
+
+def format_of(source: Path) -> str | None:
+    """Return the format that recognises a path; None where none does."""
+    readable = [name for name, entry in FORMATS.items() if entry.reads]
+    return next((name for name in readable if _load(name, "reads").recognises(source)), None)
+
+
+def _load(name: str, way: str) -> Any:
+    """Import the module behind one way of a format."""
+    ways = {n: getattr(entry, way) for n, entry in FORMATS.items() if getattr(entry, way)}
+    if name not in ways:
+        raise EpisodeError(f"tacit convert: nothing {way} {name!r}; {did_you_mean(name, ways)}")
+    return importlib.import_module(ways[name])

@@ -1,0 +1,103 @@
+"""Where a conversion writes: a folder beside the target that becomes it at the end, or vanishes.
+
+A kill leaves the hidden folder `.<target>.converting`; the next conversion to the same target empties it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tacit.episode.files import sync_folder
+from tacit.errors import EpisodeError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def new_target(target: Path) -> Iterator[Path]:
+    """Yield a place to make a file or folder at; it is given the name `target` when the block is left.
+
+    Raises:
+        EpisodeError: The target exists, somebody else is making it, it cannot be made, or the disk is full.
+            Then nothing is left of what was written.
+    """
+    target = Path(os.path.abspath(target))
+    _refuse_existing(target)
+    folder = target.parent / f".{target.name}.converting"
+    with _disk_errors(target), _claimed(folder):
+        place = folder / target.name
+        yield place
+        _sync(place)
+        _refuse_existing(target)  # made by something else meanwhile
+        os.rename(place, target)
+        sync_folder(target.parent)
+
+
+def _refuse_existing(target: Path) -> None:
+    if target.exists() or target.is_symlink():
+        raise EpisodeError(f"{target}: exists and is never overwritten; give another name or move it away")
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold an empty folder for this process alone; it is removed at the end."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    handle = _lock(folder)
+    try:
+        for leftover in folder.iterdir():  # of a conversion that was killed
+            _remove(leftover)
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _lock(folder: Path) -> int:
+    """Return the handle of a locked folder; a kill gives the lock back, so it never outlives its owner."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), os.stat(folder)):
+                return handle
+        except BlockingIOError:
+            os.close(handle)
+            raise EpisodeError(
+                f"{folder}: another conversion is writing this target; wait for it, or give another target"
+            ) from None
+        except FileNotFoundError:
+            pass
+        os.close(handle)  # its owner finished and removed it between our two steps: make it anew
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _sync(place: Path) -> None:
+    """Bring what was written to the disk, before it gets a name that says it is complete."""
+    for path in [place, *(place.rglob("*") if place.is_dir() else ())]:
+        sync_folder(path)
+
+
+@contextlib.contextmanager
+def _disk_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in NO_ROOM:
+            raise EpisodeError(
+                f"{target}: disk full ({problem.strerror}); nothing was left of the conversion: free some "
+                "space and run it again"
+            ) from None
+        raise EpisodeError(f"{target}: cannot be made ({problem})") from None
