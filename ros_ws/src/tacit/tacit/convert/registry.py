@@ -10,7 +10,8 @@ A module that reads has
     @dataclass class Reading(job.Import)              its options; `Reading` itself is enough without any
     read(job: Reading, place: Path, track: job.Track) -> job.Converted
 
-and writes `place/<task>/episode_<n>.hdf5` by `EpisodeWriter`. A module that writes has
+and writes `place/<task>/episode_<n>.hdf5`: `draft` makes a rig of what a data set says of itself, and
+`incoming` the episodes. A module that writes has
 
     @dataclass class Writing(job.Export)
     write(job: Writing, place: Path, track: job.Track) -> job.Converted

@@ -14,7 +14,7 @@ from tacit.episode.columns import Attributes, Column, set_attributes
 from tacit.geometry.footprint import FRESH
 from tacit.images import encode_png
 from tacit.rig import Rig, is_depth
-from tacit.rig.scene import RigGeometry, RigLike
+from tacit.rig.scene import RigGeometry, RigLike, measured
 
 
 def calibration_text(rig: Rig) -> str:
@@ -60,9 +60,13 @@ def write_static(file: h5py.File, rig: Rig, references: Mapping[str, np.ndarray]
 
 
 def write_calibration(file: h5py.File, rig: Rig) -> None:
-    """Write what a calibration decides of cameras and sensors, over what is there."""
+    """Write what a calibration decides of cameras and sensors, over what is there; what nobody measured
+    stays away."""
+    known = measured(rig)
     for name, camera in rig.cameras.items():
         group = file.require_group(f"cameras/{name}")
+        if name not in known.cameras:
+            continue
         for key, value in (("K", camera.K), ("D", camera.D), ("T", camera.T_parent_camera)):
             if key in group:  # another lens model may have another number of coefficients
                 del group[key]
@@ -75,6 +79,9 @@ def write_calibration(file: h5py.File, rig: Rig) -> None:
         }
         set_attributes(group, attributes)
     for name, sensor in rig.tactile.items():
+        if name not in known.sensors:
+            file.require_group(f"tactile/{name}")
+            continue
         described: Attributes = {
             "size_m": np.asarray(sensor.size_m[:2]),
             "thickness_m": sensor.size_m[2],
@@ -108,7 +115,7 @@ def located(geometry: RigGeometry, states: np.ndarray, fresh: np.ndarray) -> dic
 
 def moving_cameras(rig: RigLike) -> list[str]:
     """Return the cameras that an arm carries; only their poses are stored at every tick."""
-    return [name for name, camera in rig.cameras.items() if camera.parent != "world"]
+    return [name for name in measured(rig).cameras if rig.cameras[name].parent != "world"]
 
 
 def image_path(rig: Rig, name: str) -> str:
@@ -138,11 +145,12 @@ def create_columns(file: h5py.File, rig: Rig) -> dict[str, Column]:
     columns += _image_columns(file, rig)
     for name in rig.specs:
         columns += _timestamp_columns(file, name)
-    columns += [_pose_column(file, f"observations/ee_pose/{arm}", f"{arm}.flange") for arm in rig.arms]
+    known = measured(rig)
+    columns += [_pose_column(file, f"observations/ee_pose/{arm}", f"{arm}.flange") for arm in known.arms]
     columns += [_pose_column(file, f"camera_pose/{name}", f"{name} camera") for name in moving_cameras(rig)]
-    columns += [_pose_column(file, f"sensor_pose/{name}", name, rig) for name in rig.tactile]
-    for camera in rig.cameras:
-        for sensor in rig.tactile:
+    columns += [_pose_column(file, f"sensor_pose/{name}", name, rig) for name in known.sensors]
+    for camera in known.cameras:
+        for sensor in known.sensors:
             columns += _footprint_columns(file, rig, camera, sensor)
     return {column.path: column for column in columns}
 

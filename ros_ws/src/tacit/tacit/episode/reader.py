@@ -217,6 +217,10 @@ class EpisodeReader:
 
     # -- where touch is seen -------------------------------------------------------------------
 
+    def is_located(self, camera: str, sensor: str) -> bool:
+        """Whether the file says where a sensor is in a camera; not where nobody measured one of them."""
+        return f"sensor_bbox/{camera}/{sensor}" in self._file
+
     def boxes(self, camera: str, sensor: str) -> np.ndarray:
         """Return boxes (T, 4) f4 xyxy in pixels of the stored image, unclipped; NaN behind it."""
         return self._pair("sensor_bbox", camera, sensor)

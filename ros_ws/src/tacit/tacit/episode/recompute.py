@@ -81,6 +81,11 @@ def recompute_boxes(path: str | Path, rig: Rig, target: str | Path | None = None
         if reader.is_foreign or reader.state not in schema.FINAL_STATES:
             raise EpisodeError(f"{path}: expected a finished tacit episode; finish it with `tacit recover`")
         recorded = reader.rig
+    if recorded.unmeasured:
+        raise EpisodeError(
+            f"{path}: comes from others, without {', '.join(recorded.unmeasured)}; convert the data set "
+            "again with --rig and the calibrated rig"
+        )
     renewed = with_calibration(recorded, rig, path.name)
     place = path if target is None else Path(target)
     if target is not None and place.exists():

@@ -20,7 +20,7 @@ from tacit.geometry.footprint import IN_FRONT, box_area, clip_box
 from tacit.images import decode_image
 from tacit.images.depth import decode_depth
 from tacit.images.encoded import is_complete
-from tacit.rig.scene import RigGeometry
+from tacit.rig.scene import RigGeometry, measured
 
 Violations = Iterable[tuple[str, str]]
 
@@ -101,7 +101,9 @@ def rigid(audit: Audit) -> Violations:
     file = audit.reader.file
     prefixes = ("observations/ee_pose", "camera_pose", "sensor_pose")
     poses = [(p, d[()]) for p, d in datasets(file) if p.startswith(prefixes) or fnmatch(p, "cameras/*/T")]
-    poses += [(f"tactile/{s}", file[f"tactile/{s}"].attrs["T_mount"]) for s in audit.reader.tactile]
+    poses += [
+        (f"tactile/{s}", file[f"tactile/{s}"].attrs["T_mount"]) for s in measured(audit.reader.rig).sensors
+    ]
     for path, T in poses:
         R = T[..., :3, :3]
         error = np.abs(np.swapaxes(R, -1, -2) @ R - np.eye(3)).max(initial=0.0)
@@ -200,10 +202,9 @@ ERROR_RULES = by_number(
 
 
 def pairs(audit: Audit) -> list[tuple[str, str]]:
-    """Return every (camera, sensor)."""
-    reader = audit.reader
-    cameras = (*reader.cameras, *reader.depth_cameras)
-    return [(camera, sensor) for camera in cameras for sensor in reader.tactile]
+    """Return every (camera, sensor) whose geometry is known."""
+    known = measured(audit.reader.rig)
+    return [(camera, sensor) for camera in known.cameras for sensor in known.sensors]
 
 
 def image_datasets(audit: Audit) -> list[tuple[str, h5py.Dataset]]:

@@ -66,6 +66,9 @@ class Rig(Config):
     simulation: SimulationSpec | None = None
     calibrations: dict[str, CalibrationRecord] = {}
     """By key path of what was calibrated, such as `cameras.wrist.pose`."""
+    unmeasured: tuple[str, ...] = ()
+    """Parts (`arms.arm`, `cameras.top`, `tactile.left`) whose geometry nobody told us, as in a data set of
+    others: their numbers are placeholders, and no pose or box is computed from them."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Rig:
@@ -130,8 +133,9 @@ class Rig(Config):
         """sha256 of the whole rig as canonical JSON; of later additions only where they are used."""
         data = self.model_dump(mode="json")
         # Rigs from before these existed must keep the id under which their episodes were written.
-        if not self.calibrations:
-            del data["calibrations"]
+        for field in ("calibrations", "unmeasured"):
+            if not data[field]:
+                del data[field]
         topics = (
             spec for group in ("cameras", "tactile", "streams", "commands") for spec in data[group].values()
         )
@@ -155,7 +159,8 @@ class Rig(Config):
             | {"joints": [_pick(joint, joint_keys) for joint in arm["joints"]]}
             for name, arm in dump["arms"].items()
         }
-        return {
+        placeholders = {"unmeasured": dump["unmeasured"]} if self.unmeasured else {}
+        return placeholders | {
             "arms": arms,
             "cameras": {n: _pick(c, camera_keys) for n, c in dump["cameras"].items()},
             "tactile": {
@@ -289,9 +294,15 @@ def _problems(rig: Rig) -> Iterable[str]:
     for name, sensor in rig.tactile.items():
         if sensor.mount not in mounts:
             yield f"tactile.{name}.mount: no frame {sensor.mount!r}; {did_you_mean(sensor.mount, mounts)}"
+    parts = [f"{g}.{n}" for g in ("arms", "cameras", "tactile") for n in getattr(rig, g)]
+    for name in rig.unmeasured:
+        if name not in parts:
+            yield f"unmeasured: no part {name!r}; {did_you_mean(name, parts)}"
     for name in rig.safety.workspace:
         if name not in rig.arms:
             yield f"safety.workspace: no arm {name!r}; {did_you_mean(name, rig.arms)}"
+        if f"arms.{name}" in rig.unmeasured:
+            yield f"safety.workspace.{name}: the kinematics of this arm are `unmeasured`, so it has no place"
     yield from _message_types(rig)
     yield from _coverage(rig)
     source = rig.alignment.tick_source

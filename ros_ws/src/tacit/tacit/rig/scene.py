@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,6 +41,7 @@ class RigLike(Protocol):
     arms: dict[str, ArmSpec]
     cameras: dict[str, CameraSpec]
     tactile: dict[str, TactileSpec]
+    unmeasured: tuple[str, ...]
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -48,6 +49,33 @@ class RigLike(Protocol):
 
     def arm_slice(self, arm: str) -> slice:
         """Return where the joints of `arm` stand in the state."""
+
+
+class Measured(NamedTuple):
+    """The parts of a rig whose poses follow from its numbers, by name."""
+
+    arms: tuple[str, ...]
+    cameras: tuple[str, ...]
+    sensors: tuple[str, ...]
+
+
+def measured(rig: RigLike) -> Measured:
+    """Return the parts whose geometry is known, and that of the arms that carry them."""
+    unknown = set(rig.unmeasured)
+    lost = {arm for arm in rig.arms if f"arms.{arm}" in unknown}
+
+    def known(group: str, frames: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name, frame in frames.items()
+            if f"{group}.{name}" not in unknown and frame.rpartition(".")[0] not in lost
+        )
+
+    return Measured(
+        tuple(arm for arm in rig.arms if arm not in lost),
+        known("cameras", {name: spec.parent for name, spec in rig.cameras.items()}),
+        known("tactile", {name: spec.mount for name, spec in rig.tactile.items()}),
+    )
 
 
 def camera_from_spec(spec: CameraSpec) -> Camera:
@@ -64,7 +92,8 @@ class RigGeometry:
     """Poses and pixel boxes of everything in a rig.
 
     Every method takes the measured state q (S,) in the order of `rig.state_names` [rad, gripper m];
-    those that return arrays also take (N, S) and then return a leading axis N.
+    those that return arrays also take (N, S) and then return a leading axis N. Parts that the rig calls
+    unmeasured have neither pose nor box.
     """
 
     def __init__(self, rig: RigLike) -> None:
@@ -74,12 +103,15 @@ class RigGeometry:
             RigError: The kinematics of an arm cannot be built.
         """
         self.rig = rig
-        self.robots = {name: Robot.from_rig(rig, name) for name in rig.arms}
-        self._cameras = {name: camera_from_spec(spec) for name, spec in rig.cameras.items()}
-        self._camera_mounts = {n: self._mount(s.parent, s.T_parent_camera) for n, s in rig.cameras.items()}
+        known = measured(rig)
+        cameras = {name: rig.cameras[name] for name in known.cameras}
+        sensors = {name: rig.tactile[name] for name in known.sensors}
+        self.robots = {name: Robot.from_rig(rig, name) for name in known.arms}
+        self._cameras = {name: camera_from_spec(spec) for name, spec in cameras.items()}
+        self._camera_mounts = {n: self._mount(s.parent, s.T_parent_camera) for n, s in cameras.items()}
         self._T_camera_parent = {n: invert(m.T_mount_child) for n, m in self._camera_mounts.items()}
-        self._sensor_mounts = {n: self._mount(s.mount, s.T_mount_sensor) for n, s in rig.tactile.items()}
-        self._corners = {name: box_corners(spec.size_m) for name, spec in rig.tactile.items()}
+        self._sensor_mounts = {n: self._mount(s.mount, s.T_mount_sensor) for n, s in sensors.items()}
+        self._corners = {name: box_corners(spec.size_m) for name, spec in sensors.items()}
         self._columns = {name: rig.arm_slice(name) for name in rig.arms}
         grippers = {name: spec.gripper for name, spec in rig.arms.items() if spec.gripper is not None}
         self._finger_axes = {n: np.array(g.axis) / np.linalg.norm(g.axis) for n, g in grippers.items()}
@@ -87,6 +119,11 @@ class RigGeometry:
 
     def camera(self, name: str) -> Camera:
         """Return the lens of one camera."""
+        if name in self.rig.cameras and name not in self._cameras:
+            raise RigError(
+                f"rig {self.rig.name}: cameras.{name}: its lens or its place is not measured; calibrate it, "
+                "and take it out of `unmeasured`"
+            )
         if name not in self._cameras:
             raise RigError(f"rig {self.rig.name}: no camera {name!r}; {did_you_mean(name, self._cameras)}")
         return self._cameras[name]

@@ -62,6 +62,8 @@ def boxed_image(reader: EpisodeReader, camera: str, tick: int) -> Image:
     factor = max(1, round(TILE_WIDTH_PX / image.shape[1]))
     image = enlarge(image, factor)
     for i, sensor in enumerate(reader.tactile):
+        if not reader.is_located(camera, sensor):
+            continue
         color = COLORS[i % len(COLORS)]
         image = draw_quad(image, reader.corners(camera, sensor)[tick], color, factor=factor)
         image = draw_box(image, reader.boxes(camera, sensor)[tick], color, factor=factor)
@@ -142,15 +144,16 @@ def _add_motion(page: Page, reader: EpisodeReader) -> None:
 
 
 def _add_visibility(page: Page, reader: EpisodeReader) -> None:
-    if not reader.tactile:
-        return
-    page.section("Where touch is visible")
     seconds = _seconds(reader)
     series = [
         Series(f"{sensor} in {camera}", seconds, reader.visibility(camera, sensor))
         for camera in (*reader.cameras, *reader.depth_cameras)
         for sensor in reader.tactile
+        if reader.is_located(camera, sensor)
     ]
+    if not series:
+        return
+    page.section("Where touch is visible")
     plot = line_plot(series, x_label="time [s]", y_label="visibility", y_range=(0.0, 1.05), height=180)
     page.plot(plot, "Share of each sensor's box that lies inside the image.")
 
