@@ -27,7 +27,7 @@ from episode_kit import (
     writer_at,
 )
 
-from tacit.episode import EpisodeReader, EpisodeWriter, recover
+from tacit.episode import EpisodeReader, EpisodeWriter, columns, recover
 from tacit.episode.writer import FLUSH_NS
 from tacit.errors import EpisodeError
 from tacit.rig import parse_rig
@@ -211,6 +211,15 @@ def test_flush_happens_at_least_every_half_second(tmp_path):
         writer.append(tick_at(i))
         on_disk = writer._file["action"].shape[0]
         assert (writer.num_ticks - on_disk) * PERIOD_NS <= 400_000_000
+    writer.discard()
+
+
+def test_no_dataset_keeps_the_megabyte_of_chunks_that_hdf5_offers_each(tmp_path):
+    writer = writer_at(tmp_path)
+    caches = [
+        dataset.id.get_access_plist().get_chunk_cache()[1] for _, dataset in columns.datasets(writer._file)
+    ]
+    assert len(caches) > 50 and sum(caches) < 8e6, "ninety megabytes would grow for as long as it records"
     writer.discard()
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tacit.errors import RigError
 from tacit.rig import load_rig
-from tacit.streams import Aligner, Arrival, StreamPlan, align, plans_of
+from tacit.streams import Aligner, Arrival, StreamPlan, align, counts, plans_of
 from tacit.streams.interpolation import interpolate
 
 MS = 1_000_000
@@ -33,6 +33,14 @@ def arrivals(plan, count, phase_ms=0.0, late_ms=0.0, value=None):
 
 def true_seconds(tick):
     return (tick.stamp_ns - START) / 1e9
+
+
+def test_percentiles_are_those_of_the_latest_window(monkeypatch):
+    monkeypatch.setattr(counts, "WINDOW", 100)
+    stream = counts.StreamCounts(period_ns=10)
+    for number in range(250):
+        stream.arrived(10 * number, 10 * number + 1_000_000 * number)
+    assert stream.latency_ms(0) == 150 and stream.latency_ms(100) == 249 and len(stream.latencies_ns) == 100
 
 
 def test_joints_are_interpolated_at_the_stamp_of_the_image():

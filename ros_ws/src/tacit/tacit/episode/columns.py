@@ -6,6 +6,7 @@ some seventy columns, so rows are written a flush interval at a time.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -123,7 +124,15 @@ def write_rows(dataset: h5py.h5d.DatasetID, start: int, block: np.ndarray) -> No
     target = dataset.get_space()
     target.select_hyperslab((start, *(0 for _ in block.shape[1:])), block.shape)
     source = h5py.h5s.create_simple(block.shape)
-    dataset.write(source, target, np.ascontiguousarray(block))
+    of = None if block.dtype.kind == "O" else _memory_type(block.dtype)
+    dataset.write(source, target, np.ascontiguousarray(block), of)
+
+
+@functools.cache
+def _memory_type(dtype: np.dtype) -> h5py.h5t.TypeID:
+    """Made once per type: made anew it costs as much as the write. Not for objects, which compare equal
+    whatever they hold."""
+    return h5py.h5t.py_create(dtype)
 
 
 def hash_rows(sha: hashlib._Hash, block: np.ndarray) -> None:

@@ -46,6 +46,9 @@ TEXT = h5py.string_dtype()
 VLEN_CHUNK = 64
 STAMP_CHUNK = 512
 LOW_DIM_CHUNK = 256
+APPEND_CACHE = 1 << 16
+"""Chunks that HDF5 keeps in memory per dataset while an episode is written [bytes]: rows are appended, so one
+is enough, and the usual megabyte for each of ninety datasets would grow for as long as it records."""
 
 Axis = Literal["tick", "native", "event", "static", "derived"]
 

@@ -281,7 +281,7 @@ class EpisodeWriter:
             )
         try:
             self.part.parent.mkdir(parents=True, exist_ok=True)
-            return h5py.File(self.part, "x")
+            return h5py.File(self.part, "x", rdcc_nbytes=schema.APPEND_CACHE)
         except OSError as problem:
             raise EpisodeError(f"{self.part}: cannot be created: {problem}") from None
 

@@ -5,10 +5,11 @@ Filled by `tacit.streams`, stored by the episode writer under `/drops/<stream>`,
 
 from __future__ import annotations
 
-from collections import deque
+from array import array
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 NS_PER_MS = 1e6
 GAP_PERIODS = 1.5
@@ -17,6 +18,28 @@ REGULAR = 0.1
 """Intervals differ from their median by less than this part of it where a driver keeps a beat."""
 WINDOW = 65536
 """Intervals and latencies kept for the percentiles: 11 minutes at 100 Hz in 1 MB per stream."""
+
+
+class Latest:
+    """The latest `WINDOW` numbers; in eight bytes each, where a deque of Python's integers takes forty."""
+
+    def __init__(self) -> None:
+        self._ring, self._oldest = array("q"), 0
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    def append(self, number: int) -> None:
+        """Take one number; the oldest goes where the window is full."""
+        if len(self._ring) < WINDOW:
+            self._ring.append(number)
+        else:
+            self._ring[self._oldest] = number
+            self._oldest = (self._oldest + 1) % WINDOW
+
+    def numbers(self) -> NDArray[np.float64]:
+        """Return them, in no order."""
+        return np.array(self._ring, dtype=np.float64)
 
 
 @dataclass
@@ -46,8 +69,8 @@ class StreamCounts:
     max_skew_ns: int = 0
     first_ns: int | None = None
     last_ns: int | None = None
-    intervals_ns: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW), repr=False)
-    latencies_ns: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW), repr=False)
+    intervals_ns: Latest = field(default_factory=Latest, repr=False)
+    latencies_ns: Latest = field(default_factory=Latest, repr=False)
 
     def arrived(self, stamp_ns: int, recv_ns: int) -> None:
         """Count one accepted sample; stamps must increase (the buffer sees to it)."""
@@ -90,7 +113,7 @@ class StreamCounts:
         """
         if not self.intervals_ns:
             return 0.0
-        intervals = np.asarray(self.intervals_ns, dtype=np.float64)
+        intervals = self.intervals_ns.numbers()
         middle = float(np.median(intervals))
         regular = np.abs(intervals - middle) < REGULAR * middle
         beat_hz = 1e9 / middle
@@ -101,12 +124,14 @@ class StreamCounts:
         """99th percentile of |interval - median interval| [ms]."""
         if not self.intervals_ns:
             return 0.0
-        intervals = np.asarray(self.intervals_ns, dtype=np.float64)
+        intervals = self.intervals_ns.numbers()
         return float(np.percentile(np.abs(intervals - np.median(intervals)), 99) / NS_PER_MS)
 
     def latency_ms(self, percent: float) -> float:
         """Percentile of receive time minus effective stamp [ms]."""
-        return float(np.percentile(self.latencies_ns, percent) / NS_PER_MS) if self.latencies_ns else 0.0
+        if not self.latencies_ns:
+            return 0.0
+        return float(np.percentile(self.latencies_ns.numbers(), percent) / NS_PER_MS)
 
     def as_dict(self) -> dict[str, int | float]:
         """Return the attributes of `/drops/<stream>`."""
