@@ -42,7 +42,13 @@ class Format(NamedTuple):
     writes: str | None = None
 
 
-FORMATS: dict[str, Format] = {}
+FORMATS: dict[str, Format] = {
+    "aloha": Format(
+        "ACT, ACT++, Mobile ALOHA and X-Trainer: one HDF5 file per episode",
+        reads="tacit.convert.aloha.reading",
+        writes="tacit.convert.aloha.writing",
+    ),
+}
 
 
 class Converter(NamedTuple):
