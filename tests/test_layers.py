@@ -67,11 +67,13 @@ class Law:
 
 
 LAWS = {
-    "tacit": Law("ros_ws/src/tacit", COMMON, lazy={"roboticstoolbox", "spatialmath", "onnxruntime"}),
+    "tacit": Law(
+        "ros_ws/src/tacit", COMMON, lazy={"roboticstoolbox", "spatialmath", "onnxruntime", "rosbags", "zarr"}
+    ),
     "tacit_ros": Law(
         "ros_ws/src/tacit_ros",
         COMMON | ROS | {"tacit"},
-        only={"launching": {"launch", "launch_ros"}},
+        only={"launching": {"launch", "launch_ros"}, "bag": {"rosbags", "apsw"}},
     ),
     "tacit_sim": Law(
         "ros_ws/src/tacit_sim", COMMON | {"tacit", "mujoco"}, nodes=ROS | {"tacit_ros"}, rim=("topics",)

@@ -1,10 +1,10 @@
 """Thin ROS 2 nodes over the pure core `tacit`: they move bytes and time, and decide nothing else.
 
 Each node is a module `*_node`, a shell around objects of the core. `messages` builds and reads ROS
-messages, `wire` connects a rig's topics with values, `run` starts what belongs together, `demo` shows the
-whole loop. Nothing here imports torch.
+messages, `wire` connects a rig's topics with values, `run` starts what belongs together, `bag` hears what
+was recorded elsewhere, `demo` shows the whole loop. Nothing here imports torch.
 
 Imports point down this list only:
-demo > capture_node, overlay_node, policy_node, progress_node, recorder_node, run > policy_diagnostics, wire >
-messages.
+demo > bag, capture_node, overlay_node, policy_node, progress_node, recorder_node, run >
+policy_diagnostics, wire > messages.
 """

@@ -48,6 +48,11 @@ FORMATS: dict[str, Format] = {
         reads="tacit.convert.aloha.reading",
         writes="tacit.convert.aloha.writing",
     ),
+    "rosbag2": Format(
+        "ROS 2 bags: mcap and sqlite3 in, MCAP for Foxglove and ros2 bag out",
+        reads="tacit_ros.bag",
+        writes="tacit.convert.bag.writing",
+    ),
 }
 
 
@@ -77,7 +82,14 @@ def writer_of(name: str) -> Converter:
 def format_of(source: Path) -> str | None:
     """Return the format that recognises a path; None where none does."""
     readable = [name for name, entry in FORMATS.items() if entry.reads]
-    return next((name for name in readable if _load(name, "reads").recognises(source)), None)
+    return next((name for name in readable if _recognises(name, source)), None)
+
+
+def _recognises(name: str, source: Path) -> bool:
+    try:
+        return bool(_load(name, "reads").recognises(source))
+    except ModuleNotFoundError:  # of an extra that is not installed here; --from names it
+        return False
 
 
 def _load(name: str, way: str) -> Any:
