@@ -68,7 +68,9 @@ class Law:
 
 LAWS = {
     "tacit": Law(
-        "ros_ws/src/tacit", COMMON, lazy={"roboticstoolbox", "spatialmath", "onnxruntime", "rosbags", "zarr"}
+        "ros_ws/src/tacit",
+        COMMON,
+        lazy={"roboticstoolbox", "spatialmath", "onnxruntime", "rosbags", "zarr", "av", "pyarrow"},
     ),
     "tacit_ros": Law(
         "ros_ws/src/tacit_ros",

@@ -110,6 +110,7 @@ def test_interrupt_ends_with_the_shells_code(plant: Callable) -> None:
         ("sensor_msgs", "ros"),
         ("mujoco", "sim"),
         ("tacit_sim", "sim"),
+        ("av", "lerobot"),
     ],
 )
 def test_a_missing_library_is_answered_with_its_extra(

@@ -114,8 +114,9 @@ _LIBRARIES = {
     "bags": "rosbags apsw",
     "sim": "mujoco tacit_sim",
     "calibration": "scipy tacit_calibration",
-    "learning": "torch accelerate transformers safetensors onnx onnxscript tensorboard numba pyarrow sklearn "
+    "learning": "torch accelerate transformers safetensors onnx onnxscript tensorboard numba sklearn "
     "tacit_learning",
+    "lerobot": "av pyarrow",
     "vace_e": "diffusers ftfy peft sentencepiece",
     "dev": "psutil",
 }

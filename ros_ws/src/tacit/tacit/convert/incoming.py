@@ -16,6 +16,7 @@ from tacit.episode import EpisodeWriter, Step
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.rig import Rig, StreamSpec, parse_rig
 from tacit.streams import Sample, Tick
+from tacit.streams.counts import StreamCounts
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Incoming:
 
 
 def write_incoming(place: Path, rig: Rig, episode: Incoming) -> Path:
-    """Write one episode below `place`; returns its path.
+    """Write one episode below `place`, or to it where it ends in `.hdf5`; returns its path.
 
     Raises:
         EpisodeError: Numbers that are not finite, shapes or names that are not those of the rig, a stream
@@ -73,6 +74,8 @@ def write_incoming(place: Path, rig: Rig, episode: Incoming) -> Path:
         sync=False,  # the whole data set is brought to the disk before it gets its name
     )
     fixed = _tables(rig, episode)
+    period_ns = round(1e9 / rig.alignment.rate_hz)  # whatever the rig says of a driver: here are only frames
+    counts = {name: StreamCounts(period_ns) for name in (*fixed, *episode.pictures)}
     for index, stamp in enumerate(np.asarray(episode.stamps_ns, np.int64).tolist()):
         values = {name: table[index] for name, table in fixed.items()}
         for name, pictures in episode.pictures.items():
@@ -80,11 +83,14 @@ def write_incoming(place: Path, rig: Rig, episode: Incoming) -> Path:
         writer.append(
             Tick(stamp, index, {n: Sample(value, stamp, stamp, index, True) for n, value in values.items()})
         )
+        for name in values:
+            counts[name].arrived(stamp, stamp)
+            counts[name].used(0, True)
+        if episode.velocity is None and episode.effort is None:
+            continue  # nothing is known of a native rate; rates of joints have their place there alone
         for name, spec in rig.states.items():
             writer.append_stream(name, stamp, stamp, _message(rig, spec, episode, index))
-        for name in (n for n in values if n in rig.commands or n in episode.extras):
-            writer.append_stream(name, stamp, stamp, values[name])
-    return writer.close(episode.success, outcome=episode.outcome)
+    return writer.close(episode.success, outcome=episode.outcome, counts=counts)
 
 
 def _check(rig: Rig, episode: Incoming) -> None:

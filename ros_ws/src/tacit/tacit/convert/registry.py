@@ -43,6 +43,11 @@ class Format(NamedTuple):
 
 
 FORMATS: dict[str, Format] = {
+    "lerobot": Format(
+        "LeRobot data sets: v3.0, v2.1 (and GR00T's modality.json)",
+        reads="tacit.convert.lerobot.reading",
+        writes="tacit.convert.lerobot.writing",
+    ),
     "aloha": Format(
         "ACT, ACT++, Mobile ALOHA and X-Trainer: one HDF5 file per episode",
         reads="tacit.convert.aloha.reading",
