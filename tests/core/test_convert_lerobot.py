@@ -13,6 +13,7 @@ from episode_kit import START_NS, write_episode
 
 from tacit import cli
 from tacit.episode import EpisodeReader, check_episode, find_episodes
+from tacit.rig import load_rig
 
 av = pytest.importorskip("av")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -157,3 +158,17 @@ def test_without_our_notes_our_own_set_is_one_of_others(ours: Path, tmp_path: Pa
     assert errors(fitted) == []
     with EpisodeReader(find_episodes(fitted)[0]) as reader, EpisodeReader(find_episodes(ours)[0]) as first:
         np.testing.assert_array_equal(reader.boxes("top", "right"), first.boxes("top", "right"))
+
+
+def test_a_rig_is_drafted_from_a_data_set_and_taken_back(
+    theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my.yaml"
+    assert cli.main(["rig", "new", "--from-dataset", str(theirs), "--out", str(path)]) == 0
+    assert "to be measured: arms.arm, cameras.top, cameras.wrist" in capsys.readouterr().out
+    back = convert(theirs, tmp_path / "in", "--rig", str(path))
+    with EpisodeReader(find_episodes(back)[1]) as reader:
+        assert reader.rig == load_rig(path)
+    assert cli.main(["rig", "new", "--from-dataset", str(theirs), "--out", str(path)]) == 2
+    assert cli.main(["rig", "new", "--from-dataset", str(tmp_path), "--out", str(tmp_path / "b.yaml")]) == 2
+    assert "never overwritten" in (told := capsys.readouterr().err) and "is drafted from: lerobot" in told

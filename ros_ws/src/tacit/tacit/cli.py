@@ -54,6 +54,7 @@ VERBS: dict[str, Verb] = {
     "convert": Verb(
         "tacit.convert.command:main", "turn data sets of others into episodes, and back", "Collect"
     ),
+    "rig new": Verb("tacit.convert.rig_new:main", "draft a rig file from a data set of others", "Start"),
     "convert vace_e": Verb("tacit.convert.vace_e:main", "turn episodes into video data for VACE-E", "Learn"),
     "check": Verb("tacit.tools.check:main", "check episodes: structure, time, images, boxes", "Look"),
     "check vace_e": Verb("tacit_learning.vace_e.data.data_check:main", "check a video data set", "Look"),

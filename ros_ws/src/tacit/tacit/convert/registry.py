@@ -10,6 +10,8 @@ A module that reads has
     @dataclass class Reading(job.Import)              its options; `Reading` itself is enough without any
     read(job: Reading, place: Path, track: job.Track) -> job.Converted
 
+    draft(source: Path) -> Rig                        where the format says enough of its robot
+
 and writes `place/<task>/episode_<n>.hdf5`: `draft` makes a rig of what a data set says of itself, and
 `incoming` the episodes. A module that writes has
 
@@ -29,7 +31,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tacit.convert.job import Converted, Job
-from tacit.errors import EpisodeError, did_you_mean
+from tacit.errors import EpisodeError, RigError, did_you_mean
+from tacit.rig import Rig
 
 OURS = "tacit"
 
@@ -84,10 +87,31 @@ def writer_of(name: str) -> Converter:
     return Converter(module.Writing, module.write)
 
 
+def draft_of(source: Path) -> Rig:
+    """Return the rig of a data set of others, drafted where it brings none.
+
+    Raises:
+        TacitError: Nothing reads it, its format says too little of a robot, or it is damaged.
+    """
+    name = format_of(source)
+    if name is None or not _drafts(name):
+        able = ", ".join(other for other, entry in FORMATS.items() if entry.reads and _drafts(other))
+        raise RigError(f"{source}: {name or 'nothing that is read'}; a rig is drafted from: {able}")
+    return _load(name, "reads").draft(source)
+
+
 def format_of(source: Path) -> str | None:
     """Return the format that recognises a path; None where none does."""
     readable = [name for name, entry in FORMATS.items() if entry.reads]
     return next((name for name in readable if _recognises(name, source)), None)
+
+
+def _drafts(name: str) -> bool:
+    """Whether a format says enough of a robot to draft its rig."""
+    try:
+        return hasattr(_load(name, "reads"), "draft")
+    except ModuleNotFoundError:
+        return False
 
 
 def _recognises(name: str, source: Path) -> bool:

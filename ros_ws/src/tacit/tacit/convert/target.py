@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from tacit.episode.files import sync_folder
 from tacit.errors import EpisodeError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = "{target}: disk full ({why}); nothing was left of the conversion: free some space and run it again"
+_ERRNO = re.compile(r"errno = (\d+)")
 
 
 @contextlib.contextmanager
@@ -95,9 +98,17 @@ def _disk_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        if problem.errno in NO_ROOM:
-            raise EpisodeError(
-                f"{target}: disk full ({problem.strerror}); nothing was left of the conversion: free some "
-                "space and run it again"
-            ) from None
+        if _lacks_room(problem):
+            raise EpisodeError(FULL.format(target=target, why=problem.strerror)) from None
         raise EpisodeError(f"{target}: cannot be made ({problem})") from None
+    except EpisodeError as problem:  # a writer of episodes says how to recover them; here nothing is kept
+        if _lacks_room(problem.__cause__):
+            raise EpisodeError(FULL.format(target=target, why="no room for an episode")) from None
+        raise
+
+
+def _lacks_room(problem: BaseException | None) -> bool:
+    """Whether a write failed for want of room; HDF5 gives the number in its text alone."""
+    number = getattr(problem, "errno", None)
+    said = _ERRNO.search(str(problem))
+    return number in NO_ROOM or (said is not None and int(said[1]) in NO_ROOM)

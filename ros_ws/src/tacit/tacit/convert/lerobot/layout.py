@@ -60,6 +60,7 @@ COUNTERS = {
 }
 """Columns that every data set has."""
 
+_FIELD = re.compile(r"\{[a-z_]+(:0?\d+d)?\}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -104,6 +105,8 @@ def place_of(folder: Path, template: str, values: Mapping[str, object]) -> Path:
         EpisodeError: An unknown field in the template, or a way out.
     """
     where = f"{folder / INFO}: path {template[:100]!r}"
+    if set("{}") & set(_FIELD.sub("", template)):  # a field may not look into what it is given
+        raise EpisodeError(f"{where}: expected fields like {{episode_index:06d}}")
     try:
         name = template.format(**values)
     except (KeyError, IndexError, ValueError, AttributeError) as problem:
