@@ -70,7 +70,16 @@ LAWS = {
     "tacit": Law(
         "ros_ws/src/tacit",
         COMMON,
-        lazy={"roboticstoolbox", "spatialmath", "onnxruntime", "rosbags", "zarr", "av", "pyarrow"},
+        lazy={
+            "roboticstoolbox",
+            "spatialmath",
+            "onnxruntime",
+            "rosbags",
+            "zarr",
+            "numcodecs",
+            "av",
+            "pyarrow",
+        },
     ),
     "tacit_ros": Law(
         "ros_ws/src/tacit_ros",

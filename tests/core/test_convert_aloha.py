@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import h5py
@@ -32,7 +33,7 @@ def convert(*words: object) -> int:
     return cli.main(["convert", *map(str, words)])
 
 
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
+def psnr(a: Any, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9)))
 
 
@@ -82,6 +83,7 @@ def test_their_loaders_get_the_colours_they_expect(
     assert path.name == ("episode_0.hdf5" if is_rgb else "episode_init_0.hdf5")
     with h5py.File(path) as file, EpisodeReader(find_episodes(ours)[0]) as reader:
         decoded = cv2.imdecode(file["observations/images/cam_high"][2], 1)
+        assert decoded is not None
         assert psnr(decoded if is_rgb else decoded[..., ::-1], reader.image("top", 2)) > 34
         used = np.count_nonzero(file["observations/images/cam_high"][2][::-1].cumsum())
         lengths = file["compress_len"][:]

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_rosbags_reads_what_we_write(ours: Path, bag: Path) -> None:
         counts = {connection.topic: connection.msgcount for connection in reader.connections}
         assert counts["/camera/wrist/image/compressed"] == counts["/tacit/sensors/wrist"] == TICKS
         assert counts["/joint_states"] == 4 * TICKS and counts["/tf"] == TICKS and counts["/tf_static"] == 1
-        first = {}
+        first: dict[str, Any] = {}
         for connection, _, data in reader.messages():
             if connection.topic not in first:
                 first[connection.topic] = reader.deserialize(data, connection.msgtype)
@@ -79,8 +80,8 @@ def test_rosbags_reads_what_we_write(ours: Path, bag: Path) -> None:
         assert '"seen"' in first["/tacit/events"].data
 
 
-def _pairs(annotations: object) -> list[tuple]:
-    return list(zip(annotations.points, annotations.texts, strict=True))  # type: ignore[attr-defined]
+def _pairs(annotations: Any) -> list[tuple]:
+    return list(zip(annotations.points, annotations.texts, strict=True))
 
 
 def test_a_bag_comes_back_through_gate_intake_and_aligner(ours: Path, bag: Path, tmp_path: Path) -> None:

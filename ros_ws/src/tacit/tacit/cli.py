@@ -113,6 +113,7 @@ _LIBRARIES = {
     "ros": "rclpy builtin_interfaces diagnostic_msgs geometry_msgs rcl_interfaces rosgraph_msgs sensor_msgs "
     "std_msgs std_srvs trajectory_msgs tacit_ros",
     "bags": "rosbags apsw",
+    "zarr": "zarr numcodecs",
     "sim": "mujoco tacit_sim",
     "calibration": "scipy tacit_calibration",
     "learning": "torch accelerate transformers safetensors onnx onnxscript tensorboard numba sklearn "

@@ -160,7 +160,7 @@ class _Replay:
         self._first_ns, self._now_ns = self._first_ns or log_ns, log_ns
         for stream in self._streams[topic, kind]:
             try:
-                message = deserialize_message(data, messages.message_class(kind))
+                message: object = deserialize_message(data, messages.message_class(kind))
             except (RuntimeError, ValueError) as problem:
                 self._intake.refuse(stream, "undecodable", f"no {kind}: {problem}", log_ns)
                 continue

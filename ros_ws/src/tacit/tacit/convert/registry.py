@@ -56,6 +56,8 @@ FORMATS: dict[str, Format] = {
         reads="tacit.convert.aloha.reading",
         writes="tacit.convert.aloha.writing",
     ),
+    "robomimic": Format("robomimic: one HDF5 file of demonstrations", writes="tacit.convert.robomimic"),
+    "zarr": Format("replay buffer of diffusion policy and UMI", writes="tacit.convert.zarr"),
     "rosbag2": Format(
         "ROS 2 bags: mcap and sqlite3 in, MCAP for Foxglove and ros2 bag out",
         reads="tacit_ros.bag",

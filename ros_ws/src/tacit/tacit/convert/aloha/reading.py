@@ -111,7 +111,8 @@ def _sources(source: Path) -> tuple[list[Path], list[str]]:
     Raises:
         EpisodeError: There is none, or one that cannot be opened.
     """
-    paths, others = [], []
+    paths: list[Path] = []
+    others: list[Path] = []
     for path in find_episodes(source):
         open_episode(path).close()  # a damaged file ends the conversion: nobody is to lose it unseen
         (paths if _is_of_family(path) else others).append(path)
@@ -251,8 +252,10 @@ def _incoming(reader: EpisodeReader, found: _File, rig: Rig, job: Reading, index
         instruction=job.instruction or reader.instruction,
         success=reader.success,
         outcome=str(reader.attribute("outcome")),
-        metadata={"sim": bool(reader.attribute("sim", False))}
-        | provenance("aloha", "xtrainer" if is_xtrainer(file) else "act", found.path.name, index),
+        metadata={
+            "sim": bool(reader.attribute("sim", False)),
+            **provenance("aloha", "xtrainer" if is_xtrainer(file) else "act", found.path.name, index),
+        },
     )
 
 

@@ -158,7 +158,7 @@ def _write_pictures(
 ) -> list[int]:
     """Write one stream, bytes padded with zeros to the longest; returns the length of each."""
     first = next(pictures)
-    rows = chain([first], pictures)
+    rows: Iterator[np.ndarray] = chain([first], pictures)
     if first.ndim == 1:
         rows = iter(encoded := list(rows))
         shape: tuple[int, ...] = (max(len(row) for row in encoded),)

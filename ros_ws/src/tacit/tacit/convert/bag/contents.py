@@ -20,7 +20,7 @@ from tacit.convert.bag.messages import (
 )
 from tacit.episode import EpisodeReader
 from tacit.episode.schema import image_format
-from tacit.rig import CameraSpec, StreamSpec
+from tacit.rig import CameraSpec, CommandSpec, StreamSpec
 from tacit.rig.scene import measured
 from tacit.rig.units import efforts_to_canonical, rates_from_canonical, vector_from_canonical
 
@@ -78,7 +78,8 @@ def _picture(
 def _numbers(reader: EpisodeReader, messages: Messages) -> Iterator[Entry]:
     """Yield the messages of every low-dimensional stream, in the unit of its driver."""
     rig = reader.rig
-    for name, spec in {**rig.streams, **rig.commands}.items():
+    low_dim: dict[str, StreamSpec | CommandSpec] = {**rig.streams, **rig.commands}
+    for name, spec in low_dim.items():
         is_index = isinstance(spec, StreamSpec) and spec.role == "steps"
         names = (name,) if is_index else tuple(spec.names)
         table = _table(reader, name)
@@ -101,7 +102,8 @@ def _table(reader: EpisodeReader, name: str) -> dict[str, np.ndarray]:
     heard = stamps["index"] >= 0
     values = (reader.qpos if name in rig.states else reader.action)[heard]
     at_ticks = {"stamp_ns": reader.tick_ns[heard], "recv_ns": stamps["recv_ns"][heard]}
-    return at_ticks | {"position": values[:, rig.index_of(rig.specs[name].names)]}  # type: ignore[attr-defined]
+    names = (rig.states.get(name) or rig.commands[name]).names
+    return at_ticks | {"position": np.take(values, rig.index_of(names), axis=1)}
 
 
 def _in_driver_units(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tacit.convert.bag.contents import entries_of
 from tacit.convert.bag.messages import Messages
@@ -12,7 +13,7 @@ from tacit.convert.job import Converted, Export, Track, episodes_to_export
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError
 
-BAG_VERSION = 8
+BAG_VERSION: Literal[8] = 8
 """Of the metadata: read since ROS 2 Iron."""
 LABELS, RIG = "tacit_labels", "tacit_rig"
 """What of an episode is in no message goes along in the metadata of the bag, under these keys."""
