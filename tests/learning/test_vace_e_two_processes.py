@@ -8,37 +8,38 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import vace_e_runs
 from vace_e_runs import losses, run, small_config, write_small_dataset
 
 from tacit.config import save
-from tacit_learning.engine.checkpoint import load_checkpoint
+from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 from tacit_learning.vace_e.config import VaceEConfig
 
 pytestmark = pytest.mark.slow
-TRAIN = ("-m", "tacit.cli", "train", "vace_e", "--config")
-TRAIN_SHARDED = (str(Path(vace_e_runs.__file__).with_name("vace_e_fsdp_on_cpu.py")),)
+PROGRAM = Path(vace_e_runs.__file__).with_name("vace_e_two_processes.py")
+PLAIN: dict[str, dict[str, Any]] = {
+    "feature batch": {"feature_batch": 16, "modality_dropout": 0.3},
+    "in-batch": {"feature_batch": 0, "modality_dropout": 0.3},
+}
+VALIDATED: dict[str, Any] = {
+    "validation": {"enabled": True, "held_out": 0.0, "num_samples": 2, "num_videos": 1},
+    "sample_steps": 1,
+}
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_dataset(tmp_path_factory.mktemp("vace_e") / "data")
-
-
-def run_two(config: VaceEConfig, folder: Path, program: tuple[str, ...] = TRAIN) -> None:
-    """Train with two processes by torchrun."""
-    path = folder / "two.yaml"
-    save(config, path)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONFAULTHANDLER": "1"}
+def run_two(*told: str) -> None:
+    """Do the runs in turn on two processes that torchrun starts, over the loopback alone."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONFAULTHANDLER": "1"}
     run = subprocess.Popen(
-        [*torchrun, *program, str(path)],
+        [*torchrun, "--nproc_per_node", "2", str(PROGRAM), *told],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment,
+        env=os.environ | environment | {"GLOO_SOCKET_IFNAME": "lo"},
         start_new_session=True,
     )
     try:
@@ -49,39 +50,58 @@ def run_two(config: VaceEConfig, folder: Path, program: tuple[str, ...] = TRAIN)
     assert run.returncode == 0, said[-12000:]
 
 
-@pytest.mark.parametrize("feature_batch", [16, 0], ids=["feature batch", "in-batch"])
-def test_two_processes_give_the_losses_and_labels_of_one(
-    data: Path, tmp_path: Path, feature_batch: int
-) -> None:
-    options = {"feature_batch": feature_batch, "modality_dropout": 0.3}
-    one = small_config(data, tmp_path / "one", batch_size=4, **options)
-    expected = run(one)
-    two = small_config(data, tmp_path / "two", batch_size=2, **options)
-    run_two(two, tmp_path)
+class Pairs:
+    """What was trained: every run by one process (`one`), and again by two."""
+
+    def __init__(self, folder: Path) -> None:
+        data = write_small_dataset(folder / "data")
+        self.one: dict[str, VaceEConfig] = {}
+        self.two: dict[str, VaceEConfig] = {}
+        told = []
+        for name, options in PLAIN.items():
+            self.one[name] = small_config(data, folder / name / "one", batch_size=4, **options)
+            self.two[name] = small_config(data, folder / name / "two", batch_size=2, **options)
+            told.append(self._saved(self.two[name]))
+        self.one["sharded"] = small_config(data, folder / "sharded/one", batch_size=4, **VALIDATED)
+        shared: dict[str, Any] = {"batch_size": 2, "distributed": "fsdp2"}
+        self.first = small_config(data, folder / "sharded/first", max_steps=5, **shared)
+        again = shared | {"resume_from": self.first.output_path} | VALIDATED
+        self.second = small_config(data, folder / "sharded/second", **again)
+        told += [f"sharded:{self._saved(config)}" for config in (self.first, self.second)]
+        self.expected: dict[str, Checkpoint] = {name: run(config) for name, config in self.one.items()}
+        run_two(*told)
+
+    def _saved(self, config: VaceEConfig) -> str:
+        path = Path(f"{config.output_path}.yaml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(config, path)
+        return str(path)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
+    return Pairs(tmp_path_factory.mktemp("vace_e"))
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_two_processes_give_the_losses_and_labels_of_one(pairs: Pairs, name: str) -> None:
+    two, expected = pairs.two[name], pairs.expected[name]
     found = load_checkpoint(two.output_path)
     assert json.loads(found.texts["labels.json"]) == json.loads(expected.texts["labels.json"])
-    for row, reference in zip(losses(two), losses(one), strict=True):
+    for row, reference in zip(losses(two), losses(pairs.one[name]), strict=True):
         assert row == pytest.approx(reference, rel=1e-5, abs=1e-5)
     # Adam turns a gradient that is 0 but for rounding into a whole step (1e-3), so single weights may differ
     differences = [float((found.weights[k] - v).abs().mean()) for k, v in expected.weights.items()]
     assert max(differences) < 2e-4 and sorted(differences)[len(differences) // 2] < 1e-6
 
 
-def test_a_sharded_run_and_its_resume_equal_one_process(data: Path, tmp_path: Path) -> None:
-    settings = {"enabled": True, "held_out": 0.0, "num_samples": 2, "num_videos": 1}
-    options = {"validation": settings, "sample_steps": 1}
-    one = small_config(data, tmp_path / "one", batch_size=4, **options)
-    expected = run(one)
-    first = small_config(data, tmp_path / "first", batch_size=2, distributed="fsdp2", max_steps=5)
-    run_two(first, tmp_path, TRAIN_SHARDED)
-    second = small_config(
-        data, tmp_path / "second", batch_size=2, distributed="fsdp2", resume_from=first.output_path, **options
-    )
-    run_two(second, tmp_path, TRAIN_SHARDED)
+def test_a_sharded_run_and_its_resume_equal_one_process(pairs: Pairs) -> None:
+    first, second, one = pairs.first, pairs.second, pairs.one["sharded"]
     for row, reference in zip(losses(first) + losses(second), losses(one), strict=True):
         balances = [key for key in reference if key.startswith("w_task")]
         reference = {key: value for key, value in reference.items() if key not in balances}
         assert row == pytest.approx(reference, rel=1e-5, abs=1e-5)
-    assert set(load_checkpoint(second.output_path).weights) == set(expected.weights)
-    scores = [json.loads((tmp_path / n / "validation.json").read_text())["scores"] for n in ("one", "second")]
+    assert set(load_checkpoint(second.output_path).weights) == set(pairs.expected["sharded"].weights)
+    files = [Path(config.output_path) / "validation.json" for config in (one, second)]
+    scores = [json.loads(file.read_text())["scores"] for file in files]
     assert scores[1]["flow"] == pytest.approx(scores[0]["flow"], rel=1e-4)

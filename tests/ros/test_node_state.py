@@ -25,7 +25,7 @@ NODES = {
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_node_that_was_killed_is_known_to_be_gone_within_two_seconds(
+def test_node_that_was_killed_is_known_to_be_gone_when_its_lease_ends(
     bench: Any, tmp_path: Path, name: str
 ) -> None:
     module, make, said = NODES[name]
@@ -42,7 +42,8 @@ def test_node_that_was_killed_is_known_to_be_gone_within_two_seconds(
         process.wait()
         killed = time.monotonic()
         bench.until(lambda: state.is_gone, "the end of the lease", 10)
-        assert time.monotonic() - killed < 2.0
+        # The lease is 1 s, and a machine may be slow; without one the process is missed after 3 to 4 s.
+        assert time.monotonic() - killed < 2.8
         assert str(state) == f"the node is gone; its last state was {said}"
     finally:
         process.kill()

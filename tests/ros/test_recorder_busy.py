@@ -107,7 +107,7 @@ def test_frames_that_no_encoder_gets_to_are_counted_and_the_stop_is_bounded(
     begin = time.monotonic()
     path = session.stop(True)
     gate.set()
-    assert time.monotonic() - begin < 2.0
+    assert time.monotonic() - begin < 10.0  # the encoders wait for 20 s
     assert "4 of wrist" in said[-1]
     with EpisodeReader(path) as episode:
         assert episode.drops["wrist"]["lost_queue"] == 4

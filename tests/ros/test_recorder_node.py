@@ -309,6 +309,22 @@ def ended(stage: Stage) -> tuple[str, Path]:
         return str(episode.attribute("outcome")), path
 
 
+def kinds_after_each(stage: Stage, name: str) -> list[str]:
+    """What was found of a stream after each of its messages from now on; "" where nothing was."""
+    intake, kinds = stage.recorder._session.intake, []
+    take = intake.take
+
+    def watched(heard: str, *message: Any) -> int | None:
+        kept = take(heard, *message)
+        if heard == name:
+            found = intake.findings().get(name)
+            kinds.append("" if found is None else found.kind)
+        return kept
+
+    intake.take = watched  # type: ignore[method-assign]
+    return kinds
+
+
 def test_clocks_that_are_set_back_are_named_within_a_second_and_end_the_episode(
     make_stage: Callable[[Rig], Stage], rig: Rig
 ) -> None:
@@ -318,9 +334,10 @@ def test_clocks_that_are_set_back_are_named_within_a_second_and_end_the_episode(
     stage.ready()
     assert stage.call("start").success
     stage.bench.until(lambda: stage.status()["num_ticks"] > 10, "ticks")
-    shift[0], began = 6 * SECOND, time.monotonic()
+    named = kinds_after_each(stage, "joints")
+    shift[0] = 6 * SECOND
     stage.bench.until(lambda: stage.status()["findings"].get("joints") == "out_of_order", "a finding")
-    assert time.monotonic() - began < 1.0
+    assert named.index("out_of_order") < 100  # of 100 a second, in messages: this machine may be slow
     outcome, path = ended(stage)
     assert "clock_step" in outcome and re.search(r"-[56]\.\d\d s", outcome) and "chrony" in outcome
     assert any(f.rule == "W15" and "out_of_order" in f.message for f in check_episode(path).findings)

@@ -1,0 +1,64 @@
+"""Train VACE-E over the processes of one torchrun, several runs in turn: the imports cost more than a run.
+
+`torchrun ... this.py one.yaml sharded:two.yaml`: plain runs by the command line, sharded ones by FSDP2 on
+the CPU. Accelerate takes its FSDP plugin on accelerators alone; here it is told that this is one.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+
+import tacit_learning.engine.processes as processes
+import tacit_learning.vace_e.run as training
+from tacit.cli import main
+from tacit.config import load
+from tacit_learning.engine.config import TrainConfig
+from tacit_learning.engine.tracking import Reporter, SilentReporter
+from tacit_learning.vace_e.config import VaceEConfig
+
+PLAIN = processes.Accelerator, training.Processes
+
+
+class ShardedAccelerator(Accelerator):
+    """Says that it shards."""
+
+    @property
+    def distributed_type(self) -> DistributedType:
+        return DistributedType.FSDP
+
+    @property
+    def is_fsdp2(self) -> bool:
+        return True
+
+
+class ShardedProcesses(processes.Processes):
+    """Processes over which the model is sharded."""
+
+    def __init__(self, config: TrainConfig, options: processes.ProcessOptions, reporter: Reporter) -> None:
+        super().__init__(config, options, reporter)
+        self.accelerator.state.distributed_type = DistributedType.FSDP
+        self.accelerator.state.fsdp_plugin = processes._fsdp(options)
+
+
+def train(told: str) -> None:
+    """Do one run, `config.yaml` or `sharded:config.yaml`."""
+    kind, _, path = told.rpartition(":")
+    sharded = kind == "sharded"
+    chosen = (ShardedAccelerator, ShardedProcesses) if sharded else PLAIN
+    processes.Accelerator, training.Processes = chosen  # type: ignore[misc]
+    if sharded:
+        training.train(load(VaceEConfig, path), SilentReporter())
+    elif code := main(["train", "vace_e", "--config", path]):
+        raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    # A second group on the store of torchrun would meet the addresses of the first: all runs share one.
+    end, dist.destroy_process_group = dist.destroy_process_group, lambda *_: None
+    for each in sys.argv[1:]:
+        train(each)
+    end()
