@@ -56,6 +56,8 @@ FORMATS: dict[str, Format] = {
         reads="tacit.convert.aloha.reading",
         writes="tacit.convert.aloha.writing",
     ),
+    "vace_e": Format("VACE-E folders in (out: tacit convert vace_e)", reads="tacit.convert.vace_e_read"),
+    "ph2d": Format("processed episodes of PH2D: human and robot", reads="tacit.convert.ph2d"),
     "robomimic": Format("robomimic: one HDF5 file of demonstrations", writes="tacit.convert.robomimic"),
     "zarr": Format("replay buffer of diffusion policy and UMI", writes="tacit.convert.zarr"),
     "rosbag2": Format(

@@ -5,7 +5,7 @@ OpenCV rounds colours down on the way to YUV and back: grey 128 comes back as 12
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +117,20 @@ def read_frames(path: str | Path, frames: Sequence[int] | np.ndarray) -> np.ndar
     finally:
         capture.release()
     return np.stack(kept)
+
+
+def iterate_frames(path: str | Path) -> Iterator[Image]:
+    """Yield every frame (H, W, 3) RGB uint8, one by one.
+
+    Raises:
+        EpisodeError: Missing, or no video.
+    """
+    capture = _open(path)
+    try:
+        while (read := capture.read())[0]:
+            yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    finally:
+        capture.release()
 
 
 def _decode_at(capture: cv2.VideoCapture, position: int, index: int, path: str | Path) -> Image:

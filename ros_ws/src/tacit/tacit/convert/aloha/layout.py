@@ -14,16 +14,15 @@ from typing import Literal, NamedTuple, get_args
 import h5py
 import numpy as np
 
+from tacit.convert.pictures import Colour
 from tacit.errors import EpisodeError
 from tacit.rig import GripperSpec, Rig
 from tacit.rig.units import from_canonical, rates_from_canonical, rates_to_canonical, to_canonical
 
-Colour = Literal["rgb", "bgr"]
-"""Order of the channels in a raw picture, or in what `cv2.imdecode` makes of an encoded one."""
 Grippers = Literal["normalised", "driver", "metres"]
 """Unit of a gripper: 0 closed to 1 open by the limits of the rig, as its driver reports, or metres."""
 StyleName = Literal["act", "act++", "xtrainer"]
-COLOURS, UNITS = get_args(Colour), get_args(Grippers)
+UNITS = get_args(Grippers)
 
 BASE_ACTION = "base_action"
 BASE_NAMES = ("linear", "angular")
@@ -53,8 +52,7 @@ STYLES: dict[StyleName, Style] = {
     "act++": Style("", "episode_{}.hdf5", True, "rgb"),
     "xtrainer": Style("train_data", "episode_init_{}.hdf5", True, "bgr"),
 }
-"""ALOHA hands RGB to `cv2.imencode`, which takes it for BGR: its JPEG look wrong in every viewer, and right
-again after `cv2.imdecode`. X-Trainer encodes what `cv2.imread` gave."""
+"""ALOHA hands RGB to `cv2.imencode`; X-Trainer encodes what `cv2.imread` gave."""
 
 
 def renames(words: Sequence[str]) -> dict[str, str]:

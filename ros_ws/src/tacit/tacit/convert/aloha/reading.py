@@ -13,13 +13,11 @@ import numpy as np
 from tacit.convert.aloha.layout import (
     BASE_ACTION,
     BASE_NAMES,
-    COLOURS,
     DEFAULT_FPS,
     FILE,
     STAMPS,
     TACTILE,
     UNITS,
-    Colour,
     Grippers,
     is_xtrainer,
     joint_names,
@@ -32,18 +30,15 @@ from tacit.convert.aloha.layout import (
 from tacit.convert.draft import Draft, draft_rig, motion_limits, plain_name
 from tacit.convert.incoming import Incoming, provenance, write_incoming
 from tacit.convert.job import Converted, Import, Track
+from tacit.convert.pictures import COLOURS, Colour, size_of, true_pictures
 from tacit.episode import EpisodeReader, find_episodes, schema
 from tacit.episode.secure import open_episode
-from tacit.errors import EpisodeError, ImageError, did_you_mean
-from tacit.images import decode_image, encode_jpeg
-from tacit.images.encoded import is_complete, read_header
+from tacit.errors import EpisodeError, did_you_mean
 from tacit.rig import Rig, load_rig, parse_rig
 from tacit.rig.topics import MAX_RATE_HZ
 
 FIRST_NS = 1_000_000_000
 """Stamp of the first frame where the file has none: an episode's stamps are above 0."""
-QUALITY = 95
-"""JPEG quality of pictures that are stored raw, or with their channels swapped."""
 MOST_NAMED = 5
 
 
@@ -138,7 +133,7 @@ def _look(path: Path, job: Reading) -> _File:
         return _File(
             path,
             pictures,
-            {name: _size(file[place], path, reader.num_ticks) for name, place in pictures.items()},
+            {name: size_of(file[place], path, reader.num_ticks) for name, place in pictures.items()},
             _table(file, schema.QPOS),
             _table(file, schema.ACTION),
             job.fps or _fps(file),
@@ -155,23 +150,6 @@ def _streams(file: h5py.File) -> dict[str, str]:
     return {str(file[place].attrs.get("stream", place.rpartition("/")[2])): place for place in places}
 
 
-def _size(dataset: h5py.Dataset, path: Path, num_frames: int) -> tuple[int, int]:
-    """Return (height, width) of a stream's first picture, after a look at its shape."""
-    is_raw = len(dataset.shape) == 4 and dataset.shape[3] == 3
-    is_encoded = len(dataset.shape) == 2 or (len(dataset.shape) == 1 and schema.is_encoded(dataset))
-    if not (is_raw or is_encoded) or dataset.dtype.kind not in "uO" or dataset.shape[0] != num_frames:
-        raise EpisodeError(
-            f"{path}: {dataset.name} has shape {dataset.shape} {dataset.dtype}, expected {num_frames} "
-            "pictures uint8: (T, H, W, 3), or bytes padded with zeros"
-        )
-    if is_raw:
-        return int(dataset.shape[1]), int(dataset.shape[2])
-    header = read_header(dataset[0])
-    if header is None:
-        raise EpisodeError(f"{path}: {dataset.name}, frame 0: neither JPEG nor PNG")
-    return header.height, header.width
-
-
 def _table(file: h5py.File, place: str) -> np.ndarray:
     """Return numbers (T, n) as they are."""
     table = np.asarray(file[place][:], dtype=np.float64)
@@ -185,6 +163,12 @@ def _fps(file: h5py.File) -> float:
     if not 0 < fps <= MAX_RATE_HZ:
         raise EpisodeError(f"{file.filename}: attribute fps is {fps}; give the right one with --fps")
     return fps
+
+
+def draft(source: Path) -> Rig:
+    """Return a rig for the files at a path, from their numbers and the sizes of their pictures."""
+    job = Reading(source=source, target=source)
+    return _rig(job, [_look(path, job) for path in _sources(source)[0]], [])
 
 
 def _rig(job: Reading, files: Sequence[_File], notes: list[str]) -> Rig:
@@ -245,7 +229,9 @@ def _incoming(reader: EpisodeReader, found: _File, rig: Rig, job: Reading, index
         qpos=to_ours(rig, found.states, unit),
         action=to_ours(rig, action[: len(found.states)], unit),
         task=job.task or reader.task or plain_name(job.source.stem, "task"),
-        pictures={n: _encoded(file[place], _colour(file, place, job)) for n, place in found.pictures.items()},
+        pictures={
+            n: true_pictures(file[place], _colour(file, place, job)) for n, place in found.pictures.items()
+        },
         extras={BASE_ACTION: _table(file, BASE_ACTION)} if takes_base else {},
         velocity=None if velocity is None else rates_to_ours(rig, velocity, found.states, unit),
         effort=effort,
@@ -310,26 +296,6 @@ def _rates(file: h5py.File, place: str) -> np.ndarray | None:
         return None
     rates = _table(file, place)
     return rates if np.isfinite(rates).any() else None
-
-
-def _encoded(dataset: h5py.Dataset, colour: Colour) -> Iterator[np.ndarray]:
-    """Yield each picture as JPEG or PNG of true colours; bytes that have them stay as they are."""
-    where = f"{dataset.file.filename}: {dataset.name}"
-    for frame in range(len(dataset)):
-        row = dataset[frame]
-        if row.ndim == 3:
-            yield encode_jpeg(np.ascontiguousarray(row if colour == "rgb" else row[..., ::-1]), QUALITY)
-            continue
-        data = row[: len(row) - int(np.argmax(row[::-1] != 0))] if row.any() else row[:0]
-        if not is_complete(data):
-            raise EpisodeError(f"{where}, frame {frame}: the picture has no end; it was cut off when written")
-        if colour == "bgr":
-            yield data
-            continue
-        try:  # what a viewer shows has red and blue swapped
-            yield encode_jpeg(np.ascontiguousarray(decode_image(data)[..., ::-1]), QUALITY)
-        except ImageError as problem:
-            raise EpisodeError(f"{where}, frame {frame}: {problem}") from None
 
 
 def _assumed(reader: EpisodeReader, found: _File, job: Reading) -> Iterator[str]:

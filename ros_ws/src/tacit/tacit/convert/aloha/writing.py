@@ -16,7 +16,6 @@ from tacit.convert.aloha.layout import (
     COMPRESS_LEN,
     STAMPS,
     STYLES,
-    Colour,
     Grippers,
     Style,
     StyleName,
@@ -27,6 +26,7 @@ from tacit.convert.aloha.layout import (
 )
 from tacit.convert.hdf5 import new_hdf5
 from tacit.convert.job import Converted, Export, Track, episodes_to_export
+from tacit.convert.pictures import Colour
 from tacit.episode import EpisodeReader
 from tacit.episode.schema import image_format
 from tacit.errors import EpisodeError
