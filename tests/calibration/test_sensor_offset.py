@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -213,6 +217,53 @@ def test_the_page_to_click_on_holds_every_picture_and_the_expected_corners(tmp_p
     assert text.count("data:image/png;base64") == 1 and text.count('"png"') == len(OPENINGS)
     assert f"{clicks[0].pixels[0, 0]:.2f}".rstrip("0") in text
     assert "http://" not in text and "https://" not in text
+
+
+BROWSER = """
+const made = {}, fills = [];
+const brush = new Proxy({}, {get: () => () => {},
+  set: (_, k, v) => (k === "fillStyle" && fills.push(v), true)});
+const element = id => made[id] ??= {id, addEventListener(kind, f) { this[kind] = f; },
+  getContext: () => brush, clientWidth: WIDTH, clientHeight: 500,
+  getBoundingClientRect: () => ({left: 10, top: 20, width: WIDTH, height: 500}), click() {}};
+const document = {getElementById: element, createElement: () => element("link")}, window = {};
+class Image { width = 640; height = 480; set src(_) { this.onload(); } }
+class Blob { constructor(parts) { made.text = parts.join(""); } }
+URL.createObjectURL = () => "";
+"""
+HAND = """
+const press = (key, shiftKey = false) => document.onkeydown({key, shiftKey, preventDefault() {}});
+const zoomed = [], wanted = tasks[0].shot.expected[tasks[0].name];
+for (const [i, point] of wanted.entries()) {  // zoom about another place before each click
+  const under = toPicture(50 + 31 * i, 70), scale = view.scale;
+  element("view").wheel({deltaY: i % 2 ? 1 : -1, clientX: 60 + 31 * i, clientY: 90, preventDefault() {}});
+  const stays = toPicture(50 + 31 * i, 70).every((value, k) => Math.abs(value - under[k]) < 1e-6);
+  zoomed.push(stays && view.scale !== scale);
+  const [x, y] = toCanvas(point); element("view").onclick({clientX: x + 10, clientY: y + 20});
+}
+const before = [...cross];
+press("ArrowRight"); press("ArrowDown", true); press("+"); press("Enter");
+const keyed = tasks[1].points[0]; press("Backspace"); press(" "); element("save").onclick();
+console.log(JSON.stringify({rows: made.text.trim().split("\\n"), wanted, at, undone: tasks[1].points.length,
+  zoomed, moved: [keyed[0] - before[0], keyed[1] - before[1]], fills, legend: element("legend").innerHTML}));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed; it runs the page's script")
+@pytest.mark.parametrize("width", [400, 1400])
+def test_clicks_and_keys_on_the_zoomed_page_are_pixels_of_the_picture(tmp_path, width):
+    clicked(BELIEVED, tmp_path)
+    text = write_click_page(BELIEVED, "wrist", tmp_path).read_text()
+    script = re.search("<script>(.*)</script>", text, re.DOTALL).group(1).replace('"use strict";', "")
+    (tmp_path / "page.js").write_text(BROWSER.replace("WIDTH", str(width)) + script + HAND)
+    run = subprocess.run(["node", str(tmp_path / "page.js")], capture_output=True, text=True, check=True)
+    found = json.loads(run.stdout)
+    assert found["rows"][0] == ",".join(HEADER) and len(found["rows"]) == 2
+    numbers = np.array(found["rows"][1].split(",")[2:], dtype=float).reshape(4, 2)
+    np.testing.assert_allclose(numbers, found["wanted"], atol=2e-3)
+    assert found["zoomed"] == [True] * 4
+    assert found["moved"] == [1, 10] and found["undone"] == 0 and found["at"] == 2
+    assert set(found["fills"]) == set(re.findall("background:(#[0-9a-f]{6})", found["legend"]))
 
 
 def test_commands_write_gripper_and_gels_into_the_rig(truth, tmp_path, capsys):
