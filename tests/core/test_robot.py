@@ -252,13 +252,18 @@ def test_inverse_of_a_slide_and_of_seven_joints():
     np.testing.assert_allclose(found.q, q, atol=1e-6)
 
 
-def test_rpy_within_a_ten_thousandth_of_a_quarter_turn_is_meant_to_be_it():
+def test_few_digits_of_a_quarter_turn_are_meant_to_be_it_and_no_others():
     assert snap(1.5708) == np.pi / 2
     assert snap(-3.14159) == -np.pi
     assert snap(1.535866) == 1.535866
     # Twists of a real UR5's factory calibration: near pi/2, and meant as they stand.
     assert snap(1.5707463) == 1.5707463
     assert snap(-1.5707963267948966 + 3e-5) != -np.pi / 2
+    # Nearer than a hundred-thousandth and yet no quarter turn: a calibrated angle has digits of its own.
+    assert snap(1.5707931265) == 1.5707931265
+    assert snap(-3.1415900001) == -3.1415900001
+    # Cut off instead of rounded, and with all digits.
+    assert snap(1.57079) == snap(1.570796) == snap(1.5707963267948966) == np.pi / 2
     T = fk_numpy(chain_from_urdf(write_urdf(URDF_ROWS["nova2"]), "base_link", "Link6", NAMES), np.zeros(6))
     np.testing.assert_array_equal(np.abs(T[:3, :3]), [[1, 0, 0], [0, 0, 1], [0, 1, 0]])
 
@@ -307,6 +312,69 @@ def test_a_fixed_joint_may_have_a_zero_axis_but_a_moving_one_on_the_way_may_not(
     np.testing.assert_allclose(fk_numpy(chain, np.full(6, 0.3)), along, atol=1e-12)
     with pytest.raises(RigError, match="'claw': axis is zero, expected the direction"):
         chain_from_urdf(text.replace("</robot>", f"{fixed}</robot>"), "base_link", "claw", [*NAMES, "claw"])
+
+
+HAND = """<robot name="hand">
+  <joint name="turn" type="revolute"><parent link="base"/><child link="palm"/><axis xyz="0 1 0"/></joint>
+  <joint name="left" type="prismatic"><parent link="palm"/><child link="left_pad"/><axis xyz="0 0 1"/></joint>
+  <joint name="right" type="prismatic"><parent link="palm"/><child link="right_pad"/>
+    <axis xyz="0 0 -1"/><mimic joint="left" multiplier="2" offset="0.01"/></joint>
+  <joint name="tip" type="revolute"><parent link="right_pad"/><child link="tip"/><origin xyz="0.1 0 0"/>
+    <axis xyz="0 0 1"/><mimic joint="right" multiplier="-1.5" offset="0.3"/></joint>
+  <joint name="end" type="fixed"><parent link="tip"/><child link="end"/><origin xyz="0.05 0 0"/></joint>
+</robot>"""
+
+
+def test_a_fingertip_follows_the_joint_that_its_own_joints_mimic():
+    chain = chain_from_urdf(HAND, "base", "end", ["turn", "left"])
+    q = np.array([0.4, 0.02])
+    right = 2 * 0.02 + 0.01
+    tip = -1.5 * right + 0.3
+    in_palm = [0.1 + 0.05 * np.cos(tip), 0.05 * np.sin(tip), -right]
+    T = fk_numpy(chain, q)
+    np.testing.assert_allclose(T[:3, 3], Rotation.from_rotvec([0, 0.4, 0]).apply(in_palm), atol=1e-12)
+    np.testing.assert_allclose(fk_numpy(chain, [q, 2 * q])[0], T, atol=1e-12)
+    np.testing.assert_allclose(urdf_poses(HAND, "base", "end", [q])[0], T, atol=1e-12)
+    step = 1e-6
+    slopes = [
+        (fk_numpy(chain, q + e)[:3, 3] - fk_numpy(chain, q - e)[:3, 3]) / (2 * step) for e in step * np.eye(2)
+    ]
+    np.testing.assert_allclose(jacobian_numpy(chain, q)[:3].T, slopes, atol=1e-9)
+    with pytest.raises(RigError, match="end the chain at the flange"):
+        Robot(chain, -np.ones(2), np.ones(2)).inverse(T, q)
+
+
+@pytest.mark.parametrize(
+    ("mimic", "message"),
+    [('joint="lift"', "did you mean 'left'"), ('joint="tip"', "in a circle")],
+)
+def test_a_mimic_that_leads_nowhere_is_named(mimic, message):
+    with pytest.raises(RigError, match=message):
+        chain_from_urdf(HAND.replace('joint="left"', mimic), "base", "end", ["turn", "left"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("<robot", '<robot xmlns="http://www.ros.org"'),
+        lambda text: text.replace("</robot>", '<gazebo:x ros:y="1"/></robot>'),
+        lambda text: "\n\n<?xml version='1.0' encoding='latin-1'?>\n<!DOCTYPE robot>\n" + text,
+        lambda text: text.replace("</robot>", "<!-- ---- <!ENTITY> --></robot>"),
+        lambda text: text.replace('rpy="0 0 0"', 'quat_xyzw="0 0 0 1"'),
+    ],
+)
+def test_what_urdfdom_reads_is_read_too(change):
+    text, q = write_urdf(URDF_ROWS["cr5"]), np.linspace(-1, 1, 6)
+    assert change(text) != text
+    one, other = (fk_numpy(chain_from_urdf(t, "base_link", "Link6", NAMES), q) for t in (text, change(text)))
+    np.testing.assert_array_equal(one, other)
+    reduce_urdf(change(text))
+
+
+def test_a_urdf_whose_doctype_declares_entities_is_refused():
+    text = '<!DOCTYPE robot [<!ENTITY a "aaaa">]>' + write_urdf(URDF_ROWS["cr5"])
+    with pytest.raises(RigError, match="declares entities"):
+        reduce_urdf(text)
 
 
 def test_reducing_a_urdf_keeps_its_kinematics_and_is_stable():

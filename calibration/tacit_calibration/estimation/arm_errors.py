@@ -35,7 +35,7 @@ def geometry_errors(chain: Chain, joints: FloatArray) -> FloatArray:
     after = np.broadcast_to(chain.end, (len(moving), 4, 4))
     columns = []
     # From the tip back to the base, so that `after`, the pose of the flange in each frame, grows by one step.
-    for i in range(chain.num_joints - 1, 0, -1):
+    for i in range(len(chain.origins) - 1, 0, -1):
         after = moving[:, i] @ after
         columns.append(adjoint(invert(after)) * np.repeat([1.0, TYPICAL_LENGTH_M], 3))
         after = chain.origins[i] @ after

@@ -6,8 +6,10 @@ Every joint turns about, or slides along, its own z; `tacit.geometry.robot` adds
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +19,7 @@ from tacit.geometry.transforms import FloatArray
 
 HALF_PI = np.pi / 2
 SNAP_TOLERANCE = 1e-5
-"""URDF files print 1.5708 for pi/2 (3.7e-6 off); anything this close to k pi/2 is meant to be it. Angles of
-factory calibrations lie further off and must stay: 1e-4 moved the flange of a UR5 by .1 mm."""
+"""URDF files print 1.5708 for pi/2 (3.7e-6 off). What is further away than this is never meant to be it."""
 
 
 class DhParameters(NamedTuple):
@@ -56,25 +57,33 @@ class Chain:
 
     Attributes:
         names: Joint names (n).
-        origins: Fixed poses (n, 4, 4) of each joint frame in the frame before it, motion about z.
-        prismatic: (n,) True where the joint slides [m] instead of turning [rad].
+        origins: Fixed poses (m, 4, 4) of each joint frame in the frame before it, motion about z; m = n but
+            where joints follow others.
+        prismatic: (m,) True where the joint slides [m] instead of turning [rad].
         end: Fixed pose (4, 4) of the tip in the last joint frame.
+        coupling: Values of the m joints on the way are coupling (m, n) @ q (n,); None where they are q.
     """
 
     names: tuple[str, ...]
     origins: FloatArray
     prismatic: np.ndarray
     end: FloatArray
+    coupling: FloatArray | None = None
 
     @property
     def num_joints(self) -> int:
         """Number of moving joints."""
         return len(self.names)
 
+    def on_the_way(self, q: ArrayLike) -> FloatArray:
+        """Return the values (..., m) of the joints on the way for joint values (..., n) [rad or m]."""
+        q = np.asarray(q, dtype=np.float64)
+        return q if self.coupling is None else q @ self.coupling.T
+
     @functools.cached_property
     def step_table(self) -> FloatArray:
-        """Every origins[i] @ motion_i(q_i) as one linear map (3 n + 1, 16 n) of cos q, sin q, q and 1."""
-        n = self.num_joints
+        """Every origins[i] @ motion_i(q_i) as one linear map (3 m + 1, 16 m) of cos q, sin q, q and 1."""
+        n = len(self.origins)
         # Products with a constant table replace n small matrices built in Python: 9 us instead of 34 us.
         moving = np.zeros((4, n, 4, 4))  # what of a motion follows cos, sin, q, and what is always there
         turns = np.flatnonzero(~self.prismatic)
@@ -101,9 +110,19 @@ def chain_from_dh(rows: Sequence[DhParameters], names: Sequence[str]) -> Chain:
 
 
 def snap(angle: float) -> float:
-    """Return the multiple of pi/2 within `SNAP_TOLERANCE` of `angle`, else `angle` itself [rad]."""
+    """Return the multiple of pi/2 that `angle` prints with few digits, else `angle` itself [rad].
+
+    Printed is either rounded or cut off. An angle of a factory calibration may lie as near to a quarter turn
+    and has other digits: it stays, since at 1 m half of `SNAP_TOLERANCE` is 5 um.
+    """
     nearest = round(angle / HALF_PI) * HALF_PI
-    return nearest if abs(angle - nearest) <= SNAP_TOLERANCE else angle
+    if abs(angle - nearest) > SNAP_TOLERANCE:
+        return angle
+    exponent = Decimal(repr(angle)).as_tuple().exponent
+    decimals = max(-exponent, 0) if isinstance(exponent, int) else 0
+    unit = 10.0**-decimals
+    cut = math.trunc(nearest / unit) * unit
+    return nearest if min(abs(angle - round(nearest, decimals)), abs(angle - cut)) < unit / 100 else angle
 
 
 def rotate_z(angle: float) -> FloatArray:
@@ -113,8 +132,8 @@ def rotate_z(angle: float) -> FloatArray:
 
 
 def motions(chain: Chain, q: ArrayLike) -> FloatArray:
-    """Return the joint motions (..., n, 4, 4) for joint values (..., n) [rad or m]."""
-    q = np.asarray(q, dtype=np.float64)
+    """Return the joint motions (..., m, 4, 4) for joint values (..., n) [rad or m]."""
+    q = chain.on_the_way(q)
     angle = np.where(chain.prismatic, 0.0, q)
     motion = np.zeros((*q.shape, 4, 4))
     motion[..., 0, 0] = motion[..., 1, 1] = np.cos(angle)
@@ -133,9 +152,9 @@ def fk_numpy(chain: Chain, q: ArrayLike) -> FloatArray:
         chain: The arm.
         q: Canonical joint values [rad, prismatic m].
     """
-    q = np.asarray(q, dtype=np.float64)
+    q = chain.on_the_way(q)
     if q.ndim > 1:
-        return _fk_batch(chain, q.reshape(-1, chain.num_joints)).reshape(*q.shape[:-1], 4, 4)
+        return _fk_batch(chain, q.reshape(-1, len(chain.origins))).reshape(*q.shape[:-1], 4, 4)
     steps = _steps(chain, q)
     T = steps[0]
     for step in steps[1:]:
@@ -145,21 +164,22 @@ def fk_numpy(chain: Chain, q: ArrayLike) -> FloatArray:
 
 def jacobian_numpy(chain: Chain, q: ArrayLike) -> FloatArray:
     """Return the geometric Jacobian (6, n) at q (n,): base-frame velocity [m/s] then rate [rad/s]."""
-    steps = _steps(chain, np.asarray(q, dtype=np.float64))
-    after = np.empty((chain.num_joints, 4, 4))  # a joint moves about and along its own z: z stays
+    steps = _steps(chain, chain.on_the_way(q))
+    after = np.empty((len(steps), 4, 4))  # a joint moves about and along its own z: z stays
     after[0] = steps[0]
-    for i in range(1, chain.num_joints):
+    for i in range(1, len(steps)):
         after[i] = after[i - 1].dot(steps[i])
     tip = after[-1].dot(chain.end[:, 3])
     axes, arms = after[:, :3, 2].T, (tip[:3] - after[:, :3, 3]).T
     levers = axes[[1, 2, 0]] * arms[[2, 0, 1]] - axes[[2, 0, 1]] * arms[[1, 2, 0]]
     linear = np.where(chain.prismatic, axes, levers)
-    return np.concatenate([linear, np.where(chain.prismatic, 0.0, axes)])
+    J = np.concatenate([linear, np.where(chain.prismatic, 0.0, axes)])
+    return J if chain.coupling is None else J @ chain.coupling
 
 
 def _steps(chain: Chain, q: FloatArray) -> FloatArray:
-    """Return origins[i] @ motion_i(q_i) (n, 4, 4) for one q (n,) by a single product with the table."""
-    n = chain.num_joints
+    """Return origins[i] @ motion_i(q_i) (m, 4, 4) for one q (m,) by a single product with the table."""
+    n = len(chain.origins)
     factors = np.empty(3 * n + 1)
     np.cos(q, factors[:n])
     np.sin(q, factors[n : 2 * n])
@@ -169,7 +189,7 @@ def _steps(chain: Chain, q: FloatArray) -> FloatArray:
 
 
 def _fk_batch(chain: Chain, q: FloatArray) -> FloatArray:
-    """Return T_base_tip (N, 4, 4) of q (N, n), column by column over all poses at once.
+    """Return T_base_tip (N, 4, 4) of q (N, m), column by column over all poses at once.
 
     T @ origin is one product of a (4, 4) with all columns (4, 3 N); a turn mixes the first two
     columns, a slide adds the third to the fourth.

@@ -8,13 +8,13 @@ forward kinematics of recorder, training and nodes; what is computed here shares
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tacit.errors import MissingDependencyError
+from tacit.errors import MissingDependencyError, RigError
 from tacit.geometry.kinematics import Chain, DhParameters
 from tacit.geometry.transforms import FloatArray
 
@@ -27,7 +27,12 @@ def ets_of(chain: Chain) -> Any:
 
     Raises:
         MissingDependencyError: The packages are not installed.
+        RigError: Joints of the chain follow others, which the solvers do not know.
     """
+    if chain.coupling is not None:
+        raise RigError(
+            "inverse kinematics: joints on the way mimic others; end the chain at the flange, before them"
+        )
     rtb, _ = _packages()
     parts = []
     for origin, slides in zip(chain.origins, chain.prismatic, strict=True):
@@ -59,33 +64,54 @@ def urdf_poses(text: str, base_link: str, tip_link: str, Q: ArrayLike) -> FloatA
         text: A URDF that `tacit.geometry.urdf` has accepted.
         base_link: Where the chain begins.
         tip_link: Where it ends.
-        Q: Values of the moving joints on the way, in this order [rad or m].
+        Q: Values of the joints that move it, in their order on the way [rad or m]; of joints that mimic
+            another, those of that other.
 
     Raises:
         MissingDependencyError: The packages are not installed.
     """
-    SE3 = _packages()[1].SE3
-    way: list[tuple[Any, FloatArray | None, str]] = []
-    above = {_link(joint, "child"): joint for joint in ElementTree.fromstring(text).iter("joint")}
+    spatialmath = _packages()[1]
+    SE3, UnitQuaternion = spatialmath.SE3, spatialmath.UnitQuaternion
+    joints = list(ElementTree.fromstring(text).iter("joint"))
+    above = {_link(joint, "child"): joint for joint in joints}
+    by_name = {joint.get("name", ""): joint for joint in joints}
+    way: list[ElementTree.Element] = []
     link = tip_link
     while link != base_link:
-        joint, link = above[link], _link(above[link], "parent")
-        origin = SE3(_numbers(joint, "origin", "xyz", "0 0 0"))
-        origin *= SE3.RPY(_numbers(joint, "origin", "rpy", "0 0 0"), order="zyx")
-        kind = joint.get("type", "")
-        axis = None if kind == "fixed" else _numbers(joint, "axis", "xyz", "1 0 0")
-        way.insert(0, (origin, axis, kind))
+        way.insert(0, above[link])
+        link = _link(above[link], "parent")
     poses = []
     for q in np.asarray(Q, dtype=np.float64):
-        T, values = SE3(), iter(q)
-        for origin, axis, kind in way:
-            T *= origin
-            if axis is not None and kind == "prismatic":
-                T *= SE3(next(values) * axis / np.linalg.norm(axis))
-            elif axis is not None:
-                T *= SE3.AngleAxis(next(values), axis)
+        T, values = SE3(), dict[str, float]()
+        for joint in way:
+            T *= SE3(_numbers(joint, "origin", "xyz", "0 0 0"))
+            x, y, z, w = _numbers(joint, "origin", "quat_xyzw", "0 0 0 1")
+            T *= UnitQuaternion(w, [x, y, z]).SE3()
+            T *= SE3.RPY(_numbers(joint, "origin", "rpy", "0 0 0"), order="zyx")
+            if joint.get("type") == "fixed":
+                continue
+            value, axis = _value(joint, by_name, values, q), _numbers(joint, "axis", "xyz", "1 0 0")
+            slides = joint.get("type") == "prismatic"
+            T *= SE3(value * axis / np.linalg.norm(axis)) if slides else SE3.AngleAxis(value, axis)
         poses.append(T.A)
     return np.array(poses)
+
+
+def _value(
+    joint: ElementTree.Element,
+    by_name: Mapping[str, ElementTree.Element],
+    values: dict[str, float],
+    q: FloatArray,
+) -> float:
+    """Return where a joint stands; `values` grows by each joint of q (n,) that is met for the first time."""
+    mimic = joint.find("mimic")
+    if mimic is not None:
+        followed = _value(by_name[mimic.get("joint", "")], by_name, values, q)
+        return float(mimic.get("multiplier", "1")) * followed + float(mimic.get("offset", "0"))
+    name = joint.get("name", "")
+    if name not in values:
+        values[name] = float(q[len(values)])
+    return values[name]
 
 
 def _link(joint: ElementTree.Element, role: str) -> str:
