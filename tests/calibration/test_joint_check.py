@@ -87,7 +87,7 @@ def test_zero_offsets_of_inner_joints_are_found_within_their_uncertainty(camera)
 def test_dh_of_the_nova2_equals_its_urdf_within_the_roundings_of_the_file():
     found = compare_chains(chain_from_dh(DH_MODELS["nova2"], NAMES), nova2_urdf())
     assert found.agree and found.differences(NAMES) == []
-    assert found.max_m < 2e-5 and found.max_deg < 1e-4
+    assert found.max_m < 2e-5 and found.max_deg < 1e-3
 
 
 def test_a_urdf_with_axes_turned_round_is_explained():
@@ -173,7 +173,7 @@ def planted(monkeypatch, where, name, wrong):
             "_slide_and_twist",
             lambda right, row: right(row._replace(a=row.d, d=row.a)),
         ),
-        ("nova2_sim", "kinematics", "snap", lambda right, angle: right(angle) + 1e-6),
+        ("ur5e", "urdf", "rotation_from_rpy", lambda right, rpy: right(np.round(rpy, 6))),
         ("ur5e", "urdf", "rotation_from_rpy", lambda right, rpy: right(rpy).T),
         ("ur5e", "urdf", "_z_to", lambda right, axis: right(-axis)),
         ("ur5e", "urdf", "_numbers", lambda right, *given: [1.002 * x for x in right(*given)]),
@@ -197,7 +197,7 @@ def test_an_oblique_axis_is_computed_the_second_time_by_its_definition():
         tip_link="l6",
     )
     found = second_opinion(joints.arms["arm"])
-    assert found.agrees and 1e-7 < found.max_m < 1e-4  # the roundings of the file are seen
+    assert found.agrees and found.max_m < 1e-12  # 1.5708 is read as it stands
 
 
 def test_check_goes_on_without_roboticstoolbox(monkeypatch, capsys):

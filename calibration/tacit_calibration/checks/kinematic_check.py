@@ -32,9 +32,6 @@ FRAME_M, FRAME_DEG = 1e-3, 0.1
 NUM_CHECKED = 100
 SAME_M, SAME_DEG = 1e-9, 1e-7
 """Two ways to multiply the same matrices differ by rounding, some 1e-16 m."""
-SNAPPED_M, SNAPPED_DEG = 2e-4, 0.02
-"""A URDF prints 1.5708 for a quarter turn, which we read as one: 3.7e-6 rad in each of six joints is .02 mm
-at a metre. Allowed is ten times that; a wrong link length or sign is a hundred times more."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +41,16 @@ class SecondOpinion:
     Attributes:
         by: Who computed it the second time.
         max_m, max_deg: Largest distance of the flanges.
-        allowed_m, allowed_deg: What rounding explains.
     """
 
     by: str
     max_m: float
     max_deg: float
-    allowed_m: float
-    allowed_deg: float
 
     @property
     def agrees(self) -> bool:
         """Whether rounding explains the difference."""
-        return self.max_m <= self.allowed_m and self.max_deg <= self.allowed_deg
+        return self.max_m <= SAME_M and self.max_deg <= SAME_DEG
 
     def __str__(self) -> str:
         return f"at most {1e3 * self.max_m:.2g} mm and {self.max_deg:.2g} deg from {self.by}"
@@ -73,14 +67,12 @@ def second_opinion(arm: ArmSpec, seed: int = 0) -> SecondOpinion:
     Q = np.random.default_rng(seed).uniform(-np.pi, np.pi, (NUM_CHECKED, len(arm.joints)))
     rows = arm.dh_rows
     if rows is not None:
-        other, by, allowed = dh_poses(rows, Q), "roboticstoolbox's DHRobot", (SAME_M, SAME_DEG)
+        other, by = dh_poses(rows, Q), "roboticstoolbox's DHRobot"
     else:
         other = urdf_poses(str(arm.urdf), str(arm.base_link), str(arm.tip_link), Q)
-        by, allowed = "the URDF by spatialmath", (SNAPPED_M, SNAPPED_DEG)
+        by = "the URDF by spatialmath"
     apart = pose_error(fk_numpy(arm.chain, Q), other)
-    return SecondOpinion(
-        by, float(apart.translation.max()), float(np.rad2deg(apart.rotation.max())), *allowed
-    )
+    return SecondOpinion(by, float(apart.translation.max()), float(np.rad2deg(apart.rotation.max())))
 
 
 @dataclass(frozen=True, eq=False)

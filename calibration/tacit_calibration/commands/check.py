@@ -18,7 +18,7 @@ from tacit.rig import RIGS_FOLDER, Rig, load_rig
 from tacit_calibration.board import Board
 from tacit_calibration.checks.drift import compare_rigs
 from tacit_calibration.checks.joint_check import joint_moves, zero_offsets
-from tacit_calibration.checks.kinematic_check import compare_chains, second_opinion
+from tacit_calibration.checks.kinematic_check import SAME_M, compare_chains, second_opinion
 from tacit_calibration.checks.rig_check import check_records, check_rig, field_of_view_deg, views_of_sensors
 from tacit_calibration.commands.place import Flat, say
 from tacit_calibration.rig_update import known, record_of, with_joint_offsets, write_rig
@@ -145,7 +145,7 @@ def _computed_twice(rig: Rig) -> list[str]:
         say(f"  arm {name}: forward kinematics {found}")
         if not found.agrees:
             wrong.append(
-                f"arms.{name}: forward kinematics lies {found}; rounding explains {1e3 * found.allowed_m:g} "
+                f"arms.{name}: forward kinematics lies {found}; rounding explains {1e3 * SAME_M:g} "
                 "mm and no more. Boxes computed with it are wrong: this is a fault of tacit, please report it"
             )
     return wrong

@@ -6,10 +6,8 @@ Every joint turns about, or slides along, its own z; `tacit.geometry.robot` adds
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +16,6 @@ from numpy.typing import ArrayLike
 from tacit.geometry.transforms import FloatArray
 
 HALF_PI = np.pi / 2
-SNAP_TOLERANCE = 1e-5
-"""URDF files print 1.5708 for pi/2 (3.7e-6 off). What is further away than this is never meant to be it."""
 
 
 class DhParameters(NamedTuple):
@@ -104,25 +100,9 @@ def chain_from_dh(rows: Sequence[DhParameters], names: Sequence[str]) -> Chain:
     for row in rows:
         # A DH row slides and twists after its joint has turned; our joints have what is fixed before their
         # motion, so it becomes part of the next origin.
-        origins.append(after @ rotate_z(snap(row.offset)))
+        origins.append(after @ rotate_z(row.offset))
         after = _slide_and_twist(row)
     return Chain(tuple(names), np.array(origins), np.zeros(len(rows), dtype=bool), after)
-
-
-def snap(angle: float) -> float:
-    """Return the multiple of pi/2 that `angle` prints with few digits, else `angle` itself [rad].
-
-    Printed is either rounded or cut off. An angle of a factory calibration may lie as near to a quarter turn
-    and has other digits: it stays, since at 1 m half of `SNAP_TOLERANCE` is 5 um.
-    """
-    nearest = round(angle / HALF_PI) * HALF_PI
-    if abs(angle - nearest) > SNAP_TOLERANCE:
-        return angle
-    exponent = Decimal(repr(angle)).as_tuple().exponent
-    decimals = max(-exponent, 0) if isinstance(exponent, int) else 0
-    unit = 10.0**-decimals
-    cut = math.trunc(nearest / unit) * unit
-    return nearest if min(abs(angle - round(nearest, decimals)), abs(angle - cut)) < unit / 100 else angle
 
 
 def rotate_z(angle: float) -> FloatArray:
@@ -212,8 +192,7 @@ def _fk_batch(chain: Chain, q: FloatArray) -> FloatArray:
 
 def _slide_and_twist(row: DhParameters) -> FloatArray:
     """Return Tz(d) Tx(a) Rx(alpha) (4, 4)."""
-    alpha = snap(row.alpha)
-    c, s = exact([np.cos(alpha), np.sin(alpha)])
+    c, s = exact([np.cos(row.alpha), np.sin(row.alpha)])
     return np.array([[1, 0, 0, row.a], [0, c, -s, 0], [0, s, c, row.d], [0, 0, 0, 1]], dtype=np.float64)
 
 

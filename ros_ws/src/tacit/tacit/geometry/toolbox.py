@@ -56,9 +56,9 @@ def dh_poses(rows: Sequence[DhParameters], Q: ArrayLike) -> FloatArray:
 def urdf_poses(text: str, base_link: str, tip_link: str, Q: ArrayLike) -> FloatArray:
     """Return T_base_tip (N, 4, 4) of a URDF at joints Q (N, n), straight from its definition by spatialmath.
 
-    Each joint is its origin as written (roll, pitch, yaw are not snapped to quarter turns) times a turn
-    about, or a slide along, its axis as written. roboticstoolbox's own loader is no reference here: 1.5.0
-    turns axes that are not x, y or z wrongly, and refuses joints without limits.
+    Each joint is its origin as written times a turn about, or a slide along, its axis as written.
+    roboticstoolbox's own loader is no reference here: 1.5.0 turns axes that are not x, y or z wrongly, and
+    refuses joints without limits.
 
     Args:
         text: A URDF that `tacit.geometry.urdf` has accepted.

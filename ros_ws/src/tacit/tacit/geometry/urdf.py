@@ -17,7 +17,7 @@ import numpy as np
 
 from tacit.config.documents import MAX_URDF_BYTES
 from tacit.errors import RigError, did_you_mean
-from tacit.geometry.kinematics import Chain, exact, rotate_z, snap
+from tacit.geometry.kinematics import Chain, exact, rotate_z
 from tacit.geometry.rotations import rotation_from_quaternion, rotation_from_rpy
 from tacit.geometry.transforms import FloatArray, from_rotation, from_translation
 
@@ -212,8 +212,7 @@ def _origin(element: ElementTree.Element | None, joint: str) -> FloatArray:
         if abs(np.linalg.norm(q) - 1) > UNIT_TOLERANCE:
             raise RigError(f"urdf: joint {joint!r}: quat_xyzw {q.tolist()}, expected length 1")
         return from_rotation(rotation_from_quaternion(q / np.linalg.norm(q)), xyz)
-    rpy = [snap(angle) for angle in _numbers(element, "rpy", "0 0 0", joint)]
-    return from_rotation(exact(rotation_from_rpy(rpy)), xyz)
+    return from_rotation(exact(rotation_from_rpy(_numbers(element, "rpy", "0 0 0", joint))), xyz)
 
 
 def _mimic(element: ElementTree.Element | None, joint: str) -> Mimic | None:
