@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from arm_scenes import changed, look_at_states, robot_views
 
-from tacit.errors import CalibrationError
+from tacit.errors import CalibrationError, RigError
 from tacit.geometry.kinematics import DH_MODELS, chain_from_dh
 from tacit.geometry.rotations import rotation_from_vector
 from tacit.geometry.transforms import from_rotation
@@ -155,6 +155,22 @@ def test_check_compares_a_rig_with_a_urdf(tmp_path, capsys, flipped, code):
     assert ("joint4 turns the other way" in capsys.readouterr().out) == bool(flipped)
     with pytest.raises(CalibrationError, match="--tip-link"):
         main(words[:-2])
+
+
+def test_check_expands_a_xacro(tmp_path, monkeypatch, capsys):
+    text = nova2_text().replace('"joint', '"$(arg prefix)joint')
+    head = '<robot xmlns:xacro="http://www.ros.org/wiki/xacro"><xacro:arg name="prefix" default="left_"/>'
+    (tmp_path / "arm").mkdir()
+    (tmp_path / "arm/package.xml").write_text("<package><name>arm</name></package>")
+    (tmp_path / "arm/arm.urdf.xacro").write_text(text.replace('<robot name="nova2">', head))
+    monkeypatch.setenv("ROS_PACKAGE_PATH", str(tmp_path))
+    words = ["check", "nova2_sim", "--urdf", "package://arm/arm.urdf.xacro", "--base-link", "l0"]
+    assert main([*words, "--tip-link", "l6", "--xacro", "prefix:="]) == 0
+    assert "against arm.urdf.xacro: mean 0.0" in capsys.readouterr().out
+    with pytest.raises(RigError, match="did you mean 'left_joint1'"):
+        main([*words, "--tip-link", "l6"])
+    with pytest.raises(CalibrationError, match="argument:=value"):
+        main([*words, "--tip-link", "l6", "--xacro", "prefix=left_"])
 
 
 def planted(monkeypatch, where, name, wrong):

@@ -10,8 +10,8 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from tacit.config.documents import MAX_URDF_BYTES, read_text
 from tacit.errors import CalibrationError, MissingDependencyError
+from tacit.geometry.description import PACKAGE, in_package, read_description
 from tacit.geometry.robot import Robot
 from tacit.geometry.urdf import chain_from_urdf
 from tacit.rig import RIGS_FOLDER, Rig, load_rig
@@ -40,7 +40,12 @@ class CheckArgs:
     ]
     against: Annotated[str | None, tyro.conf.arg(help="Older rig of the same robot, by name or path.")] = None
     max_px: Annotated[float, tyro.conf.arg(help="Drift of boxes that is accepted (median).")] = 2.0
-    urdf: Annotated[Path | None, tyro.conf.arg(help="URDF of the arm.")] = None
+    urdf: Annotated[
+        str | None, tyro.conf.arg(help="URDF or xacro of the arm: a file, or package://NAME/path in it.")
+    ] = None
+    xacro: Annotated[
+        tuple[str, ...], tyro.conf.arg(help="Arguments of a xacro, such as ur_type:=ur5e prefix:=left_.")
+    ] = ()
     base_link: Annotated[str, tyro.conf.arg(help="First link of the chain in the URDF.")] = "base_link"
     tip_link: Annotated[str, tyro.conf.arg(help="Last link of the chain in the URDF.")] = ""
     arm: Annotated[str, tyro.conf.arg(help="Arm for --urdf; the only one if left out.")] = ""
@@ -70,15 +75,18 @@ class CheckArgs:
         assert self.urdf is not None
         arm = self.arm or next(iter(rig.arms))
         known(rig, "arm", arm, rig.arms)
-        if not self.tip_link or not self.urdf.is_file():
+        path = in_package(self.urdf) if self.urdf.startswith(PACKAGE) else Path(self.urdf)
+        if not self.tip_link or not path.is_file():
             raise CalibrationError(f"--urdf {self.urdf}: give a file, and --tip-link, the link of the flange")
+        wrong = [word for word in self.xacro if ":=" not in word]
+        if wrong:
+            raise CalibrationError(f"--xacro {wrong[0]}: expected argument:=value")
+        text = read_description(path, dict(word.split(":=", 1) for word in self.xacro))
         names = [joint.urdf_joint or joint.name for joint in rig.arms[arm].joints]
-        other = chain_from_urdf(
-            read_text(self.urdf, MAX_URDF_BYTES, "URDF"), self.base_link, self.tip_link, names
-        )
+        other = chain_from_urdf(text, self.base_link, self.tip_link, names)
         found = compare_chains(Robot.from_rig(rig, arm).chain, other)
         say(
-            f"  arms.{arm} against {self.urdf.name}: mean {1e3 * found.mean_m:.3f} mm "
+            f"  arms.{arm} against {path.name}: mean {1e3 * found.mean_m:.3f} mm "
             f"{found.mean_deg:.4f} deg, at most {1e3 * found.max_m:.3f} mm {found.max_deg:.4f} deg"
         )
         return [f"arms.{arm}: {line}" for line in found.differences(names)]

@@ -1,5 +1,5 @@
 """Geometry that knows no rig: rotations, transforms, cameras, chains of joints, footprints of touch.
 
 Imports point down this list only:
-robot > toolbox > footprint, camera_info, urdf > camera, kinematics > transforms > rotations.
+robot > toolbox > footprint, camera_info, description, urdf > camera, kinematics > transforms > rotations.
 """

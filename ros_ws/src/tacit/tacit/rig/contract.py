@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from tacit.config import Config, load_yaml, parse, to_yaml
-from tacit.config.documents import MAX_URDF_BYTES, inside, read_text
+from tacit.config.documents import inside
 from tacit.errors import RigError, did_you_mean
+from tacit.geometry.description import PACKAGE, in_package, read_description
 from tacit.geometry.footprint import Footprint
 from tacit.geometry.transforms import FloatArray
 from tacit.rig.scene import RigGeometry
@@ -257,20 +258,22 @@ def shipped_rigs() -> list[str]:
 
 
 def _embed_urdf(data: dict[str, Any], folder: Path, source: str) -> dict[str, Any]:
-    """Replace each `urdf:` path, relative to the rig file, by the text of the file."""
+    """Replace each `urdf:` path, relative to the rig file or in a ROS package, by the text it leads to."""
     arms = data.get("arms")
     for name, arm in arms.items() if isinstance(arms, dict) else ():
         urdf = arm.get("urdf") if isinstance(arm, dict) else None
         if not isinstance(urdf, str) or "<" in urdf:
             continue
         where = f"{source}: arms.{name}.urdf"
-        path = inside(folder, urdf, where, RigError)
+        path = in_package(urdf) if urdf.startswith(PACKAGE) else inside(folder, urdf, where, RigError)
         if not path.is_file():
-            raise RigError(f"{where}: no file {str(path)!r}; paths are relative to the rig file")
-        text = read_text(path, MAX_URDF_BYTES, "URDF", RigError)
-        if "<robot" not in text:
-            raise RigError(f"{where}: {str(path)!r} is no URDF: it has no <robot> element")
-        arm["urdf"] = text
+            raise RigError(
+                f"{where}: no file {str(path)!r}; paths are relative to the rig file, or package://NAME/..."
+            )
+        arguments = arm.pop("xacro", None) or {}
+        if not isinstance(arguments, dict):
+            raise RigError(f"{source}: arms.{name}.xacro: {arguments!r}, expected {{argument: value}}")
+        arm["urdf"] = read_description(path, arguments)
     return data
 
 

@@ -110,9 +110,10 @@ class ArmSpec(Config):
     """One arm: kinematics by built-in `model`, own `dh` rows, or `urdf` with its two links.
 
     `urdf` is a path relative to the rig file, inside its folder, or the text itself; an absolute path, `..`
-    and links may not lead out of that folder. In a loaded rig it is always the text, reduced to what
-    kinematics needs, so a rig in an episode stands alone. `home` are the joints [rad] of the pose that the
-    policy node's `~/home` goes to.
+    and links may not lead out of that folder, `package://NAME/path` leads into a ROS package. A xacro is
+    expanded with the arguments of `xacro: {prefix: left_}` beside it. In a loaded rig it is always the text,
+    reduced to what kinematics needs, so a rig in an episode stands alone. `home` are the joints [rad] of the
+    pose that the policy node's `~/home` goes to.
     """
 
     model: str | None = None
