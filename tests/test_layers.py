@@ -75,6 +75,8 @@ LAWS = {
             "spatialmath",
             "onnxruntime",
             "rosbags",
+            "rospkg",
+            "xacro",
             "zarr",
             "numcodecs",
             "av",
@@ -89,7 +91,7 @@ LAWS = {
     "tacit_sim": Law(
         "ros_ws/src/tacit_sim", COMMON | {"tacit", "mujoco"}, nodes=ROS | {"tacit_ros"}, rim=("topics",)
     ),
-    "tacit_calibration": Law("calibration", COMMON | {"tacit", "scipy"}),
+    "tacit_calibration": Law("calibration", COMMON | {"tacit", "scipy"}, lazy={"rosbags"}),
     "tacit_learning": Law("learning", COMMON | TRAINING | {"tacit"}),
 }
 

@@ -15,7 +15,7 @@ from tacit.record.stillness import StillDetector, Tolerances, is_new
 from tacit.rig import Rig
 from tacit.rig.units import from_canonical
 from tacit_calibration.detection import read_picture
-from tacit_calibration.pose_files import read_poses
+from tacit_calibration.poses.files import read_poses
 from tacit_calibration.rig_update import known
 from tacit_calibration.samples import read_table
 

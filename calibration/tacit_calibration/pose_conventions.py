@@ -7,7 +7,7 @@ angles shows before anything is calibrated; units and direction show in how well
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,8 @@ from tacit_calibration.estimation.closed_form import angle_disagreement, solve_c
 from tacit_calibration.estimation.degeneracy import Mounting, carrier_poses
 from tacit_calibration.estimation.diagnosis import MAX_CONTRADICTION_M, MAX_TURN
 from tacit_calibration.estimation.directions import directions, upside_down
-from tacit_calibration.pose_files import EXPECTED, PoseTable
+from tacit_calibration.estimation.mixups import named_mixup
+from tacit_calibration.poses.table import EXPECTED, PoseTable
 
 SAME = 1.1
 """Readings whose turns agree within a tenth of each other are the same to the pictures."""
@@ -48,7 +49,11 @@ class Reading:
 
 
 def read_by_consistency(
-    table: PoseTable, boards: FloatArray, mounting: Mounting, middle_m: FloatArray | None = None
+    table: PoseTable,
+    boards: FloatArray,
+    mounting: Mounting,
+    middle_m: FloatArray | None = None,
+    names: Sequence[str] = (),
 ) -> Reading:
     """Return the reading of a table that agrees best with where pictures put the board.
 
@@ -58,15 +63,17 @@ def read_by_consistency(
         mounting: Where the camera sits.
         middle_m: Middle (3,) of a board that looks the same upside down; pictures may then show it either
             way, and `Reading.turned` says which are turned.
+        names: Of the pictures (n), for messages.
 
     Raises:
-        CalibrationError: No reading agrees; the message lists the nearest.
+        CalibrationError: No reading agrees; the message says which mix-up explains it, or lists the nearest.
     """
     turned = [(_turn_error(_poses(R), boards, middle_m), name, R) for name, R in rotations(table)]
     if not turned:
         raise CalibrationError(f"robot poses: {EXPECTED}; these quaternions are not of length 1")
     least = min(error for error, _, _ in turned)
     if least > MAX_TURN:
+        _name_mixup(turned, boards, mounting, middle_m, names)
         best = sorted((np.rad2deg(error), name) for error, name, _ in turned)[:3]
         listed = ", ".join(f"{name} {error:.0f} deg" for error, name in best)
         raise CalibrationError(
@@ -86,6 +93,24 @@ def read_by_consistency(
             "poses belong together, is the board's size right?"
         )
     return best_reading
+
+
+def _name_mixup(
+    turned: Sequence[tuple[float, str, FloatArray]],
+    boards: FloatArray,
+    mounting: Mounting,
+    middle_m: FloatArray | None,
+    names: Sequence[str],
+) -> None:
+    """Raise an error that says which mix-up explains the turns, if any does in some reading."""
+    if middle_m is not None:
+        return  # which pictures show the board upside down, poses of other pictures cannot tell
+    called = list(names) or [f"picture {i}" for i in range(len(boards))]
+    for (_, name, R), inverse in itertools.product(sorted(turned, key=lambda found: found[0]), (False, True)):
+        poses = invert(_poses(R)) if inverse else _poses(R)
+        mixup = named_mixup(poses, boards, called, mounting)
+        if mixup is not None:
+            raise CalibrationError(f"{mixup} (poses read as {name}{', inverted' if inverse else ''})")
 
 
 def rotations(table: PoseTable) -> Iterator[tuple[str, FloatArray]]:

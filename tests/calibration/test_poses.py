@@ -16,7 +16,7 @@ from tacit_calibration.cli import main
 from tacit_calibration.commands import handeye
 from tacit_calibration.estimation.directions import directions, upside_down
 from tacit_calibration.pose_conventions import read_by_consistency
-from tacit_calibration.pose_files import read_poses
+from tacit_calibration.poses.files import read_poses
 
 G, VIEWS = scene(0, 14, 0.3, 0.02, 0.05, "eye_in_hand")
 BOARDS = invert(G @ X) @ B
@@ -164,7 +164,7 @@ def test_a_contradiction_is_not_written_without_accept(tmp_path, capsys, monkeyp
 
 def test_poses_of_other_pictures_are_refused(tmp_path):
     (tmp_path / "poses.txt").write_text(text_of("UR"))
-    with pytest.raises(CalibrationError, match="do pictures and poses belong together"):
+    with pytest.raises(CalibrationError, match=r"other pictures: .* each is taken 3 pictures later"):
         read_by_consistency(read_poses(tmp_path / "poses.txt"), np.roll(BOARDS, 3, axis=0), "eye_in_hand")
 
 

@@ -18,6 +18,7 @@ from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
 from tacit_calibration.commands.from_poses import (
     PAIR_LENS,
+    PoseSource,
     right_way_up,
     say_turned_away,
     sha256_of_poses,
@@ -48,12 +49,23 @@ class HandEyeArgs:
         Path | None,
         tyro.conf.arg(
             help="Robot poses instead of joints: CSV, JSON, YAML, lines as a controller prints them, or "
-            "a folder with a file for each picture. Units and convention are found and said."
+            "a folder with a file for each picture, or a ROS bag with tf. Units and convention are found "
+            "and said."
         ),
     ] = None
     images: Annotated[
         Path | None, tyro.conf.arg(help="Folder with the pictures of --poses; not needed for pose pairs.")
     ] = None
+    frames: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(
+            help="In a bag: frames of base and flange, then those of camera and board where tf has the "
+            "board and no pictures are wanted."
+        ),
+    ] = ()
+    topic: Annotated[
+        str, tyro.conf.arg(help="In a bag: topic of the pictures; the only one if left out.")
+    ] = ""
     lens: Annotated[
         Path | None, tyro.conf.arg(help="camera_info file with the lens, where the rig does not hold it.")
     ] = None
@@ -79,8 +91,10 @@ class HandEyeArgs:
         parent = place.rig.cameras[self.camera].parent
         mounting: Mounting = "eye_to_hand" if parent == "world" else "eye_in_hand"
         if self.poses is not None:
-            table = views_of_poses(self.poses, self.images, place.board, lens, mounting)
-            views, columns = replace(table, arm=arm_of(place.rig, self.camera)), None
+            arm = arm_of(place.rig, self.camera)
+            robot = Robot.from_rig(place.rig, arm)
+            table = views_of_poses(self._source(self.poses), place.board, lens, mounting, robot)
+            views, columns = replace(table, arm=arm), None
             solved = solve_hand_eye(views.flange_poses, views.views, lens, mounting)
             digest = sha256_of_poses(self.poses)
         else:
@@ -105,7 +119,7 @@ class HandEyeArgs:
         if self.mounting is None:
             raise CalibrationError("--mounting is missing: say eye_in_hand or eye_to_hand, or give --rig")
         lens = None if self.lens is None else read_camera_info(self.lens)
-        views = views_of_poses(poses, self.images, self.where.board, lens, self.mounting)
+        views = views_of_poses(self._source(poses), self.where.board, lens, self.mounting)
         lens = lens or PAIR_LENS
         solved = solve_hand_eye(views.flange_poses, views.views, lens, self.mounting)
         kept, record = self._judged(lens, views, solved, None)
@@ -121,6 +135,9 @@ class HandEyeArgs:
         else:
             say("nothing written; --out FILE keeps it, --rig with --rig-out puts it into a rig")
         return 1 if kept.contradictions else 0
+
+    def _source(self, poses: Path) -> PoseSource:
+        return PoseSource(poses, self.images, self.frames, self.topic)
 
     def _judged(
         self, lens: Camera, views: RobotViews, solved: HandEyeResult, columns: FloatArray | None

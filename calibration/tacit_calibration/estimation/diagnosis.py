@@ -24,6 +24,7 @@ from tacit_calibration.estimation.closed_form import (
     solve_closed_form,
 )
 from tacit_calibration.estimation.degeneracy import Mounting, carrier_poses
+from tacit_calibration.estimation.mixups import named_mixup
 
 MAX_PNP_PX = 3.0
 """A sharp board fits within .5 px; 3 px is another lens, another image size, or another board."""
@@ -61,7 +62,7 @@ def check_agreement(
     check_side(boards)
     _check_lens(boards, views, camera)
     carrier = carrier_poses(flange_poses, mounting)
-    _check_turns(carrier, boards)
+    _check_turns(flange_poses, boards, [view.name for view in views], mounting)
     given = solve_closed_form(carrier, boards)
     if given.typical > MIN_CONTRADICTION_M:
         _check_not_swapped(carrier, boards, given, mounting)
@@ -147,18 +148,13 @@ def _check_lens(boards: FloatArray, views: Sequence[View], camera: Camera) -> No
         )
 
 
-def _check_turns(carrier: FloatArray, boards: FloatArray) -> None:
-    error = float(np.median(angle_disagreement(carrier, boards)))
+def _check_turns(flange: FloatArray, boards: FloatArray, names: Sequence[str], mounting: Mounting) -> None:
+    error = float(np.median(angle_disagreement(flange, boards)))  # inverted poses turn by the same angles
     if error < MAX_TURN:
         return
-    # The two pictures at the ends lose their neighbour, and have none to be compared with.
-    for shift, which in ((1, "one picture later"), (-1, "one picture earlier")):
-        moved = float(np.median(angle_disagreement(np.roll(carrier, shift, 0)[1:-1], boards[1:-1])))
-        if moved < EXPLAINED * error:
-            raise CalibrationError(
-                f"robot poses belong to other pictures: they fit ({np.rad2deg(moved):.1f} deg instead of "
-                f"{np.rad2deg(error):.0f}) when each is taken {which}"
-            )
+    mixup = named_mixup(flange, boards, names, mounting)
+    if mixup is not None:
+        raise CalibrationError(mixup)
     raise CalibrationError(
         f"robot and camera turn by different angles, {np.rad2deg(error):.0f} deg apart, expected below "
         f"{np.rad2deg(MAX_TURN):.0f}: joints in degrees, in another order or with another sign, another "
