@@ -99,6 +99,8 @@ def test_what_a_foreign_file_lacks_stays_absent(tmp_path: Path, capsys: pytest.C
     (tmp_path / "fold" / "notes.txt").write_text("foreign")
     with h5py.File(tmp_path / "fold" / "other.hdf5", "w") as file:
         file["something"] = 1
+    (finding,) = check_dataset(tmp_path / "fold/episode_9.hdf5").episodes[0].findings
+    assert "tacit convert FILE_OR_FOLDER TARGET" in finding.message
     assert convert(tmp_path / "fold", tmp_path / "out", "--instruction", "fold it") == 0
     said = capsys.readouterr().out
     assert "1 other HDF5 files left alone: other.hdf5" in said and "channels taken to be rgb" in said
@@ -125,9 +127,10 @@ def test_a_rig_says_what_the_grippers_are_and_an_action_may_be_late(tmp_path: Pa
     with h5py.File(tmp_path / "episode_0.hdf5", "a") as file:
         file.move("observations/images/cam_high", "observations/images/left_wrist")
         file["observations/images/left_wrist"].attrs["color"] = "rgb"
-    words = ["--rig", small_xtrainer(tmp_path), "--action-delay", "1"]
+    words = ["--rig", small_xtrainer(tmp_path), "--action-delay", "1", "--label", "success"]
     assert convert(tmp_path / "episode_0.hdf5", tmp_path / "out", *words) == 0
     with EpisodeReader(find_episodes(tmp_path / "out")[0]) as reader:
+        assert reader.success is True
         np.testing.assert_allclose(reader.qpos[:, 6], 0.1063, atol=2e-4)
         np.testing.assert_allclose(reader.action[1:, 13], reader.qpos[:-1, 13])
 

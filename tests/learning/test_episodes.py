@@ -151,5 +151,15 @@ def test_an_unknown_camera_is_refused_with_the_valid_ones(root: Path) -> None:
 
 
 def test_an_empty_data_set_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EpisodeError, match="no successful episode"):
+    with pytest.raises(EpisodeError, match="no successful episode there"):
+        find_training_episodes(config(tmp_path))
+    write(tmp_path / "episode_0.hdf5", False)
+    with pytest.raises(EpisodeError, match="no successful episode among 1; label"):
+        find_training_episodes(config(tmp_path))
+
+
+def test_files_of_aloha_are_no_failures_but_to_be_converted(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "episode_0.hdf5", "w") as file:
+        file["action"] = file["observations/qpos"] = np.zeros((3, 14))
+    with pytest.raises(EpisodeError, match="1 files of ACT or ALOHA.*tacit convert"):
         find_training_episodes(config(tmp_path))

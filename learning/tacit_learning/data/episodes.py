@@ -117,9 +117,7 @@ def find_training_episodes(config: DataConfig) -> list[Path]:
     for root in config.datasets:
         paths = [path for path in find_episodes(root) if not config.only_success or _succeeded(path)]
         if not paths:
-            raise EpisodeError(
-                f"data.datasets: {root}: no {'successful ' * config.only_success}episode there"
-            )
+            raise EpisodeError(f"data.datasets: {root}: {_why_none(root)}")
         found += paths
     return found
 
@@ -313,6 +311,28 @@ def _check_same(reader: EpisodeReader, path: Path, contract: _Contract) -> None:
         raise EpisodeError(f"{path}: {reader.fps:.2f} ticks per second, the first has {contract.fps:.2f}")
     if reader.num_ticks < 2:
         raise EpisodeError(f"{path}: {reader.num_ticks} ticks, expected at least 2; move it to trash/")
+
+
+def _why_none(root: str | Path) -> str:
+    """Return why a data set has no episode to train on, and what to do."""
+    paths = find_episodes(root)
+    foreign = sum(_is_foreign(path) for path in paths)
+    if foreign:
+        return (
+            f"{foreign} files of ACT or ALOHA there, which are no episodes of tacit; make some of them with "
+            "tacit convert SOURCE TARGET --label success"
+        )
+    if paths:
+        return (
+            f"no successful episode among {len(paths)}; label those in which the task was done, or set "
+            "data.only_success=false"
+        )
+    return "no successful episode there: no *.hdf5 at all"
+
+
+def _is_foreign(path: Path) -> bool:
+    with EpisodeReader(path) as reader:
+        return reader.is_foreign
 
 
 def _succeeded(path: Path) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rclpy.serialization import deserialize_message
@@ -40,8 +40,8 @@ GATE_EVERY_NS = 100_000_000
 SETTLED_NS = 2_000_000_000
 """For so long the no-contact pictures are waited for; what came meanwhile is in the episode all the same."""
 QUALITY, TOUCH_QUALITY = 90, 95
-SUCCESS: dict[object, bool] = {"success": True, "failure": False, 1: True, 0: False}
-"""By the word of the user, or by the label of an episode that we made the bag from."""
+SUCCESS: dict[object, bool] = {1: True, 0: False}
+"""By the label of an episode that we made the bag from."""
 MOST_NAMED = 12
 
 
@@ -54,8 +54,6 @@ class Reading(Import):
 
     instruction: str = ""
     """What a person would say to have the task done."""
-    label: Literal["success", "failure"] | None = None
-    """Whether the task was done, in all of these bags; unlabelled, if left out."""
 
 
 class _Topic(NamedTuple):
@@ -241,7 +239,7 @@ class _Replay:
         recording = self._recording
         assert recording is not None
         if not self._aborted:
-            success = SUCCESS.get(self._job.label or self._labels.get("success"))
+            success = self._job.success(SUCCESS.get(self._labels.get("success")))
             recording.finish(success, outcome=str(self._labels.get("outcome", "")))
         if missing := self._references.missing:
             self.notes.append(

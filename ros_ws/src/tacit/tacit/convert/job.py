@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
 
 import tyro
 
@@ -33,6 +33,12 @@ class Import(Job):
     """Rig by name or path; without one it is drafted from what the data set says of itself."""
     task: str | None = None
     """Name of the task, which becomes a folder; made from the instruction, if left out."""
+    label: Literal["success", "failure"] | None = None
+    """Whether the task was done, in every episode; as the data set says, if left out."""
+
+    def success(self, told: bool | None) -> bool | None:
+        """Return whether the task was done: the word of the user, else that of the data set."""
+        return told if self.label is None else self.label == "success"
 
 
 @dataclass(frozen=True, kw_only=True)

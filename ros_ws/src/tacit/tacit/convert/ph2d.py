@@ -94,6 +94,7 @@ def read(job: Reading, place: Path, track: Track) -> Converted:
                     task=job.task or plain_name(found.description, "task"),
                     pictures=pictures,
                     instruction=found.description,
+                    success=job.success(None),
                     metadata={
                         "embodiment_type": "human" if "human" in found.embodiment else "robot",
                         "rotation_6d": "rows",

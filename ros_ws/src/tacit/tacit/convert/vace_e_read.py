@@ -180,6 +180,7 @@ def _incoming(found: _Episode, rig: Rig, job: Reading, index: int) -> Incoming:
         pictures={camera: _frames(found)},
         extras=found.objects,
         instruction=job.instruction or " ".join(words),
+        success=job.success(None),
         metadata={
             "embodiment_type": "human" if "human" in body else "robot",
             "rotation_6d": "columns",

@@ -38,7 +38,9 @@ def check_episode(path: str | Path, full: bool = False) -> AuditReport:
         return AuditReport(path, (Finding("E01", "error", path.name, str(problem)),))
     with reader:
         if reader.is_foreign:
-            message = "an ALOHA-like file without schema; convert it to check it"
+            message = (
+                "a file of ACT or ALOHA, no episode of tacit: tacit convert FILE_OR_FOLDER TARGET makes one"
+            )
             return AuditReport(path, (Finding("E01", "error", path.name, message),))
         audit = Audit(reader, full)
         findings = [*_state(reader)]

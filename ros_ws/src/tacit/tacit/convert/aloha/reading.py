@@ -236,7 +236,7 @@ def _incoming(reader: EpisodeReader, found: _File, rig: Rig, job: Reading, index
         velocity=None if velocity is None else rates_to_ours(rig, velocity, found.states, unit),
         effort=effort,
         instruction=job.instruction or reader.instruction,
-        success=reader.success,
+        success=job.success(reader.success),
         outcome=str(reader.attribute("outcome")),
         metadata={
             "sim": bool(reader.attribute("sim", False)),

@@ -72,6 +72,7 @@ def read(job: Reading, place: Path, track: Track) -> Converted:
             episode = _with_notes(episode, notes, number, source.folder, rig)
         if job.task:
             episode = _replace(episode, task=job.task)
+        episode = _replace(episode, success=job.success(episode.success))
         folder = job.task or (episode.task if notes else _folder(source))
         write_incoming(place / plain_name(folder, "task") / f"episode_{entry.number}.hdf5", rig, episode)
         frames += entry.length
