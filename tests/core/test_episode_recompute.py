@@ -55,7 +55,7 @@ def test_boxes_and_poses_are_those_of_the_new_rig_and_the_file_passes_its_audit(
         assert reader.rig.calibration_id == new.calibration_id == result.after
         assert reader.attribute("calibration_id") == new.calibration_id
         assert reader.attribute("recorded_calibration_id") == rig().calibration_id == result.before
-        (entry,) = json.loads(str(reader.attribute("recalibrations_json")))
+        (entry,) = json.loads(str(reader.attribute("history_json")))
         assert (entry["from"], entry["to"]) == (result.before, result.after)
     assert not [f for f in check_episode(episode, full=True).findings if f.rule.startswith("E")]
     assert result.shift_px["wrist", "left"] > 3.0
@@ -97,7 +97,7 @@ def test_going_there_and_back_restores_the_boxes(episode):
         np.testing.assert_allclose(reader.boxes("top", "right"), before[0], atol=1e-2)
         np.testing.assert_allclose(reader.qpos, before[1], atol=1e-6)
         assert reader.attribute("recorded_calibration_id") == rig().calibration_id
-        assert len(json.loads(str(reader.attribute("recalibrations_json")))) == 2
+        assert len(json.loads(str(reader.attribute("history_json")))) == 2
 
 
 def test_a_camera_that_moves_from_the_world_to_the_arm_gets_a_pose_per_tick(episode):

@@ -48,6 +48,9 @@ VERBS: dict[str, Verb] = {
     "calibrate": Verb(
         "tacit_calibration.cli:main", "calibrate cameras, tactile sensors and gripper", "Collect"
     ),
+    "episodes": Verb(
+        "tacit.tools.episodes:main", "list, label, trim, split, merge, copy, delete, restore", "Collect"
+    ),
     "recompute-boxes": Verb(
         "tacit.tools.mend:main_recompute", "bring recorded episodes to a new calibration", "Collect"
     ),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from tacit.errors import EpisodeError
@@ -28,7 +31,11 @@ def next_episode_path(root: str | Path, task: str) -> Path:
             f"task {task!r}: expected a plain name of letters, digits, '.', '_' and '-' (at most 64), "
             "since it becomes a folder"
         )
-    folder = Path(root) / task
+    return next_path_in(Path(root) / task)
+
+
+def next_path_in(folder: Path) -> Path:
+    """Return `<folder>/episode_<n>.hdf5` with n above every existing, trashed or partial one."""
     names = [path.name for place in (folder, folder / TRASH_FOLDER) for path in place.glob("episode_*")]
     numbers = [int(match.group(1)) for match in map(_NUMBER.match, names) if match]
     return folder / f"episode_{max(numbers, default=-1) + 1}.hdf5"
@@ -36,14 +43,18 @@ def next_episode_path(root: str | Path, task: str) -> Path:
 
 def episode_number(path: str | Path) -> int:
     """Return n of `episode_<n>.hdf5`; -1 for another name."""
-    match = _NUMBER.match(Path(path).name)
+    return _number_in(Path(path).name)
+
+
+def _number_in(name: str) -> int:
+    match = _NUMBER.match(name)
     return int(match.group(1)) if match else -1
 
 
 def find_episodes(root: str | Path) -> list[Path]:
     """Return the finished episodes below `root`, in order of folder and number.
 
-    Skips `.part` files, `trash/`, and names with "features" or "mirror". A file is itself.
+    Skips `.part` files, `trash/`, hidden folders, and names with "features" or "mirror". A file is itself.
 
     Raises:
         EpisodeError: `root` does not exist.
@@ -53,8 +64,11 @@ def find_episodes(root: str | Path) -> list[Path]:
         return [root]
     if not root.is_dir():
         raise EpisodeError(f"{root}: no such file or folder; give an episode or the root of a dataset")
-    paths = [p for p in root.rglob("*.hdf5") if _counts_as_episode(p.relative_to(root))]
-    return sorted(paths, key=lambda p: (str(p.parent), episode_number(p), p.name))
+    found: list[tuple[str, int, str]] = []
+    for folder, folders, names in os.walk(root):  # as texts: ten thousand paths would cost half a second
+        folders[:] = [name for name in folders if name != TRASH_FOLDER and not name.startswith(".")]
+        found += [(folder, _number_in(name), name) for name in names if _counts_as_episode(name)]
+    return [Path(folder, name) for folder, _, name in sorted(found)]
 
 
 def find_parts(root: str | Path) -> list[Path]:
@@ -99,6 +113,42 @@ def move_to_trash(path: str | Path) -> Path:
     return rename_new(path, path.parent / TRASH_FOLDER / name)
 
 
+def find_trashed(root: str | Path) -> list[Path]:
+    """Return what lies in the `trash/` folders below `root`, in order of folder and number."""
+    paths = Path(root).rglob(f"{TRASH_FOLDER}/*{TRASH_SUFFIX}")
+    return sorted(paths, key=lambda p: (str(p.parent), episode_number(p), p.name))
+
+
+def take_from_trash(path: str | Path) -> Path:
+    """Move a trashed episode back beside its trash; under the next number where its name is taken.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        EpisodeError: It is not in a trash.
+    """
+    path = Path(path)
+    if path.parent.name != TRASH_FOLDER or not path.name.endswith(TRASH_SUFFIX) or not path.is_file():
+        raise EpisodeError(
+            f"{path}: not in a trash; expected .../{TRASH_FOLDER}/episode_<n>.hdf5{TRASH_SUFFIX} "
+            "(`tacit episodes ls --trash` lists what is there)"
+        )
+    name = re.sub(r"(\.hdf5)(\.\d+)?$", r"\1", path.name.removesuffix(TRASH_SUFFIX))
+    return rename_new(path, path.parent.parent / name)
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder against others that edit its episodes; whoever is killed gives it back."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -108,8 +158,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _counts_as_episode(relative: Path) -> bool:
-    return TRASH_FOLDER not in relative.parts and not any(word in relative.name for word in _SKIPPED_WORDS)
+def _counts_as_episode(name: str) -> bool:
+    return name.endswith(".hdf5") and not any(word in name for word in _SKIPPED_WORDS)
 
 
 def _link_then_unlink(source: Path, target: Path) -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import h5py
 import numpy as np
 
 from tacit.episode import schema
 from tacit.episode.columns import datasets, hash_rows, set_attributes
-from tacit.episode.steps import segments
+from tacit.episode.steps import Step, segments
 from tacit.streams.counts import StreamCounts
 from tacit.streams.interpolation import interpolate
 
@@ -40,7 +40,11 @@ def write_steps(file: h5py.File) -> None:
     if schema.STEP_INDEX not in file or schema.STEPS in file:
         return
     dataset = file[schema.STEP_INDEX]
-    steps = segments(dataset[:], schema.names_of(dataset))
+    write_step_table(file, segments(dataset[:], schema.names_of(dataset)))
+
+
+def write_step_table(file: h5py.File, steps: Sequence[Step]) -> None:
+    """Write steps as `/annotations/steps`."""
     group = file.create_group(schema.STEPS)
     group.create_dataset("step", data=np.array([s.name for s in steps], dtype=object), dtype=schema.TEXT)
     group.create_dataset("start_frame", data=np.array([s.start_frame for s in steps], dtype=np.int32))

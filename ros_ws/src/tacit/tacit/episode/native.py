@@ -84,3 +84,15 @@ class EventTable(Table):
     def append(self, stamp_ns: int, kind: str, data: object) -> None:
         """Take one event; `data` is anything JSON can hold."""
         self.append_row({"stamp_ns": stamp_ns, "kind": kind, "data": json.dumps(data)})
+
+
+def append_event(file: h5py.File, stamp_ns: int, kind: str, data: object) -> None:
+    """Add one event to a file that has its table already, in the order of time."""
+    table = file["events"]
+    place = int(np.searchsorted(table["stamp_ns"][:], stamp_ns, side="right"))
+    for name, value in (("stamp_ns", stamp_ns), ("kind", kind), ("data", json.dumps(data))):
+        column = table[name]
+        after = column[place:]
+        column.resize(len(column) + 1, axis=0)
+        column[place] = value
+        column[place + 1 :] = after

@@ -7,10 +7,6 @@ file, and every change of it is listed.
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +15,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-import tacit
-from tacit.config.documents import json_list
 from tacit.episode import schema
 from tacit.episode.columns import AttributeValue, set_attributes
-from tacit.episode.files import sync_folder
+from tacit.episode.edit import edited, note_change
 from tacit.episode.finish import content_sha256, write_joint_rates, write_statistics
 from tacit.episode.layout import calibration_text, located, moving_cameras, write_calibration
 from tacit.episode.reader import EpisodeReader
@@ -35,7 +29,6 @@ from tacit.rig.units import from_canonical, to_canonical
 
 TEMPORARY_SUFFIX = ".recomputing"
 """Not `.hdf5`: a copy that is killed halfway must never be taken for an episode."""
-HISTORY = "recalibrations_json"
 CAMERA_KEYS = ("K", "D", "model", "parent", "T_parent_camera")
 SENSOR_KEYS = ("mount", "T_mount_sensor", "size_m")
 ARM_KEYS = ("model", "dh", "urdf", "base_link", "tip_link", "T_world_base")
@@ -87,22 +80,11 @@ def recompute_boxes(path: str | Path, rig: Rig, target: str | Path | None = None
             "again with --rig and the calibrated rig"
         )
     renewed = with_calibration(recorded, rig, path.name)
-    place = path if target is None else Path(target)
-    if target is not None and place.exists():
-        raise EpisodeError(f"{place}: exists; give another folder, or leave it away to change the original")
-    temporary = place.with_name(place.name + TEMPORARY_SUFFIX)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copyfile(path, temporary)
-        with h5py.File(temporary, "r+") as file:
-            result = _rewrite(file, recorded, renewed, place)
-            file.flush()
-            os.fsync(file.id.get_vfd_handle())
-        os.replace(temporary, place)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(place.parent)
-    return result
+    if target is not None and Path(target).exists():
+        raise EpisodeError(f"{target}: exists; give another folder, or leave it away to change the original")
+    place = None if target is None else Path(target)
+    with edited(path, place, TEMPORARY_SUFFIX) as file:
+        return _rewrite(file, recorded, renewed, place or path)
 
 
 def with_calibration(recorded: Rig, rig: Rig, source: str) -> Rig:
@@ -280,22 +262,13 @@ def _write_identity(file: h5py.File, recorded: Rig, renewed: Rig, converted: Seq
     for key in ("calibration_id", "calibration_yaml", "rig_id", "content_sha256"):
         if f"recorded_{key}" not in file.attrs and key in file.attrs:
             file.attrs[f"recorded_{key}"] = file.attrs[key]
-    history = json_list(str(file.attrs.get(HISTORY, "[]")), f"{file.filename}: {HISTORY}", EpisodeError)
-    history.append(
-        {
-            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "from": recorded.calibration_id,
-            "to": renewed.calibration_id,
-            "converted": list(converted),
-            "software_version": tacit.__version__,
-        }
-    )
+    moved = {"from": recorded.calibration_id, "to": renewed.calibration_id, "converted": list(converted)}
+    note_change(file, "recalibrated", moved)
     attributes: dict[str, AttributeValue] = {
         "calibration_id": renewed.calibration_id,
         "calibration_yaml": calibration_text(renewed),
         "rig_id": renewed.rig_id,
         "contract_yaml": renewed.to_yaml(),
-        HISTORY: json.dumps(history),
         "content_sha256": content_sha256(file),
     }
     set_attributes(file, attributes)

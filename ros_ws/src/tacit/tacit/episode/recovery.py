@@ -5,6 +5,7 @@ The source stays where it is until the recovered file has its name; then it goes
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import h5py
 import numpy as np
 
 from tacit.episode import schema
-from tacit.episode.columns import datasets, write_rows
-from tacit.episode.commit import ROWS, TABLES, TICKS, committed_rows
+from tacit.episode.columns import datasets
+from tacit.episode.commit import TICKS, committed_rows
+from tacit.episode.excerpt import copy_excerpt
 from tacit.episode.files import PART_SUFFIX, move_to_trash, rename_new
 from tacit.episode.finish import content_sha256, write_derived
-from tacit.episode.layout import link_tactile
 from tacit.episode.secure import open_episode
 from tacit.errors import EpisodeError, ImageError
 from tacit.images import decode_image
@@ -73,8 +74,13 @@ def _copy_to_temporary(source: h5py.File, path: Path) -> Path:
     temporary = _free_name(path)
     try:
         with h5py.File(temporary, "x") as copy:
-            _copy_group(source, copy, "", num_ticks, committed_rows(source))
-            link_tactile(copy, copy.get("tactile", ()))
+            committed = committed_rows(source)
+
+            @functools.cache
+            def rows_of(table: str) -> slice:
+                return slice(num_ticks if table == TICKS else _table_length(source, table, committed))
+
+            copy_excerpt(source, copy, rows_of)
             _finish(copy, num_ticks)
             copy.flush()
             os.fsync(copy.id.get_vfd_handle())
@@ -140,49 +146,12 @@ def _decodes(data: np.ndarray, index: h5py.Dataset | None, row: int) -> bool:
     return is_complete(data)
 
 
-def _copy_group(
-    source: h5py.Group, copy: h5py.Group, prefix: str, num_ticks: int, committed: dict[str, int]
-) -> None:
-    for name, value in source.attrs.items():
-        if name not in (ROWS, TABLES):
-            copy.attrs[name] = value
-    lengths = _table_lengths(source, prefix, committed)
-    for name in source:
-        path = f"{prefix}{name}"
-        item, axis = source[name], schema.axis_of(path)
-        if axis == "derived" or _is_tactile_link(source.file, path):
-            continue
-        if isinstance(item, h5py.Group):
-            _copy_group(item, copy.create_group(name), path + "/", num_ticks, committed)
-        elif axis == "static":
-            source.copy(item, copy, name)
-        else:
-            _copy_rows(item, copy, name, num_ticks if axis == "tick" else lengths)
-
-
-def _table_lengths(group: h5py.Group, prefix: str, committed: dict[str, int]) -> int:
+def _table_length(source: h5py.File, table: str, committed: dict[str, int]) -> int:
     """Return the common readable length of a native table or of the events."""
-    table = prefix.rstrip("/")
-    members = [item for item in group.values() if isinstance(item, h5py.Dataset)]
-    if schema.axis_of(table) not in ("native", "event") or not members:
-        return 0
+    members = [item for item in source[table].values() if isinstance(item, h5py.Dataset)]
     count = min(len(dataset) for dataset in members)
     count = min(count, committed.get(table, count))
     return min(_readable_rows(dataset, count) for dataset in members)
-
-
-def _copy_rows(source: h5py.Dataset, copy: h5py.Group, name: str, count: int) -> None:
-    target = copy.create_dataset(
-        name, (count, *source.shape[1:]), source.dtype, chunks=source.chunks, maxshape=source.maxshape
-    )
-    for start in range(0, count, BLOCK):
-        write_rows(target.id, start, source[start : min(start + BLOCK, count)])
-    for key, value in source.attrs.items():
-        target.attrs[key] = value
-
-
-def _is_tactile_link(file: h5py.File, path: str) -> bool:
-    return path.startswith(schema.IMAGES + "/") and path.rpartition("/")[2] in file.get("tactile", ())
 
 
 def _finish(copy: h5py.File, num_ticks: int) -> None:

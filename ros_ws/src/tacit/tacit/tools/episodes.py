@@ -1,0 +1,180 @@
+"""`tacit episodes <command>`: the table of commands; looking is done here, changing in `episodes_change`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import tyro
+
+from tacit.episode import EpisodeReader
+from tacit.episode.edit import history_of
+from tacit.episode.files import find_trashed
+from tacit.episode.index import Listed
+from tacit.errors import EpisodeError, did_you_mean
+from tacit.tools.episodes_change import Copy, Dedupe, Delete, Join, Label, Restore, Split, Trim
+from tacit.tools.episodes_choice import Choice, console, success_word
+
+WORDS_SHOWN = 40
+ATTRIBUTES = (
+    *(
+        "task",
+        "language_instruction",
+        "success",
+        "outcome",
+        "state",
+        "termination_reason",
+        "fps",
+        "num_ticks",
+    ),
+    *("wall_start_iso", "operator", "session_id", "embodiment", "episode_uuid", "content_sha256"),
+    *("calibration_id", "software_version"),
+)
+COUNTS = ("received", "lost_middleware", "lost_queue", "stale_ticks", "hz_mean")
+
+
+@dataclass(frozen=True)
+class List(Choice):
+    """List the episodes of a data set, from its index; what has changed since is read again."""
+
+    trash: bool = False
+    """List what `tacit episodes restore` can bring back instead."""
+    json: bool = False
+    """One JSON object per line, with everything the index knows."""
+
+    def run(self) -> int:
+        """Print the table."""
+        out = console()
+        if self.trash:
+            for root in self.paths:
+                for path in find_trashed(root):
+                    out.print(str(path), markup=False)
+            return 0
+        items = self.chosen()
+        for item in items if self.json else ():
+            fields = {"path": str(item.path), "size": item.size, **item.entry._asdict()}
+            out.print(json.dumps(fields), markup=False)
+        if not self.json:
+            # A line at a time: a table of ten thousand rows would take rich ten seconds.
+            sys.stdout.writelines(f"{line}\n" for line in _table(items))
+        return 0
+
+
+def _table(items: list[Listed]) -> list[str]:
+    header = ("episode", "ticks", "s", "success", "outcome", "steps", "edits", "MB", "instruction")
+    rows = [header, *(_row(item) for item in items)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    known = [item.entry for item in items if item.entry.kind != "damaged"]
+    counts = [sum(entry.success is label for entry in known) for label in (True, False, None)]
+    total = (
+        f"{len(items)} episodes, {sum(e.seconds for e in known) / 60:.1f} min, "
+        f"{sum(item.size for item in items) / 1e6:.0f} MB: {counts[0]} successes, {counts[1]} failures, "
+        f"{counts[2]} unlabelled"
+    )
+    damaged = [f"damaged {item.path}: {item.entry.problem}" for item in items if item.entry.problem]
+    return [*(line.rstrip() for line in lines), *damaged, total]
+
+
+def _row(item: Listed) -> tuple[str, ...]:
+    entry = item.entry
+    words = " ".join(entry.instruction.split())  # of one line
+    state = "" if entry.state in ("complete", "") else f" [{entry.state}]"
+    kind = "" if entry.kind == "tacit" else f" [{entry.kind}]"
+    return (
+        f"{item.path}{state}{kind}",
+        str(entry.ticks),
+        f"{entry.seconds:.1f}",
+        success_word(entry.success),
+        entry.outcome,
+        str(len(entry.steps) or ""),
+        str(entry.edits or ""),
+        f"{item.size / 1e6:.1f}",
+        words if len(words) <= WORDS_SHOWN else words[:WORDS_SHOWN] + "...",
+    )
+
+
+@dataclass(frozen=True)
+class Info:
+    """Say everything about one episode: labels, streams, losses, steps, and what was done to it since."""
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """The episode."""
+
+    def run(self) -> int:
+        """Print it."""
+        with EpisodeReader(self.path) as reader:
+            lines = [str(self.path), *_identity(reader), *_parts(reader), *_past(reader)]
+        console().print("\n  ".join(lines), markup=False)
+        return 0
+
+
+def _identity(reader: EpisodeReader) -> list[str]:
+    values = ((name, reader.attribute(name)) for name in ATTRIBUTES)
+    return [f"{name}: {value}" for name, value in values if value != ""]
+
+
+def _parts(reader: EpisodeReader) -> list[str]:
+    """What it holds: names, steps, and the counts of every stream."""
+    names = (
+        ("joints", reader.state_names),
+        ("cameras", (*reader.cameras, *reader.depth_cameras)),
+        ("touch", reader.tactile),
+    )
+    lines = [f"{label}: {', '.join(members) or '-'}" for label, members in names]
+    lines += [f"step {step.name}: {step.start_frame}-{step.end_frame}" for step in reader.steps]
+    for name, counts in reader.drops.items():
+        lines.append(f"{name}: " + ", ".join(f"{key} {counts[key]:g}" for key in COUNTS if key in counts))
+    return lines
+
+
+def _past(reader: EpisodeReader) -> list[str]:
+    """What was done to it since it was recorded."""
+    return [
+        f"{change.pop('date', '')} {change.pop('change', 'recalibrated')}: {json.dumps(change)}"
+        for change in history_of(reader.file)
+    ]
+
+
+class Command(Protocol):
+    """One command with its arguments."""
+
+    def run(self) -> int:
+        """Carry it out and return the exit code."""
+
+
+COMMANDS: dict[str, type[Command]] = {
+    "ls": List,
+    "info": Info,
+    "label": Label,
+    "delete": Delete,
+    "restore": Restore,
+    "trim": Trim,
+    "split": Split,
+    "merge": Join,
+    "copy": Copy,
+    "dedupe": Dedupe,
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run `tacit episodes <command>`; 0 done, 1 some could not be done."""
+    name, rest = (argv[0], argv[1:]) if argv else ("", [])
+    if name in ("-h", "--help"):
+        console().print(f"usage: tacit episodes <command> [options]\n\n{_help()}", markup=False)
+        return 0
+    if name not in COMMANDS:
+        raise EpisodeError(
+            f"tacit episodes {name}: no such command; {did_you_mean(name, COMMANDS)}\n{_help()}"
+        )
+    # One parser is built, not ten: `ls` is to answer at once.
+    return tyro.cli(COMMANDS[name], args=rest, prog=f"tacit episodes {name}").run()
+
+
+def _help() -> str:
+    first = {name: (command.__doc__ or "").strip().partition("\n")[0] for name, command in COMMANDS.items()}
+    lines = [f"  {name:<9}{words}" for name, words in first.items()]
+    return "\n".join([*lines, "Originals go to trash/; nothing is deleted. <command> --help says more."])
