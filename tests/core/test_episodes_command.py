@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -210,8 +211,8 @@ def test_sample_numbers_go_on_where_two_recordings_are_joined(tmp_path: Path) ->
     writer = writer_at(tmp_path)
     for i in range(8, 14):
         tick = tick_at(i)
-        samples = {name: s._replace(index=s.index - 8) for name, s in tick.samples.items()}
-        writer.append(tick._replace(samples=samples))
+        samples = {name: replace(s, index=s.index - 8) for name, s in tick.samples.items()}
+        writer.append(replace(tick, samples=samples))
     joined = join([first, writer.close(False)])
     assert not errors(joined)
     with EpisodeReader(joined) as reader:

@@ -65,7 +65,14 @@ def test_mistake_is_named(stack: str, options: dict[str, str], words: str) -> No
 @pytest.mark.parametrize("stack", STACKS)
 def test_arguments_of_a_stack_are_accepted_by_it(stack: str) -> None:
     options = {key: str(value) or "x" for key, value in arguments(stack).items()}
-    assert build_stack(stack, "nova2_sim", options).nodes
+    assert build_stack(stack, "nova2_sim", options, STACKS[stack].extra).nodes
+
+
+def test_desk_runs_on_demand_where_episodes_are_recorded() -> None:
+    names = lambda extra: [node.name for node in build_stack("record", "nova2_sim", {}, extra).nodes]  # noqa: E731
+    assert "desk" in names(["desk"]) and "desk" not in names([])
+    with pytest.raises(ConfigError, match="record, full have one"):
+        build_stack("simulate", "nova2_sim", {}, ["desk"])
 
 
 def test_two_bundles_are_told_apart() -> None:

@@ -1,7 +1,8 @@
 """Node `recorder`: subscriptions and services around `RecorderSession`.
 
-Services (std_srvs): ~/start ~/discard ~/redo ~/delete_last ~/mark ~/status are Trigger, ~/stop is
-SetBool (data: was the task done?). Task and instruction are read from the parameters at each start.
+Services (std_srvs): ~/start ~/finish ~/discard ~/redo ~/delete_last ~/mark ~/status are Trigger; ~/stop is
+SetBool (data: was the task done?), ~/finish stops without saying so. Task and instruction are read from the
+parameters at each start.
 """
 
 from __future__ import annotations
@@ -141,6 +142,7 @@ class RecorderNode(WatchedNode):
         session = self._session
         return {
             "start": self._start,
+            "finish": lambda: self._finish(None),
             "discard": lambda: f"moved to {session.discard()}",
             "redo": lambda: f"recording {session.redo()}",
             "delete_last": lambda: f"moved to {session.delete_last()}",
@@ -157,15 +159,16 @@ class RecorderNode(WatchedNode):
         return f"recording {self._session.start(settings.task, settings.instruction)}"
 
     def _stop(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        def finish() -> str:
-            self._count_lost()
-            return f"saved {self._session.stop(bool(request.data))}"
+        return self._answer(lambda: self._finish(bool(request.data)), response)
 
-        return self._answer(finish, response)
+    def _finish(self, success: bool | None) -> str:
+        self._count_lost()
+        return f"saved {self._session.stop(success)}"
 
     def _status(self) -> str:
         reasons = self.not_ready()
         status = self._session.status() | {
+            "root": str(self._session.root.absolute()),
             "ready": not reasons,
             "not_ready": reasons,
             "rejected": dict(self._streams.rejected),

@@ -1,4 +1,5 @@
-"""What runs together: stacks, `tacit up`, launch files, and clients of running nodes.
+"""What runs together: stacks, `tacit up`, launch files, clients of running nodes, the operator's desk.
 
-Imports point down this list only: launching, record_client, rig_doctor, up > scripted, stacks.
+Imports point down this list only:
+launching, rig_doctor, up > desk > record_client > keys, scripted, stacks > operator > commands.
 """

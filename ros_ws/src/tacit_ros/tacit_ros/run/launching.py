@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tacit_ros.run.stacks import NodeSpec, Stack, arguments, build_stack
+from tacit_ros.run.stacks import NodeSpec, Stack, arguments, build_stack, stack_spec
 from tacit_ros.wire.environment import child_environment
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ def describe_launch(stack: str) -> LaunchDescription:
     from launch import LaunchDescription
 
     declared = [DeclareLaunchArgument("rig", default_value="nova2_sim", description="Rig name or rig.yaml.")]
+    extra = stack_spec(stack).extra
+    declared += [
+        DeclareLaunchArgument(node, default_value="false", choices=["true", "false"]) for node in extra
+    ]
     declared += [
         DeclareLaunchArgument(launch_name(key), default_value=UNSET, description=f"Default: {value!r}")
         for key, value in arguments(stack).items()
@@ -38,7 +42,8 @@ def describe_launch(stack: str) -> LaunchDescription:
     def make(context: LaunchContext) -> list[Action]:
         values = {key: context.launch_configurations.get(launch_name(key), UNSET) for key in arguments(stack)}
         given = {key: value for key, value in values.items() if value != UNSET}
-        return node_actions(build_stack(stack, context.launch_configurations["rig"], given))
+        wanted = [node for node in extra if context.launch_configurations[node] == "true"]
+        return node_actions(build_stack(stack, context.launch_configurations["rig"], given, wanted))
 
     return LaunchDescription([*declared, OpaqueFunction(function=make)])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 import sys
 import time
@@ -19,6 +18,8 @@ from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
 from tacit.errors import TacitError
+from tacit_ros.run.commands import Command
+from tacit_ros.run.keys import play_keys
 from tacit_ros.run.scripted import record_scripted, watch_cell
 from tacit_ros.wire.environment import prepare
 from tacit_ros.wire.session import Session
@@ -31,32 +32,20 @@ class RecorderError(TacitError):
     """The recorder does not answer, or refuses."""
 
 
-class Command(enum.Enum):
-    """What to ask of the recorder."""
-
-    start = "start"
-    stop = "stop"
-    discard = "discard"
-    redo = "redo"
-    delete_last = "delete_last"
-    mark = "mark"
-    status = "status"
-    demonstrate = "demonstrate"
-
-
 @dataclass(frozen=True)
 class RecordArgs:
     """Control a running recorder (start one with `tacit up record --rig <rig>`).
 
-    start begins an episode; stop finishes it (--success or --failure); discard moves the present one
-    to the trash; redo does that and starts anew; delete_last moves the last finished one to the
-    trash; mark notes an event; status says what goes on, what is wrong with which stream, and why a
-    start would be refused (--json: all of it, for programs);
-    demonstrate records one whole episode of the scripted expert (simulated rigs; --seed).
+    start begins an episode; stop finishes it (--success, --failure, or unlabelled without either);
+    discard moves the present one to the trash; redo does that and starts anew; delete_last moves the
+    last finished one to the trash; mark notes an event; keys does all of it by single keys, until
+    Ctrl-C; status says what goes on, what is wrong with which stream, and why a start would be
+    refused (--json: all of it, for programs); demonstrate records one whole episode of the scripted
+    expert (simulated rigs; --seed).
     """
 
     command: tyro.conf.Positional[Command]
-    success: Annotated[bool, tyro.conf.arg(help="With stop: the task was done.")] = True
+    success: Annotated[bool, tyro.conf.arg(help="With stop: the task was done.")] = False
     failure: Annotated[bool, tyro.conf.arg(help="With stop: the task was not done.")] = False
     task: Annotated[
         str,
@@ -78,8 +67,12 @@ class RecorderClient:
         """Talk to `recorder` from `node`, which must not be spinning elsewhere."""
         self._node, self._recorder, self._timeout_s = node, recorder, timeout_s
 
-    def ask(self, command: Command, *, success: bool = True) -> str:
+    def ask(self, command: Command, *, success: bool | None = None) -> str:
         """Send a command and return the recorder's answer.
+
+        Args:
+            command: What to do.
+            success: With stop: whether the task was done; None leaves the episode unlabelled.
 
         Raises:
             RecorderError: No recorder answers, or it refuses; the message says why.
@@ -87,10 +80,11 @@ class RecorderClient:
         if command is not Command.status:
             self.ask(Command.status)  # can be repeated, and so makes sure that a living recorder listens
         name = f"{self._recorder}/{command.value}"
-        if command is Command.stop:
+        if command is Command.stop and success is not None:
             client: Client = self._node.create_client(SetBool, name)
             response = self._call(client, SetBool.Request(data=bool(success)))
         else:
+            name = f"{self._recorder}/finish" if command is Command.stop else name
             client = self._node.create_client(Trigger, name)
             response = self._call(client, Trigger.Request(), repeat=command is Command.status)
         if not response.success:
@@ -144,8 +138,10 @@ class RecorderClient:
 def main(argv: list[str] | None = None) -> int:
     """Carry out one command; prints the recorder's answer and returns the exit code."""
     args = tyro.cli(RecordArgs, args=argv, prog="tacit record")
-    if args.failure and args.command is not Command.stop:
-        raise RecorderError("--failure belongs to `tacit record stop`")
+    if (args.success or args.failure) and args.command is not Command.stop:
+        raise RecorderError("--success and --failure belong to `tacit record stop`")
+    if args.success and args.failure:
+        raise RecorderError("--success and --failure: an episode is one of them; give one, or neither")
     prepare()
     if args.command is Command.demonstrate:
         return _demonstrate(args)
@@ -169,7 +165,9 @@ def _run(client: RecorderClient, args: RecordArgs) -> int:
     texts = {k: v for k, v in (("task", args.task), ("instruction", args.instruction)) if v}
     if texts:
         client.set_texts(**texts)
-    answer = client.ask(args.command, success=args.success and not args.failure)
+    if args.command is Command.keys:
+        return play_keys(client)
+    answer = client.ask(args.command, success=args.success or (False if args.failure else None))
     if args.command is Command.status:
         status = json.loads(answer)
         answer = json.dumps(status, indent=2) if args.json else in_words(status)

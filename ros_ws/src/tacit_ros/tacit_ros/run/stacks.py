@@ -41,13 +41,14 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class StackSpec:
-    """A stack before its options: `robot` nodes always, `simulated` ones only in simulation."""
+    """A stack before its options: `nodes` always, `simulated` ones in simulation, `extra` ones on demand."""
 
     description: str
     nodes: tuple[str, ...]
     simulated: tuple[str, ...] = ()
     defaults: Mapping[str, Value] = field(default_factory=dict)
     """Parameter values that differ from the nodes' own in this stack."""
+    extra: tuple[str, ...] = ()
 
 
 NODES = {
@@ -106,6 +107,12 @@ NODES = {
         },
     ),
     "overlay": NodeSpec("overlay", "tacit_ros", "tacit_ros.overlay_node", {"rig": "", "rate_hz": 10.0}),
+    "desk": NodeSpec(
+        "desk",
+        "tacit_ros",
+        "tacit_ros.desk_node",
+        {"rig": "", "port": 8420, "instructions": "", "keys": ""},
+    ),
     "policy": NodeSpec(
         "policy",
         "tacit_ros",
@@ -144,6 +151,7 @@ STACKS = {
         "record demonstrations: recorder and box overlay; in simulation also the cell and its expert",
         ("recorder", "overlay"),
         ("simulator", "expert"),
+        extra=("desk",),
     ),
     "policy": StackSpec(
         "run a policy bundle on the robot or the simulated cell", ("policy",), ("simulator",)
@@ -160,6 +168,7 @@ STACKS = {
         "policy, progress, recorder and overlay together",
         ("recorder", "overlay", "policy", "progress"),
         ("simulator",),
+        extra=("desk",),
     ),
 }
 
@@ -188,7 +197,9 @@ class Stack:
         return replace(self, nodes=tuple(node for node in self.nodes if node.name not in left_out))
 
 
-def build_stack(name: str, rig: str, options: Mapping[str, str] | None = None) -> Stack:
+def build_stack(
+    name: str, rig: str, options: Mapping[str, str] | None = None, extra: Iterable[str] = ()
+) -> Stack:
     """Return the nodes of stack `name` for a rig.
 
     Args:
@@ -196,26 +207,30 @@ def build_stack(name: str, rig: str, options: Mapping[str, str] | None = None) -
         rig: Shipped rig or path of a rig.yaml.
         options: `key` or `node.key` to the text of its value; a bare key goes to every node of the
             stack that has it.
+        extra: Nodes that run on demand only, such as the desk.
 
     Raises:
-        ConfigError: Unknown stack or option, a value of a wrong type, a required value missing, or
-            a stack that needs a simulation on a rig without one.
+        ConfigError: Unknown stack, extra node or option, a value of a wrong type, a required value missing,
+            or a stack that needs a simulation on a rig without one.
     """
-    specs = templates(name, load_rig(rig))
+    specs = templates(name, load_rig(rig), extra)
     assigned = _assign(name, specs, options or {})
     nodes = tuple(_with_values(spec, rig, assigned[spec.name]) for spec in specs)
     return Stack(name, rig, nodes)
 
 
-def templates(name: str, rig: Rig) -> list[NodeSpec]:
+def templates(name: str, rig: Rig, extra: Iterable[str] = ()) -> list[NodeSpec]:
     """Return the nodes of stack `name` for `rig` with their default parameters."""
-    stack = stack_spec(name)
+    stack, extra = stack_spec(name), tuple(extra)
+    for node in extra:
+        if node not in stack.extra:
+            raise ConfigError(f"stack {name!r} has no {node}; {', '.join(_with(node))} have one")
     if rig.simulation is None and not stack.nodes:
         raise ConfigError(
             f"stack {name!r} needs a simulated rig, but rig {rig.name!r} has no `simulation` section; "
             "use --rig nova2_sim"
         )
-    names = (stack.simulated if rig.simulation else ()) + stack.nodes
+    names = (stack.simulated if rig.simulation else ()) + stack.nodes + extra
     return [_for_simulation(_in_stack(NODES[n], stack), rig) for n in names]
 
 
@@ -223,7 +238,7 @@ def arguments(name: str) -> dict[str, Value]:
     """Return every option of a stack with its default: `key` where all nodes agree on the default
     and none requires it, `node.key` otherwise. For launch arguments and help texts."""
     stack = stack_spec(name)
-    specs = [_in_stack(NODES[n], stack) for n in stack.simulated + stack.nodes]
+    specs = [_in_stack(NODES[n], stack) for n in stack.simulated + stack.nodes + stack.extra]
     result: dict[str, Value] = {}
     for spec in specs:
         for key, value in spec.parameters.items():
@@ -243,6 +258,11 @@ def stack_spec(name: str) -> StackSpec:
     if name not in STACKS:
         raise ConfigError(f"stack {name!r}; {did_you_mean(name, STACKS)}")
     return STACKS[name]
+
+
+def _with(extra: str) -> list[str]:
+    """Names of the stacks that may run an extra node."""
+    return [name for name, stack in STACKS.items() if extra in stack.extra]
 
 
 def _in_stack(spec: NodeSpec, stack: StackSpec) -> NodeSpec:

@@ -7,6 +7,7 @@ so. No child outlives this process, however it ends.
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import os
 import signal
@@ -45,6 +46,9 @@ class UpArgs:
     rig: Annotated[str, tyro.conf.arg(help="Shipped rig or path of a rig.yaml.")] = "nova2_sim"
     without: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Node of the stack to leave out; may be given again."""
+    desk: Annotated[
+        bool, tyro.conf.arg(help="Serve the operator's page on this machine (stacks record and full).")
+    ] = False
     list: Annotated[bool, tyro.conf.arg(help="Show what would run and every option.")] = False
 
 
@@ -171,7 +175,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.list:
         _print_line(describe(args.stack))
         return 0
-    stack = build_stack(args.stack, args.rig, parse_options(args.options))
+    if args.desk and importlib.util.find_spec("aiohttp") is None:
+        raise ConfigError("--desk: its web library is not installed; pip install 'tacit[desk]'")
+    extra = ("desk",) if args.desk else ()
+    stack = build_stack(args.stack, args.rig, parse_options(args.options), extra)
     return supervise(stack.without(args.without))
 
 
@@ -202,6 +209,7 @@ def describe(name: str) -> str:
     options: Mapping[str, object] = arguments(name)
     stack = stack_spec(name)
     lines = [f"{name}: {stack.description}", f"nodes: {', '.join((*stack.simulated, *stack.nodes))}"]
+    lines += [f"with --{node}: {node}" for node in stack.extra]
     return "\n".join([*lines, *(f"  {key}={value}" for key, value in options.items())])
 
 

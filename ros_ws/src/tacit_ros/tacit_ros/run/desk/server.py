@@ -1,0 +1,193 @@
+"""The desk's web server: a page, pictures and actions, for this machine alone.
+
+It listens on 127.0.0.1. Every request must carry the token, which is in the address that the node logs, and
+name this machine as its host: no page of another site can read a picture or press a button.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from tacit.errors import ConfigError, ImageError, TacitError
+from tacit.rig import Rig
+from tacit.threads import OnFailure, WatchedThread
+from tacit.view.page import STYLE
+from tacit_ros.run.desk.clerk import Clerk
+from tacit_ros.run.desk.views import Views
+from tacit_ros.run.operator import MEANING, Action
+
+HOST = "127.0.0.1"
+NAMES_OF_THIS_MACHINE = (HOST, "localhost")
+PAGE = Path(__file__).with_name("desk.html")
+START_S = 10.0
+MAX_BODY = 64 << 10
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:; "
+        "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    ),
+}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """Serves the desk from a thread of its own.
+
+    Args:
+        rig: Its streams are shown.
+        views: The pictures.
+        clerk: Carries out actions.
+        keys: What each key does.
+        port: 0 for any that is free.
+        on_failure: Told what ended the thread.
+
+    Attributes:
+        url: Where the page is, with the token.
+
+    Raises:
+        ConfigError: The port is taken.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        views: Views,
+        clerk: Clerk,
+        keys: Mapping[str, Action],
+        port: int,
+        on_failure: OnFailure,
+    ) -> None:
+        self._rig, self._views, self._clerk, self._keys = rig, views, clerk, keys
+        self._token = secrets.token_urlsafe(16)
+        self._loop = asyncio.new_event_loop()
+        self._ended = asyncio.Event()
+        self._bound: Future[int] = Future()
+        self._thread = WatchedThread("desk server", lambda: self._serve(port), on_failure)
+        self._thread.start()
+        try:
+            self.url = f"http://{HOST}:{self._bound.result(START_S)}/?token={self._token}"
+        except OSError as problem:
+            raise ConfigError(
+                f"port {port}: the desk cannot listen there ({problem}); is another desk running? "
+                "Choose another with port=<number>, or port=0 for any"
+            ) from None
+
+    def close(self) -> None:
+        """End the server and its thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.stop()
+
+    def _serve(self, port: int) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._until_ended(port))
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        finally:
+            self._loop.close()
+
+    async def _until_ended(self, port: int) -> None:
+        runner = web.AppRunner(self.application(), access_log=None)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, HOST, port, shutdown_timeout=1.0)
+            try:
+                await site.start()
+            except OSError as problem:
+                self._bound.set_exception(problem)
+                return
+            self._bound.set_result(runner.addresses[0][1])
+            await self._ended.wait()
+        finally:
+            await runner.cleanup()
+
+    def application(self) -> web.Application:
+        """Return the web application."""
+        application = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY)
+        application.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/state", self._state),
+                web.get("/picture/{name}", self._picture),
+                web.post("/do/{action}", self._do),
+                web.post("/instruction", self._instruction),
+            ]
+        )
+        return application
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let in only who knows the token and means this machine."""
+        host = (request.host or "").rpartition(":")[0] or request.host
+        given = request.headers.get("X-Tacit-Token") or request.query.get("token", "")
+        if host not in NAMES_OF_THIS_MACHINE:
+            raise web.HTTPForbidden(text=f"host {host!r}: the desk answers to {HOST} and localhost only")
+        if not secrets.compare_digest(given.encode(), self._token.encode()):
+            raise web.HTTPForbidden(text="token: missing or wrong; open the address that the desk has logged")
+        response = await handler(request)
+        response.headers.update(HEADERS)
+        return response
+
+    async def _page(self, request: web.Request) -> web.Response:
+        facts = {
+            "token": self._token,
+            "rig": self._rig.name,
+            "cameras": list(self._rig.cameras),
+            "tactile": list(self._rig.tactile),
+            "rates": {name: spec.rate_hz for name, spec in self._rig.specs.items()},
+            "rate_hz": self._rig.alignment.rate_hz,
+            "keys": {key: action.value for key, action in self._keys.items()},
+            "meaning": {action.value: text for action, text in MEANING.items()},
+        }
+        text = PAGE.read_text(encoding="utf-8").replace("/*STYLE*/", STYLE.read_text(encoding="utf-8"))
+        # `<` would end the script element where a rig is named so.
+        text = text.replace("/*FACTS*/null", json.dumps(facts).replace("<", "\\u003c"))
+        return web.Response(text=text, content_type="text/html")
+
+    async def _state(self, request: web.Request) -> web.Response:
+        return web.json_response({**self._clerk.report, "ages_s": self._views.ages_s()})
+
+    async def _picture(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in self._rig.image_names:
+            raise web.HTTPNotFound(text=f"no image stream {name!r}")
+        after = request.query.get("after", "0")
+        number = int(after) if after.isdecimal() and len(after) < 19 else 0
+        try:
+            shown = await asyncio.get_running_loop().run_in_executor(None, self._views.shown, name, number)
+        except ImageError as problem:
+            raise web.HTTPUnprocessableEntity(text=str(problem)) from None
+        if shown is None:
+            return web.Response(status=204)
+        headers = {"X-Number": str(shown.number)}
+        return web.Response(body=shown.jpeg, content_type="image/jpeg", headers=headers)
+
+    async def _do(self, request: web.Request) -> web.Response:
+        name = request.match_info["action"]
+        if name not in Action.__members__:
+            raise web.HTTPNotFound(text=f"no action {name!r}")
+        return await _answered(self._clerk.do(Action[name]))
+
+    async def _instruction(self, request: web.Request) -> web.Response:
+        return await _answered(self._clerk.choose(await request.text()))
+
+
+async def _answered(future: Future[str]) -> web.Response:
+    """Return what was answered; a refusal is no error of the server."""
+    answer: dict[str, Any]
+    try:
+        answer = {"ok": True, "text": await asyncio.wrap_future(future)}
+    except (TacitError, OSError) as problem:
+        answer = {"ok": False, "text": str(problem)}
+    return web.json_response(answer)

@@ -1,0 +1,170 @@
+"""The operator's desk as it is used: `tacit up record --desk`, a robot of messages, a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+from browser import chromium, console_errors, layout_faults
+from rclpy.node import Node
+
+from benches.synthetic import SyntheticRobot
+from benches.testing import wait_until
+from tacit.episode import EpisodeReader
+from tacit.rig import load_rig, parse_rig
+from tacit_ros.wire.environment import child_environment
+
+PICTURES = os.environ.get("TACIT_DESK_PICTURES", "")
+"""Where to keep pictures of the page, for people."""
+
+
+class Desk:
+    """The stack in a process, a synthetic robot on a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        rig = parse_rig(load_rig("nova2_sim").model_dump(mode="json") | {"simulation": None}, "test")
+        (folder / "rig.yaml").write_text(rig.to_yaml(), encoding="utf-8")
+        (folder / "say.txt").write_text("put the cube on the pad\nput it back\n", encoding="utf-8")
+        self.data = folder / "data" / "lift"
+        node = Node("robot_of_messages")
+        self.robot = SyntheticRobot(node, rig)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.robot.run, args=(self._stop.is_set,))
+        self._thread.start()
+        self.log: list[str] = []
+        words = ["up", "record", "--desk", "--rig", str(folder / "rig.yaml"), "port=0", "task=lift"]
+        words += [f"root={folder / 'data'}", f"instructions={folder / 'say.txt'}"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tacit.cli", *words],
+            env=child_environment() | {"ROS_PYTHON_CHECK_FIELDS": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        wait_until(lambda: self.url, "the address of the desk", 30.0)
+
+    @property
+    def url(self) -> str:
+        """The address in the log, with its token."""
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=[\w-]+", "\n".join(self.log))
+        return found.group(0) if found else ""
+
+    def close(self) -> None:
+        """End the stack as Ctrl-C does."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(timeout=30)
+        self._reader.join(5)
+        self._stop.set()
+        self._thread.join(5)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.log.extend(iter(self.process.stdout.readline, ""))
+
+
+@pytest.fixture
+def desk(ros: rclpy.Context, tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+def answer(url: str, host: str = "", data: bytes | None = None) -> tuple[int, bytes]:
+    """Ask as a program would."""
+    request = urllib.request.Request(url, data=data, headers={"Host": host} if host else {})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, refusal.read()
+
+
+def keep(driver: Any, name: str) -> None:
+    if PICTURES:
+        driver.save_screenshot(str(Path(PICTURES) / f"desk_{name}.png"))
+
+
+def outcome(path: Path) -> tuple[str, bool | None, str]:
+    with EpisodeReader(path) as reader:
+        return reader.state, reader.success, str(reader.attribute("language_instruction"))
+
+
+def refuses_who_has_no_token(desk: Desk) -> None:
+    """Any other page, machine or path; one stack serves both halves of the test."""
+    url, _, token = desk.url.partition("/?token=")
+    assert answer(f"{url}/?token={token}")[0] == 200
+    for path in ("/", "/state", "/picture/top"):
+        assert answer(url + path)[0] == 403 and answer(f"{url}{path}?token=wrong")[0] == 403
+    assert answer(f"{url}/do/start", data=b"")[0] == 403
+    assert answer(f"{url}/?token={token}", host="evil.example")[0] == 403
+    assert answer(f"{url}/picture/nothing?token={token}")[0] == 404
+    assert answer(f"{url}/do/launch?token={token}", data=b"")[0] == 404
+    status, body = answer(f"{url}/do/mark?token={token}", data=b"")
+    assert status == 200 and b"nothing is being recorded" in body
+
+
+def test_operator_records_by_keys_sees_a_camera_die_and_is_alone_at_the_desk(desk: Desk) -> None:
+    with chromium() as driver:
+        page: Any = driver
+        page.get(desk.url)
+        banner = lambda: page.execute_script("return document.getElementById('banner').className")  # noqa: E731
+        text = lambda one: page.execute_script(f"return document.getElementById('{one}').textContent")  # noqa: E731
+
+        def press(key: str) -> None:
+            page.find_element("tag name", "body").send_keys(key)
+
+        try:
+            wait_until(lambda: banner() == "ready", "a ready recorder", 60.0)
+        except TimeoutError:
+            pytest.fail(f"not ready: {text('detail')}; {text('reasons')}\n" + "\n".join(desk.log[-20:]))
+        seen = "return [...document.querySelectorAll('.picture img')].every((i) => i.naturalWidth > 0)"
+        wait_until(lambda: page.execute_script(seen), "all pictures", 20.0)
+        assert layout_faults(page, 400) == [] and layout_faults(page, 1400) == []
+        keep(page, "idle")
+
+        press("i")
+        wait_until(lambda: text("detail") == "put it back", "the next instruction")
+        press("s")
+        wait_until(lambda: banner() == "recording", "a recording")
+        wait_until(lambda: re.search(r"\d\d ticks", text("detail")), "some ticks")
+        press("m")
+        keep(page, "recording")
+        press("y")
+        wait_until(lambda: "saved" in text("said"), "the end of the episode")
+        assert outcome(desk.data / "episode_0.hdf5") == ("complete", True, "put it back")
+
+        wait_until(lambda: banner() == "ready", "a ready recorder", 20.0)
+        press(" ")
+        wait_until(lambda: banner() == "recording", "a recording by the pedal")
+        wait_until(lambda: " 0 ticks" not in text("detail"), "some ticks")
+        press(" ")
+        wait_until(lambda: "Was the task done?" in text("doing"), "the question")
+        assert outcome(desk.data / "episode_1.hdf5")[1] is None
+        press("n")
+        wait_until(lambda: "labelled" in text("said"), "the label")
+        assert outcome(desk.data / "episode_1.hdf5")[1] is False
+        wait_until(lambda: "1success1failure0unlabelled" in text("tally"), "the count")
+
+        desk.robot.faults.silent.add("top")
+        dead = "return document.getElementById('picture-top').className"
+        wait_until(lambda: "dead" in page.execute_script(dead), "a dead camera", 10.0)
+        wait_until(lambda: "top" in text("reasons"), "the reason", 10.0)
+        assert "dead" not in page.execute_script(dead.replace("top", "wrist"))
+        keep(page, "camera_dead")
+        assert layout_faults(page, 400) == []
+        keep(page, "narrow")
+        assert console_errors(page) == []
+    refuses_who_has_no_token(desk)
