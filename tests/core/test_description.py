@@ -53,12 +53,16 @@ def test_a_file_in_an_installed_package_is_found(package, monkeypatch, tmp_path)
         in_package("package://my_arm/urdf/macro.xacro")
     share = tmp_path / "install" / "share"
     share.mkdir(parents=True)
-    package.rename(share / "my_arm")
+    (share / "my_arm" / "urdf").mkdir(parents=True)
+    for file in (package / "urdf").iterdir():  # as `colcon build --symlink-install` does
+        (share / "my_arm" / "urdf" / file.name).symlink_to(file)
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path / 'install'}")
     found = in_package("package://my_arm/urdf/arm.urdf.xacro")
     assert "<joint" in read_description(found)
     with pytest.raises(RigError, match=r"no file .*other.xacro"):
         in_package("package://my_arm/urdf/other.xacro")
+    with pytest.raises(RigError, match="leads out of the package"):
+        in_package("package://my_arm/../../secret.urdf")
 
 
 @pytest.mark.parametrize(

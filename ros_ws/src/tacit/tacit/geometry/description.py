@@ -55,9 +55,12 @@ def in_package(name: str) -> Path:
     """Return the file that `package://name/path/in/it` means.
 
     Raises:
-        RigError: No such package, or not that file in it.
+        RigError: No such package, not that file in it, or a path that leads out of it.
     """
     package, _, inner = name.removeprefix(PACKAGE).partition("/")
+    # By its words, not by where links lead: `colcon build --symlink-install` links each file to its source.
+    if ".." in Path(inner).parts or Path(inner).is_absolute():
+        raise RigError(f"{name}: leads out of the package; expected {PACKAGE}NAME/path/in/it")
     path = package_folder(package) / inner
     if not path.is_file():
         raise RigError(f"{name}: no file {str(path)!r}")
