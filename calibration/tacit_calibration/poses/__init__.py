@@ -3,5 +3,5 @@
 `files` reads whatever is given; what its numbers mean where it is silent, `pose_conventions` finds out.
 
 Imports point down this list only:
-bags, files > columns, documents > lines > table.
+bags, files > documents > columns > lines > table.
 """
