@@ -38,7 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     A machine that stands still for a second breaks every promise about time. A fault of ours fails twice;
     what was asked twice is listed at the end of the run.
+
+    Files with slow tests come first: at the end one worker would be left alone with them, and where
+    workers steal from each other's tails, what such a file prepares once would be prepared twice.
     """
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
     asks_twice = config.pluginmanager.hasplugin("rerunfailures")
     for item in items:
         if asks_twice and item.get_closest_marker("ros") is not None:

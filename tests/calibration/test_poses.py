@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from hand_eye_scenes import B, X, scene
+from judged_once import JudgedOnce
 
 from tacit.errors import CalibrationError
 from tacit.geometry.rotations import rotation_from_quaternion, rotation_to_quaternion, rotation_to_vector
@@ -125,20 +126,8 @@ def test_pairs_of_poses_are_calibrated_without_pictures_or_arm(tmp_path, capsys,
     assert pose_error(found, X).translation < 5e-4
 
 
-def judging_once(monkeypatch) -> None:
-    """Judge by views left out, which takes seconds, for the first call alone: later ones ask the same."""
-    judge, answers = handeye.judge, []
-
-    def once(*data):
-        if not answers:
-            answers.append(judge(*data))
-        return answers[0]
-
-    monkeypatch.setattr(handeye, "judge", once)
-
-
 def test_a_contradiction_is_not_written_without_accept(tmp_path, capsys, monkeypatch):
-    judging_once(monkeypatch)
+    monkeypatch.setattr(handeye, "judge", JudgedOnce())
     # The board's poses as of squares 2 % too small: by the arm's moves the board is larger.
     small = BOARDS.copy()
     small[:, :3, 3] *= 0.985

@@ -1,12 +1,10 @@
-"""Train VACE-E over the processes of one torchrun, several runs in turn: the imports cost more than a run.
+"""Train VACE-E as one of two processes, several runs in turn: the imports cost more than a run.
 
-`torchrun ... this.py one.yaml sharded:two.yaml`: plain runs by the command line, sharded ones by FSDP2 on
-the CPU. Accelerate takes its FSDP plugin on accelerators alone; here it is told that this is one.
+Plain runs are those of the command line, sharded ones use FSDP2 on the CPU. Accelerate takes its FSDP plugin
+on accelerators alone; here it is told that this is one.
 """
 
 from __future__ import annotations
-
-import sys
 
 import torch.distributed as dist
 from accelerate import Accelerator
@@ -56,9 +54,10 @@ def train(told: str) -> None:
         raise SystemExit(code)
 
 
-if __name__ == "__main__":
-    # A second group on the store of torchrun would meet the addresses of the first: all runs share one.
+def train_in_turn(*told: str) -> None:
+    """Do the runs, each `config.yaml` or `sharded:config.yaml`."""
+    # A second group on one store would meet the addresses of the first: all runs share one.
     end, dist.destroy_process_group = dist.destroy_process_group, lambda *_: None
-    for each in sys.argv[1:]:
+    for each in told:
         train(each)
     end()

@@ -40,7 +40,7 @@ STREAMING = {
 
 
 def trained(folder: Path, **progress: object) -> Path:
-    config = tiny_alignment(folder / "run")
+    config = tiny_alignment(folder / "run", train__steps=1)
     options = type(config.progress).model_validate({**config.progress.model_dump(), **progress})
     annotated = tiny_annotated()
     train_on(config.model_copy(update={"progress": options}), annotated, None, SilentReporter())

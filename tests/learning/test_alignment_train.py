@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from in_two_processes import in_two_processes
 from safetensors.torch import load_file
 from tiny_videos import FEATURES, tiny_alignment, tiny_annotated
 
@@ -234,31 +231,14 @@ def test_unknown_losses_labels_tasks_and_widths_are_named(tmp_path: Path) -> Non
         split_videos(annotated, tiny_alignment(tmp_path, data__tasks=("pour",)).data, 0)
 
 
+def train_as_one_of_two(folder: str) -> None:
+    config = tiny_alignment(Path(folder), losses__loss_type={"gtcc": 1.0, "tcc": 1.0})
+    train_on(config, tiny_annotated(), None, SilentReporter())
+
+
 @pytest.mark.slow
 def test_two_processes_agree_on_their_weights(tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pathlib import Path\n"
-        "from tiny_videos import tiny_alignment, tiny_annotated\n"
-        "from tacit_learning.alignment.train_alignment import train_on\n"
-        "from tacit_learning.engine.tracking import SilentReporter\n"
-        "config = tiny_alignment(Path(sys.argv[2]), losses__loss_type={'gtcc': 1.0, 'tcc': 1.0})\n"
-        "train_on(config, tiny_annotated(), None, SilentReporter())\n"
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    helpers = str(Path(__file__).parents[1] / "helpers")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(script), helpers, str(tmp_path / "run")],
-            env={**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(240) for process in processes] == [0, 0]
+    in_two_processes(train_as_one_of_two, str(tmp_path / "run"))
     rows = [json.loads(row) for row in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     moments = [(row["kind"], row["step"]) for row in rows]
     assert any(kind == "val" for kind, _ in moments)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
+from in_two_processes import in_two_processes
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -78,9 +77,10 @@ def gather_unequal(number: int, folder: str) -> None:
         (Path(folder) / f"{number}.txt").write_text(str(problem))
 
 
-def process(number: int, folder: str, port: int) -> None:
+def process(folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=number, world_size=WORLD)
+    dist.init_process_group("gloo")
+    number = dist.get_rank()
     try:
         assert (rank(), world_size()) == (number, WORLD)
         train_share(number, folder)
@@ -89,17 +89,11 @@ def process(number: int, folder: str, port: int) -> None:
         dist.destroy_process_group()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes wrote; starting them is what takes time, so it happens once."""
     folder = tmp_path_factory.mktemp("two")
-    multiprocessing.spawn(process, (str(folder), free_port()), nprocs=WORLD)
+    in_two_processes(process, str(folder))
     return folder
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
+from in_two_processes import in_two_processes
 from tiny_world import tiny_config, tiny_table
 from torch.nn.parallel import DistributedDataParallel
 
@@ -29,9 +28,10 @@ def rows(chosen: list[int]) -> Batch:
     return ChunkWindows(tiny_table(), 5).__getitems__(chosen)
 
 
-def process(number: int, folder: str, port: int) -> None:
+def process(folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=number, world_size=WORLD)
+    dist.init_process_group("gloo")
+    number = dist.get_rank()
     try:
         model = DistributedDataParallel(policy_of(Path(folder)), find_unused_parameters=True)
         half = len(ROWS) // WORLD
@@ -45,10 +45,7 @@ def process(number: int, folder: str, port: int) -> None:
 
 @pytest.mark.slow
 def test_two_processes_align_touch_as_one_with_all_rows(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(process, (str(tmp_path), port), nprocs=WORLD)
+    in_two_processes(process, str(tmp_path))
     whole = policy_of(tmp_path)
     loss, metrics = whole(rows(ROWS))
     loss.backward()

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import vace_e_runs
+from in_two_processes import in_two_processes
 from vace_e_runs import losses, run, small_config, write_small_dataset
+from vace_e_two_processes import train_in_turn
 
 from tacit.config import save
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 from tacit_learning.vace_e.config import VaceEConfig
 
 pytestmark = pytest.mark.slow
-PROGRAM = Path(vace_e_runs.__file__).with_name("vace_e_two_processes.py")
 PLAIN: dict[str, dict[str, Any]] = {
     "feature batch": {"feature_batch": 16, "modality_dropout": 0.3},
     "in-batch": {"feature_batch": 0, "modality_dropout": 0.3},
@@ -28,26 +24,6 @@ VALIDATED: dict[str, Any] = {
     "validation": {"enabled": True, "held_out": 0.0, "num_samples": 2, "num_videos": 1},
     "sample_steps": 1,
 }
-
-
-def run_two(*told: str) -> None:
-    """Do the runs in turn on two processes that torchrun starts, over the loopback alone."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONFAULTHANDLER": "1"}
-    run = subprocess.Popen(
-        [*torchrun, "--nproc_per_node", "2", str(PROGRAM), *told],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | environment | {"GLOO_SOCKET_IFNAME": "lo"},
-        start_new_session=True,
-    )
-    try:
-        said, _ = run.communicate(timeout=200)
-    except subprocess.TimeoutExpired:
-        os.killpg(run.pid, signal.SIGABRT)  # each process says where its threads are
-        said, _ = run.communicate()
-    assert run.returncode == 0, said[-12000:]
 
 
 class Pairs:
@@ -69,7 +45,7 @@ class Pairs:
         self.second = small_config(data, folder / "sharded/second", **again)
         told += [f"sharded:{self._saved(config)}" for config in (self.first, self.second)]
         self.expected: dict[str, Checkpoint] = {name: run(config) for name, config in self.one.items()}
-        run_two(*told)
+        in_two_processes(train_in_turn, *told)
 
     def _saved(self, config: VaceEConfig) -> str:
         path = Path(f"{config.output_path}.yaml")
