@@ -20,7 +20,7 @@ from tacit_calibration.estimation.closed_form import angle_disagreement, solve_c
 from tacit_calibration.estimation.degeneracy import Mounting, carrier_poses
 from tacit_calibration.estimation.diagnosis import MAX_CONTRADICTION_M, MAX_TURN
 from tacit_calibration.estimation.directions import directions, upside_down
-from tacit_calibration.estimation.mixups import named_mixup
+from tacit_calibration.estimation.mixups import explains, named_mixup, other_pictures, usual_orders
 from tacit_calibration.poses.table import EXPECTED, PoseTable
 
 SAME = 1.1
@@ -103,14 +103,20 @@ def _name_mixup(
     names: Sequence[str],
 ) -> None:
     """Raise an error that says which mix-up explains the turns, if any does in some reading."""
-    if middle_m is not None:
-        return  # which pictures show the board upside down, poses of other pictures cannot tell
     called = list(names) or [f"picture {i}" for i in range(len(boards))]
-    for (_, name, R), inverse in itertools.product(sorted(turned, key=lambda found: found[0]), (False, True)):
+    likely = sorted(turned, key=lambda found: found[0])
+    if middle_m is not None:
+        # Which pictures show the board upside down depends on the order, so orders are tried one by one.
+        for (given, _, R), order in itertools.product(likely, usual_orders(called)):
+            left = _turn_error(_poses(R[order]), boards, middle_m)
+            if explains(left, given):
+                raise CalibrationError(other_pictures(left, given, order, called))
+        return
+    for (_, _, R), inverse in itertools.product(likely, (False, True)):
         poses = invert(_poses(R)) if inverse else _poses(R)
         mixup = named_mixup(poses, boards, called, mounting)
         if mixup is not None:
-            raise CalibrationError(f"{mixup} (poses read as {name}{', inverted' if inverse else ''})")
+            raise CalibrationError(mixup)
 
 
 def rotations(table: PoseTable) -> Iterator[tuple[str, FloatArray]]:

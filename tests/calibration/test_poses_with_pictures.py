@@ -19,6 +19,9 @@ from tacit_calibration.board import Board
 from tacit_calibration.cli import main
 from tacit_calibration.commands import from_poses
 from tacit_calibration.commands.from_poses import PoseSource, views_of_poses
+from tacit_calibration.estimation.directions import upside_down
+from tacit_calibration.pose_conventions import read_by_consistency
+from tacit_calibration.poses.files import read_poses
 from tacit_calibration.samples import RobotViews
 
 NUM = 9
@@ -69,7 +72,8 @@ def test_a_picture_without_a_pose_is_skipped_by_name(tmp_path, capsys):
     ("rows", "message"),
     [
         (lines(np.random.default_rng(0).permutation(FLANGE)), "other pictures: .* goes with the pose of"),
-        (lines(FLANGE[[6, 7, 8, 0, 1, 2, 3, 4, 5]]), "poses belong to other pictures"),
+        (lines(FLANGE[[6, 7, 8, 0, 1, 2, 3, 4, 5]]), "other pictures: .* names are sorted as text"),
+        (lines(np.roll(FLANGE, 1, axis=0)), "other pictures: .* each is taken one picture earlier"),
         (lines(FLANGE)[1:], f"{NUM - 1} poses, .*: {NUM} pictures"),
         ([f"{NAMES[0]} {line}" for line in lines(FLANGE)], r"two poses for shot_4.png"),
     ],
@@ -77,6 +81,26 @@ def test_a_picture_without_a_pose_is_skipped_by_name(tmp_path, capsys):
 def test_what_goes_wrong_between_poses_and_pictures_is_named(tmp_path, rows, message):
     with pytest.raises(CalibrationError, match=message):
         read(tmp_path, "\n".join(rows))
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        (np.roll(np.arange(NUM), 1), "one picture earlier"),
+        (np.arange(NUM)[::-1], "from the last to the first"),
+        (sorted(range(NUM), key=lambda i: NAMES[i]), "sorted as text"),
+    ],
+)
+def test_mixups_are_named_with_a_board_that_looks_the_same_upside_down(tmp_path, order, said):
+    (tmp_path / "poses.txt").write_text("\n".join(lines(FLANGE[np.array(order)])))
+    middle, turned = np.array([0.08, 0.06, 0.0]), np.arange(NUM) % 3 == 0
+    boards = np.where(turned[:, None, None], upside_down(BOARDS, middle), BOARDS)
+    table = read_poses(tmp_path / "poses.txt")
+    with pytest.raises(CalibrationError, match=f"other pictures: .*{said}"):
+        read_by_consistency(table, boards, "eye_in_hand", middle, NAMES)
+    (tmp_path / "poses.txt").write_text("\n".join(lines(FLANGE)))
+    reading = read_by_consistency(read_poses(tmp_path / "poses.txt"), boards, "eye_in_hand", middle, NAMES)
+    assert (reading.turned == turned).all() or (reading.turned ^ turned).all()
 
 
 def test_the_camera_is_found_from_pictures_and_poses_without_a_rig(tmp_path):

@@ -132,7 +132,8 @@ def _views_of_pictures(
     mounting: Mounting,
     robot: Robot | None,
 ) -> RobotViews:
-    kept = [view for view in found.views if view.name in rows]
+    # By number, as they were taken: mix-ups are named by that order.
+    kept = sorted((view for view in found.views if view.name in rows), key=lambda view: _in_order(view.name))
     none = np.zeros((len(kept), 0))
     views = RobotViews(
         "",
@@ -186,7 +187,7 @@ def _rows_by_picture(
     if twice:
         raise CalibrationError(f"{path}: two poses for {', '.join(twice)}; expected one for each picture")
     if not any(row.picture for row in table.rows):
-        pictures = sorted([*names, *others], key=lambda name: (_number(name) or -1, name))
+        pictures = sorted([*names, *others], key=_in_order)
         if len(pictures) != len(table.rows):
             raise CalibrationError(
                 f"{path}: {len(table.rows)} poses, {images}: {len(pictures)} pictures; expected one pose "
@@ -206,6 +207,11 @@ def _rows_by_picture(
         else:
             rows[name] = row
     return rows
+
+
+def _in_order(name: str) -> tuple[int, str]:
+    number = _number(name)
+    return (-1 if number is None else number, name)
 
 
 def _number(name: str) -> int | None:

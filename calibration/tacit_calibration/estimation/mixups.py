@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +41,11 @@ def named_mixup(
     order = order_of(flange, boards)
     if order is not None:
         left = float(np.median(angle_disagreement(flange[order], boards)))
-        if left < min(FITS, MUCH_BETTER * given):
-            fit = f"they fit ({np.rad2deg(left):.1f} deg instead of {np.rad2deg(given):.0f}) when"
-            return f"robot poses belong to other pictures: {fit} {_described(order, names)}"
+        if explains(left, given):
+            return other_pictures(left, given, order, names)
     if len(flange) >= MIN_VIEWS_FOR_JOINT:
         left = hidden_joint(flange, boards, mounting)
-        if left < min(FITS, MUCH_BETTER * given):
+        if explains(left, given):
             return (
                 "wrong flange frame: a joint turns between these poses and what rides on the flange (with "
                 f"one such joint turns agree within {np.rad2deg(left):.1f} deg instead of "
@@ -54,6 +53,28 @@ def named_mixup(
                 "joint"
             )
     return None
+
+
+def explains(left: float, given: float) -> bool:
+    """Return whether a disagreement of turns [rad] that is left says why there was the one given."""
+    return left < min(FITS, MUCH_BETTER * given)
+
+
+def other_pictures(left: float, given: float, order: NDArray[np.intp], names: Sequence[str]) -> str:
+    """Return a sentence that says which pose belongs to each picture (n), and how turns agree then [rad]."""
+    fit = f"they fit ({np.rad2deg(left):.1f} deg instead of {np.rad2deg(given):.0f}) when"
+    return f"robot poses belong to other pictures: {fit} {_described(order, names)}"
+
+
+def usual_orders(names: Sequence[str]) -> Iterator[NDArray[np.intp]]:
+    """Yield the usual orders of poses that are mixed up: shifted, from the last to the first, as text."""
+    count = len(names)
+    for shift in range(1, count):
+        yield np.roll(np.arange(count), -shift)
+    yield np.arange(count)[::-1]
+    place = np.argsort(np.argsort(names))
+    yield place
+    yield np.argsort(place)
 
 
 def order_of(flange: FloatArray, boards: FloatArray) -> NDArray[np.intp] | None:
@@ -106,16 +127,16 @@ def _turns(poses: FloatArray) -> FloatArray:
 def _described(order: NDArray[np.intp], names: Sequence[str]) -> str:
     """Return in words which pose belongs to each picture."""
     n = len(order)
+    as_text = np.argsort(np.argsort(names))
+    is_text = any((found == as_text).all() for found in (order, np.argsort(order)))
+    if is_text and (as_text != np.arange(n)).any():
+        return "names are sorted as text (1, 10, 11, 2), not by their numbers"
     shift = int(np.bincount((order - np.arange(n)) % n).argmax())
     if np.count_nonzero((order - np.arange(n)) % n == shift) >= n - min(shift, n - shift):
         later = shift <= n - shift
         return f"each is taken {_pictures(shift if later else n - shift)} {'earlier' if later else 'later'}"
     if (order == np.arange(n)[::-1]).all():
         return "they are taken from the last to the first"
-    if (order == np.argsort(np.argsort(names))).all() or (
-        np.argsort(order) == np.argsort(np.argsort(names))
-    ).all():
-        return "names are sorted as text (1, 10, 11, 2), not by their numbers"
     moved = np.flatnonzero(order != np.arange(n))
     listed = ", ".join(f"{names[i]} goes with the pose of {names[order[i]]}" for i in moved[:MAX_NAMED])
     return f"{listed}" + (
