@@ -13,7 +13,7 @@ from tacit.images import encode_png
 from tacit.record.samples import SampleFolder
 from tacit.record.stillness import StillDetector, Tolerances, is_new
 from tacit.rig import Rig
-from tacit.rig.units import from_canonical
+from tacit.rig.units import from_canonical, to_canonical
 from tacit_calibration.detection import read_picture
 from tacit_calibration.poses.files import read_poses
 from tacit_calibration.rig_update import known
@@ -79,6 +79,30 @@ def import_folder(source: Path, rig: Rig, camera: str, folder: Path, arm: str = 
         samples.add(encode_png(read_picture(image)).tobytes(), q, raw, None)
         count += 1
     return count
+
+
+def states_of_episode(reader: EpisodeReader, rig: Rig, camera: str) -> NDArray[np.float64]:
+    """Return the states (N, S) of an episode as another rig of the same robot reads them.
+
+    Raises:
+        CalibrationError: The episode has other joints, or images of another size than the rig.
+    """
+    known(rig, "camera", camera, dict.fromkeys(reader.cameras))
+    if tuple(reader.state_names) != tuple(rig.state_names):
+        raise CalibrationError(
+            f"{reader.path}: joints {', '.join(reader.state_names)}; the rig has {', '.join(rig.state_names)}"
+        )
+    height, width = reader.image(camera, 0).shape[:2]
+    spec = rig.cameras[camera]
+    if (width, height) != (spec.width, spec.height):
+        raise CalibrationError(
+            f"{reader.path}: {camera} is {width}x{height}, the rig has {spec.width}x{spec.height}"
+        )
+    states = reader.qpos.astype(np.float64)
+    for column, name in enumerate(rig.state_names):
+        raw = [from_canonical(reader.rig, name, float(value)) for value in states[:, column]]
+        states[:, column] = [to_canonical(rig, name, value) for value in raw]
+    return states
 
 
 def arm_of(rig: Rig, camera: str, arm: str = "") -> str:

@@ -12,16 +12,15 @@ import cv2
 import numpy as np
 
 from tacit.episode import EpisodeReader
-from tacit.errors import CalibrationError
 from tacit.geometry.transforms import FloatArray, from_translation, invert, transform_points
 from tacit.images import Image
 from tacit.record.samples import load_samples
 from tacit.rig import Rig
-from tacit.rig.units import from_canonical, to_canonical
 from tacit.view.draw import COLORS, draw_box, draw_label, draw_quad, film_strip
 from tacit_calibration.checks.verify import Verification, camera_anchors
 from tacit_calibration.detection import View
 from tacit_calibration.hand_eye import HandEyeResult
+from tacit_calibration.imports import states_of_episode
 from tacit_calibration.intrinsics import IntrinsicsResult
 from tacit_calibration.samples import RobotViews, joints_in_order, picture, state_of
 from tacit_calibration.touch.clicks import Click
@@ -105,24 +104,10 @@ def episode_overlays(rig: Rig, camera: str, reader: EpisodeReader) -> Image:
     Raises:
         CalibrationError: The episode has other joints, or images of another size than the rig.
     """
-    if tuple(reader.state_names) != tuple(rig.state_names):
-        raise CalibrationError(
-            f"{reader.path}: joints {', '.join(reader.state_names)}; the rig has {', '.join(rig.state_names)}"
-        )
-    lens = rig.geometry.camera(camera)
+    states = states_of_episode(reader, rig, camera)
     tiles = []
     for tick in np.unique(np.linspace(0, reader.num_ticks - 1, MAX_PICTURES).astype(int)):
-        image = reader.image(camera, int(tick))
-        if image.shape[:2] != (lens.height, lens.width):
-            raise CalibrationError(
-                f"{reader.path}: {camera} is {image.shape[1]}x{image.shape[0]}, the rig has "
-                f"{lens.width}x{lens.height}"
-            )
-        raw = [
-            from_canonical(reader.rig, n, float(v))
-            for n, v in zip(reader.state_names, reader.qpos[tick], strict=True)
-        ]
-        state = np.array([to_canonical(rig, n, v) for n, v in zip(rig.state_names, raw, strict=True)])
+        image, state = reader.image(camera, int(tick)), states[tick]
         for arm in rig.arms:
             image = draw_rig(image, rig, camera, arm, state)
         tiles.append(draw_label(image, f"tick {tick}", (4, 16)))

@@ -1,4 +1,4 @@
-"""Gels cut out of pictures by their colour: drawn boxes come back, bad pictures are named."""
+"""Boxes of one colour: drawn ones come back with their size, and a rig is measured by them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tacit.record.samples import SampleFolder
 from tacit.rig import Rig, load_rig
 from tacit_calibration.checks.verify import verify
 from tacit_calibration.cli import main
-from tacit_calibration.samples import picture
-from tacit_calibration.touch.outline import find_outline, find_outlines, solve_outlines
+from tacit_calibration.touch.gel_search import GelPicture, find_outlines, search_gel
+from tacit_calibration.touch.outline import solve_outlines
 from tacit_calibration.touch.touch_views import TouchView, finger_views
 
 BELIEVED = load_rig("nova2_sim_vga")
@@ -64,10 +64,19 @@ def folder_of(rig: Rig, folder, openings=(0.01, 0.03, 0.05, 0.07)):
     return views
 
 
-def test_a_drawn_gel_comes_back_within_its_sigma(truth, tmp_path):
-    folder_of(truth, tmp_path)
-    views = finger_views(BELIEVED, "wrist", tmp_path, "left")
-    outlines = [find_outline(picture(tmp_path, view.click), BELIEVED, "wrist", view) for view in views]
+@pytest.fixture(scope="module")
+def pictures(truth, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("openings")
+    folder_of(truth, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outlines(pictures):
+    return find_outlines(BELIEVED, "wrist", pictures, "left")
+
+
+def test_a_drawn_gel_comes_back_within_its_sigma(truth, outlines):
     result = solve_outlines(BELIEVED, "wrist", "left", outlines)
     error = pose_error(result.T_mount_sensor, truth.tactile["left"].T_mount_sensor)
     assert error.translation < 4 * result.sigma_m < 2e-3
@@ -76,46 +85,39 @@ def test_a_drawn_gel_comes_back_within_its_sigma(truth, tmp_path):
     assert result.rms_px < 0.5
 
 
-def test_size_is_kept_on_request(truth, tmp_path):
-    views = folder_of(truth, tmp_path)
-    outlines = [find_outline(picture(tmp_path, view.click), BELIEVED, "wrist", view) for view in views]
+def test_a_box_of_one_colour_is_told_from_a_face(outlines):
+    assert {outline.thickness_m for outline in outlines} == {0.008}
+
+
+def test_size_is_kept_on_request(outlines):
     assert solve_outlines(BELIEVED, "wrist", "left", outlines, fit_size=False).size_m == (0.02, 0.024, 0.008)
     with pytest.raises(CalibrationError, match="2 outlines, expected 3"):
         solve_outlines(BELIEVED, "wrist", "left", outlines[:2])
 
 
-def test_a_grey_gel_and_a_picture_full_of_its_colour_are_named(truth, tmp_path):
-    views = folder_of(truth, tmp_path)
-    with pytest.raises(CalibrationError, match="no colour of its own"):
-        find_outline(drawn(truth, views, views[1], (100, 93, 87)), BELIEVED, "wrist", views[1])
-    image = drawn(truth, views, views[1])
-    image[:240] = BLUE
-    with pytest.raises(CalibrationError, match="no colour of its own|times as large"):
-        find_outline(image, BELIEVED, "wrist", views[1])
+def test_a_gel_of_the_colour_around_it_is_refused(truth, pictures):
+    views = finger_views(BELIEVED, "wrist", pictures, "left")
+    for colour in (GREY, (148, 138, 128)):
+        grey = [GelPicture(view, drawn(truth, views, view, colour)) for view in views[:3]]
+        with pytest.raises(CalibrationError, match="left: not found: 0 of 3 pictures"):
+            search_gel(BELIEVED, "wrist", "left", grey)
 
 
-def test_boxes_of_the_true_rig_lie_on_the_outlines_and_those_of_another_do_not(truth, tmp_path):
-    folder_of(truth, tmp_path)
+def test_boxes_of_the_true_rig_lie_on_the_outlines_and_those_of_another_do_not(truth, pictures, outlines):
     errors = {}
     for name, rig in (("true", truth), ("believed", BELIEVED)):
-        outlines, problems = find_outlines(rig, "wrist", tmp_path, "left")
-        assert problems == []
-        found = verify(rig, "wrist", None, tmp_path, outlines=outlines)
+        found = verify(rig, "wrist", None, pictures, outlines=outlines)
         errors[name] = found.centres.p95
         assert found.board is None and found.gels is None
     assert errors["true"] < 0.5 < 2.0 < errors["believed"]
 
 
-def test_the_command_needs_no_clicks(truth, tmp_path, capsys):
-    folder_of(truth, tmp_path / "openings")
+def test_the_command_needs_no_clicks(truth, pictures, tmp_path, capsys):
     data = BELIEVED.model_dump(mode="json")
     del data["tactile"]["right"]  # these pictures show the left gel alone
     (tmp_path / "rig.yaml").write_text(Rig.model_validate(data).to_yaml())
     words = ["--rig", str(tmp_path / "rig.yaml"), "--rig-out", str(tmp_path / "out.yaml")]
-    assert (
-        main(["sensor", "--camera", "wrist", "--samples", str(tmp_path / "openings"), "--detect", *words])
-        == 0
-    )
+    assert main(["sensor", "--camera", "wrist", "--samples", str(pictures), "--detect", *words]) == 0
     record = load_rig(tmp_path / "out.yaml").calibrations["tactile.left.pose"]
     assert record.method == "tacit calibrate sensor --detect" and record.num_views == 4
     assert "4 pictures" in capsys.readouterr().out

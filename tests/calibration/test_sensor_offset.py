@@ -243,7 +243,8 @@ for (const [i, point] of wanted.entries()) {  // zoom about another place before
 }
 const before = [...cross];
 press("ArrowRight"); press("ArrowDown", true); press("+"); press("Enter");
-const keyed = tasks[1].points[0]; press("Backspace"); press(" "); element("save").onclick();
+const keyed = tasks[1].points[0]; press("Backspace"); press(" "); press("k");
+element("save").onclick();
 console.log(JSON.stringify({rows: made.text.trim().split("\\n"), wanted, at, undone: tasks[1].points.length,
   zoomed, moved: [keyed[0] - before[0], keyed[1] - before[1]], fills, legend: element("legend").innerHTML}));
 """
@@ -252,17 +253,22 @@ console.log(JSON.stringify({rows: made.text.trim().split("\\n"), wanted, at, und
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed; it runs the page's script")
 @pytest.mark.parametrize("width", [400, 1400])
 def test_clicks_and_keys_on_the_zoomed_page_are_pixels_of_the_picture(tmp_path, width):
-    clicked(BELIEVED, tmp_path)
-    text = write_click_page(BELIEVED, "wrist", tmp_path).read_text()
+    clicks = clicked(BELIEVED, tmp_path)
+    seen = Click(clicks[2].image, sorted(BELIEVED.tactile)[0], clicks[2].pixels + 3.25)
+    guesses = {(seen.image, seen.sensor): seen.pixels}
+    text = write_click_page(BELIEVED, "wrist", tmp_path, guesses).read_text()
     script = re.search("<script>(.*)</script>", text, re.DOTALL).group(1).replace('"use strict";', "")
     (tmp_path / "page.js").write_text(BROWSER.replace("WIDTH", str(width)) + script + HAND)
     run = subprocess.run(["node", str(tmp_path / "page.js")], capture_output=True, text=True, check=True)
     found = json.loads(run.stdout)
-    assert found["rows"][0] == ",".join(HEADER) and len(found["rows"]) == 2
+    assert found["rows"][0] == ",".join(HEADER) and len(found["rows"]) == 3
     numbers = np.array(found["rows"][1].split(",")[2:], dtype=float).reshape(4, 2)
     np.testing.assert_allclose(numbers, found["wanted"], atol=2e-3)
+    kept = np.array(found["rows"][2].split(",")[2:], dtype=float).reshape(4, 2)
+    np.testing.assert_allclose(kept, seen.pixels, atol=1e-2)
+    assert found["rows"][2].startswith(seen.name.replace(" ", ","))
     assert found["zoomed"] == [True] * 4
-    assert found["moved"] == [1, 10] and found["undone"] == 0 and found["at"] == 2
+    assert found["moved"] == [1, 10] and found["undone"] == 0 and found["at"] == 3
     assert set(found["fills"]) == set(re.findall("background:(#[0-9a-f]{6})", found["legend"]))
 
 

@@ -22,7 +22,7 @@ from tacit_calibration.estimation.board_pose import board_poses, rms
 from tacit_calibration.estimation.increments import small_pose
 from tacit_calibration.samples import RobotViews, read_samples
 from tacit_calibration.touch.clicks import Click
-from tacit_calibration.touch.outline import Outline, predicted_hull
+from tacit_calibration.touch.outline import Outline, predicted_hull, seen_shift
 from tacit_calibration.touch.touch_views import touch_views
 
 ROBUST_PX = 2.0
@@ -103,7 +103,7 @@ def verify(
         robot_views: The board in them, where there is one.
         folder: The samples.
         clicks: Gel corners in them, where there are any.
-        outlines: Gels cut out of them by their colour; box centres are measured by them if not by clicks.
+        outlines: Gels found in them; box centres are measured by them if not by clicks.
 
     Raises:
         CalibrationError: Neither a board nor gels.
@@ -179,9 +179,9 @@ def _gel_errors(
 
 
 def _outline_error(rig: Rig, camera: str, outline: Outline) -> float:
-    """Return the distance [px] between the centres of the box around an outline and the predicted box."""
-    predicted = predicted_hull(rig, camera, outline.view)
-    return float(np.linalg.norm(_centre(predicted) - _centre(outline.points)))
+    """Return the distance [px] between an outline and the predicted box."""
+    predicted = predicted_hull(rig, camera, outline.view, outline.thickness_m)
+    return float(np.linalg.norm(seen_shift(predicted, outline.points)))
 
 
 def _centre(corners: FloatArray) -> FloatArray:

@@ -17,7 +17,8 @@ from tacit.rig import Rig, load_rig
 from tacit_calibration.board import Board
 from tacit_calibration.rig_update import write_rig
 from tacit_calibration.session import Session
-from tacit_calibration.touch.outline import Outline, outlines_of_arm
+from tacit_calibration.touch.gel_search import outlines_of_arm
+from tacit_calibration.touch.outline import Outline
 
 Flat = tyro.conf.OmitArgPrefixes
 
@@ -116,9 +117,9 @@ def say_pose(key: str, T: FloatArray) -> None:
         say(f"    - [{', '.join(f'{value:.9f}' for value in row)}]")
 
 
-def say_outlines(rig: Rig, camera: str, folder: Path) -> dict[str, list[Outline]]:
-    """Return {sensor: its outlines}, after saying in which pictures one could not be cut out."""
-    found, problems = outlines_of_arm(rig, camera, folder)
+def say_outlines(rig: Rig, camera: str, folder: Path, *, fit_size: bool = True) -> dict[str, list[Outline]]:
+    """Return {sensor: its outlines} of those that were found, after saying why others were not."""
+    found, problems = outlines_of_arm(rig, camera, folder, fit_size=fit_size)
     for problem in problems:
         say(f"skipped {problem}")
     return found

@@ -10,6 +10,8 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from tacit.errors import CalibrationError
+from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
 from tacit_calibration.checks.verify import Verification, verify
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_outlines, say_pose
@@ -19,8 +21,9 @@ from tacit_calibration.samples import sha256_of
 from tacit_calibration.touch.click_page import write_click_page
 from tacit_calibration.touch.clicks import FILE_NAME, Click, read_clicks
 from tacit_calibration.touch.outline import solve_outlines
+from tacit_calibration.touch.pads import pad_size
 from tacit_calibration.touch.sensor_offset import SensorResult, solve_sensor
-from tacit_calibration.touch.touch_views import by_sensor, touch_views
+from tacit_calibration.touch.touch_views import by_sensor, finger_views, touch_views
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,11 @@ class SensorArgs:
         False
     )
     detect: Annotated[
-        bool, tyro.conf.arg(help="Cut coloured gels out of the pictures instead: no clicks are needed.")
+        bool, tyro.conf.arg(help="Find the gels in the pictures instead: no clicks are needed.")
     ] = False
+    pad: Annotated[
+        str, tyro.conf.arg(help="Width and height: digit, gelsight_mini, or WxH in mm; not fitted then.")
+    ] = ""
     keep_size: Annotated[bool, tyro.conf.arg(help="Keep width and height of the rig.")] = False
     where: Annotated[Where, Flat] = field(default_factory=Where)
 
@@ -46,14 +52,35 @@ class SensorArgs:
         place = self.where.open()
         known(place.rig, "camera", self.camera, place.rig.cameras)
         folder = place.samples(self.samples, "openings")
+        start = _with_pad(place.rig, self.pad) if self.pad else place.rig
         if self.click:
-            say(f"open {write_click_page(place.rig, self.camera, folder)} in a browser")
+            page = write_click_page(start, self.camera, folder, self._guesses(start, folder))
+            say(f"open {page} in a browser")
             return 0
-        return self._solve(place, folder)
+        return self._solve(place, start, folder)
 
-    def _solve(self, place: Workplace, folder: Path) -> int:
+    @property
+    def _fit_size(self) -> bool:
+        return not (self.keep_size or self.pad)
+
+    def _guesses(self, start: Rig, folder: Path) -> dict[tuple[str, str], FloatArray]:
+        """Return {(picture, sensor): corners (4, 2) [px]} of the gels that are found without a hand."""
+        lens, guesses = start.geometry.camera(self.camera), {}
+        for name, result in self._detected(start, folder).items():
+            size = np.array(result.size_m[:2])
+            for view in finger_views(start, self.camera, folder, name):
+                corners = view.project(lens, result.T_mount_sensor, size)
+                if np.isfinite(corners).all():
+                    guesses[view.click.image, name] = corners
+        return guesses
+
+    def _solve(self, place: Workplace, start: Rig, folder: Path) -> int:
         clicks = [] if self.detect else read_clicks(self.clicks or folder / FILE_NAME, place.rig)
-        solved = self._detected(place, folder) if self.detect else self._clicked(place, folder, clicks)
+        solved = self._detected(start, folder) if self.detect else self._clicked(start, folder, clicks)
+        if not solved:
+            raise CalibrationError(
+                f"{folder}: no gel was found; `sensor --click` writes a page to click them on"
+            )
         rig, results = place.rig, {}
         for name, result in solved.items():
             _report(name, result)
@@ -68,17 +95,18 @@ class SensorArgs:
         place.finish(rig, f"sensor-{self.camera}", results, sheet)
         return 0
 
-    def _clicked(self, place: Workplace, folder: Path, clicks: Sequence[Click]) -> dict[str, SensorResult]:
-        views = by_sensor(touch_views(place.rig, self.camera, folder, clicks))
+    def _clicked(self, start: Rig, folder: Path, clicks: Sequence[Click]) -> dict[str, SensorResult]:
+        views = by_sensor(touch_views(start, self.camera, folder, clicks))
         return {
-            name: solve_sensor(place.rig, self.camera, name, group, fit_size=not self.keep_size)
+            name: solve_sensor(start, self.camera, name, group, fit_size=self._fit_size)
             for name, group in views.items()
         }
 
-    def _detected(self, place: Workplace, folder: Path) -> dict[str, SensorResult]:
+    def _detected(self, start: Rig, folder: Path) -> dict[str, SensorResult]:
+        outlines = say_outlines(start, self.camera, folder, fit_size=self._fit_size)
         return {
-            name: solve_outlines(place.rig, self.camera, name, outlines, fit_size=not self.keep_size)
-            for name, outlines in say_outlines(place.rig, self.camera, folder).items()
+            name: solve_outlines(start, self.camera, name, several, fit_size=self._fit_size)
+            for name, several in outlines.items()
         }
 
     def _with(self, rig: Rig, before: Rig, name: str, result: SensorResult, folder: Path) -> Rig:
@@ -94,6 +122,14 @@ class SensorArgs:
             inputs_sha256=sha256_of(folder),
         )
         return with_sensor(rig, name, result.T_mount_sensor, result.size_m, record)
+
+
+def _with_pad(rig: Rig, pad: str) -> Rig:
+    """Return the rig with every gel of the size that `--pad` says."""
+    for name, spec in rig.tactile.items():
+        size = (*pad_size(pad, spec.size_m), spec.size_m[2])
+        rig = with_sensor(rig, name, np.asarray(spec.T_mount_sensor), size, None)
+    return rig
 
 
 def _report(name: str, result: SensorResult) -> None:

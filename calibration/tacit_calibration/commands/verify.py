@@ -10,6 +10,8 @@ from typing import Annotated
 import tyro
 
 from tacit.episode import EpisodeReader
+from tacit.errors import CalibrationError
+from tacit_calibration.checks.gel_drift import GelDrift, gel_drifts
 from tacit_calibration.checks.verify import Verification, board_of_samples, verify
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_outlines
 from tacit_calibration.pictures import episode_overlays, overlays
@@ -29,12 +31,11 @@ class VerifyArgs:
     clicks: Annotated[
         Path | None, tyro.conf.arg(help=f"Gel corners; <samples>/{FILE_NAME} where it is there.")
     ] = None
-    detect: Annotated[
-        bool, tyro.conf.arg(help="Measure box centres by gels that are cut out by their colour.")
-    ] = False
+    detect: Annotated[bool, tyro.conf.arg(help="Find gels in the pictures and measure by them.")] = False
     max_px: Annotated[float, tyro.conf.arg(help="Allowed error of 95 % of the points.")] = 4.0
     episode: Annotated[
-        Path | None, tyro.conf.arg(help="Draw the rig into this recorded episode instead; no numbers.")
+        Path | None,
+        tyro.conf.arg(help="Draw the rig into this recorded episode; with --detect, measure gels in it."),
     ] = None
     picture: Annotated[Path | None, tyro.conf.arg(help="PNG for the overlays, without a session.")] = None
     where: Annotated[Where, Flat] = field(default_factory=Where)
@@ -64,12 +65,26 @@ class VerifyArgs:
         return 1 if failures else 0
 
     def _on_episode(self, place: Workplace, path: Path) -> int:
-        """Draw boxes and jaw axes into a few ticks: for eyes, since nobody has said where the gels are."""
+        """Draw boxes and jaw axes into a few ticks; with --detect, say how far gels lie from their boxes."""
         with EpisodeReader(path) as reader:
             sheet = episode_overlays(place.rig, self.camera, reader)
-        data = {"episode": str(path), "passed": None}
+            found, problems = gel_drifts(place.rig, self.camera, reader) if self.detect else ([], [])
+        for problem in problems:
+            say(f"skipped {problem}")
+        if self.detect and not found:
+            raise CalibrationError(f"{path}: no gel was found in {self.camera}; nothing is measured")
+        moved = [gel for gel in found if gel.is_beyond_noise and gel.distance_px > self.max_px]
+        for gel in found:
+            say(f"{'FAILED ' if gel in moved else ''}{gel}")
+        if moved:
+            say(f"more than {self.max_px:g} px: calibrate again (`tacit calibrate sensor`, or `handeye`)")
+        data = {
+            "episode": str(path),
+            "passed": not moved if self.detect else None,
+            "gels": {gel.sensor: _drift_data(gel) for gel in found},
+        }
         place.keep(f"overlay-{self.camera}", data, sheet, self.picture)
-        return 0
+        return 1 if moved else 0
 
 
 def report(found: Verification, failures: list[str]) -> None:
@@ -85,6 +100,16 @@ def report(found: Verification, failures: list[str]) -> None:
         say(f"FAILED {failure}")
     if not failures:
         say("passed")
+
+
+def _drift_data(gel: GelDrift) -> dict[str, object]:
+    return {
+        "pictures": gel.num_pictures,
+        "shift_px": gel.shift_px.tolist(),
+        "sigma_px": gel.sigma_px,
+        "mm_per_px": gel.mm_per_px,
+        "is_beyond_noise": gel.is_beyond_noise,
+    }
 
 
 def _data(found: Verification, failures: list[str], max_px: float) -> dict[str, object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,18 @@ from tacit_calibration.touch.clicks import FILE_NAME, HEADER
 PAGE_NAME = "corners.html"
 
 
-def write_click_page(rig: Rig, camera: str, folder: Path) -> Path:
-    """Write `corners.html` beside the samples and return its path."""
+def write_click_page(
+    rig: Rig, camera: str, folder: Path, guesses: Mapping[tuple[str, str], np.ndarray] | None = None
+) -> Path:
+    """Write `corners.html` beside the samples and return its path.
+
+    Args:
+        rig: Its boxes are drawn as what is expected.
+        camera: Which took the pictures.
+        folder: With `samples.yaml`.
+        guesses: {(picture, sensor): corners (4, 2) [px]} that were found and only need a look.
+    """
+    found = {} if guesses is None else guesses
     listed = load_samples(folder)
     joints = joints_in_order(listed, rig, folder)
     shots = []
@@ -32,7 +43,8 @@ def write_click_page(rig: Rig, camera: str, folder: Path) -> Path:
             name: _listed(footprint.corners) for name, footprint in rig.sensor_boxes(state, camera).items()
         }
         data = base64.b64encode(encode_png(picture(folder, sample)).tobytes()).decode()
-        shots.append({"image": sample.image, "png": data, "expected": expected})
+        mine = {name: _listed(corners) for (image, name), corners in found.items() if image == sample.image}
+        shots.append({"image": sample.image, "png": data, "expected": expected, "found": mine})
     sensors = [name for name, spec in rig.tactile.items() if spec.mount.startswith(f"{listed.arm}.")]
     text = _PAGE.replace("@TITLE@", html.escape(f"{rig.name}: gel corners in {camera}"))
     text = text.replace("@FILE@", FILE_NAME).replace("@HEADER@", ",".join(HEADER))
@@ -63,14 +75,15 @@ canvas:focus{outline:3px solid #2563b0} button{font:inherit;margin:0 .5rem .3rem
 </style></head><body>
 <h1>@TITLE@</h1>
 <p>For each picture and sensor click the four corners of the gel face in the order and colours of the list;
-small numbers and dashes show where the rig expects them now.</p>
+small numbers and dashes show where the rig expects them now, or where they were found.</p>
 <ul id="legend"></ul>
 <p><kbd>wheel</kbd>, <kbd>+</kbd>, <kbd>-</kbd> zoom, <kbd>0</kbd> shows the whole picture, <kbd>g</kbd> the
 gel. Without a mouse: <kbd>arrows</kbd> move the cross by a pixel (with <kbd>Shift</kbd> by ten),
-<kbd>Enter</kbd> sets a corner there. <kbd>Backspace</kbd> takes the last one back, <kbd>Space</kbd> skips a
-gel that is hidden.</p>
+<kbd>Enter</kbd> sets a corner there, <kbd>k</kbd> keeps the four that were found.
+<kbd>Backspace</kbd> takes the last one back, <kbd>Space</kbd> skips a gel that is hidden.</p>
 <p id="ask" aria-live="polite"></p><canvas id="view" tabindex="0"></canvas>
-<p><button id="save">Save @FILE@</button> put it beside this page, then run
+<p><button id="keep">Keep what was found</button>
+<button id="save">Save @FILE@</button> put it beside this page, then run
 <code>tacit calibrate sensor</code>.</p>
 <script>
 "use strict";
@@ -85,6 +98,7 @@ let at = 0;
 document.getElementById("legend").innerHTML = corners.map((name, i) =>
   `<li><span class="swatch" style="background:${colours[i]}"></span>${i}: ${name} of the sensor</li>`
 ).join("");
+const guess = t => t.shot.found[t.name] || null;
 const task = () => tasks[Math.min(at, tasks.length - 1)];
 const toCanvas = ([u, v]) => [view.left + (u + .5) * view.scale, view.top + (v + .5) * view.scale];
 const toPicture = (x, y) => [(x - view.left) / view.scale - .5, (y - view.top) / view.scale - .5];
@@ -96,7 +110,7 @@ function show(box, margin) {
 }
 const whole = () => show([0, 0, image.width - 1, image.height - 1], 1);
 function gel() {
-  const expected = task().shot.expected[task().name];
+  const expected = guess(task()) || task().shot.expected[task().name];
   if (!expected) return whole();
   const u = expected.map(p => p[0]), v = expected.map(p => p[1]);
   show([Math.min(...u), Math.min(...v), Math.max(...u), Math.max(...v)], 2.5);
@@ -122,7 +136,7 @@ function draw() {
     : "done; save the file";
   pen.clearRect(0, 0, canvas.width, canvas.height); pen.imageSmoothingEnabled = false;
   pen.drawImage(image, view.left, view.top, image.width * view.scale, image.height * view.scale);
-  outline(task().shot.expected[task().name], [5, 5]); outline(task().points, []);
+  outline(guess(task()) || task().shot.expected[task().name], [5, 5]); outline(task().points, []);
   const [x, y] = toCanvas(cross);
   pen.setLineDash([]); pen.strokeStyle = "#fff"; pen.beginPath();
   pen.moveTo(x - 9, y); pen.lineTo(x + 9, y); pen.moveTo(x, y - 9); pen.lineTo(x, y + 9); pen.stroke();
@@ -149,6 +163,11 @@ function pointed(event) {
   return [(event.clientX - box.left) * canvas.width / box.width,
           (event.clientY - box.top) * canvas.height / box.height];
 }
+function keep() {
+  if (at >= tasks.length || !guess(task())) return;
+  task().points = guess(task()).map(point => [...point]); at++; begin();
+}
+document.getElementById("keep").onclick = keep;
 canvas.onclick = event => set(toPicture(...pointed(event)));
 canvas.addEventListener("wheel", event => {
   event.preventDefault(); zoom(event.deltaY < 0 ? 1.25 : .8, ...pointed(event));
@@ -157,13 +176,14 @@ window.onresize = begin;
 const moves = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 document.onkeydown = event => {
   const key = event.key;
-  if (event.target && event.target.id === "save" && (key === " " || key === "Enter")) return;
+  if (event.target && ["save", "keep"].includes(event.target.id) && (key === " " || key === "Enter")) return;
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (moves[key]) { moves[key].forEach((d, i) => cross[i] += d * (event.shiftKey ? 10 : 1)); draw(); }
   else if (key === "Enter") set([...cross]);
   else if (key === "+" || key === "=") zoom(1.25, ...toCanvas(cross));
   else if (key === "-") zoom(.8, ...toCanvas(cross));
   else if (key === "0") { whole(); draw(); }
+  else if (key === "k") keep();
   else if (key === "g") { gel(); draw(); }
   else if (key === " " && at < tasks.length) { task().points = []; task().skipped = true; at++; begin(); }
   else if (key === "Backspace") {

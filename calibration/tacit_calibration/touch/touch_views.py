@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,8 @@ from tacit.geometry.transforms import FloatArray, from_translation, invert, tran
 from tacit.record.samples import load_samples
 from tacit.rig import Rig
 from tacit.rig.scene import FINGER_SIGNS
-from tacit.rig.units import to_canonical
 from tacit_calibration.estimation.board_pose import rms
-from tacit_calibration.samples import joints_in_order
+from tacit_calibration.samples import joints_in_order, state_of
 from tacit_calibration.touch.clicks import Click
 
 UNIT_FACE = np.array([[-0.5, -0.5, 0.0], [0.5, -0.5, 0.0], [0.5, 0.5, 0.0], [-0.5, 0.5, 0.0]])
@@ -103,27 +102,41 @@ def check_order(rig: Rig, camera: str, views: Sequence[TouchView]) -> None:
 
 
 def _view(rig: Rig, camera: str, arm: str, click: Click, q: FloatArray, raw: float | None) -> TouchView:
-    mount_arm, _, part = rig.tactile[click.sensor].mount.rpartition(".")
-    parent = rig.cameras[camera].parent
-    if mount_arm != arm or parent not in ("world", f"{arm}.flange"):
+    if rig.tactile[click.sensor].mount.rpartition(".")[0] != arm or rig.cameras[camera].parent not in (
+        "world",
+        f"{arm}.flange",
+    ):
         raise CalibrationError(
-            f"{click.name}: sensor on {rig.tactile[click.sensor].mount}, camera {camera} on {parent}, but "
-            f"the samples are of arm {arm!r}; take samples of the arm that carries the sensor"
+            f"{click.name}: sensor on {rig.tactile[click.sensor].mount}, camera {camera} on "
+            f"{rig.cameras[camera].parent}, but the samples are of arm {arm!r}; take samples of the arm that "
+            "carries the sensor"
         )
-    state = np.zeros(len(rig.state_names))
-    state[rig.arm_slice(arm)] = q
-    T_world_camera = rig.geometry.camera_poses(state)[camera]
-    T_camera_flange = invert(T_world_camera) @ rig.geometry.flange_poses(state)[arm]
-    gripper = rig.arms[arm].gripper
-    sign = FINGER_SIGNS.get(part, 0.0)
-    if gripper is None or sign == 0.0:
-        return TouchView(click, T_camera_flange, 0.0, np.nan, np.zeros(3))
-    if raw is None:
+    slides = _slide(rig, click.sensor).any()
+    if slides and raw is None:
         raise CalibrationError(
             f"{click.name}: the sample has no gripper_raw, and the sensor sits on a finger"
         )
-    axis = np.asarray(gripper.axis) / np.linalg.norm(gripper.axis)
-    return TouchView(click, T_camera_flange, to_canonical(rig, gripper.name, raw), raw, sign * axis / 2)
+    view = view_of_state(rig, camera, click, state_of(rig, arm, q, raw))
+    return replace(view, raw=raw) if slides and raw is not None else view
+
+
+def view_of_state(rig: Rig, camera: str, click: Click, state: FloatArray) -> TouchView:
+    """Return where a sensor's finger is for a camera at a state (S,) of the rig; `raw` is NaN."""
+    arm = rig.tactile[click.sensor].mount.rpartition(".")[0]
+    T_world_camera = rig.geometry.camera_poses(state)[camera]
+    T_camera_flange = invert(T_world_camera) @ rig.geometry.flange_poses(state)[arm]
+    gripper, slide = rig.arms[arm].gripper, _slide(rig, click.sensor)
+    opening = float(state[rig.index_of([gripper.name])[0]]) if gripper is not None and slide.any() else 0.0
+    return TouchView(click, T_camera_flange, opening, np.nan, slide)
+
+
+def _slide(rig: Rig, sensor: str) -> FloatArray:
+    """Return the direction in the flange that a sensor moves per metre of opening (3,): +-axis/2, or 0."""
+    arm, _, part = rig.tactile[sensor].mount.rpartition(".")
+    gripper, sign = rig.arms[arm].gripper, FINGER_SIGNS.get(part, 0.0)
+    if gripper is None or sign == 0.0:
+        return np.zeros(3)
+    return np.asarray(sign * np.asarray(gripper.axis) / np.linalg.norm(gripper.axis) / 2)
 
 
 def by_sensor(views: Sequence[TouchView]) -> dict[str, list[TouchView]]:
