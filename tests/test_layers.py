@@ -74,6 +74,7 @@ LAWS = {
             "roboticstoolbox",
             "spatialmath",
             "onnxruntime",
+            "rerun",
             "rosbags",
             "rospkg",
             "xacro",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -179,3 +180,19 @@ def test_boxes_on_the_page_have_the_colour_of_their_sensor(tmp_path):
             x0, y0, x1, _ = 2 * reader.boxes("wrist", sensor)[0] + 0.5
             edge = boxed[round(y0), round(x0) + 2 : round(x1) - 2]
             assert np.abs(edge - COLORS[i]).sum(axis=1).max() < 250 and changed.any()
+
+
+def test_view_writes_a_recording_for_rerun_where_that_is_installed(tmp_path, capsys, recwarn):
+    path = write_episode(tmp_path, 4)
+    if importlib.util.find_spec("rerun") is None:
+        assert tacit(["view", "--rrd", str(path)]) == 2
+        assert "tacit[rerun]" in (said := capsys.readouterr().err) or ".[rerun]" in said
+        assert not path.with_suffix(".rrd").exists()
+        return
+    assert tacit(["view", "--rrd", str(path)]) == 0
+    assert not recwarn, [str(warning.message) for warning in recwarn]
+    written = path.with_suffix(".rrd").read_bytes()
+    assert written.startswith(b"RRF") and len(written) > 10_000
+    for entity in (b"/world/wrist/boxes", b"/touch/left", b"/state/joint1", b"/action/joint1"):
+        assert entity in written
+    assert tacit(["view", "--rrd", str(tmp_path)]) == 2

@@ -117,6 +117,8 @@ _LIBRARIES = {
     "std_msgs std_srvs trajectory_msgs tacit_ros",
     "bags": "rosbags apsw",
     "zarr": "zarr numcodecs",
+    "rerun": "rerun",
+    "desk": "aiohttp",
     "sim": "mujoco tacit_sim",
     "calibration": "scipy tacit_calibration",
     "learning": "torch accelerate transformers safetensors onnx onnxscript tensorboard numba sklearn "

@@ -10,8 +10,10 @@ import tyro
 from rich.console import Console
 
 from tacit.episode import EpisodeReader, check_dataset, check_episode
+from tacit.errors import ConfigError
 from tacit.view.dataset_page import dataset_page
 from tacit.view.episode_page import episode_page
+from tacit.view.rrd import write_rrd
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,15 @@ class Options:
     """An episode file, or the folder of a data set."""
     out: Path | None = None
     """The page; `<episode>.html` or `<folder>/reports/index.html` when left out."""
+    rrd: bool = False
+    """Write an episode for the rerun viewer instead (`<episode>.rrd`; open it with `rerun FILE`)."""
 
 
 def main(argv: list[str]) -> int:
     """Run `tacit view EPISODE_OR_ROOT [--out page.html]`."""
     options = tyro.cli(Options, args=argv, prog="tacit view")
+    if options.rrd:
+        return _rrd(options)
     if options.path.is_dir():
         page = dataset_page(check_dataset(options.path))
         target = options.out or options.path / "reports" / "index.html"
@@ -37,6 +43,20 @@ def main(argv: list[str]) -> int:
         with EpisodeReader(options.path) as reader:
             page = episode_page(reader, check_episode(options.path))
         target = options.out or options.path.with_suffix(".html")
-    path = page.save(target)
-    Console(highlight=False, soft_wrap=True).print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    _say(page.save(target))
     return 0
+
+
+def _rrd(options: Options) -> int:
+    if options.path.is_dir():
+        raise ConfigError(f"--rrd: {options.path} is a folder; expected one episode")
+    target = options.out or options.path.with_suffix(".rrd")
+    if not target.parent.is_dir():
+        raise ConfigError(f"--out: there is no folder {target.parent}")
+    with EpisodeReader(options.path) as reader:
+        _say(write_rrd(reader, target))
+    return 0
+
+
+def _say(path: Path) -> None:
+    Console(highlight=False, soft_wrap=True).print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
