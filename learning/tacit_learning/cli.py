@@ -143,9 +143,13 @@ def train(argv: Sequence[str]) -> int:
 def export(argv: Sequence[str]) -> int:
     """Run `tacit export`; returns the exit code."""
     from tacit_learning.export import export_checkpoint
+    from tacit_learning.export_foreign import ForeignArguments, export_foreign, is_foreign
 
-    arguments = tyro.cli(ExportArguments, args=list(argv), prog="tacit export")
-    done = export_checkpoint(arguments.checkpoint, arguments.out, arguments.task, arguments.play)
+    if is_foreign(argv):
+        done = export_foreign(tyro.cli(ForeignArguments, args=list(argv), prog="tacit export"))
+    else:
+        arguments = tyro.cli(ExportArguments, args=list(argv), prog="tacit export")
+        done = export_checkpoint(arguments.checkpoint, arguments.out, arguments.task, arguments.play)
     size = done.path.stat().st_size / 1e6
     Console().print(
         f"{done.path}: {size:.1f} MB, differs from torch by at most {done.max_difference:.1e}; "

@@ -101,7 +101,7 @@ def export_policy(trained: TrainedPolicy, out: str | Path, play: PlayFlags) -> E
         play=play.applied(PlaySpec(), chunk_size),
     )
     names = ["state", *_image_names(spec)]
-    return _export(graph, manifest, names, ["chunk"], Path(out))
+    return export_graph(graph, manifest, names, ["chunk"], Path(out))
 
 
 def export_alignment(trained: TrainedAlignment, out: str | Path, task: str | None = None) -> Exported:
@@ -125,7 +125,7 @@ def export_alignment(trained: TrainedAlignment, out: str | Path, task: str | Non
         source.spec, known.fps, provenance, kind="progress", hidden_size=model.state_size
     )
     names = ["state", "hidden", "elapsed", *_image_names(source.spec)]
-    return _export(images, manifest, names, graph.names, Path(out))
+    return export_graph(images, manifest, names, graph.names, Path(out))
 
 
 def make_manifest(
@@ -219,9 +219,21 @@ def parity(graph: nn.Module, model_bytes: bytes, manifest: Manifest, names: Sequ
     return worst
 
 
-def _export(
+def export_graph(
     graph: nn.Module, manifest: Manifest, names: list[str], outputs: list[str], out: Path
 ) -> Exported:
+    """Write the bundle of a graph, after comparing it with torch.
+
+    Args:
+        graph: One input per name, in evaluation mode.
+        manifest: Without golden rows and hashes.
+        names: Inputs in the order that `graph` takes them.
+        outputs: What it returns.
+        out: File to write.
+
+    Raises:
+        BundleError: The graph differs from torch by more than 1e-5.
+    """
     tensors = [torch.from_numpy(golden_inputs(manifest)[name]) for name in names]
     model_bytes = to_onnx(graph, tensors, names, outputs)
     difference = parity(graph, model_bytes, manifest, names)
