@@ -264,7 +264,7 @@ def _identify(copy: h5py.File, target: Path, labels: dict[str, object]) -> None:
         "num_ticks": np.int64(len(stamps)),
         "started_ns": np.int64(stamps[0]),
         "ended_ns": np.int64(stamps[-1]),
-        "success": np.int8(labels["success"]),  # type: ignore[call-overload]
+        "success": np.int8(int(str(labels["success"]))),
         "outcome": str(labels["outcome"]),
         "language_instruction": str(labels["language_instruction"]),
     }

@@ -19,7 +19,7 @@ import numpy as np
 
 from tacit.config.documents import MAX_TABLE_BYTES, json_list, json_of, read_text
 from tacit.episode.edit import history_of
-from tacit.episode.files import find_episodes
+from tacit.episode.files import find_places
 from tacit.episode.reader import EpisodeReader
 from tacit.errors import EpisodeError, TacitError
 
@@ -62,11 +62,16 @@ NOTHING = (-1, -1, Entry("damaged"))
 
 
 class Listed(NamedTuple):
-    """An episode and its entry; `size` in bytes."""
+    """An episode and its entry; `place` is its path as text, `size` in bytes."""
 
-    path: Path
+    place: str
     size: int
     entry: Entry
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.place)
 
 
 def list_episodes(root: str | Path, track: Track = iter) -> list[Listed]:
@@ -81,26 +86,26 @@ def list_episodes(root: str | Path, track: Track = iter) -> list[Listed]:
     Raises:
         EpisodeError: `root` does not exist.
     """
-    paths = find_episodes(root)
-    by_folder: dict[str, list[Path]] = defaultdict(list)
-    for path in paths:
-        by_folder[os.path.dirname(path)].append(path)
-    known: dict[Path, Entry] = {}
-    states = {path: os.stat(path) for path in paths}
-    stale: list[list[Path]] = []
+    places = find_places(root)
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for place in places:
+        by_folder[os.path.dirname(place)].append(place)
+    known: dict[str, Entry] = {}
+    states = {place: os.stat(place) for place in places}
+    stale: dict[str, list[str]] = {}
     for folder, members in by_folder.items():
         index = _load(Path(folder))
-        for path in members:
-            size, time_ns, entry = index.get(path.name, NOTHING)
-            if size == states[path].st_size and time_ns == states[path].st_mtime_ns:
-                known[path] = entry
-        if len(index) != len(members) or any(path not in known for path in members):
-            stale.append(members)
-    for path in track([path for path in paths if path not in known]):
-        known[path] = read_entry(path)
-    for members in stale if Path(root).is_dir() else ():
-        _save(members[0].parent, {path: (states[path], known[path]) for path in members})
-    return [Listed(path, states[path].st_size, known[path]) for path in paths]
+        for place in members:
+            size, time_ns, entry = index.get(os.path.basename(place), NOTHING)
+            if size == states[place].st_size and time_ns == states[place].st_mtime_ns:
+                known[place] = entry
+        if len(index) != len(members) or any(place not in known for place in members):
+            stale[folder] = members
+    for path in track([Path(place) for place in places if place not in known]):
+        known[str(path)] = read_entry(path)
+    for folder, members in stale.items() if Path(root).is_dir() else ():
+        _save(Path(folder), {os.path.basename(p): (states[p], known[p]) for p in members})
+    return [Listed(place, states[place].st_size, known[place]) for place in places]
 
 
 def read_entry(path: Path) -> Entry:
@@ -152,13 +157,13 @@ def _load(folder: Path) -> dict[str, tuple[int, int, Entry]]:
         return {}  # a cache of another version, or cut off: everything is read again
 
 
-def _save(folder: Path, members: Mapping[Path, tuple[os.stat_result, Entry]]) -> None:
+def _save(folder: Path, members: Mapping[str, tuple[os.stat_result, Entry]]) -> None:
     """Write an index in one step; where nothing may be written there simply is none."""
     if all(entry.kind != "tacit" for _, entry in members.values()):
         return  # a folder of others: nothing of ours belongs there
     rows: list[list[object]] = [[INDEX_SCHEMA, *FIELDS]]
-    for path, (state, entry) in members.items():
-        rows.append([path.name, state.st_size, state.st_mtime_ns, *entry])
+    for name, (state, entry) in members.items():
+        rows.append([name, state.st_size, state.st_mtime_ns, *entry])
     text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
     temporary = folder / f".{INDEX_NAME}.{os.getpid()}"
     with contextlib.suppress(OSError):

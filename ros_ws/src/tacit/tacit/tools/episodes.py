@@ -55,7 +55,7 @@ class List(Choice):
             return 0
         items = self.chosen()
         for item in items if self.json else ():
-            fields = {"path": str(item.path), "size": item.size, **item.entry._asdict()}
+            fields = {"path": item.place, "size": item.size, **item.entry._asdict()}
             out.print(json.dumps(fields), markup=False)
         if not self.json:
             # A line at a time: a table of ten thousand rows would take rich ten seconds.
@@ -75,7 +75,7 @@ def _table(items: list[Listed]) -> list[str]:
         f"{sum(item.size for item in items) / 1e6:.0f} MB: {counts[0]} successes, {counts[1]} failures, "
         f"{counts[2]} unlabelled"
     )
-    damaged = [f"damaged {item.path}: {item.entry.problem}" for item in items if item.entry.problem]
+    damaged = [f"damaged {item.place}: {item.entry.problem}" for item in items if item.entry.problem]
     return [*(line.rstrip() for line in lines), *damaged, total]
 
 
@@ -85,7 +85,7 @@ def _row(item: Listed) -> tuple[str, ...]:
     state = "" if entry.state in ("complete", "") else f" [{entry.state}]"
     kind = "" if entry.kind == "tacit" else f" [{entry.kind}]"
     return (
-        f"{item.path}{state}{kind}",
+        f"{item.place}{state}{kind}",
         str(entry.ticks),
         f"{entry.seconds:.1f}",
         success_word(entry.success),
