@@ -184,3 +184,31 @@ def test_a_picture_file_that_cannot_be_decoded_is_named(tmp_path):
     path.write_bytes(encode_png(RED).tobytes()[:-9])
     with pytest.raises(ImageError, match="view_3.png: image of .* end marker"):
         load_image(path)
+
+
+@pytest.mark.parametrize(
+    ("size", "reduction"), [((240, 320), 2), ((120, 160), 4), ((241, 320), 1), ((60, 90), 4)]
+)
+def test_a_jpeg_is_decoded_as_small_as_the_output_allows(size: tuple[int, int], reduction: int) -> None:
+    transform = ImageTransform(480, 640, *size)
+    assert transform.reduction == reduction
+    y, x = np.mgrid[:480, :640].astype(np.float32)
+    waves = 128 + 60 * np.sin(x / 9 + y / 31) + 40 * np.cos(y / 7)
+    picture = np.stack([waves, 255 - waves, waves * 0.5], axis=-1).astype(np.uint8)
+    data = encode_jpeg(picture)
+    whole, small = transform.image(decode_image(data)), transform.decoded(data)
+    assert small.shape == whole.shape == (*size, 3)
+    assert np.abs(small.astype(int) - whole.astype(int)).mean() < 1.0
+
+
+def test_a_png_and_raw_pixels_are_resized_as_ever() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    transform = ImageTransform(48, 64, 24, 32)
+    for stored in (encode_png(picture), picture):
+        np.testing.assert_array_equal(transform.decoded(stored), transform.image(picture))
+
+
+def test_a_jpeg_of_another_size_is_refused_before_it_is_shrunk() -> None:
+    data = encode_jpeg(np.zeros((96, 128, 3), np.uint8))
+    with pytest.raises(ImageError, match="image is 128x96, the rig or bundle says 64x48"):
+        ImageTransform(48, 64, 24, 32).decoded(data)

@@ -51,7 +51,7 @@ def test_failures_are_left_out_unless_wanted(root: Path) -> None:
 @pytest.mark.parametrize("cache", ["ram", "none"])
 def test_images_equal_the_files_through_the_one_transform(root: Path, cache: str) -> None:
     paths = find_training_episodes(config(root))
-    table = load_table(paths, config(root, cache=cache))
+    table = load_table(paths, config(root, cache=cache, decode="whole"))
     cameras, touch = table.images([3, NUM_TICKS + 5])
     for row, (path, tick) in enumerate([(paths[0], 3), (paths[1], 5)]):
         with EpisodeReader(path) as reader:
@@ -59,6 +59,17 @@ def test_images_equal_the_files_through_the_one_transform(root: Path, cache: str
                 np.testing.assert_array_equal(cameras[row, n], transform.image(reader.image(name, tick)))
             for s, (name, transform) in enumerate(table.view.sensors.items()):
                 np.testing.assert_array_equal(touch[row, s], transform.image(reader.touch(name, tick)))
+
+
+def test_a_picture_decoded_at_half_its_sides_is_the_one_that_the_robot_sees(root: Path) -> None:
+    paths = find_training_episodes(config(root))
+    half, whole = (load_table(paths, config(root, decode=how)) for how in ("reduced", "whole"))
+    assert {t.reduction for t in half.view.cameras.values()} == {2}
+    (cameras, touch), (as_seen, felt) = (table.images([0, 7]) for table in (half, whole))
+    np.testing.assert_array_equal(touch, felt)
+    difference = np.abs(cameras.astype(int) - as_seen.astype(int))
+    assert 0 < difference.mean() < 1.0  # grey levels; a shift by half a pixel would give 4
+    np.testing.assert_array_equal(half.boxes, whole.boxes)
 
 
 @pytest.mark.parametrize("cache", ["ram", "none"])

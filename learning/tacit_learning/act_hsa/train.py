@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,6 +20,7 @@ from tacit_learning.act_hsa.policy import ActHsaPolicy, Identities
 from tacit_learning.data.augment import augment
 from tacit_learning.data.episodes import EpisodeTable, find_training_episodes, load_table, split_episodes
 from tacit_learning.data.spec import PolicySpec, make_spec, read_spec
+from tacit_learning.data.weights import row_weights
 from tacit_learning.data.windows import Batch, ChunkWindows, StepSampler, fixed_batches, make_loader
 from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
 from tacit_learning.engine.job import Job
@@ -63,12 +65,13 @@ def train_on_tables(config: ActHsaConfig, tables: Tables, reporter: Reporter) ->
     """Train on tables that are already read; see `train`."""
     seed_everything(config.train.seed)
     spec = make_spec(tables.train)
+    weights = row_weights(tables.train, config.data)
     policy = ActHsaPolicy(config, spec)
     num_weights = sum(p.numel() for p in policy.parameters())
     reporter.message(f"{len(tables.train)} frames, {num_weights / 1e6:.2f} M weights")
     job = Job(
         module=policy,
-        batches=lambda first, rank, world: _batches(config, tables.train, first, rank, world),
+        batches=lambda first, rank, world: _batches(config, tables.train, weights, first, rank, world),
         validate=lambda module, device, step: _validate(config, tables.validation, module, device),
         texts=_texts(config, spec, policy, tables),
         transform=lambda batch, number, rank: augment(
@@ -122,9 +125,18 @@ def _texts(config: ActHsaConfig, spec: PolicySpec, policy: ActHsaPolicy, tables:
     }
 
 
-def _batches(config: ActHsaConfig, table: EpisodeTable, first: int, rank: int, world: int) -> Iterator[Batch]:
+def _batches(
+    config: ActHsaConfig,
+    table: EpisodeTable,
+    weights: np.ndarray | None,
+    first: int,
+    rank: int,
+    world: int,
+) -> Iterator[Batch]:
     windows = ChunkWindows(table, config.model.chunk_size, config.data.action_offset)
-    sampler = StepSampler(len(windows), config.train.batch_size, config.train.seed, first, rank, world)
+    sampler = StepSampler(
+        len(windows), config.train.batch_size, config.train.seed, first, rank, world, weights
+    )
     return iter(make_loader(windows, sampler, config.data.num_workers))
 
 

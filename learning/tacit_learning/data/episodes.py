@@ -6,25 +6,40 @@ Legend: T frames of all episodes, N cameras, S sensors, A state and action width
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from tacit.episode import EpisodeReader, Step, find_episodes
+from tacit.episode.index import list_episodes
 from tacit.errors import EpisodeError
 from tacit.geometry.footprint import valid_for_alignment
 from tacit.rig import Rig
-from tacit_learning.data.view import DataConfig, View, make_view
+from tacit_learning.data.contract import Contract, Reading
+from tacit_learning.data.pictures import (
+    CachedImages,
+    ReaderImages,
+    Source,
+    file_state,
+    no_touch,
+    stack_touch,
+    ticks_of,
+)
+from tacit_learning.data.view import DataConfig, View
 from tacit_learning.layers.pooling import PIXEL_CENTRE
 
 LOAD_THREADS = 2
-MAX_RATE_DIFFERENCE = 0.05  # of the first episode's rate; a chunk is indexed by ticks
+MANY, MAX_PROCESSES = 200, 8
+"""From so many episodes on they are read by processes, of which more than these wait for the disk."""
 STILL = 1e-6  # [rad, m]; a smaller step of the action is no motion
-NO_TOUCH_SIZE = (32, 32)  # [px], shape of the empty touch input of a policy without sensors
+MAX_REFERENCES = 64  # episodes that the no-contact image is averaged over; more tell nothing new
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,7 @@ class Episode:
     steps: tuple[Step, ...]  # annotated, in order of their starts; their frames count from `first`
     fps: float
     first: int = 0
+    file_ticks: int = 0  # ticks of the file, trimmed ones too; 0 where there is no file
 
     @property
     def num_ticks(self) -> int:
@@ -82,9 +98,22 @@ class EpisodeTable:
         self.boxes = np.concatenate([episode.boxes for episode in self.episodes])
         self.box_valid = np.concatenate([episode.box_valid for episode in self.episodes])
         self.visibility = np.concatenate([episode.visibility for episode in self.episodes])
+        self.episodes = [self._shared(episode, i) for i, episode in enumerate(self.episodes)]
 
     def __len__(self) -> int:
         return int(self.starts[-1])
+
+    def _shared(self, episode: Episode, number: int) -> Episode:
+        """Return an episode whose arrays are parts of the table's: rows are held once."""
+        rows = slice(self.starts[number], self.starts[number + 1])
+        return replace(
+            episode,
+            state=self.state[rows],
+            action=self.action[rows],
+            boxes=self.boxes[rows],
+            box_valid=self.box_valid[rows],
+            visibility=self.visibility[rows],
+        )
 
     @property
     def fps(self) -> float:
@@ -115,7 +144,7 @@ def find_training_episodes(config: DataConfig) -> list[Path]:
     """
     found: list[Path] = []
     for root in config.datasets:
-        paths = [path for path in find_episodes(root) if not config.only_success or _succeeded(path)]
+        paths = _successes(Path(root)) if config.only_success else find_episodes(root)
         if not paths:
             raise EpisodeError(f"data.datasets: {root}: {_why_none(root)}")
         found += paths
@@ -131,73 +160,14 @@ def load_table(paths: Sequence[Path], config: DataConfig) -> EpisodeTable:
     if not paths:
         raise EpisodeError("no episode to load")
     with EpisodeReader(paths[0]) as first:
-        contract = _Contract(first.rig, str(first.attribute("contract_yaml")), first.fps)
-    view = make_view(contract.rig, config)
-    cached = config.cache == "ram"
-    with ThreadPoolExecutor(LOAD_THREADS) as pool:
-        loaded = list(pool.map(lambda path: _load(path, view, contract, config), paths))
-    images: ImageSource = ReaderImages(paths, view, [item.episode.first for item in loaded])
-    if cached:
+        contract = Contract(first, config)
+    loaded = _load_all(paths, contract, config)
+    images: ImageSource = ReaderImages([item.source for item in loaded])
+    if config.cache == "ram":
         images = CachedImages([item.cameras for item in loaded], [item.touch for item in loaded])
-    references = np.stack([item.references for item in loaded]).astype(np.float32).mean(0)
-    episodes = [item.episode for item in loaded]
-    return EpisodeTable(episodes, contract.rig, view, np.rint(references).astype(np.uint8), images)
-
-
-class ReaderImages:
-    """Images read from the files, with handles opened once per process (never across a fork)."""
-
-    def __init__(self, paths: Sequence[Path], view: View, firsts: Sequence[int] | None = None) -> None:
-        self._paths = list(paths)
-        self._view = view
-        self._firsts = [0] * len(self._paths) if firsts is None else list(firsts)
-        self._handles: dict[int, EpisodeReader] = {}
-        self._pid = os.getpid()
-
-    def __call__(self, episode: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return camera (N, H, W, 3) and touch images (S, h, w, 3) of one frame."""
-        reader = self._reader(episode)
-        frame += self._firsts[episode]
-        view = self._view
-        depths = view.depth_range_m
-        stored = [reader.depth(n, frame) if n in depths else reader.image(n, frame) for n in view.cameras]
-        cameras = [view.picture(n, image) for n, image in zip(view.cameras, stored, strict=True)]
-        touch = [view.picture(name, reader.touch(name, frame)) for name in view.sensors]
-        return np.stack(cameras), _stack_touch(touch)
-
-    def _reader(self, episode: int) -> EpisodeReader:
-        if self._pid != os.getpid():
-            self._handles, self._pid = {}, os.getpid()
-        if episode not in self._handles:
-            self._handles[episode] = EpisodeReader(self._paths[episode]).__enter__()
-        return self._handles[episode]
-
-    def close(self) -> None:
-        """Close all handles of this process."""
-        for reader in self._handles.values():
-            reader.__exit__(None, None, None)
-        self._handles = {}
-
-
-class CachedImages:
-    """Images held in memory, one array per episode."""
-
-    def __init__(self, cameras: list[np.ndarray], touch: list[np.ndarray]) -> None:
-        self._cameras = cameras
-        self._touch = touch
-
-    def __call__(self, episode: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return camera (N, H, W, 3) and touch images (S, h, w, 3) of one frame."""
-        return self._cameras[episode][frame], self._touch[episode][frame]
-
-
-@dataclass(frozen=True)
-class _Contract:
-    """What all episodes of a table share."""
-
-    rig: Rig
-    text: str
-    fps: float
+    seen = [item.references for item in loaded if item.references is not None]
+    references = np.rint(np.stack(seen).astype(np.float32).mean(0)).astype(np.uint8)
+    return EpisodeTable([item.episode for item in loaded], contract.rig, contract.view, references, images)
 
 
 @dataclass(frozen=True)
@@ -205,7 +175,8 @@ class _Loaded:
     """One episode as read; images are empty unless they are cached."""
 
     episode: Episode
-    references: np.ndarray  # (S, h, w, 3) u1
+    source: Source
+    references: np.ndarray | None  # (S, h, w, 3) u1; None where others tell them
     cameras: np.ndarray  # (t, N, H, W, 3) u1
     touch: np.ndarray  # (t, S, h, w, 3) u1
 
@@ -217,48 +188,92 @@ def active_frames(action: np.ndarray) -> slice:
     return slice(int(changes[0]), int(changes[-1]) + 2) if len(changes) else slice(0, len(action))
 
 
-def _load(path: Path, view: View, contract: _Contract, config: DataConfig) -> _Loaded:
+def _load_all(paths: Sequence[Path], contract: Contract, config: DataConfig) -> list[_Loaded]:
+    """Read all episodes: a few by threads, many by processes, for HDF5 lets one thread in at a time."""
+    averaged = set(paths[:: -(-len(paths) // MAX_REFERENCES)])
+    load = functools.partial(_load, contract=contract, config=config, averaged=averaged)
+    if config.cache == "ram" or len(paths) < MANY:
+        with ThreadPoolExecutor(LOAD_THREADS) as threads:
+            return list(threads.map(load, paths))
+    context = multiprocessing.get_context("fork")  # what is loaded already need not be loaded again
+    count = min(os.cpu_count() or 1, MAX_PROCESSES)
+    with ProcessPoolExecutor(count, context, _begin, (load,)) as processes:
+        loaded = list(processes.map(_load_in_process, paths, chunksize=16))
+    kept: list[Reading] = []
+    return [replace(item, source=_with_shared_reading(item.source, kept)) for item in loaded]
+
+
+def _with_shared_reading(source: Source, kept: list[Reading]) -> Source:
+    """Return a source whose reading is one of those kept: processes sent as many as episodes."""
+    same = next((reading for reading in kept if reading == source.reading), None)
+    if same is None:
+        kept.append(source.reading)
+    return source if same is None else replace(source, reading=same)
+
+
+_LOADERS: list[Callable[[Path], _Loaded]] = []
+"""Of a loading process: how it loads, inherited by the fork rather than sent with every path."""
+
+
+def _begin(load: Callable[[Path], _Loaded]) -> None:
+    cv2.setNumThreads(0)  # its threads do not survive a fork
+    _LOADERS[:] = [load]
+
+
+def _load_in_process(path: Path) -> _Loaded:
+    return _LOADERS[0](path)
+
+
+def _load(path: Path, contract: Contract, config: DataConfig, averaged: Collection[Path]) -> _Loaded:
     """Read one episode; decoding releases the interpreter lock, so threads help."""
+    state = file_state(path)
     with EpisodeReader(path) as reader:
-        _check_same(reader, path, contract)
+        reading = contract.reading(reader)
+        if reader.num_ticks < 2:
+            raise EpisodeError(f"{path}: {reader.num_ticks} ticks, expected at least 2; move it to trash/")
         keep = active_frames(reader.action) if config.trim_idle else slice(0, reader.num_ticks)
-        episode = _read(reader, path, view, keep)
+        episode = _read(reader, path, reading, keep)
         cameras = touch = np.zeros((0,), np.uint8)
         if config.cache == "ram":
-            cameras = np.stack([_stream(reader, name, view, keep) for name in view.cameras], axis=1)
-            images = [_stream(reader, name, view, keep) for name in view.sensors]
-            touch = np.stack(images, axis=1) if images else _no_touch(episode.num_ticks)
-        return _Loaded(episode, _references(reader, path, view), cameras, touch)
+            view = reading.view
+            seen, felt = (
+                [np.stack(list(reading.pictures(reader, name, keep))) for name in names]
+                for names in (view.cameras, view.sensors)
+            )
+            cameras = np.stack(seen, axis=1)
+            touch = np.stack(felt, axis=1) if felt else no_touch(episode.num_ticks)
+        source = Source(path, reading, keep.start, state, ticks_of(reader))
+        return _Loaded(episode, source, _references(reader, path, reading, path in averaged), cameras, touch)
 
 
-def _stream(reader: EpisodeReader, name: str, view: View, keep: slice) -> np.ndarray:
-    """Decode and resize the images of one stream (t, H, W, 3): one read of the file."""
-    return np.stack([view.picture(name, stored) for stored in reader.pictures(name, keep)])
-
-
-def _read(reader: EpisodeReader, path: Path, view: View, keep: slice) -> Episode:
-    boxes, valid, visibility = _boxes(reader, view)
+def _read(reader: EpisodeReader, path: Path, reading: Reading, keep: slice) -> Episode:
+    boxes, valid, visibility = _boxes(reader, reading)
     return Episode(
         path=path,
-        state=np.asarray(reader.qpos[keep], np.float32),
-        action=np.asarray(reader.targets[keep], np.float32),
+        state=reading.states(reader.qpos[keep]),
+        action=reading.states(reader.targets[keep]),
         boxes=boxes[keep],
         box_valid=valid[keep],
         visibility=visibility[keep],
         steps=_steps(reader, keep),
         fps=float(reader.fps),
         first=keep.start,
+        file_ticks=reader.num_ticks,
     )
 
 
-def _boxes(reader: EpisodeReader, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _boxes(reader: EpisodeReader, reading: Reading) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return boxes in the policy image, where they may be used, and visibility; (t, N, S, ...)."""
+    view, stored_as = reading.view, reading.stored
     shape = (reader.num_ticks, len(view.cameras), len(view.sensors))
     boxes = np.full((*shape, 4), np.nan, np.float32)
     valid = np.zeros(shape, bool)
     visibility = np.zeros(shape, np.float32)
-    for n, (camera, transform) in enumerate(view.cameras.items()):
-        for s, sensor in enumerate(view.sensors):
+    for n, (name, transform) in enumerate(view.cameras.items()):
+        camera = stored_as[name]
+        for s, sensor in enumerate(stored_as[sensor] for sensor in view.sensors):
+            if not reader.is_located(camera, sensor):
+                continue  # a set of others, whose geometry nobody measured
             stored = np.asarray(reader.boxes(camera, sensor))
             corners, flags = reader.corners(camera, sensor), reader.flags(camera, sensor)
             visibility[:, n, s] = reader.visibility(camera, sensor)
@@ -278,63 +293,47 @@ def _steps(reader: EpisodeReader, keep: slice) -> tuple[Step, ...]:
     return tuple(step for step in steps if step.start_frame <= step.end_frame)
 
 
-def _references(reader: EpisodeReader, path: Path, view: View) -> np.ndarray:
+def _references(reader: EpisodeReader, path: Path, reading: Reading, wanted: bool) -> np.ndarray | None:
+    """Return the no-contact images (S, h, w, 3), which every episode must have; None if not wanted."""
     images = []
-    for name, transform in view.sensors.items():
-        reference = reader.reference(name)
-        if reference is None:
+    for sensor, transform in reading.view.sensors.items():
+        name = reading.stored[sensor]
+        if f"tactile/{name}/reference" not in reader.file:
             raise EpisodeError(
                 f"{path}: tactile/{name}: no no-contact reference; record one, or leave the sensor out "
                 "with data.sensors"
             )
-        images.append(transform.image(reference))
-    return _stack_touch(images)
+        reference = reader.reference(name) if wanted else None
+        if reference is not None:
+            images.append(transform.image(reference))
+    return stack_touch(images) if wanted else None
 
 
-def _stack_touch(images: list[np.ndarray]) -> np.ndarray:
-    return np.stack(images) if images else _no_touch(1)[0]
+def _successes(root: Path) -> list[Path]:
+    """Return the episodes that are labelled a success; a damaged one is named, not passed over.
 
-
-def _no_touch(num_ticks: int) -> np.ndarray:
-    return np.zeros((num_ticks, 0, *NO_TOUCH_SIZE, 3), np.uint8)
-
-
-def _check_same(reader: EpisodeReader, path: Path, contract: _Contract) -> None:
-    """Refuse an episode of another rig or rate; equal texts spare the parsing."""
-    rig = contract.rig
-    same_text = str(reader.attribute("contract_yaml")) == contract.text
-    if not same_text and (
-        reader.rig.calibration_id != rig.calibration_id or reader.rig.state_names != rig.state_names
-    ):
-        raise EpisodeError(f"{path}: recorded with another rig or calibration than the first episode")
-    if abs(reader.fps - contract.fps) > MAX_RATE_DIFFERENCE * contract.fps:
-        raise EpisodeError(f"{path}: {reader.fps:.2f} ticks per second, the first has {contract.fps:.2f}")
-    if reader.num_ticks < 2:
-        raise EpisodeError(f"{path}: {reader.num_ticks} ticks, expected at least 2; move it to trash/")
+    Raises:
+        EpisodeError: An episode that cannot be read.
+    """
+    listed = list_episodes(root)
+    for item in listed:
+        if item.entry.problem:
+            raise EpisodeError(item.entry.problem)
+    return [item.path for item in listed if item.entry.success]
 
 
 def _why_none(root: str | Path) -> str:
     """Return why a data set has no episode to train on, and what to do."""
-    paths = find_episodes(root)
-    foreign = sum(_is_foreign(path) for path in paths)
+    listed = list_episodes(root)
+    foreign = sum(item.entry.kind == "foreign" for item in listed)
     if foreign:
         return (
             f"{foreign} files of ACT or ALOHA there, which are no episodes of tacit; make some of them with "
             "tacit convert SOURCE TARGET --label success"
         )
-    if paths:
+    if listed:
         return (
-            f"no successful episode among {len(paths)}; label those in which the task was done, or set "
+            f"no successful episode among {len(listed)}; label those in which the task was done, or set "
             "data.only_success=false"
         )
     return "no successful episode there: no *.hdf5 at all"
-
-
-def _is_foreign(path: Path) -> bool:
-    with EpisodeReader(path) as reader:
-        return reader.is_foreign
-
-
-def _succeeded(path: Path) -> bool:
-    with EpisodeReader(path) as reader:
-        return bool(reader.success)

@@ -11,7 +11,8 @@ from torch import Tensor
 from tacit.config import parse
 from tacit.config.documents import json_mapping, yaml_mapping
 from tacit.rig import Rig, parse_rig
-from tacit_learning.data.episodes import NO_TOUCH_SIZE, EpisodeTable
+from tacit_learning.data.episodes import EpisodeTable
+from tacit_learning.data.pictures import NO_TOUCH_SIZE
 from tacit_learning.data.statistics import Statistics, compute_statistics
 from tacit_learning.data.view import DataConfig, View, make_view
 

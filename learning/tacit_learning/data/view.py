@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from pydantic import model_validator
 
 from tacit.config import Config
 from tacit.errors import EpisodeError, did_you_mean
-from tacit.images import ImageTransform
-from tacit.images.depth import DepthRange, depth_levels
+from tacit.images import ImageTransform, decode_image
+from tacit.images.depth import DepthRange, decode_depth, depth_levels
 from tacit.rig import Rig, is_depth
+from tacit.rig.topics import CameraSpec, TactileSpec
 
 ResizeMode = Literal["squash", "letterbox"]
 
@@ -23,11 +26,20 @@ class DataConfig(Config):
     `cameras` and `sensors` default to all of the rig, depth cameras apart: they are inputs where `cameras`
     names them and `depth_range_m` gives the nearest and the farthest distance that shall be told apart
     [m]; between them depth becomes 255 grey levels. `cache: ram` decodes every image once.
+    `decode: reduced` lets a JPEG be decoded at a half, a quarter or an eighth of its sides where no more is
+    needed. `dataset_weights` are the shares of what is drawn, one for each data set; `frame_weights` is a
+    file of `tacit export signals`: a frame is drawn as often as its weight says. `other_rigs: by_name`
+    takes episodes of other rigs, whose joints and streams are found by name; `names` says `theirs: ours`
+    where theirs is another.
     `trim_idle` leaves out the frames before the first and after the last change of the action: an
     operator needs a moment to begin, and a policy that learns to wait there may wait for ever.
     """
 
     datasets: tuple[str, ...]
+    dataset_weights: tuple[float, ...] | None = None
+    frame_weights: str | None = None
+    other_rigs: Literal["refuse", "by_name"] = "refuse"
+    names: dict[str, str] = {}
     train_ratio: float = 0.9
     split_seed: int = 0
     only_success: bool = True
@@ -39,22 +51,37 @@ class DataConfig(Config):
     touch_height: int = 60
     touch_width: int = 80
     resize: ResizeMode = "squash"
+    decode: Literal["reduced", "whole"] = "reduced"
     cache: Literal["ram", "none"] = "none"
     num_workers: int = 0
     action_offset: int = 0
     trim_idle: bool = True
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> DataConfig:
+        weights = self.dataset_weights
+        if weights is None:
+            return self
+        if len(weights) != len(self.datasets):
+            raise ValueError(
+                f"dataset_weights: {len(weights)} for {len(self.datasets)} data sets; give one each"
+            )
+        if not all(math.isfinite(w) and w >= 0 for w in weights) or not any(weights):
+            raise ValueError(f"dataset_weights {weights}: expected numbers of 0 and above, not all 0")
+        return self
 
 
 @dataclass(frozen=True)
 class View:
     """What a model reads: names and input transforms of cameras and touch sensors.
 
-    `depth_range_m` holds the cameras among them that measure depth.
+    `depth_range_m` holds the cameras among them that measure depth; `decode` is as `DataConfig` says.
     """
 
     cameras: dict[str, ImageTransform]
     sensors: dict[str, ImageTransform]
     depth_range_m: dict[str, tuple[float, float]] = field(default_factory=dict)
+    decode: Literal["reduced", "whole"] = "whole"
 
     @property
     def depth_indices(self) -> tuple[int, ...]:
@@ -66,6 +93,20 @@ class View:
         if name in self.depth_range_m:
             stored = depth_levels(stored, *self.depth_range_m[name])
         return (self.cameras.get(name) or self.sensors[name]).image(stored)
+
+    def decoded(self, name: str, data: np.ndarray) -> np.ndarray:
+        """Return what the model sees (h, w, 3) u1 of an image as it is stored, encoded or not.
+
+        Touch is always decoded whole: it is told by small differences from a reference that is no JPEG.
+
+        Raises:
+            ImageError: Damaged, or not of the size that the rig says.
+        """
+        if name in self.depth_range_m:
+            return self.picture(name, decode_depth(data))
+        if self.decode == "reduced" and name in self.cameras:
+            return self.cameras[name].decoded(data)
+        return self.picture(name, decode_image(data))
 
 
 def make_view(rig: Rig, config: DataConfig) -> View:
@@ -80,18 +121,30 @@ def make_view(rig: Rig, config: DataConfig) -> View:
         raise EpisodeError(
             f"data.cameras: no camera; {did_you_mean('', rig.cameras)} (depth ones must be named)"
         )
-    depths = [name for name in cameras if is_depth(rig.cameras[name])]
+    sensors = _choose(config.sensors, rig.tactile, "data.sensors")
+    return view_of({n: rig.cameras[n] for n in cameras}, {n: rig.tactile[n] for n in sensors}, config)
+
+
+def view_of(
+    cameras: Mapping[str, CameraSpec], sensors: Mapping[str, TactileSpec], config: DataConfig
+) -> View:
+    """Build the transforms of chosen streams.
+
+    Raises:
+        EpisodeError: A depth camera has no range.
+    """
+    depths = [name for name, spec in cameras.items() if is_depth(spec)]
     if depths and config.depth_range_m is None:
         raise EpisodeError(
             f"data.cameras: {depths[0]!r} is a depth camera; give data.depth_range_m, the nearest and the "
             "farthest distance that the policy shall tell apart [m], such as 0.1,1.5"
         )
-    sensors = _choose(config.sensors, rig.tactile, "data.sensors")
     image, touch = (config.image_height, config.image_width), (config.touch_height, config.touch_width)
     return View(
-        {name: _transform(rig.cameras[name], image, config.resize) for name in cameras},
-        {name: _transform(rig.tactile[name], touch, "squash") for name in sensors},
+        {name: _transform(spec, image, config.resize) for name, spec in cameras.items()},
+        {name: _transform(spec, touch, "squash") for name, spec in sensors.items()},
         {name: config.depth_range_m for name in depths if config.depth_range_m},
+        config.decode,
     )
 
 
@@ -102,5 +155,5 @@ def _choose(wanted: tuple[str, ...] | None, available: Collection[str], key: str
     return tuple(available) if wanted is None else wanted
 
 
-def _transform(spec: object, size: tuple[int, int], mode: ResizeMode) -> ImageTransform:
-    return ImageTransform(spec.height, spec.width, size[0], size[1], mode)  # type: ignore[attr-defined]
+def _transform(spec: CameraSpec | TactileSpec, size: tuple[int, int], mode: ResizeMode) -> ImageTransform:
+    return ImageTransform(spec.height, spec.width, size[0], size[1], mode)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -78,10 +79,19 @@ class StepSampler:
         start: Number of batches already used by each process.
         rank: This process.
         world: Number of processes.
+        weights: How often each row is drawn (num_rows,), beside the others; in every pass each row is drawn
+            as often as its share says, rounded up or down. All alike when left out: once.
     """
 
     def __init__(
-        self, num_rows: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, world: int = 1
+        self,
+        num_rows: int,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.num_rows = num_rows
         self.batch_size = batch_size
@@ -89,6 +99,7 @@ class StepSampler:
         self.start = start
         self.rank = rank
         self.world = world
+        self.weights = weights
 
     def __iter__(self) -> Iterator[list[int]]:
         step = self.start
@@ -102,7 +113,14 @@ class StepSampler:
             step += 1
 
     def _shuffle(self, number: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, number]).permutation(self.num_rows)
+        rng = np.random.default_rng([self.seed, number])
+        if self.weights is None:
+            return rng.permutation(self.num_rows)
+        # Evenly spaced marks over the heaped up weights: no row is drawn by luck alone.
+        edges = np.cumsum(self.weights)
+        marks = (np.arange(self.num_rows) + rng.random()) * edges[-1] / self.num_rows
+        rows = np.searchsorted(edges, marks, side="right")
+        return rng.permutation(np.minimum(rows, np.flatnonzero(self.weights)[-1]))
 
 
 def make_loader(windows: ChunkWindows, sampler: StepSampler, num_workers: int) -> DataLoader:
@@ -113,6 +131,7 @@ def make_loader(windows: ChunkWindows, sampler: StepSampler, num_workers: int) -
         collate_fn=_identity,  # type: ignore[arg-type]  # windows give whole batches
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
+        worker_init_fn=_alone,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else opening the loader would draw from the training's generator
     )
@@ -124,6 +143,11 @@ def fixed_batches(windows: ChunkWindows, batch_size: int, limit: int) -> Iterato
     rows = np.unique(np.linspace(0, len(windows) - 1, count).round().astype(int))
     for start in range(0, len(rows), batch_size):
         yield windows.__getitems__(rows[start : start + batch_size].tolist())
+
+
+def _alone(worker: int) -> None:
+    """Begin a loading process: threads of OpenCV do not survive a fork, and there is a process per core."""
+    cv2.setNumThreads(0)
 
 
 def _identity(batch: Batch) -> Batch:

@@ -73,7 +73,8 @@ def of_bundle(bundle: Path, data: Path) -> list[EpisodeProgress]:
     found = []
     for file in files:
         with EpisodeReader(file) as reader:
-            found.append(_of_episode(OnnxProgress(bundle, reader.rig), reader))
+            name = (file.relative_to(data) if data.is_dir() else Path(file.name)).with_suffix("").as_posix()
+            found.append(_of_episode(OnnxProgress(bundle, reader.rig), reader, name))
     return found
 
 
@@ -95,10 +96,10 @@ def of_run(run: Path, folder: Path, splits: Sequence[str]) -> list[EpisodeProgre
     return found
 
 
-def _of_episode(estimator: OnnxProgress, reader: EpisodeReader) -> EpisodeProgress:
+def _of_episode(estimator: OnnxProgress, reader: EpisodeReader, name: str) -> EpisodeProgress:
     progress = np.full(reader.num_ticks, np.nan, np.float32)
     done = progress.copy()
     for reading in follow(estimator, reader):
         progress[reading.tick :], done[reading.tick :] = reading.progress, reading.done
     seconds = (reader.tick_ns - reader.tick_ns[0]) / 1e9
-    return EpisodeProgress(reader.path.stem, progress, seconds, done)
+    return EpisodeProgress(name, progress, seconds, done)

@@ -6,7 +6,7 @@ Open after fork, one reader per process (h5py handles do not survive it).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -30,14 +30,16 @@ class EpisodeReader:
 
     Args:
         path: The file.
+        is_checked: It was open before and has not changed since: its structure is not walked again.
 
     Raises:
         EpisodeError: Missing, cut off, hostile, of another schema or of a newer major version.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, is_checked: bool = False) -> None:
         self.path = Path(path)
-        self._file = open_episode(path)
+        self._file = open_episode(path, is_checked=is_checked)
+        self._images: dict[str, h5py.Dataset] = {}
         try:
             self.is_foreign = self._check_schema()
             self.num_ticks = self._rows_of(schema.ACTION)
@@ -190,17 +192,20 @@ class EpisodeReader:
         """Return one tactile image (H, W, 3) RGB uint8."""
         return self._decode(sensor, tick, self._image_dataset(sensor, self.tactile)[tick])
 
-    def pictures(self, stream: str, ticks: slice) -> Iterator[np.ndarray]:
+    def pictures(
+        self, stream: str, ticks: slice, decode: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> Iterator[np.ndarray]:
         """Yield the images of a camera or sensor at successive ticks, as one by one, in one read.
 
         Args:
             stream: Name of the camera or sensor.
             ticks: Which, without a step.
+            decode: Makes a picture of what is stored; decodes it whole when left out.
         """
         first = ticks.indices(self.num_ticks)[0]
         block = self._image_dataset(stream, self._image_streams)[ticks]
         for tick, data in enumerate(block, start=first):
-            yield self._decode(stream, tick, data)
+            yield self._decode(stream, tick, data, decode)
 
     def image_bytes(self, stream: str, tick: int) -> np.ndarray:
         """Return one image of any camera or sensor as stored: encoded bytes, 1-D uint8."""
@@ -328,9 +333,11 @@ class EpisodeReader:
         return self._file[path]
 
     def _image_dataset(self, name: str, valid: tuple[str, ...]) -> h5py.Dataset:
+        if name in self._images and name in valid:
+            return self._images[name]
         for path in (f"{schema.IMAGES}/{name}", f"{schema.DEPTH}/{name}", f"observations/{name}"):
             if path in self._file and (name in valid or self.is_foreign):
-                return self._file[path]
+                return self._images.setdefault(name, self._file[path])
         hint = (
             "that is a depth camera: use depth()" if name in self.depth_cameras else did_you_mean(name, valid)
         )
@@ -344,13 +351,21 @@ class EpisodeReader:
     def _image_streams(self) -> tuple[str, ...]:
         return (*self._all_cameras, *self.tactile)
 
-    def _decode(self, stream: str, tick: int, data: np.ndarray) -> np.ndarray:
+    def _decode(
+        self,
+        stream: str,
+        tick: int,
+        data: np.ndarray,
+        decode: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> np.ndarray:
         """Decode variable-length or zero-padded bytes; raw images are returned as they are.
 
         Raises:
             EpisodeError: The bytes are no image.
         """
         try:
+            if decode is not None:
+                return decode(data)
             if stream in self.depth_cameras:
                 return decode_depth(data)
             return data if data.ndim == 3 else decode_image(data)

@@ -6,7 +6,9 @@ shape can ask for all memory. Everything is checked before any element is read.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from pathlib import Path
 
 import h5py
@@ -32,8 +34,12 @@ MAX_ATTRIBUTES, MAX_ATTRIBUTE_BYTES = 1_000, 1 << 24
 """The longest attribute is the rig with its URDF, 4 MB at most."""
 
 
-def open_episode(path: str | Path) -> h5py.File:
+def open_episode(path: str | Path, *, is_checked: bool = False) -> h5py.File:
     """Open a file for reading after checking every link and dataset in it.
+
+    Args:
+        path: The file.
+        is_checked: This process has checked it before, and it has not changed since.
 
     Raises:
         EpisodeError: Missing, not HDF5, cut off, or holding what an episode never holds.
@@ -44,12 +50,17 @@ def open_episode(path: str | Path) -> h5py.File:
     try:
         file = h5py.File(path, "r")
     except OSError as problem:
+        if problem.errno in (errno.EMFILE, errno.ENFILE) or os.strerror(errno.EMFILE) in str(problem):
+            raise EpisodeError(
+                f"{path}: this process has too many files open; allow it more with `ulimit -n 4096`"
+            ) from None
         raise EpisodeError(
             f"{path}: cannot be opened as HDF5 ({problem}); an interrupted recording is mended by "
             "`tacit recover`, a file cut in transfer must be copied again"
         ) from None
     try:
-        check_links(file)
+        if not is_checked:
+            check_links(file)
     except EpisodeError:
         file.close()
         raise
@@ -63,62 +74,68 @@ def check_links(file: h5py.File) -> None:
         EpisodeError: A soft or external link, external or virtual storage, a filter other than
             deflate, shuffle and fletcher32, a foreign type, or a size beyond reason.
     """
+    name = file.filename
     try:
-        paths = _hard_links(file)
-        _check_attributes(file.id, f"{file.filename}: /")
-        numbers = 0
-        for path in paths:
-            item, where = h5py.h5o.open(file.id, path), f"{file.filename}: /{path.decode()}"
-            _check_attributes(item, where)
-            if isinstance(item, h5py.h5d.DatasetID):
-                numbers += _check_dataset(item, where)
-            elif not isinstance(item, h5py.h5g.GroupID):
-                raise EpisodeError(f"{where}: a {type(item).__name__}")
+        _check_link_kinds(file)
+        numbers = sum(
+            _check_dataset(h5py.h5d.open(file.id, path), f"{name}: /{path.decode()}")
+            for path in _datasets(file)
+        )
         if numbers > FREE_BYTES + MAX_RATIO * file.id.get_filesize():
             raise EpisodeError(
-                f"{file.filename}: declares {numbers >> 20} MB of numbers and holds "
+                f"{name}: declares {numbers >> 20} MB of numbers and holds "
                 f"{file.id.get_filesize() >> 20} MB; they were never written"
             )
     except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as problem:
-        raise EpisodeError(f"{file.filename}: damaged structure ({problem}); try `tacit recover`") from None
+        raise EpisodeError(f"{name}: damaged structure ({problem}); try `tacit recover`") from None
 
 
-def _hard_links(file: h5py.File) -> list[bytes]:
-    """Return the paths of all links after checking their kind, number and depth; each group is
-    entered once, so a cycle ends."""
-    paths: list[bytes] = []
+def _check_link_kinds(file: h5py.File) -> None:
+    """Check kind, number and depth of all links; each group is entered once, so a cycle ends."""
+    count = 0
 
     def visit(path: bytes, info: h5py.h5l.LinkInfo) -> str | None:
         where = f"/{path.decode(errors='replace')}"
         if info.type != h5py.h5l.TYPE_HARD:
             kind = "soft link" if info.type == h5py.h5l.TYPE_SOFT else "link to another file"
             return f"{where}: a {kind}; only hard links are read"
-        if path.count(b"/") >= MAX_DEPTH or len(paths) >= MAX_OBJECTS:
+        nonlocal count
+        count += 1
+        if path.count(b"/") >= MAX_DEPTH or count > MAX_OBJECTS:
             return f"{where}: nested deeper than {MAX_DEPTH}, or more than {MAX_OBJECTS} objects"
-        paths.append(path)
         return None
 
     problem = file.id.links.visit(visit, info=True)
     if problem is not None:
         raise EpisodeError(f"{file.filename}: {problem}")
+
+
+def _datasets(file: h5py.File) -> list[bytes]:
+    """Return the paths of all datasets, each once, after a look at the headers of all objects."""
+    paths: list[bytes] = []
+    name = file.filename
+
+    def visit(path: bytes, about: h5py.h5o.ObjInfo) -> None:
+        if about.type not in (h5py.h5o.TYPE_GROUP, h5py.h5o.TYPE_DATASET):
+            raise EpisodeError(f"{name}: /{path.decode(errors='replace')}: neither a group nor a dataset")
+        _check_attributes(about, f"{name}: /{path.decode(errors='replace').removeprefix('.')}")
+        if about.type == h5py.h5o.TYPE_DATASET:
+            paths.append(path)
+
+    _check_attributes(h5py.h5o.get_info(file.id), f"{name}: /")  # the visit begins below it
+    h5py.h5o.visit(file.id, visit, info=True)
     return paths
 
 
-def _check_attributes(item: h5py.h5g.GroupID | h5py.h5d.DatasetID, where: str) -> None:
+def _check_attributes(about: h5py.h5o.ObjInfo, where: str) -> None:
     """Refuse attributes that are many or large, by the header of their object: opening one reads it.
 
     What a text of variable length holds, nothing tells before it is read.
     """
-    about = h5py.h5o.get_info(item)
     if about.num_attrs > MAX_ATTRIBUTES:
         raise EpisodeError(f"{where}: {about.num_attrs} attributes; at most {MAX_ATTRIBUTES} are read")
     if about.hdr.space.total + about.meta_size.attr.heap_size > MAX_ATTRIBUTE_BYTES:
         raise EpisodeError(f"{where}: more than {MAX_ATTRIBUTE_BYTES >> 20} MB of attributes")
-
-
-def _declared(item: h5py.h5d.DatasetID) -> int:
-    """Return the size that the shape declares [bytes]; 16 for each element of variable length."""
-    return math.prod(item.shape or ()) * item.dtype.itemsize
 
 
 def _check_dataset(dataset: h5py.h5d.DatasetID, where: str) -> int:
@@ -136,12 +153,12 @@ def _check_dataset(dataset: h5py.h5d.DatasetID, where: str) -> int:
             f"{where}: HDF5 filters {sorted(filters)}; allowed {sorted(ALLOWED_FILTERS)}; repack it with "
             "`h5repack -f NONE`"
         )
-    dtype = dataset.dtype
+    dtype, shape = dataset.dtype, dataset.shape
     if dtype.kind not in "biufSU" and not _is_plain_object(dtype):
         raise EpisodeError(f"{where}: type {dtype}; expected numbers, strings or variable-length bytes")
-    declared = _declared(dataset)
+    declared = math.prod(shape or ()) * dtype.itemsize  # 16 for each element of variable length
     if declared > MAX_BYTES:
-        raise EpisodeError(f"{where}: declares shape {dataset.shape}, more than {MAX_BYTES >> 30} GiB")
+        raise EpisodeError(f"{where}: declares shape {shape}, more than {MAX_BYTES >> 30} GiB")
     if creation.get_layout() == h5py.h5d.CHUNKED:
         chunk_bytes = math.prod(creation.get_chunk()) * dtype.itemsize
         if chunk_bytes > MAX_CHUNK_BYTES:
@@ -149,22 +166,15 @@ def _check_dataset(dataset: h5py.h5d.DatasetID, where: str) -> int:
                 f"{where}: chunks of {chunk_bytes >> 20} MB, at most {MAX_CHUNK_BYTES >> 20} MB are read; "
                 "repack it with one row in a chunk: `h5repack -l <dataset>:CHUNK=1x...`"
             )
-    if _is_pictures(dataset):
-        if declared > MAX_CHUNK_BYTES * max(dataset.shape[0], 1):
-            raise EpisodeError(
-                f"{where}: declares shape {dataset.shape}: pictures above {MAX_CHUNK_BYTES >> 20} MB"
-            )
+    if dtype == np.uint8 and len(shape or ()) in (2, 4):  # read row by row: raw, or padded with zeros
+        if declared > MAX_CHUNK_BYTES * max(shape[0], 1):
+            raise EpisodeError(f"{where}: declares shape {shape}: pictures above {MAX_CHUNK_BYTES >> 20} MB")
         return 0
     if declared > MAX_NUMBERS_BYTES:
         raise EpisodeError(
-            f"{where}: declares shape {dataset.shape} of {dtype}, more than {MAX_NUMBERS_BYTES >> 20} MB"
+            f"{where}: declares shape {shape} of {dtype}, more than {MAX_NUMBERS_BYTES >> 20} MB"
         )
     return declared
-
-
-def _is_pictures(dataset: h5py.h5d.DatasetID) -> bool:
-    """Whether it is read row by row: raw images (T, H, W, C), or encoded ones padded with zeros (T, N)."""
-    return dataset.dtype == np.uint8 and len(dataset.shape) in (2, 4)
 
 
 def _is_plain_object(dtype: np.dtype) -> bool:

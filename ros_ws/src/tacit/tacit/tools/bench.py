@@ -28,6 +28,7 @@ BENCHES: dict[str, Bench] = {
     "core": Bench("core:main", "kinematics, footprints, images, alignment, writing, limits"),
     "fk": Bench("fk:main", "forward kinematics: speed, and distance from the vendor's URDF"),
     "control": Bench("control_loop:main", "the command loop beside busy cores: gaps, skips, limits"),
+    "load": Bench("loader:main", "reading episodes for training beside video of the same frames", False),
     "recorder": Bench("recorder:main", "recordings of raw and JPEG images: dropped ticks, CPU, memory, stop"),
     "kill": Bench("kill:main", "kill the recorder at its worst instants, count what is lost"),
     "faults": Bench("faults:main", "50 kinds of fault against policy and recorder, in virtual time", False),
