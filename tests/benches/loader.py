@@ -152,7 +152,7 @@ class VideoImages:
     def __init__(self, videos: list[list[Path]], table: EpisodeTable) -> None:
         self._videos, self._table = videos, table
         self._decoders: dict[Path, Decoder] = {}
-        self._pid = os.getpid()
+        self._pid = self._parent = os.getpid()
 
     def __call__(self, episode: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Return camera (N, H, W, 3) and touch images (S, h, w, 3) of one frame."""
@@ -162,7 +162,8 @@ class VideoImages:
         pictures = []
         for path, transform in zip(self._videos[episode], view.cameras.values(), strict=True):
             if path not in self._decoders:
-                self._decoders[path] = Decoder(path)
+                # One process decodes by all threads, as PyAV does unasked; loading processes by one each.
+                self._decoders[path] = Decoder(path, 0 if self._pid == self._parent else 1)
             pictures.append(transform.image(self._decoders[path].frame(frame)))
         source = self._table._images._sources[episode]  # type: ignore[attr-defined]
         reader = self._table._images._reader(episode)  # type: ignore[attr-defined]
@@ -176,11 +177,12 @@ class VideoImages:
 class Decoder:
     """An open video: seeks to the key frame before, decodes up to the frame asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int) -> None:
         import av
 
         self._container = av.open(str(path))
         self._stream = self._container.streams.video[0]
+        self._stream.codec_context.thread_count = threads
 
     def frame(self, number: int) -> np.ndarray:
         """Return frame `number` as RGB (H, W, 3)."""
@@ -196,6 +198,7 @@ class Decoder:
 
 def write_videos(path: Path, folder: Path, codec: str) -> list[Path]:
     """Write the camera images of an episode as one video each, and return their paths."""
+    os.environ.setdefault("SVT_LOG", "1")  # errors alone
     import av
 
     name, options = CODECS[codec]
