@@ -146,6 +146,16 @@ def small_xtrainer(folder: Path) -> Path:
     return folder / "rig.yaml"
 
 
+def test_a_damaged_file_does_not_hide_what_a_folder_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --from, too, it is the damaged file that is named."""
+    truncate(aloha_file(tmp_path / "in/episode_0.hdf5"))
+    aloha_file(tmp_path / "in/episode_1.hdf5")
+    assert convert(tmp_path / "in", tmp_path / "out") == 2
+    assert "episode_0.hdf5: cannot be opened" in capsys.readouterr().err
+
+
 def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from tacit.convert.draft import Draft, draft_rig, motion_limits, plain_name
+from tacit.convert.hdf5 import any_hdf5
 from tacit.convert.incoming import Incoming, provenance, write_incoming
 from tacit.convert.job import Converted, Import, Track
 from tacit.convert.pictures import Colour, size_of, true_pictures
@@ -62,15 +63,11 @@ class _File(NamedTuple):
 
 def recognises(source: Path) -> bool:
     """Whether a path is such a file, or a folder with one in it."""
-    try:
-        return any(_is_ours(path) for path in find_episodes(source))
-    except (EpisodeError, OSError):
-        return False
+    return any_hdf5(source, _is_ours)
 
 
-def _is_ours(path: Path) -> bool:
-    with h5py.File(path, "r") as file:
-        return STATE in file and ACTION in file and any(place in file for place in VIEWS.values())
+def _is_ours(file: h5py.File) -> bool:
+    return STATE in file and ACTION in file and any(place in file for place in VIEWS.values())
 
 
 def read(job: Reading, place: Path, track: Track) -> Converted:
@@ -121,7 +118,7 @@ def _files(source: Path) -> tuple[list[_File], list[str]]:
     files, others, dropped = [], 0, 0
     for path in find_episodes(source):
         with open_episode(path) as file:
-            if STATE not in file or ACTION not in file:
+            if not _is_ours(file):
                 others += 1
                 continue
             found = _look(file, path)
@@ -147,8 +144,6 @@ def _look(file: h5py.File, path: Path) -> _File:
             "frames and elements, both alike"
         )
     sizes = {n: size_of(file[place], path, len(tables[0])) for n, place in VIEWS.items() if place in file}
-    if not sizes:
-        raise EpisodeError(f"{path}: no pictures ({', '.join(VIEWS.values())})")
     description, embodiment = (str(file.attrs.get(name, "")) for name in ("description", "embodiment"))
     return _File(path, tables[0], tables[1], sizes, description, embodiment)
 

@@ -28,6 +28,7 @@ from tacit.convert.aloha.layout import (
     usual_grippers,
 )
 from tacit.convert.draft import Draft, draft_rig, motion_limits, plain_name
+from tacit.convert.hdf5 import any_hdf5
 from tacit.convert.incoming import Incoming, provenance, write_incoming
 from tacit.convert.job import Converted, Import, Track
 from tacit.convert.pictures import COLOURS, Colour, size_of, true_pictures
@@ -76,16 +77,12 @@ class _File(NamedTuple):
 
 def recognises(source: Path) -> bool:
     """Whether a path is an HDF5 file of the family, or a folder with one in it."""
-    try:
-        return any(_is_of_family(path) for path in find_episodes(source))
-    except (EpisodeError, OSError):
-        return False
+    return any_hdf5(source, _is_of_family)
 
 
-def _is_of_family(path: Path) -> bool:
+def _is_of_family(file: h5py.File) -> bool:
     """Whether a file has states and actions, and is no episode of tacit."""
-    with h5py.File(path, "r") as file:
-        return "schema" not in file.attrs and schema.ACTION in file and schema.QPOS in file
+    return "schema" not in file.attrs and schema.ACTION in file and schema.QPOS in file
 
 
 def read(job: Reading, place: Path, track: Track) -> Converted:
@@ -109,8 +106,8 @@ def _sources(source: Path) -> tuple[list[Path], list[str]]:
     paths: list[Path] = []
     others: list[Path] = []
     for path in find_episodes(source):
-        open_episode(path).close()  # a damaged file ends the conversion: nobody is to lose it unseen
-        (paths if _is_of_family(path) else others).append(path)
+        with open_episode(path) as file:  # a damaged one ends the conversion: nobody is to lose it unseen
+            (paths if _is_of_family(file) else others).append(path)
     if not paths:
         raise EpisodeError(
             f"{source}: no HDF5 file with /action and /observations/qpos of the ACT family in it"
