@@ -6,5 +6,5 @@ on the ground of `estimation`; `commands` are what `tacit calibrate` offers.
 Imports point down this list only:
 cli > commands > pictures > checks, held_out, world >
 coverage, hand_eye, imports, intrinsics, pose_arm, pose_conventions, touch > estimation, poses, samples >
-board_files, detection, session > boards_seen > board, rig_update.
+board_files, detection, session > boards_seen > finders, kalibr > board, rig_update.
 """

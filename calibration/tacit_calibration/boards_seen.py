@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit_calibration.board import DICTIONARIES, Board
+from tacit_calibration.board import DICTIONARIES, MARKED, ROUND, Board
+from tacit_calibration.finders import Gray, blob_detector, find_board, markers
 
 FAMILIES = (
     *("DICT_4X4_1000", "DICT_5X5_1000", "DICT_6X6_1000", "DICT_7X7_1000", "DICT_ARUCO_ORIGINAL"),
@@ -17,53 +18,98 @@ FAMILIES = (
 """The largest dictionary of every kind: it holds the smaller ones."""
 MIN_MARKERS = 4
 """Small codes turn up by chance, one or two in a picture of a desk; four do not."""
-MIN_CORNERS = 8
-OTHER_COUNTS = ((1, 1), (1, 0), (0, 1), (-1, -1))
-"""Squares more along both sides: inner corners may have been given, or corners for squares."""
+MIN_DOTS = 12
+"""Fewer round dots are screws and lamps; boards begin at 4x3 circles."""
+SMALLEST_GRID = (3, 3)
+KALIBR_FAMILY, KALIBR_BORDERS = "DICT_APRILTAG_36h11", 2
 
 
-def markers_seen(gray: NDArray[np.uint8], board: Board) -> str:
-    """Return what else is in a picture without the ChArUco board, as the end of a sentence."""
-    ids = _ids(gray, board.dictionary)
-    if len(ids) >= MIN_MARKERS:
-        return (
-            f"; {len(ids)} markers of {board.dictionary} are there, in another layout{_layout(gray, board)}"
-        )
-    found = {name: _ids(gray, name) for name in FAMILIES}
-    best = max(found, key=lambda name: len(found[name]))
+def board_seen(gray: Gray, board: Board) -> str:
+    """Return what else is in a picture without the board, as the end of a sentence; empty if nothing is."""
+    own = _own_markers_seen(gray, board) if board.pattern in MARKED else ""
+    # What has the pattern that was asked for is said first, then what is surest.
+    looks = [_markers_seen, _checkerboard_seen, _circles_seen]
+    if board.pattern in ROUND:
+        looks.reverse()
+    elif board.pattern == "checkerboard":
+        looks = [_checkerboard_seen, _markers_seen, _circles_seen]
+    for look in looks:
+        own = own or look(gray, board)
+    return own or ("; no markers of any dictionary are there" if board.pattern in MARKED else "")
+
+
+def _own_markers_seen(gray: Gray, board: Board) -> str:
+    ids = max((_ids(gray, board.dictionary, borders) for borders in (1, KALIBR_BORDERS)), key=len)
+    if board.pattern == "marker":
+        numbers = ", ".join(map(str, sorted(ids.tolist())))
+        hint = f"give --marker-id, {board.marker_id} is asked for or is there twice"
+        return f"; markers {numbers} of {board.dictionary} are there: {hint}" if len(ids) else ""
+    if len(ids) < MIN_MARKERS:
+        return ""
+    return f"; {len(ids)} markers of {board.dictionary} are there, in another layout{_layout(gray, board)}"
+
+
+def _markers_seen(gray: Gray, board: Board) -> str:
+    # Kalibr's tags come first: with wide borders they are often read with narrow ones too, never the reverse.
+    looked_for = [(KALIBR_FAMILY, KALIBR_BORDERS), *((name, 1) for name in FAMILIES)]
+    found = {key: _ids(gray, *key) for key in looked_for}
+    best = max(found, key=lambda key: len(found[key]))
     if len(found[best]) >= MIN_MARKERS:
-        smallest = _smallest(best, int(found[best].max()))
-        return f"; {len(found[best])} markers of {smallest} are there: give --dictionary {smallest}"
+        name = _smallest(best[0], int(found[best].max()))
+        kind = "aprilgrid" if best[1] == KALIBR_BORDERS else "charuco"
+        # Markers with one border are on boards of every kind: only where none is asked for, one is guessed.
+        is_told = board.pattern == kind or (kind == "charuco" and board.pattern in MARKED)
+        pattern = "" if is_told else f"--pattern {kind} "
+        return f"; {len(found[best])} markers of {name} are there: give {pattern}--dictionary {name}"
+    own = _ids(gray, board.dictionary) if board.pattern in MARKED else np.zeros(0, np.int64)
+    return f"; {len(own)} of its markers are there" if len(own) else ""
+
+
+def _checkerboard_seen(gray: Gray, board: Board) -> str:
+    """Name the largest checkerboard, whatever its counts."""
+    flags = cv2.CALIB_CB_LARGER | cv2.CALIB_CB_NORMALIZE_IMAGE
+    is_found, _, parts = cv2.findChessboardCornersSBWithMeta(gray, SMALLEST_GRID, flags)
+    if not is_found or min(parts.shape) < SMALLEST_GRID[0]:
+        return ""
+    rows, columns = parts.shape
+    # The detector may see it lying or standing; what was asked for says which is meant.
+    if abs(board.columns - rows) + abs(board.rows - columns) < abs(board.columns - columns) + abs(
+        board.rows - rows
+    ):
+        rows, columns = columns, rows
+    pattern = "" if board.pattern == "checkerboard" else "--pattern checkerboard "
     return (
-        f"; {len(ids)} of its markers are there" if len(ids) else "; no markers of any dictionary are there"
+        f"; one of {columns + 1}x{rows + 1} squares ({columns}x{rows} inner corners) is there: give "
+        f"{pattern}--columns {columns + 1} --rows {rows + 1}, squares and not corners"
     )
 
 
-def checkerboard_seen(gray: NDArray[np.uint8], board: Board) -> str:
-    """Return which other checkerboard is in a picture, as the end of a sentence; empty if none is."""
-    for more in OTHER_COUNTS:
-        columns, rows = board.columns + more[0], board.rows + more[1]
-        if min(columns, rows) > 3 and cv2.findChessboardCornersSB(gray, (columns - 1, rows - 1))[0]:
-            return (
-                f"; one of {columns}x{rows} squares ({columns - 1}x{rows - 1} inner corners) is there: give "
-                f"--columns {columns} --rows {rows}, squares and not corners"
-            )
-    return ""
+def _circles_seen(gray: Gray, board: Board) -> str:
+    if board.pattern in ROUND:
+        swapped = {"columns": board.rows, "rows": board.columns}
+        for pattern in ROUND:
+            for sizes in ({}, swapped):
+                other = replace(board, pattern=pattern, **sizes)  # type: ignore[arg-type]
+                if other != board and find_board(gray, other) is not None:
+                    size = f"--columns {other.columns} --rows {other.rows}"
+                    return f"; {other.name} are there: give --pattern {other.pattern} {size}"
+    dots = len(blob_detector(gray).detect(gray))
+    if dots < MIN_DOTS:
+        return ""
+    hint = "count them" if board.pattern in ROUND else "give --pattern circles or asymmetric_circles"
+    return f"; {dots} round dots are there: {hint}"
 
 
-def _layout(gray: NDArray[np.uint8], board: Board) -> str:
+def _layout(gray: Gray, board: Board) -> str:
     swapped = replace(board, columns=board.rows, rows=board.columns)
-    for layout in (swapped, replace(swapped, legacy=not board.legacy)):
-        ids = cv2.aruco.CharucoDetector(layout.aruco).detectBoard(gray)[1]
-        if ids is not None and len(ids) >= MIN_CORNERS:
-            return f": rows and columns are swapped, give --columns {board.rows} --rows {board.columns}"
-    return f" than {board.columns}x{board.rows} squares; count them, the dark ones too"
+    if find_board(gray, swapped) is not None:
+        return f": rows and columns are swapped, give --columns {board.rows} --rows {board.columns}"
+    return f" than {board.columns}x{board.rows} {board.parts}; count them, the dark ones too"
 
 
-def _ids(gray: NDArray[np.uint8], dictionary: str) -> NDArray[np.int64]:
-    detector = cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(DICTIONARIES[dictionary]))
-    ids = detector.detectMarkers(gray)[1]
-    return np.zeros(0, np.int64) if ids is None else np.asarray(ids, np.int64).ravel()
+def _ids(gray: Gray, dictionary: str, borders: int = 1) -> NDArray[np.int64]:
+    family = Board(3, 3, 30.0, 21.0, dictionary, "marker")
+    return np.array(sorted(markers(gray, family, borders)), dtype=np.int64)
 
 
 def _smallest(family: str, largest_id: int) -> str:

@@ -5,7 +5,8 @@ A picture that would harm more than help is turned away with its reason: no boar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -14,24 +15,26 @@ from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError
 from tacit.images import MAX_PICTURE_BYTES, Image, load_image
-from tacit_calibration.board import Board
-from tacit_calibration.boards_seen import checkerboard_seen, markers_seen
+from tacit_calibration.board import MARKED, ROUND, Board
+from tacit_calibration.boards_seen import board_seen
+from tacit_calibration.finders import Gray, find_board
 
-Gray = NDArray[np.uint8]
 PLAIN_SUFFIXES = (".bmp", ".tif", ".tiff", ".pgm", ".ppm")
 SUFFIXES = (".png", ".jpg", ".jpeg", *PLAIN_SUFFIXES)
 MAX_NAMED, MAX_LOOKED_AT = 3, 3
 """Names in one message; pictures without board that are searched for another one, a second each."""
-MIN_CORNERS = 8
-"""A pose has 6 unknowns and a corner 2 equations; below 8 corners one bad corner decides a view."""
 MIN_WIDTH = 0.05
 """Ratio of the second to the first extent of the corners on the board: below, they lie on one line."""
 MAX_BLUR_PX, MAX_BLUR_SQUARES = 1.9, 0.05
 """Edges that spread wider (one sigma) than 1.9 px and than a twentieth of a square hide where corners
 are: about 5 px of motion. A focused picture has .8 to 1.2 px."""
 PATCH = 0.35
-"""Half a patch around a corner, in squares: edges of both directions, no marker of a neighbour."""
+"""Half of what is looked at around a corner, in its patch: edges of both directions, no neighbour."""
 MIN_PATCH_PX = 4
+
+
+Track = Callable[[list[tuple[str, Image]]], Iterable[tuple[str, Image]]]
+"""What shows progress: returns what it is given, item by item."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class Detections:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def detect_folder(folder: Path, board: Board) -> Detections:
+def detect_folder(folder: Path, board: Board, track: Track = list) -> Detections:
     """Find the board in every picture of a folder: PNG, JPEG, BMP, TIFF, PGM.
 
     Raises:
@@ -70,7 +73,7 @@ def detect_folder(folder: Path, board: Board) -> Detections:
     paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise CalibrationError(f"{folder}: no {', '.join(SUFFIXES)} files; give the folder with the pictures")
-    return detect_images([(path.name, read_picture(path)) for path in paths], board)
+    return detect_images([(path.name, read_picture(path)) for path in paths], board, track)
 
 
 def read_picture(path: Path) -> Image:
@@ -92,8 +95,8 @@ def read_picture(path: Path) -> Image:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def detect_images(images: list[tuple[str, Image]], board: Board) -> Detections:
-    """Find the board in named RGB images (H, W, 3), all of one size.
+def detect_images(images: list[tuple[str, Image]], board: Board, track: Track = list) -> Detections:
+    """Find the board in named RGB images (H, W, 3), all of one size; `track` shows how far it is.
 
     Raises:
         CalibrationError: Different sizes, or pictures that show the board mirrored.
@@ -106,7 +109,7 @@ def detect_images(images: list[tuple[str, Image]], board: Board) -> Detections:
         raise CalibrationError(f"pictures of sizes {listed}; calibrate one camera and one size at a time")
     views: list[View] = []
     reasons: dict[str, str] = {}
-    for name, image in images:
+    for name, image in track(images):
         view = detect(name, image, board)
         if view is None:
             reasons[name] = _why_not(name, image, board, len(reasons) < MAX_LOOKED_AT)
@@ -122,67 +125,29 @@ def detect_images(images: list[tuple[str, Image]], board: Board) -> Detections:
     return Detections(tuple(views), tuple(reasons), width, height, reasons)
 
 
+def gray_of(image_rgb: Image) -> Gray:
+    """Return the grey picture (H, W) of an RGB one."""
+    return np.asarray(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
 def detect(name: str, image_rgb: Image, board: Board) -> View | None:
-    """Return the view of one picture, or None when fewer than 8 corners, or one row, are found."""
-    gray = np.asarray(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    found = _checkerboard(gray, board) if board.pattern == "checkerboard" else _charuco(gray, board)
+    """Return the view of one picture, or None when too few points, or one row, are found."""
+    gray = gray_of(image_rgb)
+    found = find_board(gray, board)
     if found is None:
         return None
     pixels, points = found
     extent = np.linalg.svd((points - points.mean(axis=0))[:, :2], compute_uv=False)
-    if extent[1] < MIN_WIDTH * extent[0]:
+    if len(points) < board.min_corners or extent[1] < MIN_WIDTH * extent[0]:
         return None
-    return View(name, pixels, points, blur(gray, pixels, points, board.square_mm / 1e3))
-
-
-def _charuco(gray: Gray, board: Board) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the corners that are seen (N, 2) [px] and where they are on the board (N, 3) [m]."""
-    # Both layouts have their corners in the same places; in the wrong one markers contradict each other.
-    for layout in (board, replace(board, legacy=not board.legacy)):
-        corners, ids, _, _ = cv2.aruco.CharucoDetector(layout.aruco).detectBoard(gray)
-        if ids is not None and len(ids) >= MIN_CORNERS:
-            break
-    else:
-        return None
-    points = board.corners_m[np.asarray(ids).ravel()]
-    return np.asarray(corners, dtype=np.float64).reshape(-1, 2), points
-
-
-def _checkerboard(gray: Gray, board: Board) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return all corners (N, 2) [px] and where they are on the board (N, 3) [m], or None.
-
-    OpenCV does not say at which end it began; the colours of the squares do, and the board is seen from
-    its front.
-    """
-    columns, rows = board.columns - 1, board.rows - 1
-    flags = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_ACCURACY
-    is_found, corners = cv2.findChessboardCornersSB(gray, (columns, rows), flags=flags)
-    if not is_found:
-        return None
-    grid = np.asarray(corners, dtype=np.float64).reshape(rows, columns, 2)
-    # Seen from its front a board's x and y axes turn clockwise in the image, where y points down.
-    if np.linalg.det(np.stack([grid[0, -1] - grid[0, 0], grid[-1, 0] - grid[0, 0]])) < 0:
-        grid = grid[:, ::-1]
-    # A board that looks the same upside down has no right end; the order stays as found.
-    if not board.looks_same_upside_down and _top_left_brightness(gray, grid, board) > 0:
-        grid = grid[::-1, ::-1]
-    return np.ascontiguousarray(grid).reshape(-1, 2), board.corners_m
-
-
-def _top_left_brightness(gray: Gray, grid: NDArray[np.float64], board: Board) -> float:
-    """Return by how much the squares that should be black are brighter than the others."""
-    centres = (grid[:-1, :-1] + grid[1:, 1:] + grid[:-1, 1:] + grid[1:, :-1]) / 4
-    u, v = np.rint(centres).astype(int).transpose(2, 0, 1)
-    level = gray[np.clip(v, 0, gray.shape[0] - 1), np.clip(u, 0, gray.shape[1] - 1)].astype(float)
-    parity = np.add.outer(np.arange(level.shape[0]), np.arange(level.shape[1])) % 2
-    return float(level[parity == 0].mean() - level[parity == 1].mean())
+    return View(name, pixels, points, blur(gray, pixels, points, board.patch_mm / 1e3))
 
 
 def blur(
     gray: NDArray[np.uint8],
     corners_px: NDArray[np.float64],
     points_m: NDArray[np.float64],
-    square_m: float,
+    patch_m: float,
 ) -> float:
     """Return how widely edges spread around the corners, as one sigma [px]; about .9 is sharp.
 
@@ -194,7 +159,7 @@ def blur(
     gx, gy = (cv2.Sobel(gray, cv2.CV_64F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
     widths = []
     for corner, point in zip(corners_px, points_m, strict=True):
-        along = _directions(H, point, square_m)
+        along = _directions(H, point, patch_m)
         reach = max(int(PATCH * np.linalg.norm(along, axis=1).min()), MIN_PATCH_PX)
         x, y = np.round(corner).astype(int)
         window = slice(max(y - reach, 0), y + reach + 1), slice(max(x - reach, 0), x + reach + 1)
@@ -212,9 +177,9 @@ def _blur_limit(view: View) -> float:
     return max(MAX_BLUR_PX, MAX_BLUR_SQUARES * square_px)
 
 
-def _directions(H: NDArray[np.float64], point: NDArray[np.float64], square_m: float) -> NDArray[np.float64]:
-    """Return how far one square along x and along y is in the picture at a corner (2, 2) [px]."""
-    around = point[:2] + square_m / 2 * np.array([[-1, 0], [1, 0], [0, -1], [0, 1.0]])
+def _directions(H: NDArray[np.float64], point: NDArray[np.float64], patch_m: float) -> NDArray[np.float64]:
+    """Return how far a patch along x and along y is in the picture at a corner (2, 2) [px]."""
+    around = point[:2] + patch_m / 2 * np.array([[-1, 0], [1, 0], [0, -1], [0, 1.0]])
     pixels = cv2.perspectiveTransform(around[None], H)[0]
     return np.array([pixels[1] - pixels[0], pixels[3] - pixels[2]])
 
@@ -230,14 +195,13 @@ def _why_not(name: str, image_rgb: Image, board: Board, look: bool = True) -> st
     Raises:
         CalibrationError: Its mirror image shows the board.
     """
-    gray = np.asarray(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    if board.pattern == "checkerboard":
-        seen = checkerboard_seen(gray, board) if look else ""
-        return "no whole checkerboard found; it must be seen with all its corners" + seen
+    seen = board_seen(gray_of(image_rgb), board) if look else ""
+    if board.pattern not in MARKED:
+        kind = "grid of circles" if board.pattern in ROUND else "checkerboard"
+        return f"no whole {kind} found; it must be seen with all its {len(board.corners_m)} points{seen}"
     if detect(name, np.ascontiguousarray(image_rgb[:, ::-1]), board) is not None:
         raise CalibrationError(
             f"{name}: mirrored board; markers read only in the mirror image. Switch off the driver's flip, "
             "or print the board again if it was printed mirrored"
         )
-    seen = markers_seen(gray, board) if look else ""
-    return f"fewer than {MIN_CORNERS} corners found, or all on one line" + seen
+    return f"fewer than {board.min_corners} corners found, or all on one line{seen}"

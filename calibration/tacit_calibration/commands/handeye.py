@@ -119,7 +119,7 @@ class HandEyeArgs:
         if self.mounting is None:
             raise CalibrationError("--mounting is missing: say eye_in_hand or eye_to_hand, or give --rig")
         lens = None if self.lens is None else read_camera_info(self.lens)
-        views = views_of_poses(self._source(poses), self.where.board, lens, self.mounting)
+        views = views_of_poses(self._source(poses), self.where.given_board, lens, self.mounting)
         lens = lens or PAIR_LENS
         solved = solve_hand_eye(views.flange_poses, views.views, lens, self.mounting)
         kept, record = self._judged(lens, views, solved, None)

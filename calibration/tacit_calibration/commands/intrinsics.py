@@ -51,7 +51,7 @@ class IntrinsicsArgs:
             raise CalibrationError("--images is missing: give the folder with the pictures, or --session")
         folder = self.images if place is None else place.samples(self.images, self.camera)
         assert folder is not None
-        board = self.where.board if place is None else place.board
+        board = self.where.given_board if place is None else place.board
         detections = detect_folder(folder, board)
         result = calibrate_intrinsics(detections, self.model)
         report(result, detections)

@@ -15,12 +15,19 @@ from tacit.geometry.transforms import FloatArray
 from tacit.images import Image, encode_png
 from tacit.rig import Rig, load_rig
 from tacit_calibration.board import Board
+from tacit_calibration.kalibr import board_of_target
 from tacit_calibration.rig_update import write_rig
 from tacit_calibration.session import Session
 from tacit_calibration.touch.gel_search import outlines_of_arm
 from tacit_calibration.touch.outline import Outline
 
 Flat = tyro.conf.OmitArgPrefixes
+BoardFile = Annotated[
+    Path | None,
+    tyro.conf.arg(
+        help="Target file of Kalibr (aprilgrid, checkerboard, circlegrid) instead of board options."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,12 @@ class Where:
     rig: Annotated[str | None, tyro.conf.arg(help="Rig, by name or path, where there is no session.")] = None
     rig_out: Annotated[Path | None, tyro.conf.arg(help="File for the new rig; comments are lost.")] = None
     board: Annotated[Board, Flat] = field(default_factory=Board)
+    board_file: BoardFile = None
+
+    @property
+    def given_board(self) -> Board:
+        """The board of the file, else of the options."""
+        return board_of(self.board, self.board_file)
 
     def open(self) -> Workplace:
         """Return the rig, the board, and where results go.
@@ -44,7 +57,7 @@ class Where:
             raise CalibrationError("give either --session, or --rig (and --rig-out to write the new one)")
         if self.session is None:
             assert self.rig is not None
-            return Workplace(load_rig(self.rig), self.board, None, self.rig_out)
+            return Workplace(load_rig(self.rig), self.given_board, None, self.rig_out)
         session = Session.open(self.session)
         return Workplace(session.rig, session.board, session, self.rig_out)
 
@@ -103,6 +116,11 @@ class Workplace:
             say(
                 f"wrote {written}; calibration_id {self.rig.calibration_id[:12]} -> {rig.calibration_id[:12]}"
             )
+
+
+def board_of(options: Board, file: Path | None) -> Board:
+    """Return the board of a target file where one is given, else that of the options."""
+    return options if file is None else board_of_target(file)
 
 
 def say(line: str = "") -> None:

@@ -10,7 +10,7 @@ import tyro
 
 from tacit.rig import Rig, is_depth
 from tacit_calibration.board import Board
-from tacit_calibration.commands.place import Flat, say
+from tacit_calibration.commands.place import BoardFile, Flat, board_of, say
 from tacit_calibration.session import FILE_NAME, Session
 
 
@@ -23,12 +23,13 @@ class SessionArgs:
         str | None, tyro.conf.arg(help="Rig, by name or path, to calibrate; begins a session.")
     ] = None
     board: Annotated[Board, Flat] = field(default_factory=Board)
+    board_file: BoardFile = None
 
     def run(self) -> int:
         """Create if a rig is given and nothing is there yet, then show."""
         begins = self.rig is not None and not (self.folder / FILE_NAME).exists()
         if begins and self.rig is not None:
-            session = Session.create(self.folder, self.rig, self.board)
+            session = Session.create(self.folder, self.rig, board_of(self.board, self.board_file))
         else:
             session = Session.open(self.folder)
         _show(session)

@@ -27,8 +27,16 @@ from tacit_calibration.estimation.board_pose import (
 )
 from tacit_calibration.estimation.increments import small_pose
 
-LensModel = Literal["plumb_bob", "rational", "fisheye"]
-NUM_COEFFICIENTS = {"plumb_bob": 5, "rational": 8, "fisheye": 4}
+LensModel = Literal["no_k3", "plumb_bob", "rational", "thin_prism", "tilted", "fisheye"]
+"""k1 k2 p1 p2 [k3 [k4 k5 k6 [s1..s4 [tx ty]]]] as OpenCV has them; fisheye: equidistant, k1..k4 (KB4)."""
+NUM_COEFFICIENTS: dict[LensModel, int] = {
+    "no_k3": 4,
+    "fisheye": 4,
+    "plumb_bob": 5,
+    "rational": 8,
+    "thin_prism": 12,
+    "tilted": 14,
+}
 FISHEYE_FOCAL = (0.22, 0.28, 0.35, 0.45, 0.6, 0.8)
 """Equidistant focal lengths tried first, in image widths: fields of about 260 to 70 degrees."""
 STEP = 1e-6
@@ -157,7 +165,7 @@ def fit_lens(
     else:
         camera, poses = _start_pinhole(views, size, model)
     prior = np.zeros(len(parameters(camera)))
-    prior[4:] = RATIONAL_PRIOR if model == "rational" else 0.0
+    prior[4:] = RATIONAL_PRIOR if NUM_COEFFICIENTS[model] >= NUM_COEFFICIENTS["rational"] else 0.0
     state = _State.at(corners, camera, poses, prior)
     damping = START_DAMPING
     for _ in range(MAX_ROUNDS):
@@ -211,9 +219,12 @@ def _start_pinhole(
     points = [view.points_m.astype(np.float32)[:, None] for view in views]
     pixels = [view.corners_px.astype(np.float32)[:, None] for view in views]
     # The matrix and coefficients given here are only the form of the answer: no guess is asked for.
-    _, K, D, rotations, translations = cv2.calibrateCamera(points, pixels, size, np.eye(3), np.zeros(5))
+    flags = cv2.CALIB_FIX_K3 if model == "no_k3" else 0
+    _, K, D, rotations, translations = cv2.calibrateCamera(
+        points, pixels, size, np.eye(3), np.zeros(5), flags=flags
+    )
     coefficients = np.zeros(NUM_COEFFICIENTS[model])
-    coefficients[:5] = np.ravel(D)[:5]
+    coefficients[:5] = np.ravel(D)[: min(5, len(coefficients))]
     camera = PinholeCamera(np.asarray(K), tuple(coefficients.tolist()), *size)
     poses = [
         from_rotation(rotation_from_vector(np.ravel(r)), np.ravel(t))
