@@ -27,12 +27,10 @@ KALIBR_FAMILY, KALIBR_BORDERS = "DICT_APRILTAG_36h11", 2
 def board_seen(gray: Gray, board: Board) -> str:
     """Return what else is in a picture without the board, as the end of a sentence; empty if nothing is."""
     own = _own_markers_seen(gray, board) if board.pattern in MARKED else ""
-    # What has the pattern that was asked for is said first, then what is surest.
+    # The surest first: the squares between AprilTags make a small checkerboard too.
     looks = [_markers_seen, _checkerboard_seen, _circles_seen]
     if board.pattern in ROUND:
         looks.reverse()
-    elif board.pattern == "checkerboard":
-        looks = [_checkerboard_seen, _markers_seen, _circles_seen]
     for look in looks:
         own = own or look(gray, board)
     return own or ("; no markers of any dictionary are there" if board.pattern in MARKED else "")

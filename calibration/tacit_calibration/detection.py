@@ -63,6 +63,11 @@ class Detections:
     height: int
     reasons: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def num_pictures(self) -> int:
+        """How many pictures there were."""
+        return len(self.views) + len(self.without_board)
+
 
 def detect_folder(folder: Path, board: Board, track: Track = list) -> Detections:
     """Find the board in every picture of a folder: PNG, JPEG, BMP, TIFF, PGM.

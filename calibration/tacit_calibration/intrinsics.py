@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import yaml
 
-from tacit.config.documents import MAX_YAML_BYTES, read_text, yaml_mapping
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
-from tacit.geometry.camera_info import camera_from_yaml_dict, camera_to_yaml_dict
 from tacit.geometry.transforms import FloatArray
 from tacit_calibration.detection import Detections, View
 from tacit_calibration.estimation.board_pose import Corners, board_poses, refined, residuals, rms, view_rms
 from tacit_calibration.estimation.diagnosis import check_side
-from tacit_calibration.estimation.lens_fit import LensFit, LensModel, fit_lens, lens_jacobian
+from tacit_calibration.estimation.lens_fit import (
+    JUDGED,
+    LensFit,
+    LensModel,
+    fit_lens,
+    lens_jacobian,
+)
 
 MIN_VIEWS = 8
 MIN_TILT_DEG = 15.0
@@ -75,8 +77,8 @@ def calibrate_intrinsics(detections: Detections, model: LensModel = "plumb_bob")
 
     Args:
         detections: Views of one board.
-        model: `plumb_bob` (5 coefficients), `rational` (8, up to about 120 degrees) or `fisheye`
-            (equidistant, 4).
+        model: `plumb_bob` (5 coefficients), `no_k3` (4), `rational` (8, up to about 120 degrees),
+            `thin_prism` (12), `tilted` (14) or `fisheye` (equidistant, 4).
 
     Raises:
         CalibrationError: Too few views, mirrored ones, no tilted view, or too many bad ones.
@@ -100,7 +102,7 @@ def calibrate_intrinsics(detections: Detections, model: LensModel = "plumb_bob")
     return IntrinsicsResult(
         camera=fit.camera,
         rms_px=rms(fit.residuals),
-        held_out_rms_px=_held_out(views, size, model, fit.camera),
+        held_out_rms_px=held_out_rms(views, size, model, fit.camera),
         focal_sigma_px=(float(sigma[0]), float(sigma[1])),
         covariance=fit.covariance,
         uncertainty_px=uncertainty,
@@ -137,28 +139,12 @@ def pixel_uncertainty(camera: Camera, covariance: FloatArray) -> FloatArray:
     return np.sqrt(variance).reshape(UNCERTAINTY_GRID, UNCERTAINTY_GRID)
 
 
-def write_camera_info(path: Path, camera: Camera, name: str) -> None:
-    """Write the file that ROS camera drivers read."""
-    text = yaml.safe_dump(camera_to_yaml_dict(camera, name), sort_keys=False)
-    Path(path).write_text(text, encoding="utf-8")
-
-
-def read_camera_info(path: Path) -> Camera:
-    """Read a camera_info file as ROS's camera_calibration and Kalibr's converters write it.
-
-    Raises:
-        CalibrationError: No such file, not YAML, or a key is missing.
-    """
-    text = read_text(path, MAX_YAML_BYTES, "ROS camera_info", CalibrationError)
-    return camera_from_yaml_dict(yaml_mapping(text, str(path), CalibrationError), str(path))
-
-
-def _held_out(views: Sequence[View], size: tuple[int, int], model: LensModel, start: Camera) -> float:
-    """Fit without each fifth of the views in turn and measure it there; `start` only saves time."""
+def held_out_rms(views: Sequence[View], size: tuple[int, int], model: LensModel, start: Camera) -> float:
+    """Fit without each fifth of the views in turn and measure it there [px]; `start` only saves time."""
     found = []
     for fold in range(FOLDS):
         held, kept = views[fold::FOLDS], [view for i, view in enumerate(views) if i % FOLDS != fold]
-        camera, corners = fit_lens(kept, size, model, start).camera, Corners.of(held)
+        camera, corners = fit_lens(kept, size, model, start, JUDGED).camera, Corners.of(held)
         # The pose of a held-out view must be fitted, else its error would be that of a guess.
         poses = refined(corners, camera, board_poses(held, camera))
         found.append(residuals(corners, camera, poses))

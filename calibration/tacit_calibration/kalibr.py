@@ -41,13 +41,18 @@ def board_of_target(path: Path) -> Board:
 
 
 def camera_of_camchain(data: Mapping[str, Any], source: str) -> Camera:
-    """Return the first camera of a camchain.
+    """Return the camera of a camchain of one.
 
     Raises:
-        CalibrationError: Another projection than pinhole, another distortion than radtan and equidistant.
+        CalibrationError: Several cameras, another projection than pinhole, another distortion than radtan
+            and equidistant.
     """
-    name = next(key for key in data if str(key).startswith("cam"))
-    part = data[name]
+    names = [
+        str(key) for key, value in data.items() if isinstance(value, Mapping) and "camera_model" in value
+    ]
+    if len(names) != 1:
+        raise CalibrationError(f"{source}: {', '.join(names)} are there; leave one in a copy of the file")
+    name, part = names[0], data[names[0]]
     try:
         projection, distortion = str(part["camera_model"]), str(part["distortion_model"])
         fx, fy, cx, cy = (float(value) for value in part["intrinsics"])

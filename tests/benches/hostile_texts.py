@@ -16,7 +16,7 @@ from tacit.config import load_json
 from tacit.config.documents import json_of, yaml_of
 from tacit.record.samples import load_samples
 from tacit.rig import RIGS_FOLDER, load_rig
-from tacit_calibration.intrinsics import read_camera_info
+from tacit_calibration.lens_files import read_lens
 from tacit_calibration.samples import picture, read_table
 from tacit_learning.data.annotation_files import load_annotation_set, load_features
 from tacit_learning.data.annotation_importers import lerobot
@@ -241,7 +241,7 @@ def long_table(folder: Path) -> Callable[[], object]:
 @case("camera_info: aliases of aliases", "stands for more")
 def camera_info(folder: Path) -> Callable[[], object]:
     (folder / "info.yaml").write_text(bomb())
-    return lambda: read_camera_info(folder / "info.yaml")
+    return lambda: read_lens(folder / "info.yaml")
 
 
 @case("samples.yaml: a million samples", "larger than 4 MB")

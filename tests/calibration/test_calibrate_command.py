@@ -18,6 +18,7 @@ from tacit.rig import load_rig, parse_rig
 from tacit_calibration.checks.rig_check import check_rig, field_of_view_deg, views_of_sensors
 from tacit_calibration.cli import main
 from tacit_calibration.commands.intrinsics import rig_snippet
+from tacit_calibration.lens_files import read_lens
 from tacit_calibration.rig_update import with_intrinsics
 
 TRUE_WRIST = from_rotation(rotation_from_rpy(np.deg2rad([-17.0, 3.0, 2.0])), [0.004, -0.07, 0.05])
@@ -43,8 +44,15 @@ def findings(data: dict) -> str:
 def test_pictures_become_a_camera_info_file_and_a_rig(pictures, tmp_path, capsys):
     info, rig_file = tmp_path / "wrist.yaml", tmp_path / "mine.yaml"
     words = ["intrinsics", "--images", str(pictures), "--camera", "wrist", "--out", str(info)]
+    opencv, kalibr = tmp_path / "cv.yml", tmp_path / "camchain.yaml"
+    words += ["--opencv-out", str(opencv), "--kalibr-out", str(kalibr)]
     assert main([*words, "--rig", "nova2", "--rig-out", str(rig_file)]) == 0
     camera = camera_from_yaml_dict(yaml.safe_load(info.read_text()))
+    # Kalibr has no k3: only its models were tried, and all files hold one lens.
+    for file in (opencv, kalibr):
+        again = read_lens(file)
+        np.testing.assert_allclose([again.K.ravel(), camera.K.ravel()], [camera.K.ravel()] * 2)
+        np.testing.assert_allclose(again.D[:4], camera.D[:4])
     rig = load_rig(rig_file)
     np.testing.assert_allclose(rig.cameras["wrist"].K, camera.K)
     np.testing.assert_allclose(rig.cameras["wrist"].D, camera.D)

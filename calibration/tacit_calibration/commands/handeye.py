@@ -31,7 +31,7 @@ from tacit_calibration.estimation.diagnosis import explain_joints
 from tacit_calibration.hand_eye import HandEyeResult, Mounting, solve_hand_eye
 from tacit_calibration.held_out import Judged
 from tacit_calibration.imports import arm_of
-from tacit_calibration.intrinsics import read_camera_info
+from tacit_calibration.lens_files import read_lens
 from tacit_calibration.pictures import hand_eye_picture
 from tacit_calibration.rig_update import known, record_of, with_camera_pose
 from tacit_calibration.samples import RobotViews, read_samples, sha256_of
@@ -87,7 +87,7 @@ class HandEyeArgs:
             return self._without_rig(self.poses)
         place = self.where.open()
         known(place.rig, "camera", self.camera, place.rig.cameras)
-        lens = place.rig.geometry.camera(self.camera) if self.lens is None else read_camera_info(self.lens)
+        lens = place.rig.geometry.camera(self.camera) if self.lens is None else read_lens(self.lens)
         parent = place.rig.cameras[self.camera].parent
         mounting: Mounting = "eye_to_hand" if parent == "world" else "eye_in_hand"
         if self.poses is not None:
@@ -118,7 +118,7 @@ class HandEyeArgs:
         """Calibrate from a table of poses alone: no arm's model is needed, and no rig is written."""
         if self.mounting is None:
             raise CalibrationError("--mounting is missing: say eye_in_hand or eye_to_hand, or give --rig")
-        lens = None if self.lens is None else read_camera_info(self.lens)
+        lens = None if self.lens is None else read_lens(self.lens)
         views = views_of_poses(self._source(poses), self.where.given_board, lens, self.mounting)
         lens = lens or PAIR_LENS
         solved = solve_hand_eye(views.flange_poses, views.views, lens, self.mounting)

@@ -13,14 +13,11 @@ from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera, FisheyeCamera
 from tacit.geometry.camera_info import camera_to_yaml_dict
 from tacit_calibration.commands.place import Flat, Where, Workplace, say
-from tacit_calibration.detection import Detections, detect_folder
-from tacit_calibration.intrinsics import (
-    IntrinsicsResult,
-    LensModel,
-    calibrate_intrinsics,
-    read_camera_info,
-    write_camera_info,
-)
+from tacit_calibration.detection import detect_folder, gray_of, read_picture
+from tacit_calibration.intrinsics import LensModel
+from tacit_calibration.kalibr import camchain_of
+from tacit_calibration.lens_choice import KALIBR_MODELS, SIMPLEST_FIRST, LensChoice, choose_lens
+from tacit_calibration.lens_files import read_lens, write_camera_info, write_kalibr, write_opencv
 from tacit_calibration.pictures import coverage_picture
 from tacit_calibration.rig_update import record_of, with_intrinsics
 
@@ -30,15 +27,24 @@ class IntrinsicsArgs:
     """Fit K and D of a camera from pictures of the board."""
 
     camera: Annotated[str, tyro.conf.arg(help="Name of the camera, as in the rig.")] = "camera"
-    images: Annotated[
-        Path | None, tyro.conf.arg(help="Folder of PNG or JPEG pictures; the session's if left out.")
-    ] = None
+    images: Annotated[Path | None, tyro.conf.arg(help="Folder of pictures; the session's if left out.")] = (
+        None
+    )
     model: Annotated[
-        LensModel, tyro.conf.arg(help="rational: 8 coefficients, wide; fisheye: beyond 100 degrees.")
-    ] = "plumb_bob"
+        LensModel | None,
+        tyro.conf.arg(help="Lens model; chosen by the error on views left out if not given."),
+    ] = None
     out: Annotated[Path | None, tyro.conf.arg(help="camera_info file; default <camera>.yaml.")] = None
+    opencv_out: Annotated[Path | None, tyro.conf.arg(help="File for cv2.FileStorage, as well.")] = None
+    kalibr_out: Annotated[
+        Path | None, tyro.conf.arg(help="Camchain of Kalibr, as well: only its lens models are tried then.")
+    ] = None
     camera_info: Annotated[
-        Path | None, tyro.conf.arg(help="Take the lens from this ROS camera_info file instead of pictures.")
+        Path | None,
+        tyro.conf.arg(
+            help="Take the lens from this file instead of pictures: ROS camera_info or an echoed CameraInfo, "
+            "OpenCV's FileStorage, a camchain of Kalibr."
+        ),
     ] = None
     where: Annotated[Where, Flat] = field(default_factory=Where)
 
@@ -46,22 +52,50 @@ class IntrinsicsArgs:
         """Calibrate, write the camera_info file, and print or write the part of the rig."""
         place = self._place()
         if self.camera_info is not None:
-            return self._take(read_camera_info(self.camera_info), place)
+            return self._take(read_lens(self.camera_info), place)
         if self.images is None and place is None:
             raise CalibrationError("--images is missing: give the folder with the pictures, or --session")
         folder = self.images if place is None else place.samples(self.images, self.camera)
         assert folder is not None
         board = self.where.given_board if place is None else place.board
         detections = detect_folder(folder, board)
-        result = calibrate_intrinsics(detections, self.model)
-        report(result, detections)
-        out = self.out or self._default_out(place)
-        write_camera_info(out, result.camera, self.camera)
-        say(f"\nwrote {out} (ROS camera_info); for the rig, under cameras.{self.camera}:\n")
-        say(rig_snippet(result.camera))
+        say(f"board found in {len(detections.views)} of {detections.num_pictures} pictures")
+        for name in detections.without_board:
+            say(f"  turned away {name}: {detections.reasons.get(name, 'no board found')}")
+        chosen = choose_lens(
+            detections, lambda name: gray_of(read_picture(folder / name)), board, self._models(), say
+        )
+        report(chosen)
+        self._write(chosen.result.camera, place)
         if place is not None:
-            self._finish(place, result, detections)
+            self._finish(place, chosen)
         return 0
+
+    def _models(self) -> tuple[LensModel, ...]:
+        if self.model is not None:
+            return (self.model,)
+        return SIMPLEST_FIRST if self.kalibr_out is None else KALIBR_MODELS
+
+    def _write(self, camera: Camera, place: Workplace | None) -> None:
+        """Write the lens in every form that was asked for, and say its part of the rig."""
+        out = self.out or self._default_out(place)
+        if self.kalibr_out is not None:
+            camchain_of(camera, self.camera)  # refuses before anything is written
+        write_camera_info(out, camera, self.camera)
+        say(f"\nwrote {out} (ROS camera_info)")
+        if self.opencv_out is not None:
+            write_opencv(self.opencv_out, camera)
+            say(f"wrote {self.opencv_out} (OpenCV FileStorage)")
+        if self.kalibr_out is not None:
+            write_kalibr(self.kalibr_out, camera, self.camera)
+            say(f"wrote {self.kalibr_out} (Kalibr camchain)")
+        say(f"for the rig, under cameras.{self.camera}:\n")
+        say(rig_snippet(camera))
+        if place is None:
+            say(
+                "next: this lens into a rig with `tacit calibrate intrinsics --camera-info "
+                f"{out} --rig <rig> --rig-out <file>`, or straight to `tacit calibrate handeye --lens {out}`"
+            )
 
     def _take(self, camera: Camera, place: Workplace | None) -> int:
         """Put a lens that another tool calibrated into the rig."""
@@ -89,7 +123,8 @@ class IntrinsicsArgs:
             return Path(name)
         return place.session.folder / name
 
-    def _finish(self, place: Workplace, result: IntrinsicsResult, detections: Detections) -> None:
+    def _finish(self, place: Workplace, chosen: LensChoice) -> None:
+        result = chosen.result
         record = record_of(
             place.rig,
             "intrinsics",
@@ -106,8 +141,12 @@ class IntrinsicsArgs:
             "uncertainty_px": np.round(result.uncertainty_px, 4).tolist(),
             "views_px": result.views,
             "dropped_px": result.dropped,
+            "model": chosen.model,
+            "corners": chosen.corners,
+            "corners_held_out_px": {name: float(way.error_px) for name, way in chosen.ways.items()},
+            "models_held_out_px": {name: float(error) for name, error in chosen.model_errors.items()},
         }
-        picture = coverage_picture(result, detections.views)
+        picture = coverage_picture(result, chosen.views)
         place.finish(rig, f"intrinsics-{self.camera}", data, picture)
 
 
@@ -120,13 +159,12 @@ def rig_snippet(camera: Camera) -> str:
     return f"{size}    model: {model}\n    K:\n{rows}\n    D: [{D}]\n"
 
 
-def report(result: IntrinsicsResult, detections: Detections) -> None:
-    """Say how good a lens is."""
-    camera = result.camera
+def report(chosen: LensChoice) -> None:
+    """Say which lens was chosen, and how good it is."""
+    result, camera = chosen.result, chosen.result.camera
+    say(f"kept: {chosen.model}, corners {chosen.corners}")
     for name, error in sorted(result.dropped.items()):
         say(f"dropped {name}: {error:.2f} px, does not fit the other views")
-    for name in detections.without_board:
-        say(f"skipped {name}: {detections.reasons.get(name, 'no board found')}")
     say(f"{len(result.views)} views used, tilt up to {result.tilt_deg:.0f} deg")
     more = " (aim at 70 % and more)" if result.coverage < 0.7 else ""
     say(f"image covered by corners: {result.coverage:.0%}{more}")

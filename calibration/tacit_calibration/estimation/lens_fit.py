@@ -42,6 +42,8 @@ FISHEYE_FOCAL = (0.22, 0.28, 0.35, 0.45, 0.6, 0.8)
 STEP = 1e-6
 MAX_ROUNDS, SETTLED, EXACT_PX = 40, 1e-6, 1e-4
 """Done when a step lowers the squares by a millionth, or corners fit within 1e-4 px."""
+JUDGED = 1e-4
+"""Enough where lenses are compared: .00005 of the error. Fourteen coefficients creep on for forty rounds."""
 START_DAMPING, MIN_DAMPING, MAX_DAMPING = 1e-3, 1e-9, 1e10
 RATIONAL_PRIOR = (0.2 / 0.5) ** 2
 """Six radial coefficients of a fraction cancel each other out; free, they put poles into the image. Each
@@ -144,7 +146,11 @@ class _State:
 
 
 def fit_lens(
-    views: Sequence[View], size: tuple[int, int], model: LensModel, start: Camera | None = None
+    views: Sequence[View],
+    size: tuple[int, int],
+    model: LensModel,
+    start: Camera | None = None,
+    settled: float = SETTLED,
 ) -> LensFit:
     """Fit a lens and the board poses to views.
 
@@ -153,6 +159,7 @@ def fit_lens(
         size: Width and height of the pictures [px].
         model: Which lens.
         start: A lens of this kind to start from, where one is known.
+        settled: Done when a step lowers the squares by this share.
 
     Raises:
         CalibrationError: No lens of this kind comes near the views.
@@ -179,7 +186,7 @@ def fit_lens(
             if damping > MAX_DAMPING:
                 break
             continue
-        done = gain < SETTLED * state.cost or candidate.cost < EXACT_PX**2 * len(corners.points)
+        done = gain < settled * state.cost or candidate.cost < EXACT_PX**2 * len(corners.points)
         damping = max(damping / 10.0, MIN_DAMPING)
         state = _State.at(corners, candidate.camera, candidate.poses, prior)
         if done:

@@ -148,11 +148,13 @@ class PinholeCamera(Camera):
     def fold_radius(self) -> float:
         """First radius where d(r N/M)/dr = 0 or M = 0, from the radial coefficients alone."""
         k1, k2, _, _, k3, k4, k5, k6 = self._coefficients[:8]
-        numerator, denominator = np.poly1d([k3, k2, k1, 1.0]), np.poly1d([k6, k5, k4, 1.0])
-        s = np.poly1d([1.0, 0.0])
-        slope = numerator * denominator + 2 * s * (
-            numerator.deriv() * denominator - numerator * denominator.deriv()
+        numerator, denominator = np.array([k3, k2, k1, 1.0]), np.array([k6, k5, k4, 1.0])
+        powers = np.array([3.0, 2.0, 1.0])
+        change = np.convolve(powers * numerator[:3], denominator) - np.convolve(
+            numerator, powers * denominator[:3]
         )
+        # In s = r^2: N M + 2 s (N' M - N M'). Plain arrays, since a lens fit asks thousands of times.
+        slope = np.convolve(numerator, denominator) + 2 * np.append(change, 0.0)
         return float(np.sqrt(_first_positive_root(slope, denominator)))
 
     def distort(self, xy: FloatArray) -> FloatArray:
@@ -187,7 +189,7 @@ class FisheyeCamera(Camera):
     def fold_radius(self) -> float:
         """tan of the first angle where theta_d stops growing; inf from 90 degrees on."""
         k1, k2, k3, k4 = self._coefficients
-        slope = np.poly1d([9 * k4, 7 * k3, 5 * k2, 3 * k1, 1.0])
+        slope = np.array([9 * k4, 7 * k3, 5 * k2, 3 * k1, 1.0])
         angle = np.sqrt(_first_positive_root(slope))
         return float(np.tan(angle)) if angle < np.pi / 2 else float("inf")
 
@@ -208,10 +210,10 @@ class FisheyeCamera(Camera):
         return target * np.where(theta > 1e-12, radius / np.where(theta > 1e-12, theta, 1.0), 1.0)
 
 
-def _first_positive_root(*polynomials: np.poly1d) -> float:
-    """Return the smallest positive real root of any of the polynomials, else inf."""
+def _first_positive_root(*polynomials: FloatArray) -> float:
+    """Return the smallest positive real root of any polynomial (highest power first), else inf."""
     # A leading coefficient of rounding size would throw the companion matrix off for all roots.
-    roots = np.concatenate([np.roots(np.where(np.abs(p.c) < 1e-14, 0.0, p.c)) for p in polynomials])
+    roots = np.concatenate([np.roots(np.where(np.abs(p) < 1e-14, 0.0, p)) for p in polynomials])
     real = roots[(np.abs(roots.imag) < 1e-9) & (roots.real > 1e-12)].real
     return float(real.min()) if real.size else float("inf")
 
