@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from tacit.errors import CalibrationError
-from tacit.geometry.transforms import FloatArray
+from tacit.geometry.transforms import FloatArray, pose_error
 from tacit.rig import Rig
 from tacit_calibration.checks.verify import Verification, verify
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_outlines, say_pose
@@ -20,6 +20,7 @@ from tacit_calibration.rig_update import known, record_of, with_sensor
 from tacit_calibration.samples import sha256_of
 from tacit_calibration.touch.click_page import write_click_page
 from tacit_calibration.touch.clicks import FILE_NAME, Click, read_clicks
+from tacit_calibration.touch.housing_markers import find_markers, read_markers, solve_markers
 from tacit_calibration.touch.outline import solve_outlines
 from tacit_calibration.touch.pads import pad_size
 from tacit_calibration.touch.sensor_offset import SensorResult, solve_sensor
@@ -44,6 +45,10 @@ class SensorArgs:
     pad: Annotated[
         str, tyro.conf.arg(help="Width and height: digit, gelsight_mini, or WxH in mm; not fitted then.")
     ] = ""
+    markers: Annotated[
+        Path | None,
+        tyro.conf.arg(help="CSV of ArUco markers on the housings; with --detect, the search begins there."),
+    ] = None
     keep_size: Annotated[bool, tyro.conf.arg(help="Keep width and height of the rig.")] = False
     where: Annotated[Where, Flat] = field(default_factory=Where)
 
@@ -53,11 +58,14 @@ class SensorArgs:
         known(place.rig, "camera", self.camera, place.rig.cameras)
         folder = place.samples(self.samples, "openings")
         start = _with_pad(place.rig, self.pad) if self.pad else place.rig
+        placed = self._marked(start, folder, self.markers) if self.markers is not None else {}
+        for name, result in placed.items():
+            start = with_sensor(start, name, result.T_mount_sensor, result.size_m, None)
         if self.click:
             page = write_click_page(start, self.camera, folder, self._guesses(start, folder))
             say(f"open {page} in a browser")
             return 0
-        return self._solve(place, start, folder)
+        return self._solve(place, start, folder, placed)
 
     @property
     def _fit_size(self) -> bool:
@@ -74,9 +82,16 @@ class SensorArgs:
                     guesses[view.click.image, name] = corners
         return guesses
 
-    def _solve(self, place: Workplace, start: Rig, folder: Path) -> int:
-        clicks = [] if self.detect else read_clicks(self.clicks or folder / FILE_NAME, place.rig)
-        solved = self._detected(start, folder) if self.detect else self._clicked(start, folder, clicks)
+    def _marked(self, start: Rig, folder: Path, path: Path) -> dict[str, SensorResult]:
+        sights = find_markers(start, self.camera, folder, read_markers(path, start))
+        return {name: solve_markers(start, self.camera, name, several) for name, several in sights.items()}
+
+    def _solve(self, place: Workplace, start: Rig, folder: Path, placed: dict[str, SensorResult]) -> int:
+        by_hand = not self.detect and not placed
+        clicks = read_clicks(self.clicks or folder / FILE_NAME, place.rig) if by_hand else []
+        solved = self._clicked(start, folder, clicks) if by_hand else dict(placed)
+        if self.detect:
+            solved |= _beside(placed, self._detected(start, folder))
         if not solved:
             raise CalibrationError(
                 f"{folder}: no gel was found; `sensor --click` writes a page to click them on"
@@ -112,7 +127,7 @@ class SensorArgs:
     def _with(self, rig: Rig, before: Rig, name: str, result: SensorResult, folder: Path) -> Rig:
         record = record_of(
             before,
-            "sensor --detect" if self.detect else "sensor",
+            "sensor" + " --detect" * self.detect + " --markers" * (self.markers is not None),
             parent=before.tactile[name].mount,
             child=name,
             num_views=len(result.click_px),
@@ -122,6 +137,19 @@ class SensorArgs:
             inputs_sha256=sha256_of(folder),
         )
         return with_sensor(rig, name, result.T_mount_sensor, result.size_m, record)
+
+
+def _beside(placed: dict[str, SensorResult], found: dict[str, SensorResult]) -> dict[str, SensorResult]:
+    """Return the gels that were found, after saying how far they are from where their markers put them."""
+    for name in placed.keys() & found.keys():
+        apart = pose_error(placed[name].T_mount_sensor, found[name].T_mount_sensor)
+        sigma = float(np.hypot(placed[name].sigma_m, found[name].sigma_m))
+        doubt = "WARNING " if apart.translation > 3 * sigma else ""
+        say(
+            f"{doubt}{name}: its outline lies {1e3 * apart.translation:.2f} mm from where its markers put "
+            f"it, one sigma {1e3 * sigma:.2f} mm; the outline is kept"
+        )
+    return found
 
 
 def _with_pad(rig: Rig, pad: str) -> Rig:

@@ -108,7 +108,7 @@ def solve_sensor(
         T, face = unpack(x)
         return np.concatenate([_error(view, lens, T, face) for view in views]).ravel()
 
-    x, covariance = _solved(residuals, 8 if fit_size else 6)
+    x, covariance = robust_minimum(residuals, 8 if fit_size else 6)
     T, face = unpack(x)
     if fit_size and np.abs(x[6:8]).max() > MAX_SIZE_CHANGE:
         raise CalibrationError(
@@ -146,7 +146,7 @@ def solve_openings(rig: Rig, camera: str, views: Sequence[TouchView]) -> Opening
             f"gripper: {len(raws)} driver's values in the samples, expected {MIN_PICTURES} or more"
         )
     jaw = _Jaw(rig, rig.geometry.camera(camera), views, index)
-    x, covariance = _solved(jaw.residuals, jaw.num_unknowns)
+    x, covariance = robust_minimum(jaw.residuals, jaw.num_unknowns)
     sigma = 1e-3 * np.sqrt(np.diag(covariance)[-len(raws) :])
     return OpeningsResult(raws, jaw.openings(x), sigma, rms(np.concatenate(jaw.errors(x))))
 
@@ -218,7 +218,7 @@ def _error(
     return np.nan_to_num(projected - view.click.pixels, nan=HIDDEN_PX)
 
 
-def _solved(residuals: Callable[[FloatArray], FloatArray], size: int) -> tuple[FloatArray, FloatArray]:
+def robust_minimum(residuals: Callable[[FloatArray], FloatArray], size: int) -> tuple[FloatArray, FloatArray]:
     """Return the robust minimum (size,) and its covariance, with the noise taken from the residuals."""
     found = least_squares(residuals, np.zeros(size), loss="soft_l1", f_scale=ROBUST_PX, x_scale="jac")
     left = residuals(found.x)
