@@ -122,7 +122,7 @@ def _pictures(source: Source, entry: Entry, key: str, times_s: np.ndarray) -> It
         yield from _table_pictures(source, entry, key)
         return
     part = entry.videos[key]
-    times = part.begins_s + (times_s.astype(np.float64) - float(times_s[0]))
+    times = part.begins_s + times_s.astype(np.float64)
     for frame in read_video(part.path, times, source.fps):
         if frame.shape[:2] != (height, width):
             raise EpisodeError(
