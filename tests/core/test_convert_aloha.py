@@ -67,7 +67,8 @@ def test_a_set_goes_out_and_comes_back(ours: Path, tmp_path: Path, style: str, l
             np.testing.assert_allclose(a.action, b.action, atol=1e-6)
             np.testing.assert_array_equal(a.tick_ns, b.tick_ns)
             assert (a.task, a.instruction, a.success) == (b.task, b.instruction, b.success)
-            assert b.attribute("stamps") == "true"
+            assert b.attribute("stamps") == "true" and b.steps == a.steps
+            np.testing.assert_array_equal(a.reference("left"), b.reference("left"))
             assert psnr(a.image("wrist", 3), b.image("wrist", 3)) > least_db
             if style == "xtrainer":
                 assert b.touch("left", 3).shape == a.touch("left", 3).shape

@@ -94,6 +94,7 @@ def test_a_bag_comes_back_through_gate_intake_and_aligner(ours: Path, bag: Path,
         np.testing.assert_allclose(b.action, a.action, atol=1e-6)
         assert (a.image_bytes("top", 9) == b.image_bytes("top", 9)).all()
         assert (a.image_bytes("left", 9) == b.image_bytes("left", 9)).all()
+        np.testing.assert_array_equal(a.reference("left"), b.reference("left"))
         assert b.state == "complete" and len(b.stream("joints")["stamp_ns"]) == 4 * TICKS
         np.testing.assert_allclose(b.corners("wrist", "left"), a.corners("wrist", "left"), atol=1e-2)
 

@@ -333,7 +333,7 @@ def _why_none(root: str | Path) -> str:
         )
     if listed:
         return (
-            f"no successful episode among {len(listed)}; label those in which the task was done, or set "
-            "data.only_success=false"
+            f"no successful episode among {len(listed)}; label those in which the task was done (tacit "
+            "episodes label FILE --success yes), or set data.only_success=false"
         )
     return "no successful episode there: no *.hdf5 at all"

@@ -16,12 +16,14 @@ import numpy as np
 from rclpy.serialization import deserialize_message
 
 from tacit.config.documents import json_mapping, yaml_mapping
+from tacit.convert.bag.contents import NO_CONTACT
 from tacit.convert.bag.writing import LABELS, RIG
 from tacit.convert.draft import plain_name
 from tacit.convert.incoming import provenance
 from tacit.convert.job import Converted, Import, Track
 from tacit.episode import EpisodeWriter
-from tacit.errors import EpisodeError
+from tacit.errors import EpisodeError, ImageError
+from tacit.images import decode_image
 from tacit.record.encoder_pool import encode
 from tacit.record.monitor import monitors_of
 from tacit.record.preroll import Surroundings, reasons_not_to_start
@@ -121,6 +123,7 @@ class _Replay:
             self._rig = self._rig_of(custom, bag)
             topics = _topics(self._rig, bag, self._path)
             self._hear_through(topics)
+            self._take_references(bag)
             connections = [c for c in bag.connections if (c.topic, c.msgtype) in self._streams]
             for connection, log_ns, data in bag.messages(connections):
                 self._message(connection.topic, connection.msgtype, log_ns, bytes(data))
@@ -137,6 +140,18 @@ class _Replay:
         raise EpisodeError(
             f"{self._path}: give the rig of the robot with --rig; the bag holds {_listed(bag)}"
         )
+
+    def _take_references(self, bag: Any) -> None:
+        """Take what the sensors show untouched, which bags of ours hold."""
+        names = {f"{NO_CONTACT}/{name}": name for name in self._rig.tactile}
+        kept = [c for c in bag.connections if c.topic in names and c.msgtype == COMPRESSED]
+        for connection, _, data in bag.messages(kept) if kept else ():
+            picture: Any = deserialize_message(bytes(data), messages.message_class(COMPRESSED))
+            try:
+                image = decode_image(np.asarray(picture.data, np.uint8))
+            except ImageError as problem:
+                raise EpisodeError(f"{self._path}: {connection.topic}: {problem}") from None
+            self._references.images[names[connection.topic]] = image
 
     def _hear_through(self, topics: Sequence[_Topic]) -> None:
         """Set up what a recorder node hears with; pictures may have come compressed."""

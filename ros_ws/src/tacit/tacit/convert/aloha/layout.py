@@ -28,6 +28,8 @@ BASE_ACTION = "base_action"
 BASE_NAMES = ("linear", "angular")
 STAMPS = "timestamps/tick_ns"
 """In our files alone: true stamps, which the way back takes."""
+NO_CONTACT, STEPS = "no_contact", "steps_json"
+"""In our files alone: what each sensor shows untouched, as PNG, and the steps of the task."""
 COMPRESS_LEN = "compress_len"
 TACTILE = re.compile(r"^tactile\d*$")
 """Sensors of X-Trainer lie beside the folder of the pictures, as tactile1 and tactile2."""

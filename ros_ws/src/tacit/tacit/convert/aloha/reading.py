@@ -10,12 +10,15 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from tacit.config.documents import json_list
 from tacit.convert.aloha.layout import (
     BASE_ACTION,
     BASE_NAMES,
     DEFAULT_FPS,
     FILE,
+    NO_CONTACT,
     STAMPS,
+    STEPS,
     TACTILE,
     UNITS,
     Grippers,
@@ -32,9 +35,10 @@ from tacit.convert.hdf5 import any_hdf5
 from tacit.convert.incoming import Incoming, provenance, write_incoming
 from tacit.convert.job import Converted, Import, Track
 from tacit.convert.pictures import COLOURS, Colour, size_of, true_pictures
-from tacit.episode import EpisodeReader, find_episodes, schema
+from tacit.episode import EpisodeReader, Step, find_episodes, schema
 from tacit.episode.secure import open_episode
-from tacit.errors import EpisodeError, did_you_mean
+from tacit.errors import EpisodeError, ImageError, did_you_mean
+from tacit.images import Image, decode_image
 from tacit.rig import Rig, load_rig, parse_rig
 from tacit.rig.topics import MAX_RATE_HZ
 
@@ -235,6 +239,8 @@ def _incoming(reader: EpisodeReader, found: _File, rig: Rig, job: Reading, index
         instruction=job.instruction or reader.instruction,
         success=job.success(reader.success),
         outcome=str(reader.attribute("outcome")),
+        steps=_steps(file, rig),
+        references=_references(file, rig),
         metadata={
             "sim": bool(reader.attribute("sim", False)),
             **provenance("aloha", "xtrainer" if is_xtrainer(file) else "act", found.path.name, index),
@@ -275,6 +281,30 @@ def _unit(file: h5py.File, rig: Rig, job: Reading) -> Grippers:
     if job.grippers and stated not in (None, job.grippers):
         raise EpisodeError(f"{file.filename}: says that its grippers are {stated}; leave out --grippers")
     return job.grippers or stated or usual_grippers(rig)  # type: ignore[return-value]  # one of UNITS
+
+
+def _steps(file: h5py.File, rig: Rig) -> list[Step]:
+    """Return the steps that a file of ours names, where the rig has a stream for them."""
+    if STEPS not in file.attrs or not any(spec.role == "steps" for spec in rig.streams.values()):
+        return []
+    where = f"{file.filename}: attribute {STEPS}"
+    try:
+        told = json_list(str(file.attrs[STEPS]), where, EpisodeError)
+        return [Step(str(name), int(start), int(end)) for name, start, end in told]
+    except (TypeError, ValueError):
+        raise EpisodeError(f"{where}: expected a list of name, first and last frame") from None
+
+
+def _references(file: h5py.File, rig: Rig) -> dict[str, Image]:
+    """Return what the sensors show untouched, in files of ours."""
+    try:
+        return {
+            n: decode_image(file[f"{NO_CONTACT}/{n}"][:])
+            for n in file.get(NO_CONTACT, ())
+            if n in rig.tactile
+        }
+    except ImageError as problem:
+        raise EpisodeError(f"{file.filename}: /{NO_CONTACT}: {problem}") from None
 
 
 def _colour(file: h5py.File, place: str, job: Reading) -> Colour:

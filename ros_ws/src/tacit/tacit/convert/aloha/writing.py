@@ -14,7 +14,9 @@ import numpy as np
 from tacit.convert.aloha.layout import (
     BASE_ACTION,
     COMPRESS_LEN,
+    NO_CONTACT,
     STAMPS,
+    STEPS,
     STYLES,
     Grippers,
     Style,
@@ -30,7 +32,7 @@ from tacit.convert.pictures import Colour
 from tacit.episode import EpisodeReader
 from tacit.episode.schema import image_format
 from tacit.errors import EpisodeError
-from tacit.images import encode_jpeg
+from tacit.images import encode_jpeg, encode_png
 
 TOLD = (
     "task",
@@ -110,6 +112,12 @@ def _write_file(path: Path, reader: EpisodeReader, job: Writing) -> list[str]:
         if style.encoded and lengths:
             table = file.create_dataset(COMPRESS_LEN, data=np.array(list(lengths.values()), np.float32))
             table.attrs["streams"] = json.dumps([place.rpartition("/")[2] for place in lengths])
+        for sensor in reader.tactile:
+            reference = reader.reference(sensor)
+            if reference is not None:
+                file.create_dataset(f"{NO_CONTACT}/{sensor}", data=encode_png(reference))
+        if reader.steps:
+            file.attrs[STEPS] = json.dumps([[s.name, s.start_frame, s.end_frame] for s in reader.steps])
     notes += [f"depth camera {name} left out: the format holds colours" for name in reader.depth_cameras]
     return notes
 

@@ -20,9 +20,12 @@ from tacit.convert.bag.messages import (
 )
 from tacit.episode import EpisodeReader
 from tacit.episode.schema import image_format
+from tacit.images import encode_png
 from tacit.rig import CameraSpec, CommandSpec, StreamSpec
 from tacit.rig.scene import measured
 from tacit.rig.units import efforts_to_canonical, rates_from_canonical, vector_from_canonical
+
+NO_CONTACT = "/tacit/no_contact"
 
 
 class Entry(NamedTuple):
@@ -41,6 +44,7 @@ def entries_of(reader: EpisodeReader, messages: Messages) -> list[Entry]:
     outlines as they were computed at the ticks. What the episode lacks has no topic.
     """
     found = [*_pictures(reader, messages), *_numbers(reader, messages), *_geometry(reader, messages)]
+    found += [*_references(reader, messages)]
     for stamp_ns, kind, data in reader.events:
         text = json.dumps({"kind": kind, "data": data})
         found.append(Entry(stamp_ns, "/tacit/events", TEXT, partial(messages.text, text)))
@@ -65,6 +69,16 @@ def _pictures(reader: EpisodeReader, messages: Messages) -> Iterator[Entry]:
                 camera = rig.geometry.camera(name)
                 info = partial(messages.camera_info, camera, stamp_ns, frame_id)
                 yield Entry(log_ns, topic, CAMERA_INFO, info)
+
+
+def _references(reader: EpisodeReader, messages: Messages) -> Iterator[Entry]:
+    """Yield what each sensor shows untouched, at the first tick."""
+    stamp_ns = int(reader.tick_ns[0])
+    for sensor in reader.tactile:
+        reference = reader.reference(sensor)
+        if reference is not None:
+            make = partial(messages.picture, encode_png(reference), stamp_ns, sensor, "png")
+            yield Entry(stamp_ns, f"{NO_CONTACT}/{sensor}", COMPRESSED, make)
 
 
 def _picture(
