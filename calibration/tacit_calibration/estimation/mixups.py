@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,7 +21,7 @@ MIN_VIEWS_FOR_JOINT = 8
 FITS = np.deg2rad(1.0)
 """Below this an explanation counts: a board is seen within .5 deg, an arm repeats within .1."""
 MUCH_BETTER = 0.2
-ROUNDS, MAX_NAMED = 12, 3
+ROUNDS, LAST_ROUNDS, NUM_LAST, MAX_NAMED = 10, 60, 5, 3
 
 
 def named_mixup(
@@ -100,22 +101,23 @@ def hidden_joint(flange: FloatArray, boards: FloatArray, mounting: Mounting) -> 
     """
     R = flange[:, :3, :3]
     M = boards[:, :3, :3] if mounting == "eye_to_hand" else np.swapaxes(boards[:, :3, :3], 1, 2)
-    best = np.pi
     grid = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1) if i or j or k])
-    for a in np.eye(3):
-        for w in grid / np.linalg.norm(grid, axis=1, keepdims=True):
-            best = min(best, _joint_error(R, M, a, w))
-    return best
+    starts = itertools.product(np.eye(3), grid / np.linalg.norm(grid, axis=1, keepdims=True))
+    found = sorted((_joint(R, M, a, w, ROUNDS) for a, w in starts), key=lambda fit: fit[0])
+    return min(_joint(R, M, a, w, LAST_ROUNDS)[0] for _, a, w in found[:NUM_LAST])
 
 
-def _joint_error(R: FloatArray, M: FloatArray, a: FloatArray, w: FloatArray) -> float:
-    for _ in range(ROUNDS):
+def _joint(
+    R: FloatArray, M: FloatArray, a: FloatArray, w: FloatArray, rounds: int
+) -> tuple[float, FloatArray, FloatArray]:
+    """Return how far (median) R_i a lies from K M_i w after some rounds [rad], and both axes."""
+    for _ in range(rounds):
         U, _, Vt = np.linalg.svd((R @ a).T @ (M @ w))
         K = U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt
         left, _, right = np.linalg.svd(np.einsum("nji,jk,nkl->il", R, K, M))
         a, w = left[:, 0], right[0]
     cosine = np.einsum("ni,ni->n", R @ a, (M @ w) @ K.T)
-    return float(np.median(np.arccos(np.clip(cosine, -1, 1))))
+    return float(np.median(np.arccos(np.clip(cosine, -1, 1)))), a, w
 
 
 def _turns(poses: FloatArray) -> FloatArray:
