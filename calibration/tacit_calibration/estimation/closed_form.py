@@ -33,26 +33,28 @@ class ClosedForm(NamedTuple):
 
 
 def park(motions_a: FloatArray, motions_b: FloatArray) -> FloatArray:
-    """Return X (4, 4) of A X = X B' in closed form: rotation by Park and Martin, then translation.
+    """Return X (..., 4, 4) of A X = X B' in closed form: rotation by Park and Martin, then translation.
 
     Args:
-        motions_a: A (m, 4, 4), motions of what carries the camera.
-        motions_b: B' (m, 4, 4), the same motions as the camera sees them.
+        motions_a: A (..., m, 4, 4), motions of what carries the camera.
+        motions_b: B' (..., m, 4, 4), the same motions as the camera sees them.
     """
-    a, b = rotation_to_vector(motions_a[:, :3, :3]), rotation_to_vector(motions_b[:, :3, :3])
-    U, _, Vt = np.linalg.svd(a.T @ b)  # the rotation nearest to the correlation, as (M^T M)^-1/2 M^T
-    # The determinant keeps noise from turning the answer into a mirror.
-    R = U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt
-    left = (motions_a[:, :3, :3] - np.eye(3)).reshape(-1, 3)
-    right = (motions_b[:, :3, 3] @ R.T - motions_a[:, :3, 3]).ravel()
-    return from_rotation(R, np.linalg.lstsq(left, right, rcond=None)[0])
+    a, b = rotation_to_vector(motions_a[..., :3, :3]), rotation_to_vector(motions_b[..., :3, :3])
+    # The rotation nearest to the correlation, as (M^T M)^-1/2 M^T.
+    U, _, Vt = np.linalg.svd(np.swapaxes(a, -1, -2) @ b)
+    U[..., 2] *= np.linalg.det(U @ Vt)[..., None]  # keeps noise from turning the answer into a mirror
+    R = U @ Vt
+    left = (motions_a[..., :3, :3] - np.eye(3)).reshape(*a.shape[:-2], -1, 3)
+    right = (motions_b[..., :3, 3] @ np.swapaxes(R, -1, -2) - motions_a[..., :3, 3]).reshape(left.shape[:-1])
+    return from_rotation(R, (np.linalg.pinv(left) @ right[..., None])[..., 0])
 
 
 def motions(carrier: FloatArray, boards: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return A and B' (m, 4, 4) between all pairs of views, of the carrier and of the camera."""
+    """Return A and B' (..., m, 4, 4) between all pairs of n views, of the carrier and of the camera."""
     # All pairs, not neighbours: large turns decide the accuracy, and they lie between distant views.
-    i, j = np.triu_indices(len(carrier), 1)
-    return invert(carrier[j]) @ carrier[i], boards[j] @ invert(boards[i])
+    i, j = np.triu_indices(carrier.shape[-3], 1)
+    A = invert(carrier[..., j, :, :]) @ carrier[..., i, :, :]
+    return A, boards[..., j, :, :] @ invert(boards[..., i, :, :])
 
 
 def solve_closed_form(carrier: FloatArray, boards: FloatArray, seed: int = 0) -> ClosedForm:
@@ -66,13 +68,14 @@ def solve_closed_form(carrier: FloatArray, boards: FloatArray, seed: int = 0) ->
         boards: T_camera_board (n, 4, 4).
         seed: Seed of the random sets of views.
     """
-    rng = np.random.default_rng(seed)
-    best = _solve(carrier, boards, np.arange(len(carrier)))
-    for _ in range(SUBSETS if len(carrier) > SUBSET_SIZE else 0):
-        candidate = _solve(carrier, boards, rng.choice(len(carrier), SUBSET_SIZE, replace=False))
-        best = min(best, candidate, key=lambda found: found.typical)
+    rng, n = np.random.default_rng(seed), len(carrier)
+    candidates = _solve(carrier, boards, np.arange(n)[None])
+    if n > SUBSET_SIZE:
+        drawn = rng.permuted(np.tile(np.arange(n), (SUBSETS, 1)), axis=1)[:, :SUBSET_SIZE]
+        candidates += _solve(carrier, boards, drawn)
+    best = min(candidates, key=lambda found: found.typical)
     agreeing = np.flatnonzero(best.disagreement <= 3 * best.typical)
-    return min(best, _solve(carrier, boards, agreeing), key=lambda found: found.typical)
+    return min(best, *_solve(carrier, boards, agreeing[None]), key=lambda found: found.typical)
 
 
 def angle_disagreement(carrier: FloatArray, boards: FloatArray) -> NDArray[np.float64]:
@@ -84,15 +87,22 @@ def angle_disagreement(carrier: FloatArray, boards: FloatArray) -> NDArray[np.fl
     return np.abs(rotation_angle(a[:, :3, :3]) - rotation_angle(b[:, :3, :3]))
 
 
-def _solve(carrier: FloatArray, boards: FloatArray, chosen: NDArray[np.intp]) -> ClosedForm:
+def _solve(carrier: FloatArray, boards: FloatArray, chosen: NDArray[np.intp]) -> list[ClosedForm]:
+    """Return the solution by each of k sets of m views (k, m), judged by all n views."""
     X = park(*motions(carrier[chosen], boards[chosen]))
-    anchors = carrier @ X @ boards
-    B = anchors[chosen[_middle(anchors[chosen])]]
-    error = pose_error(anchors, B)
-    return ClosedForm(X, B, error.translation + LEVER_M * error.rotation)
+    anchors = carrier @ X[:, None] @ boards
+    B = np.take_along_axis(anchors, chosen[..., None, None], axis=1)
+    B = B[np.arange(len(B)), _middle(B)]
+    far = _distance(anchors, B[:, None])
+    return [ClosedForm(*row) for row in zip(X, B, far, strict=True)]
 
 
-def _middle(poses: FloatArray) -> int:
-    """Return which of the poses (n, 4, 4) has the least median distance to the others."""
-    error = pose_error(poses[:, None], poses[None])
-    return int(np.argmin(np.median(error.translation + LEVER_M * error.rotation, axis=1)))
+def _middle(poses: FloatArray) -> NDArray[np.intp]:
+    """Return which of m poses (k, m, 4, 4) has the least median distance to the others (k,)."""
+    apart = _distance(poses[:, :, None], poses[:, None])
+    return np.asarray(np.argmin(np.median(apart, axis=2), axis=1))
+
+
+def _distance(poses: FloatArray, others: FloatArray) -> FloatArray:
+    error = pose_error(poses, others)
+    return np.asarray(error.translation + LEVER_M * error.rotation)

@@ -77,18 +77,16 @@ def from_translation(xyz: ArrayLike) -> FloatArray:
 
 
 def from_rotation(R: ArrayLike, xyz: ArrayLike = (0.0, 0.0, 0.0)) -> FloatArray:
-    """Return the transform (4, 4) with rotation `R` (3, 3) and translation `xyz` [m]."""
-    T = from_translation(xyz)
-    T[:3, :3] = R
+    """Return transforms (..., 4, 4) with rotations `R` (..., 3, 3) and translations `xyz` (..., 3) [m]."""
+    R = np.asarray(R, dtype=np.float64)
+    T = np.broadcast_to(from_translation(xyz), (*R.shape[:-2], 4, 4)).copy()
+    T[..., :3, :3] = R
     return T
 
 
 def from_quaternion(q_xyzw: ArrayLike, xyz: ArrayLike) -> FloatArray:
     """Return transforms (..., 4, 4) from quaternions xyzw (..., 4) and translations (..., 3) [m]."""
-    R = rotation_from_quaternion(q_xyzw)
-    T = np.broadcast_to(from_translation(xyz), (*R.shape[:-2], 4, 4)).copy()
-    T[..., :3, :3] = R
-    return T
+    return from_rotation(rotation_from_quaternion(q_xyzw), xyz)
 
 
 def interpolate(T_from: ArrayLike, T_to: ArrayLike, fraction: ArrayLike) -> FloatArray:
