@@ -41,7 +41,7 @@ from tacit_calibration.estimation.degeneracy import (
     check_views,
     motion_warnings,
 )
-from tacit_calibration.estimation.diagnosis import check_agreement, scale_warnings
+from tacit_calibration.estimation.diagnosis import check_agreement
 from tacit_calibration.estimation.increments import (
     FloatArray,
     UncertainPose,
@@ -50,6 +50,7 @@ from tacit_calibration.estimation.increments import (
     small_pose,
 )
 from tacit_calibration.estimation.noise import LinearViews, NoiseScale, Posterior, infer, surprise
+from tacit_calibration.estimation.unsure import EXACT, Unsure, answers, size_by_moves, widened
 
 __all__ = ["HandEyeResult", "Mounting", "NoiseScale", "solve_hand_eye"]
 
@@ -77,12 +78,14 @@ class HandEyeData(NamedTuple):
         views: n views of the board.
         camera: The calibrated lens.
         mounting: Where the camera sits.
+        unsure: How well lens and board are known.
     """
 
     flange_poses: FloatArray
     views: Sequence[View]
     camera: Camera
     mounting: Mounting
+    unsure: Unsure = EXACT
 
     def of(self, chosen: NDArray[np.bool_]) -> HandEyeData:
         """Return the views that a mask (n,) chooses."""
@@ -108,6 +111,8 @@ class HandEyeResult:
         mounting: Where the camera sits.
         arm_correction: Estimated errors of the arm's geometry (m,), empty when they were not asked for.
         smooth: How `arm_correction` follows from poses, where it was learnt from them and not from joints.
+        size: How many times larger than given the board is by the robot's moves.
+        size_sigma: Its standard deviation.
         warnings: What makes the result weaker than its numbers say.
     """
 
@@ -123,6 +128,8 @@ class HandEyeResult:
     mounting: Mounting
     arm_correction: FloatArray
     smooth: SmoothErrors | None = None
+    size: float = 1.0
+    size_sigma: float = np.inf
     warnings: tuple[str, ...] = ()
 
     @property
@@ -162,6 +169,7 @@ def solve_hand_eye(
     views: Sequence[View],
     camera: Camera,
     mounting: Mounting,
+    unsure: Unsure = EXACT,
     *,
     arm_errors: FloatArray | None = None,
     fixed_noise: NoiseScale | None = None,
@@ -174,6 +182,7 @@ def solve_hand_eye(
         views: n views of the board.
         camera: The calibrated lens.
         mounting: Where the camera sits.
+        unsure: How well lens and board are known; the covariance holds it.
         arm_errors: How errors of the arm's own geometry move the flange (n, 6, m), see
             `arm_errors.geometry_errors`: then they are estimated too, as far as the views show them.
         fixed_noise: Robot noise to assume, where it is known better than these views can tell.
@@ -189,13 +198,17 @@ def solve_hand_eye(
     boards = board_poses(views, camera)
     first = check_agreement(G, boards, views, camera, mounting)
     pivot = _pivot(first, mounting)
-    problem = _Problem.start(G @ pivot, _seen_from(pivot, first, mounting), views, camera, mounting)
+    data = HandEyeData(G @ pivot, views, camera, mounting)
+    problem = _Problem.start(data, _seen_from(pivot, first, mounting), boards)
     if arm_errors is not None:
         problem = replace(problem, modes=adjoint(invert(pivot)) @ np.asarray(arm_errors, np.float64))
     problem, posterior = problem.settled(fixed_noise)
     _check_noise(posterior.noise)
-    warnings += scale_warnings(G, boards, first, mounting) + _warnings(posterior)
-    return _result(problem, posterior, views, warnings, pivot)
+    linear, effect = problem.linearised()[0].of(problem.used), problem.answers()[problem.used]
+    size = size_by_moves(linear, posterior, effect)
+    posterior = replace(posterior, covariance=widened(linear, posterior, effect, unsure))
+    result = _result(problem, posterior, views, warnings + _warnings(posterior), pivot)
+    return replace(result, size=size[0], size_sigma=size[1])
 
 
 def _pivot(first: ClosedForm, mounting: Mounting) -> FloatArray:
@@ -224,20 +237,20 @@ class _Problem:
     corners: Corners
     camera: Camera
     mounting: Mounting
+    boards: FloatArray
 
     @classmethod
-    def start(
-        cls, G: FloatArray, first: ClosedForm, views: Sequence[View], camera: Camera, mounting: Mounting
-    ) -> _Problem:
+    def start(cls, data: HandEyeData, first: ClosedForm, boards: FloatArray) -> _Problem:
         """Start at the closed form; each correction is what makes its own picture fit."""
+        G, views, camera, mounting, _ = data
         corners = Corners.of(views)
         n = len(G)
         rest = np.zeros((n, 6)), np.zeros((n, 6, 0)), np.ones(n, dtype=bool)
-        problem = cls(G, first.X, first.B, *rest, corners, camera, mounting)
+        problem = cls(G, first.X, first.B, *rest, corners, camera, mounting, np.zeros((n, 4, 4)))
         boards = board_poses(views, camera, near=problem.poses())
         error = view_rms(corners, problem.uncorrected())
         used = error <= START_FACTOR * np.median(error) + FLOOR_PX
-        return replace(problem, corrections=problem.corrections_to(boards), used=used)
+        return replace(problem, corrections=problem.corrections_to(boards), used=used, boards=boards)
 
     def poses(self) -> FloatArray:
         """Return T_camera_board (n, 4, 4) as estimated."""
@@ -253,6 +266,14 @@ class _Problem:
         """Return residuals (M, 2) [px] with the robot poses as measured, of an arm that may be learnt."""
         learnt = np.zeros_like(self.corrections) if arm_correction is None else self.modes @ arm_correction
         return residuals(self.corners, self.camera, replace(self, corrections=learnt).poses())
+
+    def in_front(self) -> _Problem:
+        """Return the problem with views that it puts behind the camera where their own picture puts them."""
+        behind = self.poses()[:, 2, 3] <= 0
+        if not behind.any():
+            return self
+        home = self.corrections_to(self.boards)
+        return replace(self, corrections=np.where(behind[:, None], home, self.corrections))
 
     def linearised(self) -> tuple[LinearViews, float]:
         """Return the views around the current estimate, and the pixel noise that no pose explains."""
@@ -278,7 +299,7 @@ class _Problem:
             corrections = problem.corrections.copy()
             corrections[problem.used] = posterior.corrections + problem.modes[problem.used] @ shared
             X, B = problem.X @ small_pose(step[:6]), problem.B @ small_pose(step[6:12])
-            problem = replace(problem, X=X, B=B, corrections=corrections)
+            problem = replace(problem, X=X, B=B, corrections=corrections).in_front()
             if np.abs(step).max() < SETTLED:
                 break
             near = posterior if np.abs(step).max() < NEAR else None
@@ -297,6 +318,10 @@ class _Problem:
             if used.tobytes() in seen:
                 return problem, posterior
             problem = replace(problem, used=used)
+
+    def answers(self) -> FloatArray:
+        """Return how the boards found (n, 6, 4) answer errors of lens and board, see `unsure.answers`."""
+        return answers(self.corners, self.camera, self.poses())
 
     def _board_in_parent(self) -> FloatArray:
         robot = self.G @ small_pose(self.corrections)

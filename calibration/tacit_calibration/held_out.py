@@ -1,34 +1,39 @@
-"""Judge a hand-eye calibration by views that were not used to make it."""
+"""Judge a hand-eye calibration by views that were not used to make it, and say what contradicts it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import FloatArray, invert, pose_error
-from tacit_calibration.estimation.arm_errors import SmoothErrors
-from tacit_calibration.estimation.board_pose import Corners, board_poses, residuals, rms, view_rms
-from tacit_calibration.estimation.degeneracy import MIN_VIEWS, carrier_poses
-from tacit_calibration.estimation.diagnosis import size_of_board
+from tacit_calibration.estimation.degeneracy import MIN_VIEWS
 from tacit_calibration.estimation.increments import increment_of
-from tacit_calibration.estimation.rigid import CLOSED_FORMS, RigidAnswer, adjusted, jackknife, park_martin
+from tacit_calibration.estimation.rigid import CLOSED_FORMS
 from tacit_calibration.hand_eye import HandEyeData, HandEyeResult, solve_hand_eye
+from tacit_calibration.ways import (
+    ADJUSTED,
+    LEARNT,
+    MODELLED,
+    SCALED,
+    SMOOTH,
+    OwnWay,
+    RigidWay,
+    Trial,
+    check_count,
+    errors_of,
+    tried,
+)
 
-FOLDS = 5
-FEWEST = 6
-"""Views that a fit on part of the data needs; fewer than a person may bring, since others judge it."""
-MODELLED, LEARNT = "robot as reported", "arm's geometry learnt"
-SMOOTH, SCALED = "smooth arm error learnt", "board size learnt"
-ADJUSTED = "bundle adjustment"
-SURE, CLEARLY, SIGMAS = 3.0, 0.1, 3.0
-ODD_SCALE = 0.003
+SIGMAS = 3.0
+ODD_SIZE = 0.003
 """A third of a percent is 1 mm at .3 m: less is not worth a word, however sure."""
-TINY = 1e-6
-"""Errors of exact data must not become infinite when compared by their logarithm."""
+WRONG_ARM = 0.7
+"""Held-out error with a learnt arm below this part of that without: the model is wrong enough to mend."""
+Track = Callable[[Sequence[OwnWay | RigidWay], str], Iterable[OwnWay | RigidWay]]
+"""Goes through the ways and shows how far it is; the text names the work."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class LeftOut:
     turn_rad: float
 
 
-def leave_one_out(data: HandEyeData, full: HandEyeResult | None = None) -> list[LeftOut]:
+def leave_one_out(data: HandEyeData, full: HandEyeResult | None = None) -> Iterator[LeftOut]:
     """Calibrate without each view in turn, and ask the view that was left out.
 
     Args:
@@ -58,51 +63,14 @@ def leave_one_out(data: HandEyeData, full: HandEyeResult | None = None) -> list[
     Raises:
         CalibrationError: Too few views to spare one.
     """
-    _check_count(len(data.views), MIN_VIEWS + 1)
+    check_count(len(data.views) - 1, MIN_VIEWS)
     full = full or solve_hand_eye(*data)
-    answers = []
     for i, view in enumerate(data.views):
         left_out = np.arange(len(data.views)) == i
-        without = solve_hand_eye(*data.of(~left_out))
+        without, asked = solve_hand_eye(*data.of(~left_out)), data.of(left_out)
         error = pose_error(without.T_parent_camera, full.T_parent_camera)
-        rms = _view_errors(without, data.of(left_out))[0]
-        answers.append(LeftOut(view.name, float(rms), float(error.translation), float(error.rotation)))
-    return answers
-
-
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """One way to calibrate, its answer from all views, and its error on views that it did not see.
-
-    Attributes:
-        name: What it does.
-        X: T_parent_camera (4, 4) from all views.
-        px: Error (n,) of each view while it was left out: RMS over its corners [px].
-        mm: How far the middle of the board lies off then (n,) [mm].
-        rigid: Whether it takes the robot as exact.
-        sigma_m: Standard deviation of the camera's place by its own account [m].
-    """
-
-    name: str
-    X: FloatArray
-    px: FloatArray
-    mm: FloatArray
-    rigid: bool
-    sigma_m: float
-
-    @property
-    def error(self) -> float:
-        """One number to compare by: the geometric mean of the median pixels and millimetres."""
-        return float(np.sqrt(np.median(self.px) * np.median(self.mm)))
-
-    def beats(self, other: Trial) -> bool:
-        """Whether it is better by more than the scatter from view to view explains, and by more than a tenth.
-
-        Two errors of one view share what is hard about it, so their ratio is compared, not their size.
-        """
-        ratio = np.log(other.px * other.mm) / 2 - np.log(self.px * self.mm) / 2
-        sigma = np.std(ratio, ddof=1) / np.sqrt(len(ratio))
-        return bool(np.mean(ratio) > max(SURE * sigma, CLEARLY))
+        px, _ = errors_of(asked, without.board_in_camera(asked.flange_poses))
+        yield LeftOut(view.name, float(px[0]), float(error.translation), float(error.rotation))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,23 +95,16 @@ class Judged:
         return next((float(np.median(t.px)) for t in self.trials if t.name == name), None)
 
     @property
-    def modelled_px(self) -> float | None:
-        """Held-out error with the arm as modelled; None with too few views to tell."""
-        return self.px(MODELLED)
-
-    @property
-    def learnt_px(self) -> float | None:
-        """Held-out error with the arm's geometry learnt and corrected; None where it was not tried."""
-        return self.px(LEARNT)
-
-    @property
     def learnt(self) -> bool:
         """Whether something of the arm was learnt too."""
         return len(self.result.arm_correction) > 0
 
 
 def solve_by_held_out(
-    data: HandEyeData, arm_errors: FloatArray | None = None, plain: HandEyeResult | None = None
+    data: HandEyeData,
+    arm_errors: FloatArray | None = None,
+    plain: HandEyeResult | None = None,
+    track: Track = lambda ways, _: ways,
 ) -> Judged:
     """Calibrate in several ways and keep the one that predicts views best that it did not see.
 
@@ -162,157 +123,80 @@ def solve_by_held_out(
         data: The n views and their poses.
         arm_errors: From `arm_errors.geometry_errors` (n, 6, m); None where the joints are not known.
         plain: The calibration with the arm as modelled, where it is at hand.
+        track: Shows how far it is.
 
     Raises:
         CalibrationError: As `solve_hand_eye`.
     """
     plain = plain or solve_hand_eye(*data)
-    own = {MODELLED: _Way(data), SCALED: _Way(data, scaled=True)}
     # Joints say more of an arm's errors than poses do: .34 against .68 mm on synthetic arms.
-    own |= {SMOOTH: _Way(data, smooth=True)} if arm_errors is None else {LEARNT: _Way(data, arm_errors)}
-    try:
-        trials = [_own_trial(name, way, plain) for name, way in own.items()]
-        trials += [_rigid_trial(name, data) for name in (*CLOSED_FORMS, ADJUSTED)]
-    except CalibrationError:  # too few views without a fifth, or too few that agree: nobody to ask
-        return Judged(plain)
-    return _judged(data, own, trials, plain)
+    learns = OwnWay(SMOOTH, data, smooth=True) if arm_errors is None else OwnWay(LEARNT, data, arm_errors)
+    ways: list[OwnWay | RigidWay] = [OwnWay(MODELLED, data, plain=plain), learns]
+    ways += [RigidWay(name, data) for name in (*CLOSED_FORMS, ADJUSTED)]
+    trials, failed = _tried(ways, track)
+    if MODELLED in failed:
+        reason = f"not judged by views left out: {failed[MODELLED]}"
+        return Judged(plain, (), _size_contradiction(plain), (reason,))
+    contradictions = _size_contradiction(plain)
+    barred = {learns.name} if data.mounting == "eye_to_hand" else set[str]()
+    if contradictions:
+        # A size that is known within its error would only add that error: it is learnt where clearly wrong.
+        ways.append(OwnWay(SCALED, data, scaled=True))
+        more, failed_too = _tried(ways[-1:], track)
+        trials, failed = trials + more, failed | failed_too
+        # An arm that may be learnt also swallows a board of another size; the simpler reason stands.
+        arm_it_is = _arm_explains(trials)
+        barred.add(SCALED if arm_it_is else learns.name)
+        contradictions = () if arm_it_is else contradictions
+    judged = _chosen(trials, ways, barred, contradictions)
+    unable = (f"{name} could not be judged by views left out: {problem}" for name, problem in failed.items())
+    return replace(judged, warnings=(*judged.warnings, *unable))
 
 
-def _judged(data: HandEyeData, own: dict[str, _Way], trials: list[Trial], plain: HandEyeResult) -> Judged:
-    contradictions = list(_scale_contradiction(data))
-    stays = data.mounting == "eye_to_hand"
-    # A size that is known within its error would only add that error: it is learnt where it is clearly wrong.
-    barred = {
-        name for name, way in own.items() if (stays and way.learns) or (way.scaled and not contradictions)
-    }
+def _tried(
+    ways: Sequence[OwnWay | RigidWay], track: Track
+) -> tuple[list[Trial], dict[str, CalibrationError]]:
+    """Return the trials of the ways, and {way: why it could not be tried}."""
+    trials, failed = list[Trial](), dict[str, CalibrationError]()
+    for way in track(ways, "views left out"):
+        try:
+            trials.append(tried(way))
+        except CalibrationError as problem:  # too few views without a fifth, or too few that agree there
+            failed[way.name] = problem
+    return trials, failed
+
+
+def without_held_out(plain: HandEyeResult) -> Judged:
+    """Return a calibration with what contradicts it in itself, where no view is to be left out."""
+    return Judged(plain, (), _size_contradiction(plain))
+
+
+def _chosen(
+    trials: Sequence[Trial],
+    ways: Sequence[OwnWay | RigidWay],
+    barred: Collection[str],
+    contradictions: tuple[str, ...],
+) -> Judged:
+    """Return the calibration by the best of the ways that were tried: a rigid one must be clearly better."""
     free = [trial for trial in trials if not trial.rigid and trial.name not in barred]
     best = min(free, key=lambda trial: trial.error)
-    better = [t for t in trials if t.rigid and t.beats(best)]
+    own = next(way for way in ways if isinstance(way, OwnWay) and way.name == best.name)
+    better = [trial for trial in trials if trial.rigid and trial.beats(best)]
     chosen = min(better, key=lambda trial: trial.error) if better else best
-    result = plain if best.name == MODELLED else own[best.name].solved()
-    if better:
-        contradictions.append(
-            f"{chosen.name}, which takes the robot as exact, predicts views left out clearly better: "
-            f"{np.median(chosen.px):.2f} px instead of {np.median(best.px):.2f}"
-        )
-        result = _rigid_result(data, chosen, result)
-    widened = replace(result, covariance=_with_choice(result, [t for t in free if t is not chosen], chosen))
+    result = own.result
+    for way in ways:
+        if isinstance(way, RigidWay) and way.name == chosen.name:
+            result = way.result(result)
+            contradictions += (
+                f"{chosen.name}, which takes the robot as exact, predicts views left out clearly better: "
+                f"{np.median(chosen.px):.2f} px instead of {np.median(best.px):.2f}; is the robot better "
+                "than these views make it look, or do some not belong here? Compare errors view by view",
+            )
+    spread = _with_choice(result, [trial for trial in free if trial is not chosen], chosen)
+    widened = replace(result, covariance=spread)
     others = sorted((t for t in trials if t is not chosen), key=lambda trial: trial.error)
-    return Judged(widened, (chosen, *others), tuple(contradictions), _consensus(widened, chosen, trials))
-
-
-def held_out_px(data: HandEyeData, arm_errors: FloatArray | None = None) -> float:
-    """Return the median error [px] of views that were left out by fifths.
-
-    Called with and without `arm_errors` it decides whether the arm's geometry is worth correcting.
-
-    Args:
-        data: The n views and their poses.
-        arm_errors: (n, 6, m) to learn the arm's geometry too and to correct the left-out poses by it.
-
-    Raises:
-        CalibrationError: Too few views to spare a fifth.
-    """
-    n = len(data.views)
-    _check_count(n - -(-n // FOLDS), FEWEST)
-    return float(np.median(_held_out(_Way(data, arm_errors=arm_errors))[0]))
-
-
-@dataclass(frozen=True, eq=False)
-class _Way:
-    """One way of estimating the robot's error: what it may learn along with the camera."""
-
-    data: HandEyeData
-    arm_errors: FloatArray | None = None
-    smooth: bool = False
-    scaled: bool = False
-
-    @property
-    def learns(self) -> bool:
-        """Whether it learns something of the arm."""
-        return self.smooth or self.arm_errors is not None
-
-    def predict(self, held: NDArray[np.bool_]) -> tuple[HandEyeData, FloatArray]:
-        """Calibrate without the views of a mask (n,); return those views and T_camera_board (k, 4, 4)."""
-        kept, asked = self.data.of(~held), self.data.of(held)
-        if self.scaled:
-            scale = size_of_board(*kept)[0]
-            kept, asked = _resized(kept, scale), _resized(asked, scale)
-        errors = self._errors(kept)
-        learnt = None if errors is None else errors(~held, kept.flange_poses)
-        result = solve_hand_eye(*kept, arm_errors=learnt, minimum=FEWEST)
-        applied = None if errors is None else errors(held, asked.flange_poses)
-        return asked, result.board_in_camera(asked.flange_poses, applied)
-
-    def solved(self) -> HandEyeResult:
-        """Return the calibration of all views."""
-        data = _resized(self.data, size_of_board(*self.data)[0]) if self.scaled else self.data
-        if self.smooth:
-            smooth = _smooth_errors(data)
-            result = solve_hand_eye(*data, arm_errors=smooth.at(data.flange_poses))
-            return replace(result, smooth=smooth)
-        return solve_hand_eye(*data, arm_errors=self.arm_errors)
-
-    def _errors(self, kept: HandEyeData) -> Callable[[NDArray[np.bool_], FloatArray], FloatArray] | None:
-        """Return what gives (n, 6, m) for views by mask and pose: by joints, else by poses, else nothing."""
-        if self.smooth:
-            smooth = _smooth_errors(kept)
-            return lambda _, poses: smooth.at(poses)
-        columns = self.arm_errors
-        return None if columns is None else lambda chosen, _: columns[chosen]
-
-
-def _smooth_errors(data: HandEyeData) -> SmoothErrors:
-    answer = park_martin(*_seen(data))
-    carried = answer.X if data.mounting == "eye_in_hand" else answer.B
-    return SmoothErrors.around(data.flange_poses, carried[:3, 3])
-
-
-def _own_trial(name: str, way: _Way, plain: HandEyeResult) -> Trial:
-    px, mm = _held_out(way)
-    result = plain if name == MODELLED else way.solved()
-    sigma = float(np.linalg.norm(result.camera_pose.sigma_translation))
-    return Trial(name, result.T_parent_camera, px, mm, False, sigma)
-
-
-def _rigid_trial(name: str, data: HandEyeData) -> Trial:
-    px, mm = np.zeros(len(data.views)), np.zeros(len(data.views))
-    for held in _folds(len(data.views)):
-        answer = _rigid(name, data.of(~held))
-        asked = data.of(held)
-        boards = invert(carrier_poses(asked.flange_poses, data.mounting) @ answer.X) @ answer.B
-        px[held], mm[held] = _errors_of(asked, boards)
-    solve = CLOSED_FORMS.get(name, CLOSED_FORMS["Shah"])
-    sigma = float(np.sqrt(jackknife(solve, *_seen(data)).sum()))
-    return Trial(name, _rigid(name, data).X, px, mm, True, sigma)
-
-
-def _rigid(name: str, data: HandEyeData) -> RigidAnswer:
-    carrier, boards = _seen(data)
-    if name in CLOSED_FORMS:
-        return CLOSED_FORMS[name](carrier, boards)
-    return adjusted(carrier, data.views, data.camera, CLOSED_FORMS["Shah"](carrier, boards))
-
-
-def _rigid_result(data: HandEyeData, chosen: Trial, ours: HandEyeResult) -> HandEyeResult:
-    """Return a rigid method's answer as a result; its distance from ours is part of its uncertainty."""
-    X, B = _rigid(chosen.name, data)
-    shift = increment_of(invert(X) @ ours.T_parent_camera)
-    covariance = ours.covariance.copy()
-    covariance[:6, :6] += np.outer(shift, shift)
-    found = replace(
-        ours,
-        T_parent_camera=X,
-        T_anchor_board=B,
-        covariance=covariance,
-        arm_correction=np.zeros(0),
-        smooth=None,
-    )
-    corners = Corners.of(data.views)
-    off = residuals(corners, data.camera, found.board_in_camera(data.flange_poses))
-    split = tuple(np.split(off, np.cumsum(corners.counts)[:-1]))
-    kept = rms(off[ours.used[corners.view]])
-    return replace(found, residuals_px=split, view_rms_px=view_rms(corners, off), rms_px=kept)
+    warnings = _consensus(widened, chosen, trials) + _arm_warning(trials)
+    return Judged(widened, (chosen, *others), contradictions, warnings)
 
 
 def _with_choice(result: HandEyeResult, others: Sequence[Trial], chosen: Trial) -> FloatArray:
@@ -345,56 +229,30 @@ def _consensus(result: HandEyeResult, chosen: Trial, trials: Sequence[Trial]) ->
     )
 
 
-def _scale_contradiction(data: HandEyeData) -> tuple[str, ...]:
-    scale, sigma = size_of_board(*data)
-    if abs(scale - 1) < max(SIGMAS * sigma, ODD_SCALE):
+def _arm_explains(trials: Sequence[Trial]) -> bool:
+    """Return whether a learnt arm predicts clearly better than a learnt size of the board."""
+    learnt, scaled = ([t for t in trials if t.name in names] for names in ((LEARNT, SMOOTH), (SCALED,)))
+    return bool(learnt) and (not scaled or learnt[0].beats(scaled[0]))
+
+
+def _arm_warning(trials: Sequence[Trial]) -> tuple[str, ...]:
+    """Return a warning where much of the robot's error is smooth in its pose, as a wrong model makes it."""
+    px = {trial.name: float(np.median(trial.px)) for trial in trials}
+    learnt = min((px[name] for name in (LEARNT, SMOOTH) if name in px), default=np.inf)
+    if learnt >= WRONG_ARM * px[MODELLED]:
         return ()
     return (
-        f"by the arm's moves the squares are {scale:.4f} +- {sigma:.4f} times as large as given, "
-        f"{abs(scale - 1) / sigma:.1f} sigma off; measure a square, or calibrate the lens again",
+        "the arm's model is off: its errors are smooth in its pose; check joint zeros, use the vendor's "
+        "calibrated parameters",
     )
 
 
-def _held_out(way: _Way) -> tuple[FloatArray, FloatArray]:
-    """Return the errors (n,) [px] and (n,) [mm] of every view while it was left out."""
-    px, mm = np.zeros(len(way.data.views)), np.zeros(len(way.data.views))
-    for held in _folds(len(way.data.views)):
-        asked, boards = way.predict(held)
-        px[held], mm[held] = _errors_of(asked, boards)
-    return px, mm
-
-
-def _folds(n: int) -> list[NDArray[np.bool_]]:
-    """Return masks (n,): every fifth view, as a person moves on from one part of the image to the next."""
-    _check_count(n - -(-n // FOLDS), FEWEST)
-    return [np.arange(n) % FOLDS == fold for fold in range(FOLDS)]
-
-
-def _errors_of(asked: HandEyeData, boards: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return how far predicted boards T_camera_board (n, 4, 4) lie off: (n,) [px], (n,) [mm]."""
-    corners = Corners.of(asked.views)
-    px = view_rms(corners, residuals(corners, asked.camera, boards))
-    seen = board_poses(asked.views, asked.camera, near=boards)
-    middle = np.array([np.append(view.points_m.mean(axis=0), 1.0) for view in asked.views])
-    apart = np.einsum("nij,nj->ni", boards - seen, middle)[:, :3]
-    return np.maximum(px, TINY), np.maximum(1e3 * np.linalg.norm(apart, axis=1), TINY)
-
-
-def _seen(data: HandEyeData) -> tuple[FloatArray, FloatArray]:
-    """Return what closed forms take: poses of what carries the camera, and T_camera_board (n, 4, 4)."""
-    return carrier_poses(data.flange_poses, data.mounting), board_poses(data.views, data.camera)
-
-
-def _resized(data: HandEyeData, scale: float) -> HandEyeData:
-    """Return the data as if the board were larger by a factor."""
-    return data._replace(views=[replace(view, points_m=scale * view.points_m) for view in data.views])
-
-
-def _view_errors(result: HandEyeResult, data: HandEyeData) -> FloatArray:
-    corners, boards = Corners.of(data.views), result.board_in_camera(data.flange_poses)
-    return view_rms(corners, residuals(corners, data.camera, boards))
-
-
-def _check_count(count: int, minimum: int) -> None:
-    if count < minimum:
-        raise CalibrationError(f"held-out views: {count} would be left to calibrate with, expected {minimum}")
+def _size_contradiction(result: HandEyeResult) -> tuple[str, ...]:
+    off, sigma = abs(result.size - 1), result.size_sigma
+    if off < max(SIGMAS * sigma, ODD_SIZE):
+        return ()
+    return (
+        f"by the arm's moves the squares are {result.size:.4f} +- {sigma:.4f} times as large as given, "
+        f"{off / sigma:.1f} sigma off; measure a square, or calibrate the lens again: fx off by as much "
+        "looks the same",
+    )

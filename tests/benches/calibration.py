@@ -5,6 +5,7 @@ adjustment, with the bars that it has to meet.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from benches.calibration_peers import (
 from benches.calibration_scenes import CAMERA, CASES, Case, Pictures, Scene, make_scene
 from tacit.errors import CalibrationError, did_you_mean
 from tacit.geometry.transforms import invert, pose_error
+from tacit_calibration.commands.place import say, track
 from tacit_calibration.estimation.board_pose import Corners, residuals
 from tacit_calibration.estimation.increments import FloatArray
 from tacit_calibration.hand_eye import HandEyeData, HandEyeResult, solve_hand_eye
@@ -42,7 +44,7 @@ class Args:
     """Calibrate a wrist camera on synthetic robots and compare with OpenCV's methods."""
 
     seeds: Annotated[int, tyro.conf.arg(help="Robots per case; 100 decide, 10 give a first look.")] = 100
-    cases: Annotated[str, tyro.conf.arg(help="Which of A to G.")] = "ABCDEFG"
+    cases: Annotated[str, tyro.conf.arg(help="Which of A to H.")] = "ABCDEFGH"
     opencv_python: Annotated[
         Path | None,
         tyro.conf.arg(help="Interpreter with opencv-python-headless<5; OpenCV 5.0 has no hand-eye methods."),
@@ -116,11 +118,14 @@ def main(argv: list[str]) -> int:
     interpreter = opencv_interpreter(args.opencv_python)
     outcomes, version = [], ""
     for name in args.cases:
-        scenes = [make_scene(CASES[name], seed) for seed in range(args.seeds)]
+        began = time.monotonic()
+        scenes = [make_scene(CASES[name], seed) for seed in track(range(args.seeds), f"case {name}: scenes")]
         answers: dict[str, FloatArray] = {}
         if interpreter is not None:
             version, answers = opencv_methods([scene.taken for scene in scenes], interpreter)
         outcomes.append(measure(name, CASES[name], scenes, answers))
+        ours, seconds = outcomes[-1].ours, time.monotonic() - began
+        say(f"case {name}: {ours.mean_mm:.3f} / {ours.p95_mm:.3f} mm, {args.seeds} seeds in {seconds:.0f} s")
     _print(outcomes, args.seeds, version)
     if args.json is not None:
         data = {"seeds": args.seeds, "opencv": version, "cases": [_as_dict(o) for o in outcomes]}
@@ -137,14 +142,21 @@ def measure(name: str, case: Case, scenes: Sequence[Scene], answers: Mapping[str
         scenes: k of them.
         answers: T_flange_camera (k, 4, 4) by OpenCV's methods.
     """
-    plain = [solve_hand_eye(s.taken.flange_poses, s.taken.views, CAMERA, "eye_in_hand") for s in scenes]
-    others = {BUNDLE: _score(scenes, [bundle_adjustment(scene.taken)[0] for scene in scenes], case)}
+    plain = [
+        solve_hand_eye(s.taken.flange_poses, s.taken.views, CAMERA, "eye_in_hand", case.unsure)
+        for s in track(scenes, f"case {name}: ours")
+    ]
+    bundled = [bundle_adjustment(s.taken)[0] for s in track(scenes, f"case {name}: {BUNDLE}")]
+    others = {BUNDLE: _score(scenes, bundled, case)}
     others |= {method: _score(scenes, list(answer), case) for method, answer in answers.items()}
     if not case.kinematic:
         found = plain
     else:
         others[AS_MODELLED] = _own_score(scenes, plain, case)
-        found = [_judged(scene.taken, result) for scene, result in zip(scenes, plain, strict=True)]
+        rows = list(zip(scenes, plain, strict=True))
+        found = [
+            _judged(scene.taken, result) for scene, result in track(rows, f"case {name}: views left out")
+        ]
     dropped = sum(len(result.dropped) for result in found)
     return Outcome(name, _own_score(scenes, found, case), dropped, others, case.bar_mm)
 

@@ -1,12 +1,13 @@
 """Synthetic robots that look at a board, for `tacit bench calibration`: eight seconds of a lab per seed.
 
 Cases A to F err independently from view to view; in G the arm itself is wrong (joint zeros, lengths,
-twists), so its errors are smooth in the joints and no two arms are alike.
+twists), so its errors are smooth in the joints and no two arms are alike. In H lens and board are not quite
+what they are said to be, by as much as is usual.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from tacit.geometry.transforms import from_rotation, invert
 from tacit_calibration.detection import View
 from tacit_calibration.estimation.arm_errors import geometry_errors
 from tacit_calibration.estimation.increments import FloatArray, small_pose
+from tacit_calibration.estimation.unsure import EXACT, TYPICAL, Unsure
 
 CAMERA = PinholeCamera(
     np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]), (0.05, -0.1, 0.001, -0.0005, 0.02), 640, 480
@@ -50,6 +52,7 @@ class Case:
     spread_deg: float
     bar_mm: float | None
     kinematic: bool = False
+    unsure: Unsure = EXACT
 
 
 CASES = {
@@ -60,6 +63,7 @@ CASES = {
     "E": Case(15, 0.3, 0.05, 0.2, 12, 1.25),
     "F": Case(15, 1.0, 0.05, 0.2, 40, 0.75),
     "G": Case(15, 0.3, REPEATABILITY_DEG, REPEATABILITY_MM, 40, None, kinematic=True),
+    "H": Case(15, 0.3, 0.05, 0.2, 40, 0.70, unsure=TYPICAL),
 }
 
 
@@ -99,12 +103,13 @@ def make_scene(case: Case, seed: int) -> Scene:
     rng = np.random.default_rng(seed)
     arm = _draw_arm(rng) if case.kinematic else None
     board = B if arm is None else B_ON_TABLE
+    camera, points = _draw_camera(rng, case.unsure)
     joints: list[FloatArray] = []
     poses: list[FloatArray] = []
     views: list[View] = []
     while len(views) < case.num + NUM_HELD_OUT:
         T_camera_board = invert(_look_at(rng, case.spread_deg))
-        pixels = CAMERA.project(POINTS @ T_camera_board[:3, :3].T + T_camera_board[:3, 3])
+        pixels = camera.project(points @ T_camera_board[:3, :3].T + T_camera_board[:3, 3])
         if not _inside(pixels):
             continue
         flange = board @ invert(X @ T_camera_board)
@@ -124,6 +129,15 @@ def make_scene(case: Case, seed: int) -> Scene:
         for part in (slice(n), slice(n, None))
     )
     return Scene(taken, held_out, X if arm is None else arm.X)
+
+
+def _draw_camera(rng: np.random.Generator, unsure: Unsure) -> tuple[PinholeCamera, FloatArray]:
+    """Return the lens and the corners (N, 3) as they are; given are `CAMERA` and `POINTS`."""
+    if unsure == EXACT:
+        return CAMERA, POINTS
+    focal, cx, cy, size = rng.normal(0, [unsure.focal, unsure.centre, unsure.centre, unsure.size])
+    K = CAMERA.K + CAMERA.K[0, 0] * np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 0]])
+    return replace(CAMERA, K=K), (1 + size) * POINTS
 
 
 def _draw_arm(rng: np.random.Generator) -> Arm:

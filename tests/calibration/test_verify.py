@@ -25,7 +25,7 @@ from tacit_calibration.checks.verify import PixelErrors, verify
 from tacit_calibration.cli import main
 from tacit_calibration.commands import handeye
 from tacit_calibration.commands import world as world_command
-from tacit_calibration.commands.session import next_commands
+from tacit_calibration.commands.place import next_commands
 from tacit_calibration.pictures import overlays
 from tacit_calibration.rig_update import (
     record_of,
@@ -137,7 +137,7 @@ def session(tmp_path_factory):
 def finished(session):
     """The session after its three steps."""
     words = ["--session", str(session), "--camera", "wrist"]
-    assert "intrinsics --camera wrist" in next_commands(Session.open(session).rig, Session.open(session))
+    assert "intrinsics --camera wrist" in next_commands(Session.open(session))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(handeye, "judge", JudgedOnce())
         for command in ("intrinsics", "handeye", "verify"):

@@ -13,8 +13,8 @@ class JudgedOnce:
     def __init__(self) -> None:
         self.answers: dict[tuple[bytes, bytes], Any] = {}
 
-    def __call__(self, lens: Any, views: Any, solved: Any, arm_errors: Any) -> Any:
+    def __call__(self, lens: Any, views: Any, solved: Any, arm_errors: Any, unsure: Any) -> Any:
         key = views.flange_poses.tobytes(), solved.T_parent_camera.tobytes()
         if key not in self.answers:
-            self.answers[key] = judge(lens, views, solved, arm_errors)
+            self.answers[key] = judge(lens, views, solved, arm_errors, unsure)
         return self.answers[key]

@@ -2,5 +2,5 @@
 
 Imports point down this list only:
 world > handeye >
-board, capture, check, from_poses, gripper, intrinsics, judge, sensor, session, verify > place.
+board, capture, check, from_poses, gripper, intrinsics, judge, moved, sensor, session, verify > place.
 """

@@ -26,4 +26,5 @@ class BoardArgs:
             say(str(path))
         width, height = page_size_mm(self.board)
         say(f"page {width:g} x {height:g} mm; print at 100 %, measure the bar, glue to something flat")
+        say("  next    tacit calibrate session FOLDER --rig RIG, or intrinsics --images PICTURES")
         return 0

@@ -22,7 +22,7 @@ from tacit.images import encode_png
 from tacit.record.samples import FILE_NAME, Sample, SampleFile, load_samples
 from tacit.rig import Rig, load_rig
 from tacit_calibration.board import Board
-from tacit_calibration.commands.place import say
+from tacit_calibration.commands.place import say, say_next
 from tacit_calibration.coverage import coverage_map, hint
 from tacit_calibration.detection import View, detect_images
 from tacit_calibration.imports import import_episode, import_folder
@@ -76,6 +76,7 @@ class CaptureArgs:
             self._from_topics(session, target, watch)
         watch.look()
         say(f"{watch.count} of {self.views} wanted; {target}")
+        say_next(session)
         return 0 if watch.count >= self.views else 1
 
     def _from_topics(self, session: Session, target: Path, watch: Watch) -> None:

@@ -16,10 +16,10 @@ from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import FloatArray, invert
 from tacit.images import Image
 from tacit_calibration.board import Board
-from tacit_calibration.commands.place import say
+from tacit_calibration.commands.place import say, track
 from tacit_calibration.detection import Detections, View, detect_folder, detect_images
 from tacit_calibration.estimation.board_pose import board_poses
-from tacit_calibration.estimation.degeneracy import MIN_VIEWS, Mounting, carrier_poses
+from tacit_calibration.estimation.degeneracy import MIN_VIEWS, NEEDED, Mounting, carrier_poses
 from tacit_calibration.estimation.directions import directions, turned_views
 from tacit_calibration.pose_arm import beside_model
 from tacit_calibration.pose_conventions import Reading, places, read_by_consistency, rotations
@@ -86,7 +86,11 @@ def views_of_poses(
         raise CalibrationError(
             "--lens is missing: the camera_info file of the camera, or --rig that holds it"
         )
-    found = detect_images(pictures, board) if source.images is None else detect_folder(source.images, board)
+    found = (
+        detect_images(pictures, board, _tracked)
+        if source.images is None
+        else detect_folder(source.images, board, _tracked)
+    )
     rows = _rows_by_picture(table, source, [view.name for view in found.views], found.without_board)
     return _views_of_pictures(table, rows, found, board, lens, mounting, robot)
 
@@ -152,10 +156,7 @@ def _views_of_pictures(
             "calibrate it at the size of the pictures"
         )
     if len(kept) < MIN_VIEWS:
-        raise CalibrationError(
-            f"{len(kept)} pictures with board and pose; expected at least {MIN_VIEWS}, better 15-25: each "
-            "tells 6 numbers, 12 are unknown, and the robot's own error must show too"
-        )
+        raise CalibrationError(f"{len(kept)} pictures with board and pose; {NEEDED}")
     chosen = replace(table, rows=tuple(rows[view.name] for view in kept))
     middle = board.middle_m if board.looks_same_upside_down else None
     names = [view.name for view in kept]
@@ -286,3 +287,7 @@ def _say_reading(reading: Reading) -> None:
     )
     if reading.turned.any():
         say(f"{np.count_nonzero(reading.turned)} pictures show the board upside down, by the arm's turns")
+
+
+def _tracked(pictures: list[tuple[str, Image]]) -> Iterator[tuple[str, Image]]:
+    return track(pictures, "pictures")

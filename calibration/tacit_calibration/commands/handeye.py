@@ -25,11 +25,13 @@ from tacit_calibration.commands.from_poses import (
     views_of_poses,
 )
 from tacit_calibration.commands.judge import judge
+from tacit_calibration.commands.moved import say_move
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
 from tacit_calibration.estimation.arm_errors import geometry_errors
 from tacit_calibration.estimation.diagnosis import explain_joints
+from tacit_calibration.estimation.unsure import TYPICAL, Unsure
 from tacit_calibration.hand_eye import HandEyeResult, Mounting, solve_hand_eye
-from tacit_calibration.held_out import Judged
+from tacit_calibration.held_out import Judged, without_held_out
 from tacit_calibration.imports import arm_of
 from tacit_calibration.lens_files import read_lens
 from tacit_calibration.pictures import hand_eye_picture
@@ -90,23 +92,27 @@ class HandEyeArgs:
         lens = place.rig.geometry.camera(self.camera) if self.lens is None else read_lens(self.lens)
         parent = place.rig.cameras[self.camera].parent
         mounting: Mounting = "eye_to_hand" if parent == "world" else "eye_in_hand"
+        unsure = _unsure(place, self.camera)
         if self.poses is not None:
             arm = arm_of(place.rig, self.camera)
             robot = Robot.from_rig(place.rig, arm)
             table = views_of_poses(self._source(self.poses), place.board, lens, mounting, robot)
             views, columns = replace(table, arm=arm), None
-            solved = solve_hand_eye(views.flange_poses, views.views, lens, mounting)
+            solved = solve_hand_eye(views.flange_poses, views.views, lens, mounting, unsure)
             digest = sha256_of_poses(self.poses)
         else:
             folder = place.samples(self.samples, self.camera)
             views = read_samples(folder, place.rig, place.board)
             say_turned_away(views)
             views = right_way_up(views, place.board, lens, mounting)
-            solved, views = camera_pose(place.rig, self.camera, views)
+            solved, views = camera_pose(place.rig, self.camera, views, unsure)
             columns = geometry_errors(Robot.from_rig(place.rig, views.arm).chain, views.joints)
             digest = sha256_of(folder)
-        kept, record = self._judged(lens, views, solved, columns)
+        kept, record = self._judged(lens, views, solved, columns, unsure)
         T = rig_pose(place.rig, self.camera, views.arm, kept.result)
+        before = np.asarray(place.rig.cameras[self.camera].T_parent_camera)
+        recorded = f"cameras.{self.camera}.pose" in place.rig.calibrations
+        say_move(before, T, recorded, parent if parent == "world" else "flange")
         say(f"\nfor the rig, under cameras.{self.camera}:\n")
         say_pose("T_parent_camera", T)
         if self._refused(kept):
@@ -121,8 +127,8 @@ class HandEyeArgs:
         lens = None if self.lens is None else read_lens(self.lens)
         views = views_of_poses(self._source(poses), self.where.given_board, lens, self.mounting)
         lens = lens or PAIR_LENS
-        solved = solve_hand_eye(views.flange_poses, views.views, lens, self.mounting)
-        kept, record = self._judged(lens, views, solved, None)
+        solved = solve_hand_eye(views.flange_poses, views.views, lens, self.mounting, TYPICAL)
+        kept, record = self._judged(lens, views, solved, None, TYPICAL)
         T = kept.result.T_parent_camera
         say(f"\nthe camera in the {'flange' if self.mounting == 'eye_in_hand' else 'base'}:\n")
         say_pose("T_parent_camera", T)
@@ -140,13 +146,19 @@ class HandEyeArgs:
         return PoseSource(poses, self.images, self.frames, self.topic)
 
     def _judged(
-        self, lens: Camera, views: RobotViews, solved: HandEyeResult, columns: FloatArray | None
+        self,
+        lens: Camera,
+        views: RobotViews,
+        solved: HandEyeResult,
+        columns: FloatArray | None,
+        unsure: Unsure,
     ) -> tuple[Judged, dict[str, Any]]:
-        record: dict[str, Any] = {}
-        kept = Judged(solved)
         if self.held_out:
-            kept, record = judge(lens, views, solved, columns)
+            kept, record = judge(lens, views, solved, columns, unsure)
+        else:
+            kept, record = without_held_out(solved), {}
         report(kept.result, views)
+        say(f"sigma holds a lens known within {unsure.focal:.2%} and a board within {unsure.size:.2%}")
         return kept, record
 
     def _refused(self, kept: Judged) -> bool:
@@ -186,6 +198,16 @@ class HandEyeArgs:
         place.finish(rig, f"handeye-{self.camera}", data, picture)
 
 
+def _unsure(place: Workplace, camera: str) -> Unsure:
+    """Return how well lens and board are known: the lens by its calibration in this session, if any."""
+    found = {} if place.session is None else place.session.results().get(f"intrinsics-{camera}", {})
+    if "focal_sigma_px" not in found:
+        return TYPICAL
+    # Statistics of one fit know nothing of a lens that is not quite what its model says.
+    focal = found["focal_sigma_px"][0] / found["camera"]["camera_matrix"]["data"][0]
+    return TYPICAL._replace(focal=max(focal, TYPICAL.focal / 4))
+
+
 def _numbers(solved: HandEyeResult, T: FloatArray) -> dict[str, Any]:
     """Return a result as plain data."""
     return {
@@ -206,7 +228,9 @@ def _numbers(solved: HandEyeResult, T: FloatArray) -> dict[str, Any]:
     }
 
 
-def camera_pose(rig: Rig, name: str, views: RobotViews) -> tuple[HandEyeResult, RobotViews]:
+def camera_pose(
+    rig: Rig, name: str, views: RobotViews, unsure: Unsure = TYPICAL
+) -> tuple[HandEyeResult, RobotViews]:
     """Solve for one camera; its parent in the rig says whether it rides on the arm.
 
     Raises:
@@ -221,7 +245,7 @@ def camera_pose(rig: Rig, name: str, views: RobotViews) -> tuple[HandEyeResult, 
         )
     mounting: Mounting = "eye_to_hand" if parent == "world" else "eye_in_hand"
     try:
-        return solve_hand_eye(views.flange_poses, views.views, camera, mounting), views
+        return solve_hand_eye(views.flange_poses, views.views, camera, mounting, unsure), views
     except CalibrationError as problem:
         robot = Robot.from_rig(rig, views.arm)
         mistake = explain_joints(robot, views.joints, views.views, camera, mounting) if views.views else None
@@ -249,5 +273,8 @@ def report(solved: HandEyeResult, views: RobotViews) -> None:
     )
     degrees = np.rad2deg(np.linalg.norm(solved.camera_pose.sigma_rotation))
     say(f"one sigma: {1e3 * np.linalg.norm(solved.camera_pose.sigma_translation):.2f} mm, {degrees:.3f} deg")
+    say(
+        f"by the arm's moves squares are {solved.size:.4f} +- {solved.size_sigma:.4f} times as large as given"
+    )
     for warning in solved.warnings:
         say(f"WARNING {warning}")

@@ -12,7 +12,7 @@ import tyro
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera, FisheyeCamera
 from tacit.geometry.camera_info import camera_to_yaml_dict
-from tacit_calibration.commands.place import Flat, Where, Workplace, say
+from tacit_calibration.commands.place import Flat, Where, Workplace, say, track
 from tacit_calibration.detection import detect_folder, gray_of, read_picture
 from tacit_calibration.intrinsics import LensModel
 from tacit_calibration.kalibr import camchain_of
@@ -58,7 +58,7 @@ class IntrinsicsArgs:
         folder = self.images if place is None else place.samples(self.images, self.camera)
         assert folder is not None
         board = self.where.given_board if place is None else place.board
-        detections = detect_folder(folder, board)
+        detections = detect_folder(folder, board, lambda pictures: track(pictures, "pictures"))
         say(f"board found in {len(detections.views)} of {detections.num_pictures} pictures")
         for name in detections.without_board:
             say(f"  turned away {name}: {detections.reasons.get(name, 'no board found')}")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import FloatArray
 from tacit.images import Image, encode_png
-from tacit.rig import Rig, load_rig
+from tacit.rig import Rig, is_depth, load_rig
 from tacit_calibration.board import Board
 from tacit_calibration.kalibr import board_of_target
 from tacit_calibration.rig_update import write_rig
@@ -28,6 +30,7 @@ BoardFile = Annotated[
         help="Target file of Kalibr (aprilgrid, checkerboard, circlegrid) instead of board options."
     ),
 ]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,12 @@ class Workplace:
             say(
                 f"wrote {written}; calibration_id {self.rig.calibration_id[:12]} -> {rig.calibration_id[:12]}"
             )
+        if self.session is not None:
+            say_next(self.session)
+        elif self.rig_out is not None:
+            say(f"  next    tacit calibrate check {self.rig_out}, then verify with pictures not used here")
+        else:
+            say("nothing written; --rig-out FILE writes the rig with it")
 
 
 def board_of(options: Board, file: Path | None) -> Board:
@@ -124,8 +133,24 @@ def board_of(options: Board, file: Path | None) -> Board:
 
 
 def say(line: str = "") -> None:
-    """Write one line to standard output."""
+    """Write one line to standard output, at once also where that is a file."""
     sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Yield each of so many items, with a bar on a terminal that goes when all are done."""
+    # On stderr: what is piped into a file stays a report.
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield from progress.track(items, total, description=what)
+
+
+def say_next(session: Session) -> None:
+    """Say what is not done yet, in the order in which it is best done."""
+    for command in next_commands(session):
+        say(f"  next    tacit calibrate {command} --session {session.folder}")
 
 
 def say_pose(key: str, T: FloatArray) -> None:
@@ -141,3 +166,24 @@ def say_outlines(rig: Rig, camera: str, folder: Path, *, fit_size: bool = True) 
     for problem in problems:
         say(f"skipped {problem}")
     return found
+
+
+def next_commands(session: Session) -> list[str]:
+    """Return what is not done yet, in the order in which it is best done."""
+    rig = session.rig
+    done, taken = set(rig.calibrations), session.sample_counts()
+    commands = []
+    cameras = {name: spec for name, spec in rig.cameras.items() if not is_depth(spec)}  # depth shows no board
+    for name in cameras:
+        if not {f"cameras.{name}.lens", f"cameras.{name}.pose"} <= done and name not in taken:
+            commands.append(f"capture --camera {name}")
+        commands += [
+            f"{word} --camera {name}"
+            for word, part in (("intrinsics", "lens"), ("handeye", "pose"))
+            if f"cameras.{name}.{part}" not in done
+        ]
+    if any(f"tactile.{name}.pose" not in done for name in rig.tactile):
+        camera = next((n for n, c in cameras.items() if c.parent != "world"), next(iter(cameras)))
+        commands += [f"capture --camera {camera} --name openings", f"gripper --camera {camera}"]
+        commands.append(f"sensor --camera {camera}")
+    return commands or ["verify --camera " + name for name in cameras]

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from tacit.rig import Rig, is_depth
 from tacit_calibration.board import Board
-from tacit_calibration.commands.place import BoardFile, Flat, board_of, say
+from tacit_calibration.commands.place import BoardFile, Flat, board_of, say, say_next
 from tacit_calibration.session import FILE_NAME, Session
 
 
@@ -44,25 +43,4 @@ def _show(session: Session) -> None:
     for path, record in rig.calibrations.items():
         error = f", RMS {record.rms_px:.2f} px" if record.rms_px is not None else ""
         say(f"  done    {path}: {record.date}{error}")
-    for command in next_commands(rig, session):
-        say(f"  next    tacit calibrate {command} --session {session.folder}")
-
-
-def next_commands(rig: Rig, session: Session) -> list[str]:
-    """Return what is not done yet, in the order in which it is best done."""
-    done, taken = set(rig.calibrations), session.sample_counts()
-    commands = []
-    cameras = {name: spec for name, spec in rig.cameras.items() if not is_depth(spec)}  # depth shows no board
-    for name in cameras:
-        if not {f"cameras.{name}.lens", f"cameras.{name}.pose"} <= done and name not in taken:
-            commands.append(f"capture --camera {name}")
-        commands += [
-            f"{word} --camera {name}"
-            for word, part in (("intrinsics", "lens"), ("handeye", "pose"))
-            if f"cameras.{name}.{part}" not in done
-        ]
-    if any(f"tactile.{name}.pose" not in done for name in rig.tactile):
-        camera = next((n for n, c in cameras.items() if c.parent != "world"), next(iter(cameras)))
-        commands += [f"capture --camera {camera} --name openings", f"gripper --camera {camera}"]
-        commands.append(f"sensor --camera {camera}")
-    return commands or ["verify --camera " + name for name in cameras]
+    say_next(session)

@@ -15,6 +15,7 @@ from tacit_calibration.commands.handeye import camera_pose, report
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
 from tacit_calibration.estimation.increments import exact
 from tacit_calibration.hand_eye import HandEyeResult
+from tacit_calibration.held_out import without_held_out
 from tacit_calibration.rig_update import known, record_of, with_base
 from tacit_calibration.samples import RobotViews, read_samples
 from tacit_calibration.world import base_to_base
@@ -36,6 +37,9 @@ class WorldArgs:
     second_samples: Annotated[
         Path | None, tyro.conf.arg(help="Samples of the second arm; the session's <second> if left out.")
     ] = None
+    accept: Annotated[
+        bool, tyro.conf.arg(help="Write a result that contradicts itself; read what it says first.")
+    ] = False
     where: Annotated[Where, Flat] = field(default_factory=Where)
 
     def run(self) -> int:
@@ -46,12 +50,15 @@ class WorldArgs:
             self._solve(place, camera, folder)
             for camera, folder in ((self.first, self.first_samples), (self.second, self.second_samples))
         ]
-        (one, views_one), (two, views_two) = solved
+        (one, views_one, _), (two, views_two, _) = solved
         if views_one.arm == views_two.arm:
             raise CalibrationError(
                 f"both sets of samples move arm {views_one.arm!r}; give one of each arm "
                 "(--first-samples, --second-samples)"
             )
+        if any(contradicted for _, _, contradicted in solved) and not self.accept:
+            say("nothing written; mend what is named, or write it all the same with --accept")
+            return 1
         base = exact(np.asarray(place.rig.arms[views_one.arm].T_world_base)) @ base_to_base(one, two)
         say(f"\nfor the rig, under arms.{views_two.arm}:\n")
         say_pose("T_world_base", base.T)
@@ -74,7 +81,10 @@ class WorldArgs:
         place.finish(rig, f"world-{views_two.arm}", data)
         return 0
 
-    def _solve(self, place: Workplace, camera: str, samples: Path | None) -> tuple[HandEyeResult, RobotViews]:
+    def _solve(
+        self, place: Workplace, camera: str, samples: Path | None
+    ) -> tuple[HandEyeResult, RobotViews, bool]:
+        """Return one camera's place, the views behind it, and whether they contradict themselves."""
         known(place.rig, "camera", camera, place.rig.cameras)
         folder = place.samples(samples, camera)
         views = read_samples(folder, place.rig, place.board)
@@ -82,4 +92,7 @@ class WorldArgs:
         say_turned_away(views)
         solved, views = camera_pose(place.rig, camera, views)
         report(solved, views)
-        return solved, views
+        contradictions = without_held_out(solved).contradictions
+        for contradiction in contradictions:
+            say(f"CONTRADICTION {contradiction}")
+        return solved, views, bool(contradictions)

@@ -15,6 +15,10 @@ from tacit_calibration.detection import View
 Mounting = Literal["eye_in_hand", "eye_to_hand"]
 MIN_VIEWS = 8
 WANTED_VIEWS = 12
+NEEDED = (
+    f"expected at least {MIN_VIEWS}, better 15-25: each tells 6 numbers, 12 are unknown, and the robot's own "
+    "error must show too"
+)
 MIN_SPREAD_DEG, WANTED_SPREAD_DEG = 20.0, 30.0
 """Below the largest turn of 30 deg the position drifts by millimetres per .1 px; below 20 it is a guess."""
 MIN_SECOND_AXIS, WANTED_SECOND_AXIS = 0.1, 0.15
@@ -58,9 +62,10 @@ def check_views(views: Sequence[View], num_poses: int, minimum: int = MIN_VIEWS)
         )
     if len(views) < minimum:
         raise CalibrationError(
-            f"{len(views)} views, {num_poses} robot poses; expected at least {minimum}, better 15-25"
+            f"{len(views)} views, {num_poses} robot poses; {NEEDED}"
+            if minimum == MIN_VIEWS
+            else f"{len(views)} views are left; expected at least {minimum}"
         )
-
     for view in views:
         spread = np.linalg.svd(view.points_m - view.points_m.mean(axis=0), compute_uv=False)
         if len(view.points_m) < MIN_POINTS or spread[1] < MIN_WIDTH * spread[0]:

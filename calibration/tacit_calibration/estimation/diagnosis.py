@@ -36,8 +36,6 @@ MIN_CONTRADICTION_M, MAX_CONTRADICTION_M = 5e-3, 30e-3
 """Below 5 mm there is nothing to explain; beyond 30 mm there is nothing to calibrate."""
 MIN_SCALE_ERROR, SCALE_SIGMAS = 0.02, 6.0
 """Printers are off by less than 1 %; a wrong --square-mm by more than 2."""
-ODD_SCALE, ODD_SIGMAS = 0.005, 4.0
-"""Half a percent of size or focal length at .4 m is 2 mm in the camera's place: worth a word."""
 MILLIMETRE_FACTOR = 50.0
 MAX_PERMUTED_JOINTS = 6
 """All 720 orders of six joints take a second; of seven, ten."""
@@ -158,7 +156,8 @@ def _check_turns(flange: FloatArray, boards: FloatArray, names: Sequence[str], m
     raise CalibrationError(
         f"robot and camera turn by different angles, {np.rad2deg(error):.0f} deg apart, expected below "
         f"{np.rad2deg(MAX_TURN):.0f}: joints in degrees, in another order or with another sign, another "
-        "arm's model, or pictures that do not belong to the poses"
+        "arm's model, poses of a frame that does not turn with the flange, or pictures that do not belong "
+        "to the poses (another order)"
     )
 
 
@@ -181,34 +180,13 @@ def _check_scale(carrier: FloatArray, boards: FloatArray, given: ClosedForm) -> 
         return
     if not 1 / MILLIMETRE_FACTOR < scale < MILLIMETRE_FACTOR:
         raise CalibrationError(
-            f"wrong units: robot and board differ by a factor of {scale:.3g}; both in metres? "
+            f"wrong units: robot and board differ by a factor of {scale:.4g}; both in metres? "
             "(--square-mm and --marker-mm are millimetres, DH rows and URDF metres)"
         )
     raise CalibrationError(
         f"wrong square size: by the arm's moves the squares are {scale:.3f} +- {sigma:.3f} times as large as "
         "given; measure them and set --square-mm and --marker-mm (or arm model or fx are off by as much)"
     )
-
-
-def scale_warnings(
-    flange_poses: FloatArray, boards: FloatArray, given: ClosedForm, mounting: Mounting
-) -> tuple[str, ...]:
-    """Return a warning where the arm's moves and the pictures differ in size, though not enough to refuse."""
-    scale, sigma = board_scale(carrier_poses(flange_poses, mounting), boards, given)
-    if abs(scale - 1) < max(ODD_SCALE, ODD_SIGMAS * sigma):
-        return ()
-    return (
-        f"by the arm's moves the squares are {scale:.3f} +- {sigma:.3f} times as large as given, or fx is "
-        "off by as much; measure a square, calibrate the lens again",
-    )
-
-
-def size_of_board(
-    flange_poses: FloatArray, views: Sequence[View], camera: Camera, mounting: Mounting
-) -> tuple[float, float]:
-    """Return how many times larger than given the board is by the arm's moves, and its standard deviation."""
-    carrier, boards = carrier_poses(flange_poses, mounting), board_poses(views, camera)
-    return board_scale(carrier, boards, solve_closed_form(carrier, boards))
 
 
 def board_scale(carrier: FloatArray, boards: FloatArray, given: ClosedForm) -> tuple[float, float]:
