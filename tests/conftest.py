@@ -5,6 +5,7 @@ Environment variables are set here, before any library reads them; processes tha
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -51,6 +52,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for mark, reason in REASONS.items():
             if item.get_closest_marker(mark) is not None and (why := reason()):
                 item.add_marker(pytest.mark.skip(reason=why))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported, which stays, out of every later search for garbage.
+
+    Each run of a trainer asks for two or three, and among the million objects of torch and its friends one
+    takes longer than what tests train.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _missing(module: str) -> bool:

@@ -7,6 +7,7 @@ A process of pytest has threads of its own, which a fork would lose: so one star
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import runpy
@@ -48,6 +49,7 @@ def in_two_processes(function: Callable[..., None], *told: str) -> None:
 def main(path: str, name: str, *told: str) -> None:
     """Import the function's file, fork twice, and wait; what one raises ends both."""
     function = runpy.run_path(path)[name]
+    gc.freeze()  # a trainer looks for garbage, and what was imported is none
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
