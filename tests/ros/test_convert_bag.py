@@ -128,7 +128,7 @@ def test_a_silent_camera_ends_the_episode_as_it_would_while_recording(
     rewrite(bag, tmp_path / "bag", kill_top, StoragePlugin.SQLITE3)
     words = ["--rig", "nova2_sim", "--task", "place", "--label", "success"]
     assert convert(tmp_path / "bag", tmp_path / "out", "--from", "rosbag2", *words) == 0
-    assert "kept as aborted after 1.4 s: required stream top lost" in capsys.readouterr().out
+    assert "kept as aborted after 1.3 s: required stream top lost" in capsys.readouterr().out
     with EpisodeReader(*find_episodes(tmp_path / "out")) as reader:
         assert reader.state == "aborted" and reader.success is None and 8 < reader.num_ticks < TICKS
         assert reader.drops["top"]["received"] == 9 and reader.drops["top"]["stale_ticks"] > 0
@@ -192,3 +192,22 @@ def test_a_driver_at_another_rate_is_refused_by_the_gate(
     assert convert(tmp_path / "ours", tmp_path / "bags", "--to", "rosbag2") == 0
     assert convert(tmp_path / "bags", tmp_path / "out") == 2
     assert "/gripper/state runs at 25.0 Hz, the rig says 100 Hz" in capsys.readouterr().err
+    words = ["--from", "rosbag2", "--rate-tolerance", "0.8"]
+    assert convert(tmp_path / "bags", tmp_path / "out", *words) == 0, "whoever knows better says so"
+
+
+def test_what_came_long_before_the_gate_opened_is_left_out(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A camera that starts late must not keep all that came before in memory."""
+    monkeypatch.setattr("tacit_ros.bag.KEPT_NS", 400_000_000)
+
+    def late_top(topic: str, number: int, log_ns: int) -> tuple[str, int] | None:
+        return None if topic.startswith("/camera/top/image") and number < 25 else (topic, log_ns)
+
+    rewrite(bag, tmp_path / "bag", late_top, StoragePlugin.MCAP)
+    words = ["--from", "rosbag2", "--rig", "nova2_sim"]
+    assert convert(tmp_path / "bag", tmp_path / "out", *words) == 0
+    assert "s late: top: " in capsys.readouterr().out
+    with EpisodeReader(*find_episodes(tmp_path / "out")) as reader:
+        assert reader.state == "complete" and reader.tick_ns[0] >= START_NS + 24 * PERIOD_NS

@@ -6,6 +6,7 @@ Time is the bag's: a message was received when it was written there.
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ GATE_EVERY_NS = 100_000_000
 """How often the gate is asked before the start: an operator would try again as well."""
 SETTLED_NS = 2_000_000_000
 """For so long the no-contact pictures are waited for; what came meanwhile is in the episode all the same."""
+KEPT_NS = 10_000_000_000
+"""Of what came before the gate opened, so much is in the episode."""
 QUALITY, TOUCH_QUALITY = 90, 95
 SUCCESS: dict[object, bool] = {1: True, 0: False}
 """By the label of an episode that we made the bag from."""
@@ -56,6 +59,8 @@ class Reading(Import):
 
     instruction: str = ""
     """What a person would say to have the task done."""
+    rate_tolerance: float = 0.1
+    """Accepted relative difference to the rates of the rig, as of the recorder."""
 
 
 class _Topic(NamedTuple):
@@ -107,7 +112,8 @@ class _Replay:
         self._path, self._place, self._job, self._index = path, place, job, index
         self._recording: Recording | None = None
         self._aborted = False
-        self._arrived: list[Arrival] = []
+        self._arrived: deque[Arrival] = deque()
+        self._why_late = ""
         self._now_ns = self._first_ns = self._asked_ns = 0
 
     def run(self) -> int:
@@ -198,9 +204,7 @@ class _Replay:
         if self._recording is None:
             if self._now_ns - self._asked_ns >= GATE_EVERY_NS:
                 self._asked_ns = self._now_ns
-                settled = self._now_ns - self._first_ns >= SETTLED_NS or not self._references.missing
-                if settled and not self._reasons():
-                    self._start()
+                self._ask()
             return True
         self._recording.advance(self._now_ns, self._now_ns, True)
         reason = self._recording.ended(self._now_ns)
@@ -212,6 +216,16 @@ class _Replay:
             self._aborted = True
         return reason is None
 
+    def _ask(self) -> None:
+        """Start if the gate lets it; what came long before belongs to no episode, as with a recorder."""
+        settled = self._now_ns - self._first_ns >= SETTLED_NS or not self._references.missing
+        reasons = self._reasons()
+        if settled and not reasons:
+            self._start()
+        while self._arrived and self._now_ns - self._arrived[0].recv_ns > KEPT_NS:
+            self._arrived.popleft()
+            self._why_late = next(iter(reasons), self._why_late)
+
     def _reasons(self) -> list[str]:
         """Return why a recorder would not have started."""
         heard = {name for names in self._streams.values() for name in names}
@@ -221,7 +235,7 @@ class _Replay:
             findings=self._intake.findings(self._now_ns),
             free_bytes=1,
             min_free_bytes=0,
-            rate_tolerance=0.1,
+            rate_tolerance=self._job.rate_tolerance,
         )
         return reasons_not_to_start(self._rig, self._monitors, around)
 
@@ -240,6 +254,9 @@ class _Replay:
             sync=False,
         )
         self._recording = Recording(self._rig, writer, self._intake)
+        if self._why_late:
+            late_s = (self._arrived[0].recv_ns - self._first_ns) / 1e9
+            self.notes.append(f"{self._path.name}: begins {late_s:.1f} s late: {self._why_late}")
         for arrival in self._arrived:
             self._recording.push(arrival)
         self._arrived.clear()
