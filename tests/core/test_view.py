@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import json
 import re
+import time
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
+import cv2
 import numpy as np
 import pytest
 from episode_kit import write_episode
 
 from tacit.cli import main as tacit
+from tacit.episode import EpisodeReader, Step
 from tacit.images import decode_image
 from tacit.view.draw import COLORS, GROUND, difference, draw_box, draw_quad, enlarge, film_strip
-from tacit.view.page import Page
+from tacit.view.page import Link, Page, Tile
+from tacit.view.player import player
 from tacit.view.plot import Band, Line, Series, histogram, line_plot
 
 BLACK = np.zeros((60, 80, 3), dtype=np.uint8)
-VOID = {"meta", "img", "br", "rect", "line", "circle", "polyline", "link"}
+VOID = {"meta", "img", "input", "br", "rect", "line", "circle", "polyline", "link"}
 
 
 class Balanced(HTMLParser):
@@ -160,7 +165,7 @@ def test_view_writes_a_page_of_an_episode_and_of_a_data_set(tmp_path, capsys):
     assert tacit(["view", str(path)]) == 0
     text = path.with_suffix(".html").read_text()
     check_page(text)
-    assert text.count("data:image/jpeg") == 4 and "retreat" in text and "No finding" in text
+    assert text.count("data:image/jpeg") == 8 and "retreat" in text and "No finding" in text
     assert tacit(["view", str(tmp_path), "--out", str(tmp_path / "all.html")]) == 0
     everything = (tmp_path / "all.html").read_text()
     check_page(everything)
@@ -196,3 +201,59 @@ def test_view_writes_a_recording_for_rerun_where_that_is_installed(tmp_path, cap
     for entity in (b"/world/wrist/boxes", b"/touch/left", b"/state/joint1", b"/action/joint1"):
         assert entity in written
     assert tacit(["view", "--rrd", str(tmp_path)]) == 2
+
+
+def test_the_player_holds_every_frame_in_its_cell_and_no_name_ends_its_script(tmp_path):
+    with EpisodeReader(write_episode(tmp_path, 12)) as reader:
+        markup = player(reader)
+        data = json.loads(re.search(r"application/json>(.*?)</script>", markup).group(1))
+        assert data["ticks"] == list(range(12)) and (data["columns"], data["rows"]) == (10, 2)
+        np.testing.assert_allclose(data["state"], reader.qpos, atol=1e-4)
+        assert data["step"][11] == next(s.name for s in reader.steps if s.start_frame <= 11 <= s.end_frame)
+        sheet = re.search(r"base64,([^)]+)\)", markup).group(1)
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(sheet), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        shown = picture[180:360, 240:480].astype(int)  # row 1, column 1: frame 11
+        seen = cv2.resize(reader.image(reader.cameras[0], 11), (240, 180), interpolation=cv2.INTER_AREA)
+        assert np.median(np.abs(shown - seen)) < 8  # boxes are drawn on it
+        reader.steps[:] = [Step("</script><script>alert(1)", 0, 11)]
+        assert "</script><script>alert" not in player(reader)
+
+
+def test_links_and_pictures_that_open_a_page_are_escaped():
+    page = Page("t").gallery([Tile(np.zeros((4, 4, 3), np.uint8), "<b>", 'a "b"/c.html')])
+    page.table(("episode",), [(Link("<i>", "x y.html"),)])
+    text = page.html()
+    assert 'href="a%20%22b%22/c.html"' in text and 'href="x%20y.html"' in text
+    assert "<i>" not in text and "<b>" not in text
+    check_page(text)
+
+
+@pytest.mark.slow
+def test_the_player_moves_by_keys_and_fits_a_narrow_window(tmp_path):
+    from browser import chromium, console_errors, layout_faults
+
+    path = write_episode(tmp_path, 6)
+    with EpisodeReader(path) as reader:
+        page = Page("t").block(player(reader)).save(tmp_path / "page.html")
+        state = reader.qpos
+    with chromium(400, 900) as driver:
+        driver.get(page.as_uri())
+        assert layout_faults(driver, 400, 900) == [] and console_errors(driver) == []
+
+        def press(key):
+            driver.execute_script(
+                "document.dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0]}))", key
+            )
+            text = driver.execute_script("return document.querySelector('tr td + td').textContent")
+            return int(
+                driver.execute_script("return document.querySelector('.player').dataset.frame")
+            ), float(text)
+
+        assert press("ArrowLeft") == (0, pytest.approx(state[0, 0], abs=2e-3))
+        assert [press("ArrowRight")[0] for _ in range(2)] == [1, 2]
+        assert press("End") == (5, pytest.approx(state[5, 0], abs=2e-3)) and press("Home")[0] == 0
+        press(" ")
+        deadline = time.monotonic() + 10
+        while press("x")[0] < 5 and time.monotonic() < deadline:
+            pass
+        assert press("x")[0] == 5

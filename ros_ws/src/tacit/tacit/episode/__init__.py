@@ -1,8 +1,8 @@
 """Episodes on disk (`tacit-episode` 1.0): write, read, recover, check.
 
-Imports point down this list only: audit > rules_warnings, writer > copies, cut, recompute, recovery,
-rows, rules_claims, rules_errors > index > edit, excerpt > findings, finish, layout, native >
-columns, reader > commit, files, reserve, schema, secure, steps.
+Imports point down this list only: audit, ranking > likeness > measures > rules_warnings, writer >
+copies, cut, recompute, recovery, rows, rules_claims, rules_errors > index > edit, excerpt > findings,
+finish, layout, native > columns, reader > commit, files, reserve, schema, secure, steps.
 """
 
 from tacit.episode.audit import check_dataset, check_episode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +18,23 @@ from rich.table import Table
 from tacit.episode.audit import check_episode, compare
 from tacit.episode.files import find_episodes, find_parts
 from tacit.episode.findings import AuditReport, DatasetReport, Finding
+from tacit.episode.measures import measure
+from tacit.episode.ranking import Ranked, rank
 from tacit.errors import EpisodeError
 
+WORTH_A_LOOK, REASONS = 1.0, 2
 STYLES = {"error": "red", "warning": "yellow"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """Check episodes: structure, time, images, kinematics, boxes, labels, duplicates.
+    """Check episodes: structure, time, images, kinematics, boxes, labels, duplicates; and say which ones to
+    look at first: unlike the others of their task, shown twice, or doubtfully labelled.
 
-    Exit code 0 when there is no error (warnings may be), 1 when there is one, 2 when nothing could
-    be checked.
+    Give two data sets, such as training and validation, and what is in both is told.
+
+    Exit code 0 when there is no error (warnings may be), 1 when there is one, 2 when nothing could be
+    checked.
     """
 
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -37,7 +44,11 @@ class Options:
     json: Path | None = None
     """Write the reports as JSON."""
     html: Path | None = None
-    """Write the reports as a page."""
+    """Write the reports as a page, and a page of each episode to look at first."""
+    pages: int = 12
+    """How many episodes get a page of their own."""
+    first: int = 8
+    """How many episodes to look at first are printed; 0 measures none."""
     quiet: bool = False
     """Print only the episodes with findings."""
 
@@ -52,29 +63,62 @@ def main(argv: list[str]) -> int:
     parts = [part for root in options.paths if root.is_dir() for part in find_parts(root)]
     if not paths and not parts:
         raise EpisodeError(f"no episode below {', '.join(map(str, options.paths))}")
-    report = _check(options.paths[0], paths, options.full, console)
+    report = _check(_common(options.paths), paths, options.full, console)
+    ranked = _rank(report, options.paths, console) if options.first and len(paths) > 1 else []
     _print(console, report, options.quiet)
+    _print_first(console, report, ranked[: options.first])
     for part in parts:
         console.print(
             f"[yellow]interrupted[/] {escape(str(part))}: run `tacit recover` on it", soft_wrap=True
         )
     if options.json:
-        options.json.write_text(json.dumps(report.as_json(), indent=1), encoding="utf-8")
+        first = {"look_first": [item.as_json() for item in ranked if item.doubts]}
+        options.json.write_text(json.dumps(report.as_json() | first, indent=1), encoding="utf-8")
     if options.html:
-        from tacit.view.dataset_page import dataset_page  # a page is built only when asked for
+        from tacit.view.dataset_page import save_dataset  # a page is built only when asked for
 
-        dataset_page(report).save(options.html)
+        with _progress(console, "writing pages") as progress:
+            save_dataset(report, ranked, options.html, options.pages, progress.track)
     return 0 if report.ok else 1
 
 
 def _check(root: Path, paths: Sequence[Path], full: bool, console: Console) -> DatasetReport:
     """Check all episodes, with a progress bar on a terminal."""
-    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn())
     reports: list[AuditReport] = []
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with _progress(console, "checking") as progress:
         for path in progress.track(paths):
             reports.append(check_episode(path, full))
     return DatasetReport(root, tuple(reports), tuple(compare(reports)))
+
+
+def _rank(report: DatasetReport, roots: Sequence[Path], console: Console) -> list[Ranked]:
+    """Measure all episodes and hold them against each other."""
+    with _progress(console, "comparing") as progress:
+        measures = [measure(episode.path) for episode in progress.track(report.episodes)]
+    return rank(report.episodes, measures, [root for root in roots if root.is_dir()])
+
+
+def _common(paths: Sequence[Path]) -> Path:
+    """Return the folder that names are told from: the one above all, or the first where there is none."""
+    if len(paths) == 1 or len({path.is_absolute() for path in paths}) > 1:
+        return paths[0]
+    return Path(os.path.commonpath(paths))
+
+
+def _progress(console: Console, word: str) -> Progress:
+    columns = (TextColumn(word), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _print_first(console: Console, report: DatasetReport, ranked: Sequence[Ranked]) -> None:
+    """Print the episodes about which there is doubt, with their heaviest reasons."""
+    doubtful = [item for item in ranked if item.score >= WORTH_A_LOOK]
+    if doubtful:
+        console.print("\n[bold]look at first[/]")
+    for item in doubtful:
+        reasons = "; ".join(doubt.text for doubt in item.doubts[:REASONS])
+        name = escape(_name(report.root, item.report.path))
+        console.print(f"  {item.score:4.1f}  {name}: {escape(reasons)}", soft_wrap=True)
 
 
 def _print(console: Console, report: DatasetReport, quiet: bool) -> None:

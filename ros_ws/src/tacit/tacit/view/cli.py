@@ -10,8 +10,10 @@ import tyro
 from rich.console import Console
 
 from tacit.episode import EpisodeReader, check_dataset, check_episode
+from tacit.episode.measures import measure
+from tacit.episode.ranking import rank
 from tacit.errors import ConfigError
-from tacit.view.dataset_page import dataset_page
+from tacit.view.dataset_page import save_dataset
 from tacit.view.episode_page import episode_page
 from tacit.view.rrd import write_rrd
 
@@ -20,7 +22,8 @@ from tacit.view.rrd import write_rrd
 class Options:
     """Write a self-contained HTML page (no network needed) that shows an episode, boxes included.
 
-    For a folder the page lists all its episodes, with their checks, first and last frames.
+    For a folder the page lists all its episodes, with their checks, first and last frames, and those to
+    look at first with a page each.
     """
 
     path: Annotated[Path, tyro.conf.Positional]
@@ -29,6 +32,8 @@ class Options:
     """The page; `<episode>.html` or `<folder>/reports/index.html` when left out."""
     rrd: bool = False
     """Write an episode for the rerun viewer instead (`<episode>.rrd`; open it with `rerun FILE`)."""
+    pages: int = 12
+    """How many episodes of a folder get a page of their own."""
 
 
 def main(argv: list[str]) -> int:
@@ -37,13 +42,15 @@ def main(argv: list[str]) -> int:
     if options.rrd:
         return _rrd(options)
     if options.path.is_dir():
-        page = dataset_page(check_dataset(options.path))
+        report = check_dataset(options.path)
+        ranked = rank(report.episodes, [measure(episode.path) for episode in report.episodes])
         target = options.out or options.path / "reports" / "index.html"
+        path = save_dataset(report, ranked, target, options.pages)
     else:
         with EpisodeReader(options.path) as reader:
             page = episode_page(reader, check_episode(options.path))
-        target = options.out or options.path.with_suffix(".html")
-    _say(page.save(target))
+        path = page.save(options.out or options.path.with_suffix(".html"))
+    _say(path)
     return 0
 
 

@@ -20,6 +20,7 @@ from tacit.view.draw import (
     picture,
 )
 from tacit.view.page import Page
+from tacit.view.player import player
 from tacit.view.plot import Band, Line, Series, histogram, line_plot
 
 SHEET_TICKS = 8
@@ -42,6 +43,9 @@ def episode_page(reader: EpisodeReader, report: AuditReport) -> Page:
             "errors / warnings": f"{len(report.errors)} / {len(report.warnings)}",
         }
     )
+    if reader.num_ticks:
+        text = "Move with the arrow keys, play with the space bar; measured and commanded values below."
+        page.section("Player", text).block(player(reader))
     _add_checks(page, report)
     ticks = np.unique(np.linspace(0, reader.num_ticks - 1, SHEET_TICKS).astype(int))
     _add_images(page, reader, ticks)

@@ -10,6 +10,8 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
@@ -17,7 +19,24 @@ from tacit.images import encode_jpeg
 
 JPEG_QUALITY = 88
 STYLE = Path(__file__).with_name("page.css")
-Cell = str | int | float | bool | None
+
+
+class Link(NamedTuple):
+    """Words that open another page; the address is relative to the page."""
+
+    text: str
+    address: str
+
+
+class Tile(NamedTuple):
+    """A picture (H, W, 3) RGB uint8 with its words, that opens another page where there is an address."""
+
+    image_rgb: np.ndarray
+    caption: str
+    address: str = ""
+
+
+Cell = str | int | float | bool | Link | None
 BADGES = {"ok": "ok", "warning": "warn", "error": "bad", "note": "note"}
 
 
@@ -69,11 +88,21 @@ class Page:
             caption: Below it.
             width: Display width [px]; that of the image when None, never wider than the page.
         """
-        data = encode_jpeg(image_rgb, JPEG_QUALITY)
-        text = base64.b64encode(data.tobytes()).decode()
-        size = f'width="{width or image_rgb.shape[1]}"'
-        image = f'<img {size} alt="{html.escape(caption)}" src="data:image/jpeg;base64,{text}">'
-        return self._figure(image, caption)
+        return self._figure(_image(image_rgb, caption, width or image_rgb.shape[1]), caption)
+
+    def gallery(self, tiles: Sequence[Tile]) -> Page:
+        """Add small pictures side by side, as many in a row as fit."""
+        parts = []
+        for tile in tiles:
+            inside = f"{_image(tile.image_rgb, tile.caption)}<span>{_text(tile.caption)}</span>"
+            parts.append(_anchor(inside, tile.address) if tile.address else f"<div>{inside}</div>")
+        self._parts.append(f"<div class=gallery>{''.join(parts)}</div>")
+        return self
+
+    def block(self, markup: str) -> Page:
+        """Add HTML that was built, and escaped, elsewhere."""
+        self._parts.append(markup)
+        return self
 
     def plot(self, svg: str, caption: str = "") -> Page:
         """Add an SVG of `tacit.view.plot`."""
@@ -145,9 +174,21 @@ def _text(text: str) -> str:
     return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))
 
 
+def _image(image_rgb: np.ndarray, caption: str, width: int | None = None) -> str:
+    text = base64.b64encode(encode_jpeg(image_rgb, JPEG_QUALITY).tobytes()).decode()
+    size = "" if width is None else f'width="{width}" '
+    return f'<img {size}alt="{html.escape(caption)}" src="data:image/jpeg;base64,{text}">'
+
+
+def _anchor(inside: str, address: str) -> str:
+    return f'<a href="{quote(address)}">{inside}</a>'
+
+
 def _cell(value: Cell) -> str:
     if value is None:
         return "&ndash;"
+    if isinstance(value, Link):
+        return _anchor(_text(value.text), value.address)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
