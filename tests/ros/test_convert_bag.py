@@ -155,6 +155,15 @@ def killed(bag: Path, target: Path) -> Path:
     return target
 
 
+def bomb(bag: Path, target: Path) -> Path:
+    """Aliases of aliases: a few lines that stand for ten thousand million values."""
+    shutil.copytree(bag, target)
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    (target / "metadata.yaml").write_text("\n".join(lines))
+    return target
+
+
 @pytest.mark.parametrize(
     ("make", "words", "message"),
     [
@@ -167,6 +176,7 @@ def killed(bag: Path, target: Path) -> Path:
         (lacking("/tf"), ["--rig", "nova2_sim", "--task", "../x"], "expected a plain name"),
         (cut, ["--rig", "nova2_sim"], "cannot be read as a bag"),
         (killed, ["--rig", "nova2_sim"], "ros2 bag reindex"),
+        (bomb, ["--rig", "nova2_sim"], "metadata.yaml"),
         (lacking("/tf"), ["--rig", "xtrainer"], "lacks what the rig xtrainer requires"),
     ],
 )

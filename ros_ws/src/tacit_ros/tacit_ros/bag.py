@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rclpy.serialization import deserialize_message
 
-from tacit.config.documents import json_mapping, yaml_mapping
+from tacit.config.documents import MAX_YAML_BYTES, json_mapping, read_text, yaml_mapping
 from tacit.convert.bag.contents import NO_CONTACT
 from tacit.convert.bag.writing import LABELS, RIG
 from tacit.convert.draft import plain_name
@@ -290,6 +290,9 @@ def _opened(path: Path) -> Iterator[Any]:
     import apsw
     from rosbags.rosbag2 import Reader, ReaderError
 
+    if path.is_dir():  # within our limits first: rosbags writes out whatever aliases stand for
+        metadata = path / METADATA
+        yaml_mapping(read_text(metadata, MAX_YAML_BYTES, "YAML", EpisodeError), str(metadata), EpisodeError)
     try:
         with Reader(path) as bag:
             yield bag
