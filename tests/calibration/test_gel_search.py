@@ -68,6 +68,8 @@ def test_what_is_not_there_is_refused_with_its_reason():
     )
     with pytest.raises(CalibrationError, match="left: not found"):
         search_gel(RIG, "wrist", "left", grey, fit_size=False)
+    with pytest.raises(CalibrationError, match="not found: the likeliest region is .* its housing"):
+        search_gel(RIG, "wrist", "left", grey)
     dark = [replace(picture, image=picture.image // 40) for picture in grey]
     with pytest.raises(CalibrationError, match="not found: 0 of 3 pictures show a region"):
         search_gel(RIG, "wrist", "left", dark)

@@ -41,6 +41,8 @@ ROUNDS = 2
 MAX_RMS_PX, MAX_RMS_SHARE = 0.9, 0.03
 """Distances of edges from the box: a gel has straight edges; on a small one by its own size."""
 MIN_SUPPORT = 0.55
+MAX_SIZE_CHANGE = 0.25
+"""Housings are larger than gels by a third and more; a gel that is measured again is not."""
 SUPPORT_COST_PX, SHIFT_M = 4.0, 0.008
 """A tenth of the outline without an edge is as bad as .4 px, and so is a place that is 3 mm off the rig's."""
 MISSING_COST_PX = 2.0
@@ -98,7 +100,7 @@ def search_gel(
     )
     guesses = sorted(search.guesses(name), key=lambda guess: guess.cost)
     best = guesses[0]
-    _check(name, best, search.width_px(best))
+    _check(name, best, search.width_px(best), search.size_m)
     for other in guesses[1:]:
         if other.cost < best.cost + CLEARLY_PX and search.differs(best, other):
             raise CalibrationError(
@@ -108,8 +110,14 @@ def search_gel(
     return best.outlines
 
 
-def _check(name: str, guess: _Guess, width_px: float) -> None:
-    """Refuse what is no straight-edged thing, or has hardly an edge."""
+def _check(name: str, guess: _Guess, width_px: float, size_m: FloatArray) -> None:
+    """Refuse what is no straight-edged thing, has hardly an edge, or is of another size than the gel."""
+    width, height = 1e3 * guess.fit.size_m[:2]
+    if np.abs(guess.fit.size_m[:2] / size_m[:2] - 1).max() > MAX_SIZE_CHANGE:
+        raise CalibrationError(
+            f"{name}: not found: the likeliest region is {width:.1f} x {height:.1f} mm, the rig says "
+            f"{1e3 * size_m[0]:.1f} x {1e3 * size_m[1]:.1f}; its housing? give --pad if the rig is wrong"
+        )
     allowed = max(MAX_RMS_PX, MAX_RMS_SHARE * width_px)
     if guess.rms_px > allowed:
         raise CalibrationError(
