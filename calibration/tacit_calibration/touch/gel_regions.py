@@ -84,10 +84,12 @@ def edges_along(image: Image, hull: FloatArray) -> tuple[FloatArray, float]:
     reach = float(np.clip(0.1 * np.sqrt(area(hull)), 3.0, 7.0))
     steps = np.arange(-reach, reach + 0.25, 0.5)
     places = at[:, None] + steps[:, None] * outwards[:, None]
+    low = np.clip(np.floor(places.min(axis=(0, 1))).astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    high = np.maximum(np.ceil(places.max(axis=(0, 1))).astype(int) + 1, low + 1)
     colours = cv2.remap(
-        image.astype(np.float32),
-        places[..., 0].astype(np.float32),
-        places[..., 1].astype(np.float32),
+        image[low[1] : high[1], low[0] : high[0]].astype(np.float32),
+        (places[..., 0] - low[0]).astype(np.float32),
+        (places[..., 1] - low[1]).astype(np.float32),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     ).astype(np.float64)

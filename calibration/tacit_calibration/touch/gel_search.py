@@ -50,7 +50,7 @@ CLEARLY_PX = 0.25
 APART_M = 0.004
 """Two things lie further apart than this; box and face of one gel do not."""
 STRAY_PX, STRAY = 1.0, 3.0
-MAX_GUESSES, SAME_M = 4, 0.002
+MAX_GUESSES, SAME_M = 4, 0.005
 MIN_AREA_PX2 = 60.0
 MAX_PIXEL = 2e4
 """Beyond this a box is nowhere near the picture, and maps of pixels overflow."""

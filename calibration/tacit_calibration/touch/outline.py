@@ -22,7 +22,11 @@ from tacit_calibration.touch.sensor_offset import SensorResult
 from tacit_calibration.touch.touch_views import TouchView
 
 ROBUST_PX = 1.0
+WEAK_MM, WEAK_DEG = 2.0, 3.0
+"""A sigma beyond these moves boxes by as much as a rig does that nobody has calibrated."""
 MIN_OUTLINES = 3
+FINE_ENOUGH = 1e-5
+"""Steps that change the sum of squares by less move a box by less than a hundredth of its sigma."""
 FREE_POINTS = 16
 """How many of an outline's points err on their own: about two or three along each edge."""
 UNIT = np.concatenate([np.full(3, 1e-2), np.full(3, 1e-3), [1e-2, 1e-2]])
@@ -67,6 +71,7 @@ def fit_box(
     """Return the box near a start whose hulls lie on all outlines; their thickness is the box's."""
     unit = UNIT if fit_size else UNIT[:6]
     size = np.array([*size_m[:2], outlines[0].thickness_m])
+    fingers = np.array([_finger(outline.view) for outline in outlines])
 
     def unpack(x: FloatArray) -> tuple[FloatArray, FloatArray]:
         step = np.concatenate([x * unit, np.zeros(8 - len(x))])
@@ -74,13 +79,20 @@ def fit_box(
 
     def distances(x: FloatArray) -> list[FloatArray]:
         T, sides = unpack(x)
-        return [_distance(o.points, box_hull(o.view, lens, T, sides)) for o in outlines]
+        corners = lens.project(transform_points(fingers @ T, box_corners(sides)))
+        return [_distance(o.points, _hull(pixels)) for o, pixels in zip(outlines, corners, strict=True)]
 
     def residuals(x: FloatArray) -> FloatArray:
         return np.concatenate([*distances(x), x * unit / BELIEF[: len(x)]])
 
     found = least_squares(
-        residuals, np.zeros(len(unit)), loss="soft_l1", f_scale=ROBUST_PX, diff_step=1e-4, max_nfev=30
+        residuals,
+        np.zeros(len(unit)),
+        loss="soft_l1",
+        f_scale=ROBUST_PX,
+        diff_step=1e-4,
+        ftol=FINE_ENOUGH,
+        max_nfev=30,
     )
     (T, sides), left = unpack(found.x), distances(found.x)
     sigma = np.append(_sigma(found.jac, left) * unit, np.zeros(8 - len(unit)))
@@ -111,7 +123,17 @@ def solve_outlines(
         sigma_size_m=sigma[6:8] * fit.size_m[:2],
         rms_px=_rms(np.concatenate(fit.left)),
         click_px={o.view.click.name: _rms(left) for o, left in zip(outlines, fit.left, strict=True)},
-        warnings=(),
+        warnings=_warnings(name, sigma),
+    )
+
+
+def _warnings(name: str, sigma: FloatArray) -> tuple[str, ...]:
+    away, turn = 1e3 * float(np.linalg.norm(sigma[3:6])), float(np.rad2deg(np.linalg.norm(sigma[:3])))
+    if away <= WEAK_MM and turn <= WEAK_DEG:
+        return ()
+    return (
+        f"{name}: these pictures tell its place by {away:.1f} mm and {turn:.1f} deg only; take some from "
+        "nearer, or from other sides",
     )
 
 
@@ -151,8 +173,15 @@ def predicted_hull(rig: Rig, camera: str, view: TouchView, thickness_m: float | 
 
 def box_hull(view: TouchView, lens: Camera, T_mount: FloatArray, size: FloatArray) -> FloatArray | None:
     """Return the convex hull (K, 2) of the projected box, in order; None where part of it is behind."""
-    T = view.T_camera_flange @ from_translation(view.opening_m * view.slide) @ T_mount
-    pixels = lens.project(transform_points(T, box_corners(size)))
+    return _hull(lens.project(transform_points(_finger(view) @ T_mount, box_corners(size))))
+
+
+def _finger(view: TouchView) -> FloatArray:
+    """Return T_camera_mount (4, 4)."""
+    return np.asarray(view.T_camera_flange @ from_translation(view.opening_m * view.slide))
+
+
+def _hull(pixels: FloatArray) -> FloatArray | None:
     if not np.isfinite(pixels).all():
         return None
     order = cv2.convexHull(pixels.astype(np.float32), returnPoints=False)
