@@ -36,9 +36,9 @@ REACH_M = 0.015
 CONFIRMS = 0.7
 """Overlap of a region with the one that another picture's guess predicts."""
 MIN_AGREEING = 0.5
-ROUNDS = 2
-"""Edges are looked for along the fitted box, and the box is fitted to the edges, so many times."""
-MAX_RMS_PX, MAX_RMS_SHARE = 0.9, 0.03
+ROUNDS, SETTLED_M = 6, 5e-5
+"""Edges are looked for along the fitted box, and the box is fitted to the edges, until it stays."""
+MAX_RMS_PX, MAX_RMS_SHARE = 0.85, 0.02
 """Distances of edges from the box: a gel has straight edges; on a small one by its own size."""
 MIN_SUPPORT = 0.55
 MAX_SIZE_CHANGE = 0.25
@@ -234,12 +234,14 @@ class _Search:
             outlines = self._tracked(fit, thickness)
             if len(outlines) < MIN_OUTLINES:
                 break
+            before = fit.T_mount_sensor[:3, 3]
             fit = self._fit(fit.T_mount_sensor, fit.size_m, outlines)
             outlines, fit = self._without_strays(outlines, fit)
-        rms = [float(np.sqrt(np.mean(left**2))) for left in fit.left]
+            if np.linalg.norm(fit.T_mount_sensor[:3, 3] - before) < SETTLED_M:
+                break
+        rms_px = float(np.sqrt(np.mean(np.concatenate(fit.left) ** 2)))
         support = float(np.mean([outline.support for outline in outlines])) if outlines else 0.0
         missing = 1 - len(outlines) / len(self.pictures)
-        rms_px = float(np.median(rms))
         cost = rms_px + SUPPORT_COST_PX * (1 - support) + MISSING_COST_PX * missing
         return _Guess(fit, outlines, rms_px, support, cost + self.shift_m(fit) / SHIFT_M)
 
