@@ -328,9 +328,10 @@ class EpisodeReader:
         return int(shape[0])
 
     def _dataset(self, path: str) -> h5py.Dataset:
-        if not isinstance(self._file.get(path), h5py.Dataset):
+        found = self._file.get(path)
+        if not isinstance(found, h5py.Dataset):
             raise EpisodeError(f"{self.path}: dataset /{path} is missing; run `tacit check` on the file")
-        return self._file[path]
+        return found
 
     def _image_dataset(self, name: str, valid: tuple[str, ...]) -> h5py.Dataset:
         if name in self._images and name in valid:
