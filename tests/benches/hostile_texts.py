@@ -51,12 +51,16 @@ def rig_with(text: str | bytes) -> Case:
 
 def changed_rig(*keys: str, value: object) -> Case:
     """The simulated rig with another value at a key path."""
-    data = yaml.safe_load((RIGS_FOLDER / "nova2_sim.yaml").read_text())
-    node = data
-    for key in keys[:-1]:
-        node = node[key]
-    node[keys[-1]] = value
-    return rig_with(yaml.safe_dump(data))
+
+    def make(folder: Path) -> Callable[[], object]:
+        data = yaml.safe_load((RIGS_FOLDER / "nova2_sim.yaml").read_text())
+        node = data
+        for key in keys[:-1]:
+            node = node[key]
+        node[keys[-1]] = value
+        return rig_with(yaml.safe_dump(data))(folder)
+
+    return make
 
 
 def rig_text(old: str, new: str) -> Case:
