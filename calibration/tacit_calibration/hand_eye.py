@@ -237,7 +237,6 @@ class _Problem:
     corners: Corners
     camera: Camera
     mounting: Mounting
-    boards: FloatArray
 
     @classmethod
     def start(cls, data: HandEyeData, first: ClosedForm, boards: FloatArray) -> _Problem:
@@ -246,11 +245,14 @@ class _Problem:
         corners = Corners.of(views)
         n = len(G)
         rest = np.zeros((n, 6)), np.zeros((n, 6, 0)), np.ones(n, dtype=bool)
-        problem = cls(G, first.X, first.B, *rest, corners, camera, mounting, np.zeros((n, 4, 4)))
-        boards = board_poses(views, camera, near=problem.poses())
+        problem = cls(G, first.X, first.B, *rest, corners, camera, mounting)
+        # A board that the closed form puts behind the camera says nothing of which side is meant.
+        guess = problem.poses()
+        guess = np.where((guess[:, 2, 3] > 0)[:, None, None], guess, boards)
+        boards = board_poses(views, camera, near=guess)
         error = view_rms(corners, problem.uncorrected())
         used = error <= START_FACTOR * np.median(error) + FLOOR_PX
-        return replace(problem, corrections=problem.corrections_to(boards), used=used, boards=boards)
+        return replace(problem, corrections=problem.corrections_to(boards), used=used)
 
     def poses(self) -> FloatArray:
         """Return T_camera_board (n, 4, 4) as estimated."""
@@ -266,14 +268,6 @@ class _Problem:
         """Return residuals (M, 2) [px] with the robot poses as measured, of an arm that may be learnt."""
         learnt = np.zeros_like(self.corrections) if arm_correction is None else self.modes @ arm_correction
         return residuals(self.corners, self.camera, replace(self, corrections=learnt).poses())
-
-    def in_front(self) -> _Problem:
-        """Return the problem with views that it puts behind the camera where their own picture puts them."""
-        behind = self.poses()[:, 2, 3] <= 0
-        if not behind.any():
-            return self
-        home = self.corrections_to(self.boards)
-        return replace(self, corrections=np.where(behind[:, None], home, self.corrections))
 
     def linearised(self) -> tuple[LinearViews, float]:
         """Return the views around the current estimate, and the pixel noise that no pose explains."""
@@ -299,7 +293,7 @@ class _Problem:
             corrections = problem.corrections.copy()
             corrections[problem.used] = posterior.corrections + problem.modes[problem.used] @ shared
             X, B = problem.X @ small_pose(step[:6]), problem.B @ small_pose(step[6:12])
-            problem = replace(problem, X=X, B=B, corrections=corrections).in_front()
+            problem = replace(problem, X=X, B=B, corrections=corrections)
             if np.abs(step).max() < SETTLED:
                 break
             near = posterior if np.abs(step).max() < NEAR else None

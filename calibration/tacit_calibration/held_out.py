@@ -237,9 +237,11 @@ def _arm_explains(trials: Sequence[Trial]) -> bool:
 
 def _arm_warning(trials: Sequence[Trial]) -> tuple[str, ...]:
     """Return a warning where much of the robot's error is smooth in its pose, as a wrong model makes it."""
-    px = {trial.name: float(np.median(trial.px)) for trial in trials}
-    learnt = min((px[name] for name in (LEARNT, SMOOTH) if name in px), default=np.inf)
-    if learnt >= WRONG_ARM * px[MODELLED]:
+    by_name = {trial.name: trial for trial in trials}
+    learnt, modelled = by_name.get(LEARNT, by_name.get(SMOOTH)), by_name[MODELLED]
+    if learnt is None or not (
+        learnt.beats(modelled) or np.median(learnt.px) < WRONG_ARM * np.median(modelled.px)
+    ):
         return ()
     return (
         "the arm's model is off: its errors are smooth in its pose; check joint zeros, use the vendor's "

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from hand_eye_scenes import CAMERA, scene
+from hand_eye_scenes import CAMERA, X, scene
 
 from tacit.errors import CalibrationError
+from tacit.geometry.transforms import invert
 from tacit_calibration.estimation.unsure import TYPICAL
 from tacit_calibration.hand_eye import solve_hand_eye
 from tacit_calibration.held_out import without_held_out
@@ -33,6 +35,16 @@ def test_two_poses_exchanged_are_left_out_and_the_others_are_not_accused(mountin
         poses, views = scene(seed, 15, 0.3, 0.02, 0.05, mounting)
         assert said(poses, views, mounting) == ""
         assert said(poses[[1, 0, *range(2, 15)]], views, mounting) == "0 left out | 1 left out"
+
+
+@pytest.mark.parametrize("mounting", MOUNTINGS)
+@pytest.mark.parametrize("num", [1, 3])
+def test_poses_that_look_away_from_the_board_are_left_out(num, mounting):
+    poses, views = scene(0, 12, 0.3, 0.02, 0.05, mounting)
+    half_turn = X @ np.diag([1.0, -1.0, -1.0, 1.0]) @ invert(X)
+    away = poses @ half_turn if mounting == "eye_in_hand" else half_turn @ poses
+    heard = said(np.concatenate([away[:num], poses[num:]]), views, mounting)
+    assert heard == " | ".join(f"{name} left out" for name in range(num))
 
 
 @pytest.mark.parametrize("mounting", MOUNTINGS)
