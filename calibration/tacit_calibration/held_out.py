@@ -30,8 +30,9 @@ from tacit_calibration.ways import (
 SIGMAS = 3.0
 ODD_SIZE = 0.003
 """A third of a percent is 1 mm at .3 m: less is not worth a word, however sure."""
-WRONG_ARM = 0.7
-"""Held-out error with a learnt arm below this part of that without: the model is wrong enough to mend."""
+WRONG_ARM = 0.07
+"""An arm that is worth a word where learning it gains 7 % on views left out: 10 % at least on ten synthetic
+arms that were off by about 1 mm, 1 % at most on arms whose errors are noise."""
 Track = Callable[[Sequence[OwnWay | RigidWay], str], Iterable[OwnWay | RigidWay]]
 """Goes through the ways and shows how far it is; the text names the work."""
 
@@ -239,9 +240,7 @@ def _arm_warning(trials: Sequence[Trial]) -> tuple[str, ...]:
     """Return a warning where much of the robot's error is smooth in its pose, as a wrong model makes it."""
     by_name = {trial.name: trial for trial in trials}
     learnt, modelled = by_name.get(LEARNT, by_name.get(SMOOTH)), by_name[MODELLED]
-    if learnt is None or not (
-        learnt.beats(modelled) or np.median(learnt.px) < WRONG_ARM * np.median(modelled.px)
-    ):
+    if learnt is None or np.mean(learnt.gains(modelled)) < WRONG_ARM:
         return ()
     return (
         "the arm's model is off: its errors are smooth in its pose; check joint zeros, use the vendor's "

@@ -60,12 +60,16 @@ class Trial:
         """One number to compare by: the geometric mean of the median pixels and millimetres."""
         return float(np.sqrt(np.median(self.px) * np.median(self.mm)))
 
-    def beats(self, other: Trial) -> bool:
-        """Whether it is better by more than the scatter from view to view explains, and by more than a tenth.
+    def gains(self, other: Trial) -> FloatArray:
+        """Return the logarithm (n,) of how much smaller its errors are, view by view.
 
         Two errors of one view share what is hard about it, so their ratio is compared, not their size.
         """
-        ratio = np.log(other.px * other.mm) / 2 - np.log(self.px * self.mm) / 2
+        return np.log(other.px * other.mm) / 2 - np.log(self.px * self.mm) / 2
+
+    def beats(self, other: Trial) -> bool:
+        """Whether it is better by more than a tenth, and by more than the scatter from view to view."""
+        ratio = self.gains(other)
         sigma = np.std(ratio, ddof=1) / np.sqrt(len(ratio))
         return bool(np.mean(ratio) > max(SURE * sigma, CLEARLY))
 
