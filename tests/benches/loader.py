@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -31,6 +34,7 @@ from tacit_learning.data.episodes import EpisodeTable, find_training_episodes, l
 from tacit_learning.data.view import DataConfig, View
 from tacit_learning.data.windows import ChunkWindows, StepSampler, make_loader
 
+T = TypeVar("T")
 HEIGHT, WIDTH = 480, 640
 FPS = 25
 CHUNK = 100
@@ -101,22 +105,41 @@ def compare(args: Args, root: Path) -> list[Row]:
     """Return the samples per second of each way of storing pictures, from the same frames."""
     rig = vga_rig()
     paths = [write_episode(root / "set", rig, args.ticks, seed) for seed in range(2)]
-    config = DataConfig(datasets=(str(root / "set"),), trim_idle=False)
-    table = load_table(paths, config)
-    rows = []
-    for workers in args.workers:
-        windows = ChunkWindows(table, CHUNK)
-        sampler = StepSampler(len(table), args.batch_size, seed=0)
-        loaded = iter(make_loader(windows, sampler, workers))
-        rows.append(Row("episodes (JPEG)", workers, _rate(loaded, args)))
+    rows = [
+        Row("episodes (JPEG)", workers, _alone(_episode_rate, paths, workers, args))
+        for workers in args.workers
+    ]
     for codec in args.codecs:
-        videos = [write_videos(path, root / codec / path.stem, codec) for path in paths]
-        for workers in args.workers:
-            source = VideoWindows(table, videos)
-            sampler = StepSampler(len(table), args.batch_size, seed=0)
-            loader = DataLoader(source, batch_sampler=sampler, num_workers=workers, collate_fn=_same)  # type: ignore[arg-type]
-            rows.append(Row(f"video ({codec})", workers, _rate(iter(loader), args)))
+        videos = [_alone(write_videos, path, root / codec / path.stem, codec) for path in paths]
+        rows += [
+            Row(f"video ({codec})", workers, _alone(_video_rate, paths, videos, workers, args))
+            for workers in args.workers
+        ]
     return rows
+
+
+def _alone(measure: Callable[..., T], *arguments: object) -> T:
+    """Call in a process of its own: loading processes of one that has used codecs die of what it left."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        return pool.submit(measure, *arguments).result()
+
+
+def _table(paths: list[Path]) -> EpisodeTable:
+    return load_table(paths, DataConfig(datasets=(str(paths[0].parent),), trim_idle=False))
+
+
+def _episode_rate(paths: list[Path], workers: int, args: Args) -> float:
+    table = _table(paths)
+    sampler = StepSampler(len(table), args.batch_size, seed=0)
+    return _rate(iter(make_loader(ChunkWindows(table, CHUNK), sampler, workers)), args)
+
+
+def _video_rate(paths: list[Path], videos: list[list[Path]], workers: int, args: Args) -> float:
+    table = _table(paths)
+    sampler = StepSampler(len(table), args.batch_size, seed=0)
+    source = VideoWindows(table, videos)
+    loader = DataLoader(source, batch_sampler=sampler, num_workers=workers, collate_fn=_same)  # type: ignore[arg-type]
+    return _rate(iter(loader), args)
 
 
 def _rate(batches: Iterator[object], args: Args) -> float:
