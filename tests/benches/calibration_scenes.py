@@ -63,7 +63,7 @@ CASES = {
     "E": Case(15, 0.3, 0.05, 0.2, 12, 1.25),
     "F": Case(15, 1.0, 0.05, 0.2, 40, 0.75),
     "G": Case(15, 0.3, REPEATABILITY_DEG, REPEATABILITY_MM, 40, None, kinematic=True),
-    "H": Case(15, 0.3, 0.05, 0.2, 40, 0.70, unsure=TYPICAL),
+    "H": Case(15, 0.3, 0.05, 0.2, 40, 0.90, unsure=TYPICAL),
 }
 
 
