@@ -52,7 +52,7 @@ def tiny_alignment(output: Path, **changes: object) -> AlignmentConfig:
         "head": {"width": 16, "hidden": 16, "dropout": 0.0, "class_dim": 4, "dilations": [1]},
         "losses": {"frames": 10, "gtcc": {"n_components": 2}},
         "progress": {"protas": {"stages": 2, "layers": 2, "maps": 8, "dropout": 0.1}},
-        "train": {"output": str(output), "steps": 4, "batch_size": 3, "lr": 3e-3, "device": "cpu"}
+        "train": {"output": str(output), "steps": 2, "batch_size": 3, "lr": 3e-3, "device": "cpu"}
         | {"log_every": 1, "validate_every": 2, "save_every": None, "threads": 1, "clip_norm": 1.0},
     }
     for key, value in changes.items():

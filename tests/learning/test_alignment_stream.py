@@ -131,7 +131,7 @@ def test_what_cannot_stream_is_refused(tmp_path: Path, progress: dict, message: 
 
 
 def test_a_model_of_several_tasks_needs_one_to_follow(tmp_path: Path) -> None:
-    config = tiny_alignment(tmp_path / "run")
+    config = tiny_alignment(tmp_path / "run", train__steps=4)
     train_on(config, tiny_annotated(3, ("pour", "fold")), None, SilentReporter())
     with pytest.raises(ConfigError, match="knows several; valid: fold, pour"):
         export_checkpoint(tmp_path / "run", tmp_path / "model.onnx", task="x")
@@ -208,7 +208,7 @@ def episode_run(folder: Path) -> Path:
     table = tiny_table(3)
     for episode in table.episodes:
         object.__setattr__(episode, "steps", (Step("reach", 0, 11), Step("lift", 12, 29)))
-    config = tiny_alignment(folder / "run")
+    config = tiny_alignment(folder / "run", train__steps=4)
     data = {
         "episodes": {"datasets": ["unused"], "image_height": 32, "image_width": 32}
         | {"touch_height": 16, "touch_width": 16},

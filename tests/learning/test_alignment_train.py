@@ -232,7 +232,7 @@ def test_unknown_losses_labels_tasks_and_widths_are_named(tmp_path: Path) -> Non
 
 
 def train_as_one_of_two(folder: str) -> None:
-    config = tiny_alignment(Path(folder), losses__loss_type={"gtcc": 1.0, "tcc": 1.0})
+    config = tiny_alignment(Path(folder), train__steps=4, losses__loss_type={"gtcc": 1.0, "tcc": 1.0})
     train_on(config, tiny_annotated(), None, SilentReporter())
 
 
