@@ -15,7 +15,6 @@ from tacit_calibration.hand_eye import solve_hand_eye
 from tacit_calibration.held_out import without_held_out
 
 SEEDS = range(3)
-"""A few of 100 in which each was named."""
 MOUNTINGS = ["eye_in_hand", "eye_to_hand"]
 
 
