@@ -37,7 +37,7 @@ def corners(monkeypatch: pytest.MonkeyPatch) -> None:
     views = tuple(replace(view, name=name) for view, name in zip(seen.views, NAMES, strict=True))
     order = sorted(range(NUM), key=lambda i: NAMES[i])
     found = replace(seen, views=tuple(views[i] for i in order))
-    monkeypatch.setattr(from_poses, "detect_folder", lambda _folder, _board: found)
+    monkeypatch.setattr(from_poses, "detect_folder", lambda *_: found)
 
 
 def lines(poses: np.ndarray) -> list[str]:
