@@ -310,6 +310,18 @@ def test_hidden_folders_hold_no_episodes(episode: Path) -> None:
     assert [item.path for item in list_episodes(episode.parent)] == [episode]
 
 
+@pytest.mark.parametrize("root", [".", "./", "data//", "./data/lift/../lift", ""])
+def test_a_data_set_is_listed_however_its_folder_is_written(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data" / "lift"
+    written = write_episode(folder, 4)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # read, then known from the index
+        (item,) = list_episodes(root)
+        assert item.path.resolve() == written.resolve() and item.entry.ticks == 4
+
+
 def test_ten_thousand_entries_are_listed_from_the_index_alone(tmp_path: Path) -> None:
     labels = ["tacit", "lift", "lift the cube", "complete", True, ""]
     values = [*labels, 100, 4.0, 25.0, *[""] * 6, [], 0, ""]

@@ -101,8 +101,10 @@ def list_episodes(root: str | Path, track: Track = iter) -> list[Listed]:
                 known[place] = entry
         if len(index) != len(members) or any(place not in known for place in members):
             stale[folder] = members
-    for path in track([Path(place) for place in places if place not in known]):
-        known[str(path)] = read_entry(path)
+    unknown = [place for place in places if place not in known]
+    # Named as they were found: Path("./a") is "a" as text.
+    for path, place in zip(track([Path(place) for place in unknown]), unknown, strict=True):
+        known[place] = read_entry(path)
     for folder, members in stale.items() if Path(root).is_dir() else ():
         _save(Path(folder), {os.path.basename(p): (states[p], known[p]) for p in members})
     return [Listed(place, states[place].st_size, known[place]) for place in places]
