@@ -257,3 +257,15 @@ def test_the_player_moves_by_keys_and_fits_a_narrow_window(tmp_path):
         while press("x")[0] < 5 and time.monotonic() < deadline:
             pass
         assert press("x")[0] == 5
+
+
+@pytest.mark.parametrize(
+    "verb", [["view", "--out"], ["view", "--rrd", "--out"], ["check", "--json"], ["check", "--html"]]
+)
+def test_no_report_replaces_a_recording_or_ends_in_a_traceback(tmp_path, capsys, verb):
+    path, other = write_episode(tmp_path, 4), write_episode(tmp_path, 4)
+    before = other.read_bytes()
+    assert tacit([*verb, str(other), str(path)]) == 2
+    assert other.read_bytes() == before and "no report replaces" in capsys.readouterr().err
+    assert tacit([*verb, "/proc/nothing/x.html", str(path)]) == 2
+    assert "cannot be written" in capsys.readouterr().err

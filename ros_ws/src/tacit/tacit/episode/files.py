@@ -193,3 +193,21 @@ def _next_free(target: Path) -> Path:
     while (candidate := target.with_name(f"episode_{number}.hdf5")).exists() or part_path(candidate).exists():
         number += 1
     return candidate
+
+
+def report_target(path: Path) -> Path:
+    """Return where a report is to be written; its folder is made.
+
+    Raises:
+        EpisodeError: An episode has that name , or nothing can be made there.
+    """
+    if path.suffix in (".hdf5", ".h5", PART_SUFFIX):
+        raise EpisodeError(f"{path}: no report replaces an episode; choose another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.with_name(f".{path.name}.{os.getpid()}")
+        probe.touch()
+        probe.unlink()
+    except OSError as problem:
+        raise EpisodeError(f"{path}: cannot be written ({problem}); choose another place") from None
+    return path

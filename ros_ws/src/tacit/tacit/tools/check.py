@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from tacit.episode.audit import check_episode, compare
-from tacit.episode.files import find_episodes, find_parts
+from tacit.episode.files import find_episodes, find_parts, report_target
 from tacit.episode.findings import AuditReport, DatasetReport, Finding
 from tacit.episode.measures import measure
 from tacit.episode.ranking import Ranked, rank
@@ -56,6 +56,8 @@ class Options:
 def main(argv: list[str]) -> int:
     """Run `tacit check ROOT_OR_FILES`; return 0, 1 (errors) or 2 (usage)."""
     options = tyro.cli(Options, args=argv, prog="tacit check")
+    for target in filter(None, (options.json, options.html)):
+        report_target(target)
     console = Console(highlight=False)
     if not options.paths:
         raise EpisodeError("tacit check: give an episode or the folder of a data set")

@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 
 from tacit.episode import EpisodeReader, check_dataset, check_episode
+from tacit.episode.files import report_target
 from tacit.episode.measures import measure
 from tacit.episode.ranking import rank
 from tacit.errors import ConfigError
@@ -39,6 +40,8 @@ class Options:
 def main(argv: list[str]) -> int:
     """Run `tacit view EPISODE_OR_ROOT [--out page.html]`."""
     options = tyro.cli(Options, args=argv, prog="tacit view")
+    if options.out:
+        report_target(options.out)
     if options.rrd:
         return _rrd(options)
     if options.path.is_dir():
