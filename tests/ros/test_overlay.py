@@ -103,6 +103,6 @@ def test_a_picture_that_cannot_be_decoded_is_counted_and_the_node_lives(bench: A
     node = bench.add(OverlayNode())
     bench.node.create_subscription(Image, "/overlay/wrist/image", lambda _: None, 10)
     bench.until(lambda: node._images["wrist"].get_subscription_count() > 0, "somebody looks")
-    node._publish("wrist", 10**9, np.frombuffer(b"\xff\xd8 no picture \xff\xd9", np.uint8))
+    node._publish("wrist", 10**9, np.frombuffer(b"\xff\xd8 no picture \xff\xd9", np.uint8), {})
     assert node._streams.intake.counts["wrist"]["undecodable"] == 1
     assert "cannot be decoded" in node._streams.problems["wrist"]

@@ -6,18 +6,19 @@ Publishes /overlay/<camera>/image (sensor_msgs/Image) and, per sensor, the visib
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image, RegionOfInterest
 
 from tacit.errors import ImageError
+from tacit.geometry.footprint import Footprint
 from tacit.images.depth import to_look_at
 from tacit.rig import load_rig
-from tacit.rig.scene import RigGeometry
 from tacit.streams import Intake, Value
 from tacit.view.draw import draw_footprints
+from tacit.view.live import LiveBoxes
 from tacit_ros import messages
 from tacit_ros.wire import qos
 from tacit_ros.wire.observations import RigSubscriptions
@@ -47,10 +48,8 @@ class OverlayNode(Node):
         super().__init__("overlay")
         settings = declare(self, OverlayParameters)
         self._rig = load_rig(settings.rig)
-        self._geometry = RigGeometry(self._rig)
+        self._live = LiveBoxes(self._rig)
         self._period_ns = round(1e9 / settings.rate_hz)
-        self._state = np.full(len(self._rig.state_names), np.nan)
-        self._indices = {name: self._rig.index_of(spec.names) for name, spec in self._rig.states.items()}
         self._drawn_ns = dict.fromkeys(self._rig.cameras, 0)
         self._builders = {n: messages.ImageBuilder(c.frame_id) for n, c in self._rig.cameras.items()}
         self._images = {
@@ -64,20 +63,21 @@ class OverlayNode(Node):
             for camera in self._rig.cameras
             for sensor in self._rig.tactile
         }
-        names = [*self._rig.cameras, *self._indices]
+        names = [*self._rig.cameras, *self._live.streams]
         intake = Intake(self._rig, names)
         self._streams = RigSubscriptions(self, self._rig, intake, self._receive, live_images=True)
 
     def _receive(self, name: str, stamp_ns: int, recv_ns: int, value: Value) -> None:
-        if name in self._indices:
-            self._state[self._indices[name]] = value
-        elif abs(stamp_ns - self._drawn_ns[name]) >= self._period_ns and np.isfinite(self._state).all():
-            self._drawn_ns[name] = stamp_ns
-            self._publish(name, stamp_ns, value)
+        if name in self._live.streams:
+            self._live.take(name, value)
+        elif abs(stamp_ns - self._drawn_ns[name]) >= self._period_ns:
+            footprints = self._live.seen_by(name)
+            if footprints is not None:
+                self._drawn_ns[name] = stamp_ns
+                self._publish(name, stamp_ns, value, footprints)
 
-    def _publish(self, camera: str, stamp_ns: int, value: Value) -> None:
+    def _publish(self, camera: str, stamp_ns: int, value: Value, footprints: Mapping[str, Footprint]) -> None:
         spec = self._rig.cameras[camera]
-        footprints = {s: f for (c, s), f in self._geometry.footprints(self._state).items() if c == camera}
         for sensor, footprint in footprints.items():
             region = messages.region_of_interest(footprint.box, spec.width, spec.height)
             self._boxes[camera, sensor].publish(region)

@@ -1,5 +1,6 @@
 """Pages that show episodes: drawing on images, SVG plots, self-contained HTML (no network).
 
 Imports point down this list only:
-cli > dataset_page > episode_page, progress_video, rrd > player > draw, page, plot, proportions.
+cli > dataset_page > episode_page, progress_video, rrd > player >
+draw, live, page, plot, proportions.
 """

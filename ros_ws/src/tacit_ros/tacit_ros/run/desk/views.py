@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from tacit.images import encode_jpeg
 from tacit.images.depth import to_look_at
 from tacit.rig import Rig
-from tacit.rig.scene import RigGeometry
 from tacit.streams import Value
 from tacit.view.draw import draw_footprints
+from tacit.view.live import LiveBoxes
 
 MAX_WIDTH = 640
 JPEG_QUALITY = 80
@@ -57,26 +57,24 @@ class Views:
     """
 
     def __init__(self, rig: Rig) -> None:
-        self._rig, self._geometry = rig, RigGeometry(rig)
-        self._indices = {name: rig.index_of(spec.names) for name, spec in rig.states.items()}
-        self._state = np.full(len(rig.state_names), np.nan)
+        self._rig, self._boxes = rig, LiveBoxes(rig)
         self._seen: dict[str, Seen] = {}
         self._lock = threading.Lock()
 
     @property
     def names(self) -> list[str]:
         """What `take` expects: image streams and states."""
-        return [*self._rig.image_names, *self._indices]
+        return [*self._rig.image_names, *self._boxes.streams]
 
     def take(self, name: str, value: Value) -> None:
         """Take one message; returns at once."""
+        if name in self._boxes.streams:
+            self._boxes.take(name, value)
+            return
         with self._lock:
-            if name in self._indices:
-                self._state[self._indices[name]] = np.asarray(value)
-            else:
-                before = self._seen.get(name)
-                number = 1 if before is None else before.number + 1
-                self._seen[name] = Seen(value, number, time.monotonic())
+            before = self._seen.get(name)
+            number = 1 if before is None else before.number + 1
+            self._seen[name] = Seen(value, number, time.monotonic())
 
     def ages_s(self) -> dict[str, float | None]:
         """Return how long ago each image stream was heard [s]; None where it never was."""
@@ -92,13 +90,12 @@ class Views:
             ImageError: It cannot be decoded.
         """
         with self._lock:
-            seen, state = self._seen.get(name), self._state.copy()
+            seen = self._seen.get(name)
         if seen is None or seen.number == after:
             return None
         picture = to_look_at(seen.value)
-        if name in self._rig.cameras and np.isfinite(state).all():
-            found = self._geometry.footprints(state)
-            picture = draw_footprints(picture, {s: f for (c, s), f in found.items() if c == name})
+        boxes = self._boxes.seen_by(name) if name in self._rig.cameras else None
+        picture = draw_footprints(picture, boxes or {})
         return Shown(encode_jpeg(_smaller(picture), JPEG_QUALITY).tobytes(), seen.number)
 
 
