@@ -9,6 +9,7 @@ from tacit.control.acting import Acting
 from tacit.control.periodic import PeriodicThread
 from tacit.rig import Rig
 from tacit_ros import messages
+from tacit_ros.wire.commands import CommandPublisher
 
 LEVELS = {"IDLE": "ok", "RUNNING": "ok", "HOMING": "ok", "HOLD": "warn", "ESTOP": "error"}
 
@@ -21,10 +22,19 @@ class PolicyDiagnostics:
         rig: Names of the commanded joints.
         acting: The policy at work.
         loop: The command loop; None in lockstep.
+        commands: Where commands go.
     """
 
-    def __init__(self, node: Node, rig: Rig, acting: Acting, loop: PeriodicThread | None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        rig: Rig,
+        acting: Acting,
+        loop: PeriodicThread | None,
+        commands: CommandPublisher,
+    ) -> None:
         self._node, self._rig, self._acting, self._loop = node, rig, acting, loop
+        self._commands = commands
         self._topic = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
 
     def publish(self) -> None:
@@ -67,6 +77,8 @@ class PolicyDiagnostics:
                 "missed_ticks": jitter.missed,
                 "realtime": self._loop.is_realtime,
             }
+        for name, output in self._commands.upsampled.items():
+            values |= {f"missed_outputs_{name}": output.missed, f"starved_outputs_{name}": output.starved}
         return values
 
     def _inputs(self) -> dict[str, object]:

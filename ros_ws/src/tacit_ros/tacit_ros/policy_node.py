@@ -38,7 +38,7 @@ from tacit_ros.wire.observations import RigSubscriptions
 from tacit_ros.wire.parameters import SHA256, declare, parameter
 from tacit_ros.wire.process import WatchedNode, run_node
 from tacit_ros.wire.publishers import Publishers
-from tacit_ros.wire.stop_topics import StopTopics
+from tacit_ros.wire.upsampled import Pace
 
 REST_DEADLINE_S = 3.0
 """How long a closing node waits for the robot to stand, beyond ten times what braking takes: for a simulator
@@ -104,11 +104,12 @@ class PolicyNode(WatchedNode):
             lockstep=self.settings.lockstep,
         )
         self.controller, period_ns = self.acting.controller, self.acting.period_ns
-        self.commands = CommandPublisher(self, self.rig, period_ns / 1e9, self.settings.lockstep)
+        lockstep, pace = self.settings.lockstep, self._pace()
+        self.commands = CommandPublisher(self, self.rig, period_ns / 1e9, lockstep, pace)
         self.inference = InferenceThread(
             self.acting, self.thread_failed, self._command_at if self.settings.lockstep else None
         )
-        self.loop = None if self.settings.lockstep else self._make_loop(period_ns)
+        self.loop = self._make_loop(period_ns, pace) if pace is not None else None
         self._announced, self._announcing = "", threading.Lock()
         self._sent, self._taken_over = 0, False
         self._state_topic = self.create_publisher(String, "~/state", qos.state())
@@ -122,6 +123,7 @@ class PolicyNode(WatchedNode):
         if self.loop is not None:
             self.loop.stop()
         self.inference.stop()
+        self.commands.close()
 
     def halt(self, reason: str) -> None:
         """Brake, and publish the final state with the reason.
@@ -160,10 +162,15 @@ class PolicyNode(WatchedNode):
         simulated = True if self.is_simulated_time else None
         return AlignedInputs(self.rig, self.policy.manifest, self._now_ns, ages, simulated=simulated)
 
-    def _make_loop(self, period_ns: int) -> PeriodicThread:
+    def _pace(self) -> Pace | None:
+        """What threads that command run on; None in lockstep, where each tick is answered by one command."""
+        if self.settings.lockstep:
+            return None
         clock = SimulatedClock(self._now_ns) if self.is_simulated_time else SteadyClock()
-        priority = self.settings.realtime_priority
-        return PeriodicThread(period_ns, self._control, self.thread_failed, clock, priority)
+        return Pace(clock, self.thread_failed, self.settings.realtime_priority)
+
+    def _make_loop(self, period_ns: int, pace: Pace) -> PeriodicThread:
+        return PeriodicThread(period_ns, self._control, pace.on_failure, pace.clock, pace.priority)
 
     def _open_topics(self) -> None:
         self.subscriptions_of_rig = RigSubscriptions(
@@ -171,9 +178,8 @@ class PolicyNode(WatchedNode):
         )
         heard = {name: self.subscriptions_of_rig.topic(name) for name in self.inputs.names}
         self.others = Publishers(self, heard, self.commands.topics)
-        self.stops = StopTopics(self, self.rig.safety, self._stop_at_once)
-        self.inputs.watched += [self.stops.fault, lambda: self.others.fault(not self.controller.dry_run)]
-        self.diagnostics = PolicyDiagnostics(self, self.rig, self.acting, self.loop)
+        self.inputs.watched.append(lambda: self.others.fault(not self.controller.dry_run))
+        self.diagnostics = PolicyDiagnostics(self, self.rig, self.acting, self.loop, self.commands)
         # Simulated time may stand still, and just then one asks what the policy waits for.
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -183,7 +189,7 @@ class PolicyNode(WatchedNode):
             "home": self._having_looked(self.acting.go_home),
             "hold": self.controller.hold,
             "estop": self.controller.estop,
-            "reset": self._reset,
+            "reset": self.acting.reset,
         }
         for name, action in actions.items():
             self.create_service(Trigger, f"~/{name}", self._trigger(action))
@@ -198,18 +204,11 @@ class PolicyNode(WatchedNode):
 
         return look_and_begin
 
-    def _stop_at_once(self, fault: Fault) -> None:
-        self.controller.estop(fault)
-        self._announce()
-
-    def _reset(self) -> Answer:
-        """Back to idle, unless somebody still says stop."""
-        pressed = self.stops.pressed()
-        return Answer(False, f"{pressed} call ~/reset again") if pressed else self.acting.reset()
-
     def _trigger(self, action: Callable[[], Answer]) -> Callable[..., Trigger.Response]:
         def serve(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             response.success, response.message = action()
+            if self.controller.state in ("HOLD", "ESTOP"):
+                self.commands.brake()
             self._announce()
             return response
 
@@ -233,9 +232,15 @@ class PolicyNode(WatchedNode):
             self._announce()
 
     def _send(self, command: FloatArray | None, now_ns: int) -> None:
-        if command is not None and self.context.ok():
-            self.commands.publish(command, now_ns, self.controller.dry_run)
+        if not self.context.ok():
+            return
+        braking = self.controller.state in ("HOLD", "ESTOP")
+        if command is not None:
+            limiter, dry_run = self.controller.limiter, self.controller.dry_run
+            self.commands.publish(command, now_ns, dry_run, limiter, braking=braking)
             self._sent += 1
+        elif not braking:
+            self.commands.settle()
 
     def _come_to_rest(self) -> None:
         """Return once the commands stand still: sent by the thread that commands, or else from here."""
@@ -254,6 +259,7 @@ class PolicyNode(WatchedNode):
             elif self.loop is None:
                 self.inference.interrupt()  # lockstep: the braking command answers the tick
             time.sleep(limiter.period)
+        self.commands.come_to_rest(deadline)
 
     def _announce(self) -> None:
         """Publish the state where it changed; under a lock, so that an older one is never the last."""

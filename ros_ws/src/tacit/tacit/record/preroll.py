@@ -84,11 +84,17 @@ def _stream_reasons(
         yield f"{name}: the last message on {spec.topic} is {age_ns / 1e9:.1f} s old; is its driver alive?"
     if monitor.num_recent < MIN_MESSAGES:
         yield f"{name}: only {monitor.num_recent} messages on {spec.topic} yet; wait a moment"
-    if abs(monitor.hz / spec.rate_hz - 1) > around.rate_tolerance:
+    if all(abs(monitor.hz / rate_hz - 1) > around.rate_tolerance for rate_hz in _rates(spec)):
         yield (
             f"{name}: {spec.topic} runs at {monitor.hz:.1f} Hz, the rig says {spec.rate_hz:g} Hz; "
             f"set the driver, or rate_hz of {name} in the rig"
         )
+
+
+def _rates(spec: StreamBase) -> list[float]:
+    """Rates that a topic may run at: commands come from a person's device, or upsampled from a policy."""
+    upsampled = spec.output_hz if isinstance(spec, CommandSpec) else None
+    return [spec.rate_hz, *([upsampled] if upsampled else [])]
 
 
 def _unseen(name: str, spec: StreamBase, monitor: StreamMonitor, around: Surroundings) -> list[str]:

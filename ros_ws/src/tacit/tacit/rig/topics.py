@@ -19,6 +19,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 MAX_RATE_HZ = 10_000.0
 """Queues are as long as rates are high; the fastest drivers of arms run at 1 kHz."""
 Rate = Annotated[float, Field(gt=0, le=MAX_RATE_HZ)]
+OutputRate = Annotated[float, Field(ge=20, le=1000)]
+"""What drivers of arms are told positions at [Hz]."""
 Pixels = Annotated[int, Field(gt=0, le=MAX_SIDE)]
 """A side of a picture [px]."""
 ImageType = Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
@@ -161,6 +163,11 @@ class StreamSpec(StreamBase):
 
 
 class CommandSpec(StreamBase):
-    """A topic on which commands go to the robot, for the named joints and grippers."""
+    """A topic on which commands go to the robot, for the named joints and grippers.
+
+    `output_hz` is the rate at which the driver wants to be told positions. Without it commands leave at the
+    rate of whoever commands; with it, on a smooth path through them, two of their periods behind.
+    """
 
     names: tuple[Name, ...]
+    output_hz: OutputRate | None = None
