@@ -57,6 +57,10 @@ MODELS: dict[str, Model] = {
 }
 
 
+WITH_DEFAULTS = ("alignment",)
+"""Models whose shipped configuration suits data that nobody has seen."""
+
+
 @dataclass(frozen=True)
 class TrainArguments:
     """Train a model from recorded episodes; options after it override the file: key.path=value.
@@ -67,8 +71,8 @@ class TrainArguments:
     kind: Annotated[str, tyro.conf.Positional]
     """What to train: act_hsa (the touch-aware policy), progress (a small estimator for its node),
     alignment (embeddings, steps and progress of annotated videos or episodes), vace_e."""
-    config: Path
-    """YAML file with the options of the run."""
+    config: Path | None = None
+    """YAML file with the options of the run; alignment has one where none is given: alignment.yaml."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,12 @@ def export(argv: Sequence[str]) -> int:
     return 0
 
 
+def _config_of(arguments: TrainArguments) -> Path:
+    if arguments.config is None and arguments.kind not in WITH_DEFAULTS:
+        raise ConfigError(f"tacit train {arguments.kind}: --config is missing; learning/configs has examples")
+    return arguments.config or Path(f"{arguments.kind}.yaml")
+
+
 def _train(arguments: TrainArguments, changes: list[str], reporter: ConsoleReporter) -> None:
     if arguments.kind not in MODELS:
         hint = did_you_mean(arguments.kind, MODELS)
@@ -166,7 +176,7 @@ def _train(arguments: TrainArguments, changes: list[str], reporter: ConsoleRepor
     model = MODELS[arguments.kind]
     module, _, name = model.config.partition(":")
     options = getattr(importlib.import_module(module), name)
-    config = load(options, find_config(arguments.config), changes)
+    config = load(options, find_config(_config_of(arguments)), changes)
     result = importlib.import_module(model.training).train(config, reporter)
     if result is None:  # nothing but caches were asked for
         return

@@ -15,7 +15,7 @@ from tiny_bundles import progress_bundle
 from tacit.cli import main
 from tacit.errors import AnnotationError
 from tacit_learning.alignment.commands.plots import alignment_plot, progress_plot
-from tacit_learning.alignment.judge.baselines import Labelled, fit_baselines
+from tacit_learning.alignment.judge.baselines import Aim, Labelled, fit_baselines
 from tacit_learning.alignment.judge.scores import (
     baseline_scores,
     estimate_of,
@@ -44,6 +44,7 @@ def video(name: str, *lengths: int, noise: float = 0.0) -> Labelled:
     return Labelled(Annotation.of_segments(name, len(rows), 10.0, steps), features)
 
 
+ACTION = Aim("action")
 TRAIN = (video("1", 8, 12), video("2", 12, 8), video("3", 10, 10))
 TEST = (video("4", 5, 20), video("5", 10, 10))
 
@@ -95,24 +96,24 @@ def test_the_file_has_a_row_per_frame_in_the_order_of_the_data_set(tmp_path: Pat
 
 
 def test_counts_divide_by_the_mean_train_length() -> None:
-    fitted = fit_baselines(TRAIN, "action")
+    fitted = fit_baselines(TRAIN, ACTION)
     test = TEST[0]
     plain = fitted["frame count"](test.annotation, test.features)
     np.testing.assert_allclose(plain, np.minimum(np.r_[1:6, 1:21] / 10, 1))
-    skewed = fit_baselines((video("1", 4, 16), video("2", 6, 14)), "action")
+    skewed = fit_baselines((video("1", 4, 16), video("2", 6, 14)), ACTION)
     told = skewed["frame count with class"](test.annotation, test.features)
     np.testing.assert_allclose(told, np.minimum(np.r_[np.arange(1, 6) / 5, np.arange(1, 21) / 15], 1))
 
 
 def test_a_count_at_video_level_does_not_know_the_actions() -> None:
-    fitted = fit_baselines(TRAIN, "video")
+    fitted = fit_baselines(TRAIN, Aim("video"))
     assert "frame count with class" not in fitted
     found = fitted["frame count"](TEST[0].annotation, TEST[0].features)
     np.testing.assert_allclose(found, np.minimum(np.arange(1, 26) / 20, 1))
 
 
 def test_travelled_distance_is_divided_by_its_train_mean_per_class() -> None:
-    found = fit_baselines(TRAIN, "action")["raw travelled distance"](TEST[1].annotation, TEST[1].features)
+    found = fit_baselines(TRAIN, ACTION)["raw travelled distance"](TEST[1].annotation, TEST[1].features)
     totals = [[5 * (1 - 1 / n) for n in lengths] for lengths in ((8, 12, 10), (12, 8, 10))]
     for part, total in zip((slice(0, 10), slice(10, 20)), totals, strict=True):
         expected = np.arange(10) * 0.5 / np.mean(total)
@@ -120,12 +121,29 @@ def test_travelled_distance_is_divided_by_its_train_mean_per_class() -> None:
 
 
 def test_the_nearest_train_frame_tells_progress_where_features_do() -> None:
-    scores = baseline_scores(TRAIN, TEST, "action")
+    scores = baseline_scores(TRAIN, TEST, ACTION)
     assert (
         scores["raw nearest frame"]["ope"] < 0.03 < scores["frame count"]["ope"] < scores["always 0.5"]["ope"]
     )
     assert scores["always 0.5"]["normalised"] == 0 and scores["always 0.5"]["spearman"] == 0
     assert scores["always 0"]["last_error"] == 1
+
+
+def test_a_plain_gru_follows_what_features_tell_and_needs_starts_where_they_do_not() -> None:
+    scores = baseline_scores(TRAIN, TEST, ACTION, gru_steps=60)
+    assert scores["plain causal GRU"]["ope"] < 0.12 < scores["always 0.5"]["ope"]
+    blind = [Labelled(v.annotation, np.zeros_like(v.features)) for v in (*TRAIN, *TEST)]
+    alone = baseline_scores(blind[: len(TRAIN)], blind[len(TRAIN) :], ACTION, gru_steps=60)
+    assert alone["plain causal GRU, start told"]["ope"] < alone["always 0.5"]["ope"]
+
+
+def test_proportional_progress_is_scored_against_its_own_target() -> None:
+    uneven = Aim("proportional", {"a": 0.8, "b": 0.2})
+    target = uneven.target(TEST[1].annotation)
+    assert target[9] == pytest.approx(0.8) and Aim("video").target(TEST[1].annotation)[9] == pytest.approx(
+        0.5
+    )
+    assert baseline_scores(TRAIN, TEST, uneven)["raw nearest frame"]["ope"] < 0.05
 
 
 # -- tables ------------------------------------------------------------------------------------
@@ -148,7 +166,8 @@ def test_a_step_that_the_other_video_lacks_is_found_by_its_distance() -> None:
 def test_a_perfect_estimate_scores_so_at_both_levels() -> None:
     for level in ("action", "video"):
         perfect = [
-            estimate_of(v, estimate_of(v, np.zeros(len(v.features)), level).target, level) for v in TEST
+            estimate_of(v, estimate_of(v, np.zeros(len(v.features)), Aim(level)).target, Aim(level))
+            for v in TEST
         ]
         scores = progress_scores(perfect, level)
         assert scores["ope"] == 0 and scores["normalised"] == 1 and scores["spearman"] == pytest.approx(1)
@@ -156,7 +175,7 @@ def test_a_perfect_estimate_scores_so_at_both_levels() -> None:
 
 
 def test_lengths_are_pooled_over_videos() -> None:
-    estimates = [estimate_of(v, np.zeros(len(v.features)), "action") for v in TEST]
+    estimates = [estimate_of(v, np.zeros(len(v.features)), ACTION) for v in TEST]
     found = length_scores(estimates)
     assert list(found) == ["1-7", "8-15", "16-31"] and found["8-15"]["actions"] == 2
     assert found["1-7"]["error"] == pytest.approx(np.mean(np.arange(1, 6) / 5))
@@ -165,7 +184,7 @@ def test_lengths_are_pooled_over_videos() -> None:
 def test_a_video_without_actions_breaks_no_table() -> None:
     empty = Labelled(Annotation.of_segments("empty", 9, 10.0, []), np.zeros((9, 2)))
     assert pair_scores((*TEST, empty), ("a", "b"))["nn_accuracy"] == 1
-    scores = baseline_scores(TRAIN, (*TEST, empty), "action")
+    scores = baseline_scores(TRAIN, (*TEST, empty), ACTION)
     assert np.isfinite(scores["frame count"]["ope"])
 
 

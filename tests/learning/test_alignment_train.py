@@ -12,8 +12,10 @@ from in_two_processes import in_two_processes
 from safetensors.torch import load_file
 from tiny_videos import FEATURES, tiny_alignment, tiny_annotated
 
+from tacit.cli import main
 from tacit.config import load
 from tacit.errors import AnnotationError, ConfigError
+from tacit_learning import cli
 from tacit_learning.alignment.checkpoints import find_checkpoint, load_alignment
 from tacit_learning.alignment.commands.evaluate_alignment import evaluate
 from tacit_learning.alignment.data import batches as keys
@@ -237,6 +239,42 @@ def train_as_one_of_two(folder: str) -> None:
 
 
 @pytest.mark.slow
+def write_mstcn(root: Path, repeat: int) -> Path:
+    """Write tiny videos as MS-TCN's files, each frame `repeat` times."""
+    for folder in ("groundTruth", "splits", "features"):
+        (root / folder).mkdir(parents=True)
+    annotated = tiny_annotated(5, validation=1)
+    (root / "mapping.txt").write_text("0 background\n1 reach\n2 grip\n3 lift\n")
+    lists: dict[str, str] = {"train": "#bundle\n", "test": ""}
+    for video in annotated.annotations.videos:
+        rows = np.repeat(annotated.features[video.name], repeat, axis=0)
+        np.save(root / "features" / f"{video.name}.npy", rows.T)
+        names = [*video.steps, "background"]
+        labels = [names[n] for n in video.step_per_frame() for _ in range(repeat)]
+        (root / "groundTruth" / f"{video.name}.txt").write_text("\n".join(labels) + "\n")
+        lists["train" if video.split == "train" else "test"] += f"{video.name}.txt\n"
+    for split, text in lists.items():
+        (root / "splits" / f"{split}.split1.bundle").write_text(text)
+    return root
+
+
+def test_the_shipped_recipe_trains_on_the_files_of_ms_tcn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_mstcn(tmp_path / "set", repeat=18)
+    run = tmp_path / "run"
+    words = ["--dataset", str(folder), f"train.output={run}", "train.steps=2", "train.log_every=1"]
+    assert main(["train", "alignment", *words]) == 0
+    assert "thinned out from 30" in capsys.readouterr().out
+    trained = load_alignment(run)
+    assert trained.known.fps < 30 and trained.config.head.features
+    assert main(["evaluate", "alignment", str(run), "--gru-steps", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "split test" in said and "plain causal GRU" in said
+    with pytest.raises(ConfigError, match="tacit train progress: --config is missing"):
+        cli.train(["progress"])
+
+
 def test_two_processes_agree_on_their_weights(tmp_path: Path) -> None:
     in_two_processes(train_as_one_of_two, str(tmp_path / "run"))
     rows = [json.loads(row) for row in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -105,6 +105,37 @@ def test_gtcc_times_are_frames_at_any_rate(tmp_path: Path) -> None:
     assert slow.annotations.videos[0].segments() == fast.annotations.videos[0].segments()
 
 
+def test_gtcc_times_of_the_video_are_recognised_and_brought_to_the_features(tmp_path: Path) -> None:
+    changes = {"hdl_start_times": [[0, 60, 180], [0, 90]], "hdl_end_times": [[60, 180, 240], [90, 150]]}
+    path = gtcc(tmp_path, **changes)
+    options = ONE_FPS.model_copy(update={"features": save_features(tmp_path / "features", v1=8, v2=5)})
+    with pytest.raises(AnnotationError, match=r"up to frame 240 at 1 fps.* native-fps \(here probably 30\)"):
+        read("gtcc-json", path, options)
+    found = read("gtcc-json", path, options.model_copy(update={"native_fps": 30.0})).annotations
+    assert found.videos[0].segments() == (Segment("0", 0, 1), Segment("cut", 2, 5), Segment("0", 6, 7))
+    hours = {key: [[30 * t for t in row] for row in rows] for key, rows in changes.items()}
+    with pytest.raises(AnnotationError, match=r"'v1': annotated over .* hours at 0.2 fps"):
+        read("gtcc-json", gtcc(tmp_path, **hours), ImportOptions(fps=0.2))
+
+
+def test_gtcc_repairs_are_told_by_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = gtcc(tmp_path)
+    entry = json.loads(path.read_text())["salad"]
+    tasks = {
+        "salad": entry,
+        "soup": entry | {"handles": ["w1", "w2"], "hdl_end_times": [[3, 6, 8], [3, 5]]},
+        "brownie": entry | {"handles": ["x1"]},
+    }
+    path.write_text(json.dumps(tasks))
+    words = [str(path), "--from", "gtcc-json", "--to", str(tmp_path / "out"), "--fps", "1"]
+    assert main(["convert", "annotations", *words, "--overlap", "trim", "--missing", "drop"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    told = {row[1]: row[3::2] for row in rows if len(row) > 4 and row[1] in tasks}
+    assert told["salad"][0] == "2" and "1 steps trimmed" not in " ".join(told["salad"])
+    assert any("soup" in row and "trimmed" in row for row in rows)
+    assert any("brownie" in row and "left" in row for row in rows)
+
+
 def test_gtcc_needs_a_rate_and_its_keys(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="give the frames per second"):
         read("gtcc-json", gtcc(tmp_path), ImportOptions())
@@ -138,7 +169,7 @@ def test_egoprocel_names_replace_ids(tmp_path: Path) -> None:
         "peg down",
     )
     (tmp_path / "names.txt").write_text("1 raise poles\n")
-    with pytest.raises(AnnotationError, match="a.csv:3: step '7'"):
+    with pytest.raises(AnnotationError, match="video 'a': step '7' .* is not in .*names.txt"):
         read("egoprocel-csv", tmp_path / "annotations", options)
 
 
@@ -181,6 +212,17 @@ def test_egoprocel_a_first_row_that_is_no_header_is_not_dropped(tmp_path: Path, 
         read("egoprocel-csv", folder, ImportOptions(fps=4.0))
 
 
+def test_egoprocel_frames_of_the_video_need_their_rate(tmp_path: Path) -> None:
+    folder = egoprocel(tmp_path)
+    for name, row in (("a", "15,59,1"), ("b", "30,119,7")):
+        (folder / "tent" / f"{name}.csv").write_text(f"start_frame,end_frame,step_id\n{row}\n")
+    with pytest.raises(AnnotationError, match="a.csv:2: frames 15 to 59.*native-fps"):
+        read("egoprocel-csv", folder, ImportOptions(fps=4.0))
+    found = read("egoprocel-csv", folder, ImportOptions(fps=4.0, native_fps=30.0)).annotations
+    assert found.videos[0].segments() == (Segment("1", 2, 7),)
+    assert found.videos[1].segments() == (Segment("7", 4, 15),)
+
+
 def test_tenths_of_seconds_fall_on_their_frames() -> None:
     assert [seconds_to_frames(i / 10, i / 10 + 0.1, 10.0) for i in range(100)] == [(i, i) for i in range(100)]
 
@@ -208,14 +250,14 @@ def test_mstcn_labels_keep_the_order_of_the_mapping_and_features_are_turned(tmp_
     found = imported.annotations
     assert found.labels == ("take", "pour") and [v.split for v in found.videos] == ["train", "test"]
     assert found.videos[0].action_segments() == (Segment("take", 2, 4), Segment("pour", 5, 6))
-    write(imported, tmp_path / "out", transposed=True)
+    write(imported, tmp_path / "out")
     loaded = load_annotation_set(tmp_path / "out").videos[0]
     np.testing.assert_array_equal(load_features(tmp_path / "out", loaded)[1], [1.0, 9.0, 17.0])
 
 
 def test_mstcn_lists_may_have_comments_paths_and_byte_order_marks(tmp_path: Path) -> None:
     root = mstcn(tmp_path)
-    (root / "splits" / "train.split1.bundle").write_text("#bundle\n./data/groundTruth/a.txt\n\n")
+    (root / "splits" / "train.split1.bundle").write_text("#bundle\n.\\\\data\\\\groundTruth\\\\a.txt\n\n")
     for name in ("splits/test.split1.bundle", "mapping.txt", "groundTruth/a.txt", "groundTruth/b.txt"):
         (root / name).write_text((root / name).read_text(), encoding="utf-8-sig")
     found = read("ms-tcn", root, ImportOptions(fps=15.0)).annotations
@@ -230,13 +272,37 @@ def test_mstcn_an_unknown_label_names_file_line_and_cure(tmp_path: Path) -> None
         read("ms-tcn", root, ImportOptions(fps=15.0))
 
 
-@pytest.mark.parametrize(("labels", "frames"), [("0 0 1 1 1 2 2 0 0 0", 8), ("0 0 1 1 1", 5)])
+def test_mstcn_features_may_lie_either_way_and_a_set_may_have_no_splits(tmp_path: Path) -> None:
+    root = mstcn(tmp_path)
+    for file in (root / "features").glob("*.npy"):
+        np.save(file, np.load(file).T)
+    for file in (root / "splits").iterdir():
+        file.unlink()
+    (root / "splits").rmdir()
+    imported = read("ms-tcn", root, ImportOptions(fps=15.0, train_share=0.5))
+    write(imported, tmp_path / "out")
+    loaded = load_annotation_set(tmp_path / "out")
+    assert sorted(video.split for video in loaded.videos) == ["test", "train"]
+    of_a = next(video for video in loaded.videos if video.name == "a")
+    np.testing.assert_array_equal(load_features(tmp_path / "out", of_a)[1], [1.0, 9.0, 17.0])
+
+
+def test_mstcn_labels_of_another_rate_are_recognised_and_resampled(tmp_path: Path) -> None:
+    root = mstcn(tmp_path, " ".join("00111220"[i // 2] for i in range(16)))
+    (root / "groundTruth" / "b.txt").write_text("take\n" * 8)
+    with pytest.raises(AnnotationError, match=r"16 labels, 8 frames.*native-fps \(here 30\)"):
+        read("ms-tcn", root, ImportOptions(fps=15.0, length="cut"))
+    found = read("ms-tcn", root, ImportOptions(fps=15.0, native_fps=30.0)).annotations
+    assert found.videos[0].action_segments() == (Segment("take", 2, 4), Segment("pour", 5, 6))
+
+
+@pytest.mark.parametrize(("labels", "frames"), [("0 0 1 1 1 2 2 0 0 0", 8), ("0 0 1 1 1 0", 6)])
 def test_mstcn_other_lengths_are_an_error_or_cut(tmp_path: Path, labels: str, frames: int) -> None:
     root = mstcn(tmp_path, labels)
     with pytest.raises(AnnotationError, match="8 frames of features"):
         read("ms-tcn", root, ImportOptions(fps=15.0))
     imported = read("ms-tcn", root, ImportOptions(fps=15.0, length="cut"))
-    write(imported, tmp_path / "out", transposed=True, cut=True)
+    write(imported, tmp_path / "out", cut=True)
     assert imported.annotations.videos[0].num_frames == frames and len(imported.repairs.cut) == 1
     assert len(load_features(tmp_path / "out", load_annotation_set(tmp_path / "out").videos[0])) == frames
 
@@ -305,6 +371,21 @@ def test_lerobot_other_columns_are_asked_for(tmp_path: Path) -> None:
 
 
 # -- the table ---------------------------------------------------------------------------------
+
+
+def test_names_replace_the_steps_of_every_format_and_an_unknown_step_is_named(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("take|take the cup\npour | pour it\nreach|go\ngrasp|hold\n")
+    root = lerobot(tmp_path / "l", [[7, 19]])
+    for name, path, labels in (
+        ("ms-tcn", mstcn(tmp_path), ("take the cup", "pour it")),
+        ("lerobot", root, ("go", "hold")),
+    ):
+        options = ImportOptions(fps=15.0, names=tmp_path / "names.txt")
+        assert read(name, path, options).annotations.labels == labels
+    with pytest.raises(AnnotationError, match="'v1': step 'cut' .* is not in .*names.txt"):
+        read("gtcc-json", gtcc(tmp_path), options)
+    with pytest.raises(AnnotationError, match="native-fps: lerobot says its own rate"):
+        read("lerobot", root, ImportOptions(native_fps=30.0))
 
 
 def test_an_unknown_format_is_answered_with_the_close_one(tmp_path: Path) -> None:

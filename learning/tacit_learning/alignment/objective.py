@@ -118,7 +118,8 @@ class AlignmentObjective(nn.Module):
             generator: Source of chance of this step; None in validation.
         """
         aligns = self.config.losses.coefficients()
-        embeddings = self.model.embed(self._disturb(batch[keys.FEATURES], generator))
+        features = self._disturb(batch[keys.FEATURES], generator)
+        embeddings = self.model.embed(features)
         zero = embeddings.sum() * 0.0
         parts: dict[str, Tensor] = {ALIGNMENT: zero, "progress_loss": zero}
         if aligns:
@@ -130,7 +131,7 @@ class AlignmentObjective(nn.Module):
         if self.training:
             update_statistics(self.model, embeddings.detach(), batch, MOMENTUM)
         if self.config.progress.enabled:
-            terms = self._progress(batch, embeddings, generator) | self._motion(batch, generator)
+            terms = self._progress(batch, features, embeddings, generator) | self._motion(batch, generator)
             parts["progress_loss"] = terms.pop("progress")
             if "motion" in terms:
                 weighted = self.config.progress.motion_weight * terms["motion"]
@@ -139,7 +140,7 @@ class AlignmentObjective(nn.Module):
         return parts
 
     def _progress(
-        self, batch: Batch, embeddings: Tensor, generator: torch.Generator | None
+        self, batch: Batch, features: Tensor, embeddings: Tensor, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
         """Compute the progress loss, under `progress`, and its terms."""
         config, head = self.config.progress, self.model.head_net
@@ -151,19 +152,21 @@ class AlignmentObjective(nn.Module):
             scaled = self.model.embedding_scale(embeddings)
             how = recipe_loss(config.recipe, config.learnable)  # type: ignore[arg-type]
             return {"progress": recipe_step(head, scaled, batch, config.learnable, how, chance)}
-        whole, clips = embeddings, keys.clip_of(batch) or batch
+        whole, seen, clips = embeddings, features, keys.clip_of(batch) or batch
         if clips is not batch:
-            embeddings = self.model.embed(self._disturb(clips[keys.FEATURES], generator))
+            seen = self._disturb(clips[keys.FEATURES], generator)
+            embeddings = self.model.embed(seen)
         embeddings = embeddings.detach() if config.dense.detach else embeddings
         if isinstance(head, ProtasHead):
             return protas_terms(head, self.model.embedding_scale(embeddings), clips, config)
         assert isinstance(head, ProgressHead)
-        terms = dense_terms(self.model.read(embeddings, frames_of(clips)), clips, config, one)
+        outputs = self.model.read(embeddings, frames_of(clips)._replace(features=seen))
+        terms = dense_terms(outputs, clips, config, one)
         if config.dense.segments:
             chance = generator or torch.Generator().manual_seed(0)
             rates = SegmentRates(SEGMENTS_PER_VIDEO, self.config.head.condition_rate, float(batch[keys.FPS]))
             source = whole.detach() if config.dense.detach else whole
-            segments = segment_terms(self.model, source, batch, rates, config.dense, chance)
+            segments = segment_terms(self.model, source, features, batch, rates, config.dense, chance)
             terms |= {"progress": terms["progress"] + config.dense.segments * segments, "segments": segments}
         return terms
 

@@ -90,6 +90,7 @@ def dense_terms(
 def segment_terms(
     model: AlignmentModel,
     embeddings: Tensor,
+    features: Tensor,
     batch: Batch,
     rates: SegmentRates,
     config: DenseConfig,
@@ -100,19 +101,20 @@ def segment_terms(
     Args:
         model: In training.
         embeddings: Embeddings of whole videos (B, T, D).
+        features: What they were made of (B, T, F).
         batch: Whole videos, from `batches.whole_videos`.
         rates: How many actions, how often the class is told, at which rate frames come.
         config: Weights of the loss.
         generator: Source of chance of this step.
     """
-    segments = draw_segments(embeddings, batch, True, rates.per_video, 2, generator)
+    both = torch.cat([embeddings, features], dim=-1)
+    segments = draw_segments(both, batch, True, rates.per_video, 2, generator)
     if segments is None:
         return embeddings.sum() * 0.0
     told = (torch.rand(len(segments.labels), generator=generator) < rates.told).to(embeddings.device)
     seconds = torch.arange(segments.targets.shape[1]).to(embeddings) / rates.fps
-    outputs = model.read_segments(
-        segments.embeddings, seconds.expand(segments.targets.shape), segments.labels, told
-    )
+    own, seen = segments.embeddings.split([embeddings.shape[-1], features.shape[-1]], dim=-1)
+    outputs = model.read_segments(own, seen, seconds.expand(segments.targets.shape), segments.labels, told)
     weights = {"monotonic_weight": config.monotonic, "end_weight": config.end}
     return dense_loss(outputs.action, segments.targets, segments.mask, **weights)
 

@@ -33,7 +33,9 @@ class VideosConfig(Config):
     u1, which `encoder.pictures` must take. `episodes`: recordings, whose images go through the
     frozen encoder `frames`; the exported bundle then takes images. `train_splits`: parts that train.
     `validation_split`: the part that chooses checkpoints; where the set lacks it, `validation_ratio`
-    of the training videos are held out instead. `tasks`: these alone; empty: all.
+    of the training videos are held out instead. `tasks`: these alone; empty: all. `fps`: read every video at
+    this rate; `mean_frames`: where videos of a folder are longer on average, read every second frame, third
+    frame and so on. A folder may also hold the text files of MS-TCN; `mstcn_fps` is their rate.
     """
 
     folder: str | None = None
@@ -45,6 +47,8 @@ class VideosConfig(Config):
     validation_ratio: float = Field(0.15, ge=0, lt=1)
     tasks: tuple[str, ...] = ()
     fps: float | None = None
+    mean_frames: int | None = Field(None, ge=16)
+    mstcn_fps: float = Field(30.0, gt=0)
 
     @model_validator(mode="after")
     def _one_source(self) -> VideosConfig:
@@ -120,7 +124,8 @@ class HeadConfig(Config):
     `distance`: the travelled distance of the embedding over its training mean enters too. `class_dim`:
     width of the embedding of a given class, which comes with the time since it was first given; 0: none.
     `condition_rate`: share of the training videos whose class is given, so that one head serves with and
-    without. `per_class`: one action progress per class, read at the expected class.
+    without. `per_class`: one action progress per class, read at the expected class. `features`: the scaled
+    features enter beside the embedding, so that nothing is lost that alignment has no use for.
     """
 
     width: int = 64
@@ -132,6 +137,7 @@ class HeadConfig(Config):
     class_dim: int = 16
     condition_rate: float = 0.5
     per_class: bool = False
+    features: bool = False
 
 
 class MotionConfig(Config):

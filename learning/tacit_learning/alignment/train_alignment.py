@@ -28,6 +28,7 @@ from tacit_learning.alignment.data.videos import (
     load_annotated,
     make_videos,
     split_videos,
+    training_rate,
 )
 from tacit_learning.alignment.judge.metrics_progress import Course, course_scores
 from tacit_learning.alignment.model.model import Shape
@@ -60,7 +61,8 @@ def train(config: AlignmentConfig, reporter: Reporter) -> Result:
     data = config.data
     if data.folder is not None:
         wanted = (*data.train_splits, data.validation_split)
-        return train_on(config, load_annotated(data.folder, wanted, data.pictures), None, reporter)
+        annotated = load_annotated(data.folder, wanted, data.pictures, data.mstcn_fps)
+        return train_on(config, annotated, None, reporter)
     assert data.episodes is not None and data.frames is not None
     device = device_of(config.train)
     annotated, source, episodes = encode_episodes(data.episodes, data.frames, device, reporter)
@@ -83,11 +85,12 @@ def train_on(
     aligns = bool(config.losses.coefficients())
     chosen, held_out = split_videos(annotated, config.data, config.train.seed, least=2 if aligns else 1)
     level = config.progress.level
-    training = make_videos(annotated, chosen, level, fps=config.data.fps)
+    training = make_videos(annotated, chosen, level, fps=training_rate(chosen, config.data))
     validation = make_videos(annotated, held_out, level, like=training) if held_out else None
     reporter.message(
         f"{len(training)} training and {len(held_out)} validation videos, {len(training.labels)} actions, "
         f"{training.num_features} features, {len(training.tasks)} task(s) at {training.fps:g} fps"
+        + (f", thinned out from {chosen[0].fps:g}" if training.fps != chosen[0].fps else "")
     )
     objective = make_objective(config, training, source)
     job = Job(

@@ -39,6 +39,15 @@ class Repairs:
     missing: list[str] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of_all(cls, parts: Iterable[Repairs]) -> Repairs:
+        """Return the repairs of several tasks together."""
+        together = cls()
+        for part in parts:
+            for name, entries in vars(part).items():
+                getattr(together, name).extend(entries)
+        return together
+
     def __str__(self) -> str:
         counts = (
             (len(self.sorted), "videos sorted"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from tacit_learning.data.annotation_importers import FORMATS, ImportOptions, read, write
+from tacit_learning.data.annotation_importers import ImportOptions, read, write
+from tacit_learning.data.annotation_policies import Repairs
 from tacit_learning.data.annotations import AnnotationSet
 
 
@@ -36,10 +37,11 @@ def convert_annotations(argv: Sequence[str]) -> int:
     """Run `tacit convert annotations`; returns the exit code."""
     arguments = tyro.cli(ConvertArguments, args=list(argv), prog="tacit convert annotations")
     imported = read(arguments.format, arguments.source, arguments.options)
-    transposed = FORMATS[arguments.format].transposed
-    written = write(imported, arguments.to, transposed=transposed, cut=arguments.options.length == "cut")
+    written = write(imported, arguments.to, cut=arguments.options.length == "cut")
     console = Console()
     console.print(summary(written))
+    if len(imported.by_task) > 1:
+        console.print(repair_table(written, imported.by_task))
     console.print(f"repairs: {imported.repairs}", highlight=False)
     console.print(
         f"{arguments.to}: annotations.json and {len(imported.features)} feature files", highlight=False
@@ -58,4 +60,16 @@ def summary(annotations: AnnotationSet) -> Table:
         inside = sum(int(video.action_mask().sum()) for video in videos)
         steps = sum(len(video.action_segments()) for video in videos)
         table.add_row(split, str(len(videos)), str(frames), str(steps), f"{inside / frames:.0%}")
+    return table
+
+
+def repair_table(annotations: AnnotationSet, by_task: Mapping[str, Repairs]) -> Table:
+    """Return a table of the tasks of a set: videos, steps, and what was repaired."""
+    table = Table(title="Tasks", title_justify="left")
+    for column in ("task", "videos", "steps", "repairs"):
+        table.add_column(column, justify="right" if column in ("videos", "steps") else "left")
+    for task, repairs in sorted(by_task.items()):
+        videos = [video for video in annotations.videos if video.task == task]
+        steps = sum(len(video.action_segments()) for video in videos)
+        table.add_row(task, str(len(videos)), str(steps), str(repairs))
     return table

@@ -25,6 +25,7 @@ from tacit_learning.alignment.judge.events import EventScores, event_scores, eve
 from tacit_learning.alignment.judge.metrics_segments import segmental_edit, segmental_f1
 from tacit_learning.alignment.judge.predict import MODES, Prediction, predict
 from tacit_learning.alignment.judge.scores import (
+    Aim,
     Estimate,
     Labelled,
     baseline_scores,
@@ -35,6 +36,7 @@ from tacit_learning.alignment.judge.scores import (
     progress_scores,
     score_table,
 )
+from tacit_learning.alignment.model.normalisers import FeatureScale
 from tacit_learning.engine.processes import device_of
 
 Scores = dict[str, float]
@@ -44,7 +46,7 @@ MODE_NAMES = {
     "start": "ours, start told",
     "start+class": "ours, both told",
 }
-TEST = "test"
+TEST, ACTION = "test", Aim("action")
 TABLE_WIDTH = 130
 """Where the output is no terminal, whose width is known."""
 
@@ -65,6 +67,8 @@ class Arguments:
     """Parts with annotated stalls and falls: how many the detector finds."""
     detector: DetectorConfig = DetectorConfig()
     """Thresholds for the events."""
+    gru_steps: int = 300
+    """Optimiser steps of the plain causal GRU among the baselines; 0 leaves it out."""
     json: Path | None = None
     """Write every number to this file too."""
 
@@ -88,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     trained = load_alignment(arguments.run, arguments.checkpoint)
     annotated = _annotated(trained, arguments.data)
     split = arguments.split or (TEST if TEST in annotated.annotations.splits else VALIDATION)
-    report = evaluate(trained, annotated, split, arguments.events, arguments.detector)
+    report = evaluate(trained, annotated, split, arguments.events, arguments.detector, arguments.gru_steps)
     position = trained.checkpoint.position
     console.print(f"{trained.checkpoint.folder}: step {position.step}, split {split}", highlight=False)
     show(report, console)
@@ -103,6 +107,7 @@ def evaluate(
     split: str,
     event_splits: Sequence[str] = (),
     detector: DetectorConfig | None = None,
+    gru_steps: int = 0,
 ) -> Report:
     """Compute all tables.
 
@@ -112,6 +117,7 @@ def evaluate(
         split: Part to score.
         event_splits: Parts with annotated stalls and falls.
         detector: Its thresholds.
+        gru_steps: Of the plain causal GRU; 0 leaves it out.
 
     Raises:
         AnnotationError: A label, a task or the width of features is not that of the training.
@@ -119,21 +125,24 @@ def evaluate(
     training = videos_of(trained, annotated, trained.config.data.train_splits)
     test = videos_of(trained, annotated, (split,))
     predictions = predict(trained.model, test)
-    raw_train, raw_test = _raw(training), _raw(test)
+    scale = trained.model.scale
+    raw_train, raw_test = _scaled(training, scale), _scaled(test, scale)
     own_train = _embedded(training, predict(trained.model, training))
     own_test = _embedded(test, predictions)
     embeddings = {
         "ours": pair_scores(own_test, test.labels) | phase_scores(own_train, own_test, test.labels),
         "raw features": pair_scores(raw_test, test.labels) | phase_scores(raw_train, raw_test, test.labels),
     }
+    level = trained.config.progress.level
+    whole = Aim("video" if level == "action" else level, training.shares)
     action = _action_rows(raw_test, predictions)
-    video = _video_rows(raw_test, predictions)
+    video = _video_rows(raw_test, predictions, whole)
     best = next((mode for mode in ("start", "online") if mode in predictions[0].action), None)
     lengths = {} if best is None else length_scores(_estimates(raw_test, predictions, best))
     return Report(
         embeddings,
-        action | (baseline_scores(raw_train, raw_test, "action") if action else {}),
-        video | (baseline_scores(raw_train, raw_test, "video") if video else {}),
+        action | (baseline_scores(raw_train, raw_test, ACTION, gru_steps=gru_steps) if action else {}),
+        video | (baseline_scores(raw_train, raw_test, whole, gru_steps=gru_steps) if video else {}),
         _step_scores(test, predictions),
         lengths,
         _events(trained, annotated, (split, *event_splits), detector) if event_splits else {},
@@ -163,10 +172,11 @@ def show(report: Report, console: Console) -> None:
 
 def _annotated(trained: TrainedAlignment, folder: Path | None) -> Annotated:
     """Read a folder, the one of the training, or the episodes of the training through its own encoder."""
-    given = folder or trained.config.data.folder
+    config = trained.config.data
+    given = folder or config.folder
     if given is not None:
-        return load_annotated(given, pictures=trained.config.data.pictures)
-    source, data = trained.source(), trained.config.data.episodes
+        return load_annotated(given, pictures=config.pictures, mstcn_fps=config.mstcn_fps)
+    source, data = trained.source(), config.episodes
     assert source is not None and data is not None
     return source.annotate(read_tables(data), device_of(trained.config.train))
 
@@ -176,8 +186,9 @@ def as_json(report: Report) -> dict[str, object]:
     return vars(report) | {"events": {name: vars(score) for name, score in report.events.items()}}
 
 
-def _raw(videos: VideoSet) -> list[Labelled]:
-    return [Labelled(video.annotation, video.features) for video in videos.videos]
+def _scaled(videos: VideoSet, scale: FeatureScale) -> list[Labelled]:
+    """Return the features as the model sees them: z-scored, so that no unit counts more than another."""
+    return [Labelled(video.annotation, scale(video.features)) for video in videos.videos]
 
 
 def _embedded(videos: VideoSet, predictions: Sequence[Prediction]) -> list[Labelled]:
@@ -187,7 +198,7 @@ def _embedded(videos: VideoSet, predictions: Sequence[Prediction]) -> list[Label
 
 def _estimates(videos: Sequence[Labelled], predictions: Sequence[Prediction], mode: str) -> list[Estimate]:
     pairs = zip(videos, predictions, strict=True)
-    return [estimate_of(video, prediction.action[mode], "action") for video, prediction in pairs]
+    return [estimate_of(video, prediction.action[mode], ACTION) for video, prediction in pairs]
 
 
 def _action_rows(videos: Sequence[Labelled], predictions: Sequence[Prediction]) -> dict[str, Scores]:
@@ -197,12 +208,12 @@ def _action_rows(videos: Sequence[Labelled], predictions: Sequence[Prediction]) 
     }
 
 
-def _video_rows(videos: Sequence[Labelled], predictions: Sequence[Prediction]) -> dict[str, Scores]:
+def _video_rows(videos: Sequence[Labelled], predictions: Sequence[Prediction], aim: Aim) -> dict[str, Scores]:
     if predictions[0].video is None:
         return {}
     pairs = zip(videos, predictions, strict=True)
-    estimates = [estimate_of(v, p.video, "video") for v, p in pairs if p.video is not None]
-    return {"ours, online": progress_scores(estimates, "video")}
+    estimates = [estimate_of(v, p.video, aim) for v, p in pairs if p.video is not None]
+    return {"ours, online": progress_scores(estimates, aim.level)}
 
 
 def _step_scores(videos: VideoSet, predictions: Sequence[Prediction]) -> Scores:

@@ -19,7 +19,10 @@ from torch import Tensor
 
 from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.alignment.settings import VideosConfig
-from tacit_learning.data.annotation_files import load_annotation_set, load_features
+from tacit_learning.data.annotation_files import ANNOTATIONS, load_annotation_set, load_features
+from tacit_learning.data.annotation_importers import ImportOptions, read
+from tacit_learning.data.annotation_importers.common import features_of
+from tacit_learning.data.annotation_importers.mstcn import is_mstcn
 from tacit_learning.data.annotations import Annotation, AnnotationSet, resample_frames
 from tacit_learning.data.arrays import load_array
 from tacit_learning.losses.progress import (
@@ -33,6 +36,8 @@ from tacit_learning.losses.progress import (
 )
 
 STALL = "stall"
+LEAST_FRAMES = 4
+"""Frames that short actions keep where videos are thinned out."""
 UNTOLD = frozenset({"regression", "truncated"})
 """Events after which the share of frames or steps no longer says how far the task is."""
 
@@ -99,19 +104,35 @@ class Annotated:
 
 
 def load_annotated(
-    folder: str | Path, splits: Sequence[str] | None = None, pictures: bool = False
+    folder: str | Path,
+    splits: Sequence[str] | None = None,
+    pictures: bool = False,
+    mstcn_fps: float = 30.0,
 ) -> Annotated:
-    """Read a folder of annotations and features.
+    """Read a folder of annotations and features, or the text files of MS-TCN.
 
     Args:
         folder: Folder of the set.
         splits: Parts whose features are read; None: all.
         pictures: Read raw pictures instead of features, as flat rows in 0..1.
+        mstcn_fps: Rate of MS-TCN's files [Hz], which do not say it.
     """
+    if is_mstcn(Path(folder)) and not (Path(folder) / ANNOTATIONS).is_file():
+        return _load_mstcn(Path(folder), mstcn_fps)
     annotations = load_annotation_set(folder)
     wanted = annotations.splits if splits is None else splits
     read = load_flat_pictures if pictures else load_features
     return Annotated(annotations, {v.name: read(folder, v) for v in annotations.videos if v.split in wanted})
+
+
+def _load_mstcn(folder: Path, fps: float) -> Annotated:
+    imported = read("ms-tcn", folder, ImportOptions(fps=fps, length="cut"))
+    videos = imported.annotations.videos
+    if not imported.features:
+        raise AnnotationError(
+            f"{folder}: holds no folder `features` with <video>.npy; nothing can be learned"
+        )
+    return Annotated(imported.annotations, {v.name: features_of(imported, v, cut=True) for v in videos})
 
 
 def load_pictures(folder: str | Path, annotation: Annotation) -> NDArray[np.uint8] | None:
@@ -176,6 +197,21 @@ def split_videos(
     held_out = set(order[:count].tolist())
     chosen = tuple(video for i, video in enumerate(training) if i not in held_out)
     return chosen, tuple(training[i] for i in sorted(held_out))
+
+
+def training_rate(chosen: Sequence[Annotation], config: VideosConfig) -> float | None:
+    """Return the rate to read the videos at [Hz]; None: their own.
+
+    Long videos keep every k-th frame, so that they have `mean_frames` on average, unless one action of ten
+    were left with less than `LEAST_FRAMES`.
+    """
+    if config.fps is not None or config.mean_frames is None:
+        return config.fps
+    lengths = [segment.length for video in chosen for segment in video.action_segments()]
+    mean = float(np.mean([video.num_frames for video in chosen]))
+    short = float(np.quantile(lengths, 0.1)) if lengths else mean
+    stride = min(round(mean / config.mean_frames), int(short / LEAST_FRAMES))
+    return chosen[0].fps / stride if stride > 1 else None
 
 
 def make_videos(

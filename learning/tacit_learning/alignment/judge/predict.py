@@ -128,7 +128,8 @@ def _from_starts(
     labels = torch.tensor([int(video.labels[segment.start]) for segment in segments])
     seconds = (within / fps).expand(len(segments), -1)
     told = torch.full_like(labels, given, dtype=torch.bool)
-    outputs = model.read_segments(embeddings[torch.stack(rows)], seconds, labels, told)
+    frames = torch.stack(rows)
+    outputs = model.read_segments(embeddings[frames], video.features[frames], seconds, labels, told)
     for i, segment in enumerate(segments):
         progress[segment.start : segment.end + 1] = outputs.action[i, : segment.length].numpy()
     return progress

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from sklearn.metrics import pairwise_distances_argmin_min
 
-from tacit_learning.alignment.judge.baselines import Labelled, fit_baselines, spans
+from tacit_learning.alignment.judge.baselines import Aim, Labelled, fit_baselines, spans
 from tacit_learning.alignment.judge.metrics_pairs import (
     boundary_targets,
     enclosed_area,
@@ -40,7 +40,7 @@ from tacit_learning.alignment.judge.metrics_segments import (
     drop_counts,
     dropped_frames,
 )
-from tacit_learning.losses.progress import Level, action_progress, video_progress
+from tacit_learning.losses.progress import Level
 
 SHARES = (0.1, 0.5, 1.0)
 MAX_PAIRS, MAX_FITTED_PAIRS = 2000, 100
@@ -149,23 +149,19 @@ def length_scores(estimates: Sequence[Estimate]) -> dict[str, dict[str, float]]:
 
 
 def baseline_scores(
-    train: Sequence[Labelled], test: Sequence[Labelled], level: Level, seed: int = 0
+    train: Sequence[Labelled], test: Sequence[Labelled], aim: Aim, seed: int = 0, gru_steps: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Compute `progress_scores` of every baseline on the test videos."""
+    """Compute `progress_scores` of every baseline on the test videos; see `fit_baselines`."""
     rows = {}
-    for name, baseline in fit_baselines(train, level, seed).items():
-        estimates = [estimate_of(video, baseline(video.annotation, video.features), level) for video in test]
-        rows[name] = progress_scores(estimates, level)
+    for name, baseline in fit_baselines(train, aim, seed, gru_steps).items():
+        estimates = [estimate_of(video, baseline(video.annotation, video.features), aim) for video in test]
+        rows[name] = progress_scores(estimates, aim.level)
     return rows
 
 
-def estimate_of(video: Labelled, pred: Frames, level: Level) -> Estimate:
+def estimate_of(video: Labelled, pred: Frames, aim: Aim) -> Estimate:
     """Set an estimate beside the target that the annotation gives."""
-    annotation = video.annotation
-    is_action = level == "action"
-    target = (action_progress if is_action else video_progress)(annotation).double().numpy()
-    mask = annotation.action_mask() if is_action else np.ones(annotation.num_frames, bool)
-    return Estimate(video, as_array(pred), target, mask)
+    return Estimate(video, as_array(pred), aim.target(video.annotation), aim.mask(video.annotation))
 
 
 def score_table(title: str, rows: Mapping[str, Mapping[str, float]]) -> Table:

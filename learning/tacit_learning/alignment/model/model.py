@@ -91,7 +91,9 @@ class AlignmentModel(nn.Module):
         self.distances = Distances(shape.num_tasks, shape.num_classes)
         measures = config.progress.enabled and config.progress.method == "cumulative_l2"
         self.foreground = nn.Linear(self.dim, 1) if measures else None
-        self.head_net = make_head(config, shape, self.dim)
+        self.reads_features = reads_features(config)
+        width = self.dim + (shape.num_features if self.reads_features else 0)
+        self.head_net = make_head(config, shape, width)
         moves = config.progress.enabled and config.progress.motion_weight > 0
         self.motion_net = MotionNet(config.motion, shape.num_features) if moves else None
 
@@ -134,14 +136,17 @@ class AlignmentModel(nn.Module):
         travelled = torch.zeros_like(frames.elapsed)
         if self.travels:
             travelled = self.distances.of_video(self.travel(embeddings), frames.task)
-        scaled = self.embedding_scale(embeddings)
-        return self.head(HeadInputs(scaled, frames.elapsed, travelled, frames.condition))
+        entered = self._entered(embeddings, frames.features)
+        return self.head(HeadInputs(entered, frames.elapsed, travelled, frames.condition))
 
-    def read_segments(self, embeddings: Tensor, seconds: Tensor, label: Tensor, given: Tensor) -> HeadOutputs:
+    def read_segments(
+        self, embeddings: Tensor, features: Tensor, seconds: Tensor, label: Tensor, given: Tensor
+    ) -> HeadOutputs:
         """Run the head over actions whose starts are known, each as a sequence of its own.
 
         Args:
             embeddings: Frames of the actions (S, L, D), padded on the right.
+            features: The same frames (S, L, F).
             seconds: Time since the first frame of the action (S, L).
             label: Class of each action (S,).
             given: Whether the head is told the class (S,); it always knows that an action starts.
@@ -150,10 +155,13 @@ class AlignmentModel(nn.Module):
         distance = cumulative_distance(embeddings)
         travelled = self.distances.of_action(distance, label.unsqueeze(1).expand(distance.shape))
         condition = torch.where(given, label + 1, self.shape.num_classes + 1).unsqueeze(1)
-        inputs = HeadInputs(
-            self.embedding_scale(embeddings), seconds, travelled, condition.expand(distance.shape)
-        )
-        return self.head(inputs)
+        entered = self._entered(embeddings, features)
+        return self.head(HeadInputs(entered, seconds, travelled, condition.expand(distance.shape)))
+
+    def _entered(self, embeddings: Tensor, features: Tensor) -> Tensor:
+        """Return what the head sees of frames: their scaled embedding, and their scaled features."""
+        scaled = self.embedding_scale(embeddings)
+        return torch.cat([scaled, self.scale(features)], dim=-1) if self.reads_features else scaled
 
     def travel(self, embeddings: Tensor) -> Tensor:
         """Compute the distance (B, T) that embeddings (B, T, D) travel, on frames of actions if those are
@@ -194,7 +202,7 @@ class AlignmentModel(nn.Module):
             number = torch.full((len(features),), task, device=features.device)
             share = self.distances.of_video(travelled, number)
         inputs = HeadInputs(
-            self.embedding_scale(embedding).unsqueeze(1),
+            self._entered(embedding, features).unsqueeze(1),
             elapsed,
             share,
             torch.full_like(elapsed, UNKNOWN, dtype=torch.long),
@@ -219,6 +227,13 @@ class AlignmentModel(nn.Module):
         head = self.head.state_size if self.head is not None else 0
         moving = self.motion_net.state_size if self.motion_net is not None else 0
         return [self.encoder.state_size, *((self.dim, 1) if self.travels else (0, 0)), head, moving]
+
+
+def reads_features(config: AlignmentConfig) -> bool:
+    """Tell whether the head sees features beside embeddings that differ from them."""
+    dense = (config.progress.method, config.progress.recipe) == ("learnable", "dense")
+    encodes = config.encoder.kind != "none" and config.encoder.pictures is None
+    return config.progress.enabled and dense and encodes and config.head.features
 
 
 def make_head(config: AlignmentConfig, shape: Shape, dim: int) -> nn.Module | None:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tacit.config import Config
 from tacit.config.documents import MAX_TABLE_BYTES, read_text
 from tacit.episode.steps import BACKGROUND
-from tacit.errors import AnnotationError
+from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.data.annotation_files import check_features, save_annotation_set, save_features
 from tacit_learning.data.annotation_policies import Repairs, SegmentPolicy, clean_segments
-from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment
+from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment, describe
 from tacit_learning.data.arrays import load_array, open_array
 from tacit_learning.data.frame_times import exact_rate
 
+OTHER_UNIT = 1.5
+"""Annotations that reach this many times beyond the features are in another unit, not cut off."""
+MOST_HOURS = 4.0
+"""The longest videos of the public sets last under two hours."""
+COMMON_RATES = (5, 10, 12, 15, 20, 24, 25, 30, 50, 60)
 MILLISECONDS = 1000
 """Times in seconds are read to the millisecond, so that 0.3 s at 10 fps is frame 3."""
 
@@ -34,8 +40,11 @@ class ImportOptions(Config):
     """Folder of <video>.npy; ms-tcn has its own."""
     background: tuple[str, ...] = tuple(sorted(BACKGROUND))
     """Names that are no step of the task."""
+    native_fps: float | None = None
+    """Frames per second that the annotations count in, where they count frames of the video and the features
+    have another rate (gtcc-json, ms-tcn, egoprocel-csv with start_frame and end_frame)."""
     names: Path | None = None
-    """File of `id name` lines, for egoprocel-csv."""
+    """File of `id name` lines (or `id|name`): what the steps are called from now on."""
     missing: Literal["error", "drop"] = "error"
     """A video without annotation or features."""
     length: Literal["error", "cut"] = "error"
@@ -57,11 +66,14 @@ class ImportOptions(Config):
 
 @dataclass(frozen=True)
 class Imported:
-    """Annotations, the feature file of each video by name, and what was repaired on the way."""
+    """Annotations, the feature file of each video by name, what was repaired on the way (of each task, where
+    a format has several), and whether the feature files are (D, T)."""
 
     annotations: AnnotationSet
     features: Mapping[str, Path]
     repairs: Repairs
+    transposed: bool = False
+    by_task: Mapping[str, Repairs] = field(default_factory=dict)
 
 
 def seconds_to_frames(start_s: float, end_s: float, fps: float) -> tuple[int, int]:
@@ -98,6 +110,54 @@ def make_annotation(
     return Annotation.of_segments(name, num_frames, fps, clean, background=background, **fields)
 
 
+def check_rate(reach: Mapping[str, int], lengths: Mapping[str, int], options: ImportOptions) -> None:
+    """Refuse annotations that plainly count in another unit than was said.
+
+    Args:
+        reach: Frame after the last annotated one, by video, at `options.fps`.
+        lengths: Frames of the features by video, where there are any.
+        options: Their fps must be known; with a native_fps nothing is in doubt.
+
+    Raises:
+        AnnotationError: Most videos are annotated far beyond their features, or last for hours.
+    """
+    fps = required_fps(options)
+    known = [name for name in reach if lengths.get(name)]
+    if options.native_fps is not None:
+        return
+    shares = sorted(reach[name] / lengths[name] for name in known)
+    if shares and shares[len(shares) // 2] > OTHER_UNIT:
+        rate = next((r for r in COMMON_RATES if r >= 0.98 * shares[-1] * fps), shares[-1] * fps)
+        raise AnnotationError(
+            f"video {known[0]!r}: annotated up to frame {reach[known[0]]} at {fps:g} fps, its features have "
+            f"{lengths[known[0]]} frames, and others likewise: the times count frames of the video; say "
+            f"their rate with native-fps (here probably {rate:g})"
+        )
+    hours = {name: count / fps / 3600 for name, count in reach.items()}
+    longest = max(hours, key=hours.__getitem__, default="")
+    if not known and longest and hours[longest] > MOST_HOURS:
+        raise AnnotationError(
+            f"video {longest!r}: annotated over {hours[longest]:.1f} hours at {fps:g} fps; where the times "
+            f"count frames of the video, say their rate with native-fps; if it is that long, native-fps "
+            f"{fps:g} says so"
+        )
+
+
+def at_rate(segments: Iterable[Segment], options: ImportOptions) -> list[Segment]:
+    """Return steps that count frames at `native_fps` in frames at `fps`; as they are without a native rate.
+
+    A step keeps the frames whose time lies inside it, so neighbours stay neighbours.
+    """
+    found = list(segments)
+    if options.native_fps is None:
+        return found
+    ratio = exact_rate(required_fps(options)) / exact_rate(options.native_fps)
+    return [
+        Segment(name, math.ceil(start * ratio), math.ceil((end + 1) * ratio) - 1)
+        for name, start, end in found
+    ]
+
+
 def required_fps(options: ImportOptions) -> float:
     """Return the frame rate.
 
@@ -109,8 +169,14 @@ def required_fps(options: ImportOptions) -> float:
     return options.fps
 
 
-def feature_length(path: Path, *, transposed: bool = False) -> int:
-    """Return the number of frames of a feature file, read from its header.
+def feature_length(path: Path) -> int:
+    """Return the number of frames of features (T, D), read from the header of the file; errors as of
+    `feature_shape`."""
+    return feature_shape(path)[0]
+
+
+def feature_shape(path: Path) -> tuple[int, int]:
+    """Return the shape of a feature file, read from its header.
 
     Raises:
         AnnotationError: The file is missing or holds no two axes.
@@ -120,7 +186,7 @@ def feature_length(path: Path, *, transposed: bool = False) -> int:
     shape = open_array(path).shape
     if len(shape) != 2:
         raise AnnotationError(f"{path}: features {shape}, expected two axes, frames and channels")
-    return int(shape[1 if transposed else 0])
+    return int(shape[0]), int(shape[1])
 
 
 def draw_splits(names: Iterable[str], options: ImportOptions) -> dict[str, str]:
@@ -140,21 +206,42 @@ def read_names(path: Path | None) -> dict[str, str]:
     names: dict[str, str] = {}
     text = read_text(path, MAX_TABLE_BYTES, "list of names", AnnotationError) if path else ""
     for number, line in enumerate(text.splitlines(), start=1):
-        key, separator, name = line.strip().partition("|" if "|" in line else " ")
-        if line.strip() and not (separator and name.strip()):
+        words = line.strip().split("|" if "|" in line else None, 1)
+        if len(words) == 1 or not all(word.strip() for word in words):
             raise AnnotationError(f"{path}:{number}: {line!r}, expected an id and a name")
-        if line.strip():
-            names[key] = name.strip()
+        if words:
+            names[words[0].strip()] = words[1].strip()
     return names
 
 
-def write(imported: Imported, folder: Path, *, transposed: bool = False, cut: bool = False) -> AnnotationSet:
+def rename(imported: Imported, names: Mapping[str, str], source: Path) -> Imported:
+    """Call every step by its name of a list; the background keeps its own.
+
+    Raises:
+        AnnotationError: A step is not on the list.
+    """
+    before = imported.annotations
+    for video in before.videos:
+        for segment in video.action_segments():
+            if segment.name not in names:
+                raise AnnotationError(
+                    f"video {video.name!r}: step {describe(segment)} is not in {source}; "
+                    f"{did_you_mean(segment.name, names)}"
+                )
+    videos = tuple(
+        replace(video, steps=tuple(s if s in before.background else names[s] for s in video.steps))
+        for video in before.videos
+    )
+    labels = tuple(dict.fromkeys(names.get(label, label) for label in before.labels))
+    return replace(imported, annotations=AnnotationSet(videos, before.background, labels))
+
+
+def write(imported: Imported, folder: Path, *, cut: bool = False) -> AnnotationSet:
     """Write annotations and features (T, D) f4 into `folder`, as the trainer reads them.
 
     Args:
         imported: By a reader.
         folder: Made if missing.
-        transposed: The source features are (D, T).
         cut: Leave out frames of features after the last annotated frame, instead of refusing them.
 
     Raises:
@@ -162,14 +249,19 @@ def write(imported: Imported, folder: Path, *, transposed: bool = False, cut: bo
     """
     videos = []
     for video in imported.annotations.videos:
-        path = imported.features.get(video.name)
-        if path is not None:
-            values = load_array(path)
-            values = values.T if transposed else values
-            values = values[: video.num_frames] if cut else values
-            checked = check_features(values, video.num_frames, f"video {video.name!r}: {path}")
-            video = replace(video, features=save_features(folder, video.name, checked))
+        if video.name in imported.features:
+            features = features_of(imported, video, cut=cut)
+            video = replace(video, features=save_features(folder, video.name, features))
         videos.append(video)
     written = replace(imported.annotations, videos=tuple(videos))
     save_annotation_set(written, folder)
     return written
+
+
+def features_of(imported: Imported, video: Annotation, *, cut: bool = False) -> NDArray[np.float32]:
+    """Read the features (T, D) f4 of one video; see `write`."""
+    path = imported.features[video.name]
+    values = load_array(path)
+    values = values.T if imported.transposed else values
+    values = values[: video.num_frames] if cut else values
+    return check_features(values, video.num_frames, f"video {video.name!r}: {path}")

@@ -1,14 +1,15 @@
 """The JSON of GTCC (Donahue and Elhamifar 2024).
 
 {task: {handles, hdl_actions, hdl_start_times, hdl_end_times}}, one list per video in the last three. Times
-are frames of the features. The end of a step is the start of the next one, so ends are taken as
-exclusive. Background is "0" or "SIL". In the file published for EgoProceL the CMU tasks have more lists
-than handles, so which list belongs to which video is unknown: choose the other ones by `tasks`.
+are frames of the features, or with `native_fps` of the video. The end of a step is the start of the next
+one, so ends are taken as exclusive. Background is "0" or "SIL". In the file published for EgoProceL the CMU
+tasks have more lists than handles, so which list belongs to which video is unknown: choose the other ones
+by `tasks`, or leave such tasks out with missing: drop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tacit.config import load_json
@@ -16,6 +17,8 @@ from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.data.annotation_importers.common import (
     Imported,
     ImportOptions,
+    at_rate,
+    check_rate,
     draw_splits,
     feature_length,
     make_annotation,
@@ -34,27 +37,49 @@ def read(path: Path, options: ImportOptions) -> Imported:
         AnnotationError: Keys are missing, lists differ in length, or a segment is refused.
     """
     data = load_json(path, AnnotationError)
-    repairs = Repairs()
-    features: dict[str, Path] = {}
-    videos: list[Annotation] = []
     required_fps(options)
+    by_task: dict[str, Repairs] = {}
+    features: dict[str, Path] = {}
+    found: list[tuple[str, str, list[Segment]]] = []
     for task, entry in _chosen(path, data, options.tasks).items():
-        lists = _lists(path, task, entry)
-        splits = draw_splits(lists[0], options)
-        for handle, actions, starts, ends in zip(*lists, strict=True):
-            where = f"{path}: {task}.{handle}"
-            segments = _segments(where, actions, starts, ends)
+        repairs = by_task[task] = Repairs()
+        for handle, segments in _task_steps(path, task, entry, options, repairs):
             file = options.features / f"{handle}.npy" if options.features else None
             if file is not None and not file.is_file() and options.missing == "drop":
-                repairs.missing.append(str(handle))
+                repairs.missing.append(handle)
                 continue
-            length = feature_length(file) if file else max((s.end for s in segments), default=-1) + 1
-            videos.append(
-                make_annotation(handle, length, segments, options, repairs, task=task, split=splits[handle])
-            )
+            found.append((task, handle, segments))
             if file is not None:
                 features[handle] = file
-    return Imported(AnnotationSet.of_videos(videos, frozenset(options.background)), features, repairs)
+    lengths = {handle: feature_length(file) for handle, file in features.items()}
+    reach = {handle: max((s.end for s in segments), default=-1) + 1 for _, handle, segments in found}
+    check_rate(reach, lengths, options)
+    videos: list[Annotation] = []
+    for task, repairs in by_task.items():
+        inside = [(handle, segments) for own, handle, segments in found if own == task]
+        splits = draw_splits([handle for handle, _ in inside], options)
+        for handle, segments in inside:
+            length = lengths.get(handle, reach[handle])
+            fields = {"task": task, "split": splits[handle]}
+            videos.append(make_annotation(handle, length, segments, options, repairs, **fields))
+    annotations = AnnotationSet.of_videos(videos, frozenset(options.background))
+    return Imported(annotations, features, Repairs.of_all(by_task.values()), by_task=by_task)
+
+
+def _task_steps(
+    path: Path, task: str, entry: object, options: ImportOptions, repairs: Repairs
+) -> Iterator[tuple[str, list[Segment]]]:
+    """Yield each video of a task with its steps; a task whose lists match no video is refused or left out."""
+    try:
+        lists = _lists(path, task, entry)
+    except AnnotationError:
+        if options.missing == "error" or not isinstance(entry, dict):
+            raise
+        repairs.missing += [str(handle) for handle in entry.get("handles", ())]
+        return
+    for handle, actions, starts, ends in zip(*lists, strict=True):
+        segments = _segments(f"{path}: {task}.{handle}", actions, starts, ends)
+        yield str(handle), at_rate(segments, options)
 
 
 def _lists(path: Path, task: str, entry: object) -> list[list]:
@@ -65,7 +90,7 @@ def _lists(path: Path, task: str, entry: object) -> list[list]:
         counts = ", ".join(f"{key} {len(values)}" for key, values in zip(KEYS, lists, strict=True))
         raise AnnotationError(
             f"{path}: {task}: lists of different lengths: {counts}; which list belongs to which video is "
-            "unknown, so name the tasks to read without this one (tasks)"
+            "unknown, so name the tasks to read without this one (tasks), or import with missing: drop"
         )
     return lists
 

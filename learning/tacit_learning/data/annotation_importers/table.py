@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.data.annotation_importers import egoprocel_csv, episodes, gtcc_json, lerobot, mstcn
-from tacit_learning.data.annotation_importers.common import Imported, ImportOptions
+from tacit_learning.data.annotation_importers.common import Imported, ImportOptions, read_names, rename
 
-
-class Format(NamedTuple):
-    """One foreign format: its reader, and whether its features are (D, T)."""
-
-    read: Callable[[Path, ImportOptions], Imported]
-    transposed: bool = False
-
-
-FORMATS: Mapping[str, Format] = {
-    "gtcc-json": Format(gtcc_json.read),
-    "egoprocel-csv": Format(egoprocel_csv.read),
-    "ms-tcn": Format(mstcn.read, transposed=True),
-    "lerobot": Format(lerobot.read),
-    "episodes": Format(episodes.read),
+FORMATS: Mapping[str, Callable[[Path, ImportOptions], Imported]] = {
+    "gtcc-json": gtcc_json.read,
+    "egoprocel-csv": egoprocel_csv.read,
+    "ms-tcn": mstcn.read,
+    "lerobot": lerobot.read,
+    "episodes": episodes.read,
 }
+HAVE_RATES = ("gtcc-json", "egoprocel-csv", "ms-tcn")
+"""Formats whose annotations may count frames of another rate than the features."""
 
 
 def read(name: str, path: Path, options: ImportOptions) -> Imported:
@@ -37,4 +30,9 @@ def read(name: str, path: Path, options: ImportOptions) -> Imported:
         raise AnnotationError(f"annotations: no format {name!r}; {did_you_mean(name, FORMATS)}")
     if not path.exists():
         raise AnnotationError(f"{path}: no such file or folder")
-    return FORMATS[name].read(path, options)
+    if options.native_fps is not None and name not in HAVE_RATES:
+        raise AnnotationError(f"native-fps: {name} says its own rate; leave it out")
+    imported = FORMATS[name](path, options)
+    if options.names is None:
+        return imported
+    return rename(imported, read_names(options.names), options.names)
