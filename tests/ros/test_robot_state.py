@@ -63,12 +63,24 @@ def test_robot_may_say_more_while_another_thread_reads_what_it_said(rig: Rig) ->
     assert state.values.keys() == {"enabled", "fault", "protective_stop", "speed_scaling"}
 
 
+def test_of_two_arms_the_one_that_is_less_ready_counts() -> None:
+    streams = {name: STREAMS["safety"] | {"topic": f"/{name}/safety"} for name in ("left", "right")}
+    state = RobotState(parse_rig(data_with(**streams), "test"))
+    well = np.array([0.0, 0.0, 1.0])
+    for stopped in ("left", "right"):
+        for name in streams:  # whoever spoke last
+            state.store(name, 0, np.array([0.0, 1.0, 0.5]) if name == stopped else well)
+        assert "protective_stop 1" in state.fault().detail and state.speed_scale == 0.5
+        state.store(stopped, 0, well)
+        assert state.fault() is None and state.speed_scale == 1.0
+
+
 def test_rig_knows_what_a_robot_can_say_and_that_it_says_each_once() -> None:
     wrong = {"ready": STREAMS["ready"] | {"names": ["enable"]}}
     with pytest.raises(RigError, match="'enable' in a robot_state; did you mean 'enabled'"):
         parse_rig(data_with(**wrong), "test")
-    twice = {"ready": STREAMS["ready"], "again": STREAMS["ready"] | {"topic": "/other"}}
-    with pytest.raises(RigError, match="'enabled' is used twice"):
+    twice = {"safety": STREAMS["safety"] | {"names": ["fault", "fault", "enabled"]}}
+    with pytest.raises(RigError, match="'fault' is used twice"):
         parse_rig(data_with(**twice), "test")
 
 

@@ -2,5 +2,5 @@
 
 Imports point down this list only: cli > demonstrations, evaluate, expert_node, mover_node, simulator_node >
 choose_playing, closed_loop, experts, poses, topics > cell > tactile > model > board, disturbance > as_built,
-attributes, lens, motion, rendering, tasks. Only the nodes and topics know rclpy.
+attributes, fake_dobot, lens, motion, rendering, tasks. Only the nodes and topics know rclpy.
 """

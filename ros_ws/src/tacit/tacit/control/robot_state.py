@@ -6,6 +6,8 @@ is released. Read from the rig's streams of role `robot_state`; a rig without th
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 
 from tacit.control.safety import Fault
@@ -27,7 +29,9 @@ class RobotState:
 
     Attributes:
         names: The streams to hear.
-        values: The newest value by name (`enabled`, `fault`, `protective_stop`, `speed_scaling`).
+        values: The newest value by name (`enabled`, `fault`, `protective_stop`, `speed_scaling`). Where
+            several streams say the same name, as those of two arms do, the value that speaks most against
+            moving.
     """
 
     def __init__(self, rig: Rig) -> None:
@@ -39,14 +43,17 @@ class RobotState:
     def reset(self) -> None:
         """Forget everything: the robot is heard anew."""
         self.values: dict[str, float] = {}
+        self._said: dict[str, dict[str, float]] = {}
         self._received_ns: dict[str, int] = {}
 
     def store(self, stream: str, received_ns: int, value: Value) -> None:
         """Take one message: values (n,) in the order of the stream's names."""
         numbers = np.asarray(value, dtype=np.float64).reshape(-1)
-        said = dict(zip(self._specs[stream].names, map(float, numbers), strict=True))
         # New ones: another thread may be going through the old ones.
-        self.values = self.values | said
+        self._said = self._said | {
+            stream: dict(zip(self._specs[stream].names, map(float, numbers), strict=True))
+        }
+        self.values = _strictest(self._said.values())
         self._received_ns = self._received_ns | {stream: received_ns}
 
     def silence(self, now_ns: int) -> Fault | None:
@@ -74,6 +81,18 @@ class RobotState:
         """Part of the velocity limits that the robot uses now, 0 to 1; 1 where it does not say."""
         scale = self.values.get("speed_scaling", 1.0)
         return float(np.clip(scale, 0.0, 1.0)) if np.isfinite(scale) else 0.0
+
+
+def _strictest(said: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Merge what several streams say: a value that is a problem goes before one that is none, a slower speed
+    before a faster one."""
+    result: dict[str, float] = {}
+    for values in said:
+        for name, value in values.items():
+            before = result.get(name)
+            if before is None or (not _problem(name, before) and (_problem(name, value) or value < before)):
+                result[name] = value
+    return result
 
 
 def _problem(name: str, value: float) -> str:

@@ -350,8 +350,8 @@ def _coverage(rig: Rig) -> Iterable[str]:
         missing = [name for name in rig.state_names if name not in names]
         if missing:
             yield f"{label}: no topic carries {', '.join(missing)}; add them to `names` of one topic"
-    told = [name for stream in rig.robot_states.values() for name in stream.names]
-    yield from _duplicates("streams (role robot_state)", told)
+    for name, stream in rig.robot_states.items():  # two arms say the same names, each on a topic of its own
+        yield from _duplicates(f"streams.{name} (role robot_state)", stream.names)
 
 
 def _duplicates(label: str, names: Sequence[str]) -> Iterable[str]:
