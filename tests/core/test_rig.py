@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import shutil
 
 import numpy as np
@@ -276,10 +278,14 @@ def test_rig_from_before_a_field_existed_keeps_its_id_and_one_that_uses_it_does_
     rig = load_rig("nova2_sim")
     as_before = rig.model_dump(mode="json")
     del as_before["calibrations"], as_before["unmeasured"]
+    del as_before["safety"]["estop_topic"], as_before["safety"]["heartbeat"]
     for group in ("cameras", "tactile", "streams", "commands"):
         for spec in as_before[group].values():
             for field in {"kind", "stamps", "frozen_after", "output_hz"} & set(spec):
                 del spec[field]
     assert parse_rig(as_before, "my.yaml").rig_id == rig.rig_id == canonical_hash(as_before)
-    as_before["cameras"]["top"]["frozen_after"] = 20
-    assert parse_rig(as_before, "my.yaml").rig_id != rig.rig_id
+    later = {("cameras", "top"): {"frozen_after": 20}, ("safety",): {"heartbeat": {"topic": "/pedal"}}}
+    for path, change in later.items():
+        data = copy.deepcopy(as_before)
+        functools.reduce(dict.__getitem__, path, data).update(change)
+        assert parse_rig(data, "my.yaml").rig_id != rig.rig_id

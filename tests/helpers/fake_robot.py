@@ -22,7 +22,7 @@ IMAGE_EVERY = 4
 GLIDE_RAD = 0.02  # per period: 2 rad/s
 
 
-def lenient_rig(folder: Path, **safety: float) -> Path:
+def lenient_rig(folder: Path, **safety: object) -> Path:
     """Write nova2_sim with ages that a loaded machine keeps, and other `safety` values as given."""
     data = load_rig("nova2_sim").model_dump(mode="json")
     data["safety"] |= {"image_age_ms": 3000.0, "joint_age_ms": 3000.0, "skew_ms": 1000.0} | safety

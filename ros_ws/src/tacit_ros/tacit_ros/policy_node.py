@@ -38,6 +38,7 @@ from tacit_ros.wire.observations import RigSubscriptions
 from tacit_ros.wire.parameters import SHA256, declare, parameter
 from tacit_ros.wire.process import WatchedNode, run_node
 from tacit_ros.wire.publishers import Publishers
+from tacit_ros.wire.stop_topics import StopTopics
 from tacit_ros.wire.upsampled import Pace
 
 REST_DEADLINE_S = 3.0
@@ -178,7 +179,8 @@ class PolicyNode(WatchedNode):
         )
         heard = {name: self.subscriptions_of_rig.topic(name) for name in self.inputs.names}
         self.others = Publishers(self, heard, self.commands.topics)
-        self.inputs.watched.append(lambda: self.others.fault(not self.controller.dry_run))
+        self.stops = StopTopics(self, self.rig.safety, self._stop_at_once)
+        self.inputs.watched += [self.stops.fault, lambda: self.others.fault(not self.controller.dry_run)]
         self.diagnostics = PolicyDiagnostics(self, self.rig, self.acting, self.loop, self.commands)
         # Simulated time may stand still, and just then one asks what the policy waits for.
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -189,7 +191,7 @@ class PolicyNode(WatchedNode):
             "home": self._having_looked(self.acting.go_home),
             "hold": self.controller.hold,
             "estop": self.controller.estop,
-            "reset": self.acting.reset,
+            "reset": self._reset,
         }
         for name, action in actions.items():
             self.create_service(Trigger, f"~/{name}", self._trigger(action))
@@ -203,6 +205,15 @@ class PolicyNode(WatchedNode):
             return begin()
 
         return look_and_begin
+
+    def _stop_at_once(self, fault: Fault) -> None:
+        self.controller.estop(fault)
+        self._announce()
+
+    def _reset(self) -> Answer:
+        """Back to idle, unless somebody still says stop."""
+        pressed = self.stops.pressed()
+        return Answer(False, f"{pressed} call ~/reset again") if pressed else self.acting.reset()
 
     def _trigger(self, action: Callable[[], Answer]) -> Callable[..., Trigger.Response]:
         def serve(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -35,10 +35,14 @@ SAME_POSITION = 1e-9
 
 @dataclass(frozen=True)
 class Fault:
-    """Why the robot must hold: a fixed name for programs, and the numbers for people."""
+    """Why the robot must hold: a fixed name for programs, and the numbers for people.
+
+    One that `latches` is an emergency stop: what moves stays stopped until a reset.
+    """
 
     reason: str
     detail: str
+    latches: bool = False
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"

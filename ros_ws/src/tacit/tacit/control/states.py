@@ -71,10 +71,11 @@ class PolicyMachine:
             self.state = "IDLE"
 
     def hold(self, fault: Fault) -> Answer:
-        """RUNNING or HOMING to HOLD; elsewhere the state and the first reason stay."""
+        """RUNNING or HOMING to HOLD, or to ESTOP for a fault that latches; elsewhere the state and the first
+        reason stay."""
         if self.state not in MOVING:
             return Answer(self.state != "IDLE", f"not running: {self}")
-        self.state, self.fault = "HOLD", fault
+        self.state, self.fault = "ESTOP" if fault.latches else "HOLD", fault
         return Answer(True, str(self))
 
     def estop(self, fault: Fault | None = None) -> Answer:

@@ -55,6 +55,9 @@ LATER_FIELDS: dict[str, object] = {
 }
 """Fields of topics that came after the first episodes were written, and what their absence means."""
 
+LATER_SAFETY: dict[str, object] = {"estop_topic": "estop", "heartbeat": None}
+"""The same of `safety`."""
+
 
 class Rig(Config):
     """A whole robot cell. Stream names (cameras, tactile, streams, commands) are one namespace."""
@@ -142,13 +145,10 @@ class Rig(Config):
         for field in ("calibrations", "unmeasured"):
             if not data[field]:
                 del data[field]
-        topics = (
-            spec for group in ("cameras", "tactile", "streams", "commands") for spec in data[group].values()
-        )
-        for spec in topics:
-            for field, default in LATER_FIELDS.items():
-                if field in spec and spec[field] == default:
-                    del spec[field]
+        _drop_defaults(data["safety"], LATER_SAFETY)
+        for group in ("cameras", "tactile", "streams", "commands"):
+            for spec in data[group].values():
+                _drop_defaults(spec, LATER_FIELDS)
         return canonical_hash(data)
 
     @functools.cached_property
@@ -280,6 +280,12 @@ def _embed_urdf(data: dict[str, Any], folder: Path, source: str) -> dict[str, An
             raise RigError(f"{source}: arms.{name}.xacro: {arguments!r}, expected {{argument: value}}")
         arm["urdf"] = read_description(path, arguments)
     return data
+
+
+def _drop_defaults(mapping: dict[str, Any], defaults: dict[str, object]) -> None:
+    for field, default in defaults.items():
+        if field in mapping and mapping[field] == default:
+            del mapping[field]
 
 
 def _pick(mapping: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

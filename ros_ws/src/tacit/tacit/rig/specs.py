@@ -238,8 +238,24 @@ class WorkspaceSpec(Config):
         return self
 
 
+class HeartbeatSpec(Config):
+    """A topic that must go on coming while the robot moves; a Bool that says false counts as silence.
+
+    `on_loss: hold` brakes and holds, until it is heard again and somebody starts; `estop` latches as well.
+    """
+
+    topic: str = "heartbeat"
+    type: Literal["std_msgs/msg/Empty", "std_msgs/msg/Bool"] = "std_msgs/msg/Empty"
+    timeout_ms: Positive = 500.0
+    on_loss: Literal["hold", "estop"] = "hold"
+
+
 class SafetySpec(Config):
-    """Limits that stop or hold the policy node; ages in ms."""
+    """Limits that stop or hold the policy node; ages in ms.
+
+    `true` on `estop_topic` (std_msgs/Bool) latches an emergency stop. Names without a leading `/` lie in the
+    namespace of the node that moves the robot.
+    """
 
     image_age_ms: Positive = 150.0
     joint_age_ms: Positive = 60.0
@@ -248,6 +264,8 @@ class SafetySpec(Config):
     calibration_translation_m: Positive = 0.003
     calibration_rotation_deg: Positive = 0.5
     workspace: dict[Name, WorkspaceSpec] = {}
+    estop_topic: str = "estop"
+    heartbeat: HeartbeatSpec | None = None
 
 
 class SimulationSpec(Config):
