@@ -64,10 +64,10 @@ def test_robot_may_say_more_while_another_thread_reads_what_it_said(rig: Rig) ->
 
 
 def test_of_two_arms_the_one_that_is_less_ready_counts() -> None:
-    streams = {name: STREAMS["safety"] | {"topic": f"/{name}/safety"} for name in ("left", "right")}
+    streams = {name: STREAMS["safety"] | {"topic": f"/{name}/safety"} for name in ("left_arm", "right_arm")}
     state = RobotState(parse_rig(data_with(**streams), "test"))
     well = np.array([0.0, 0.0, 1.0])
-    for stopped in ("left", "right"):
+    for stopped in streams:
         for name in streams:  # whoever spoke last
             state.store(name, 0, np.array([0.0, 1.0, 0.5]) if name == stopped else well)
         assert "protective_stop 1" in state.fault().detail and state.speed_scale == 0.5
