@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tacit.errors import ConfigError
 
+DATA = Path("data")
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
@@ -23,6 +24,8 @@ class Flags:
     Attributes:
         aliases: Flag, or the name that a key had before -> key.
         in_lists: Keys whose alias takes one name for a list of one.
+        folders: Keys whose alias also takes the name of a folder in `data/`.
+        versions: Value of `--version` -> the assignments that it stands for.
         switches: Flag without a value -> assignment.
         no_effect: Flag -> why it does nothing here.
         flat: Every key without a dot is a flag, and a flag without a value means true.
@@ -30,6 +33,8 @@ class Flags:
 
     aliases: Mapping[str, str] = field(default_factory=dict)
     in_lists: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     switches: Mapping[str, str] = field(default_factory=dict)
     no_effect: Mapping[str, str] = field(default_factory=dict)
     flat: bool = False
@@ -85,12 +90,22 @@ VACE_E = Flags(
 ALIGNMENT = Flags(
     aliases={
         "version": "train.output",
+        "use_conv": "progress.learnable.use_conv",
         "dataset": "data.folder",
         "loss_type": "losses.loss_type",
         "progress_loss": "progress.method",
         "progress_lambda": "progress.lambda_fixed",
         "use_gru": "progress.learnable.use_gru",
         **TRAINING,
+    },
+    folders=("data.folder",),
+    versions={
+        str(number): (
+            f"progress.recipe=v{number}",
+            "progress.level=action",
+            f"train.output=runs/alignment_v{number}",
+        )
+        for number in (1, 2, 3, 4)
     },
     no_effect={
         "use_position_encoding": "positions in a prefix are recipe v3; set progress.recipe=v3",
@@ -142,6 +157,11 @@ def overrides(words: Sequence[str], flags: Flags = ACT_HSA) -> list[str]:
             raise ConfigError(f"--{name}: unknown flag; write key.path=value, for example train.steps=1000")
         if not equals:
             value = _value(name, rest, flags.flat)
+        if name == "version" and value in flags.versions:
+            aliased[:0] = flags.versions[value]
+            continue
+        if name in flags.aliases and key in flags.folders and not Path(value).exists():
+            value = str(DATA / value) if (DATA / value).is_dir() else value
         is_one_name = name in flags.aliases and key in flags.in_lists and "." not in name
         wrapped = f"[{value}]" if is_one_name else value
         (aliased if name in flags.aliases else plain).append(f"{key}={wrapped}")

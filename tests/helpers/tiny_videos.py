@@ -59,3 +59,22 @@ def tiny_alignment(output: Path, **changes: object) -> AlignmentConfig:
         section, name = key.split("__")
         data[section] = {**data[section], name: value}
     return AlignmentConfig.model_validate(data)
+
+
+def write_mstcn(root: Path, repeat: int) -> Path:
+    """Write tiny videos as MS-TCN's files, each frame `repeat` times."""
+    for folder in ("groundTruth", "splits", "features"):
+        (root / folder).mkdir(parents=True)
+    annotated = tiny_annotated(5, validation=1)
+    (root / "mapping.txt").write_text("0 background\n1 reach\n2 grip\n3 lift\n")
+    lists: dict[str, str] = {"train": "#bundle\n", "test": ""}
+    for video in annotated.annotations.videos:
+        rows = np.repeat(annotated.features[video.name], repeat, axis=0)
+        np.save(root / "features" / f"{video.name}.npy", rows.T)
+        names = [*video.steps, "background"]
+        labels = [names[n] for n in video.step_per_frame() for _ in range(repeat)]
+        (root / "groundTruth" / f"{video.name}.txt").write_text("\n".join(labels) + "\n")
+        lists["train" if video.split == "train" else "test"] += f"{video.name}.txt\n"
+    for split, text in lists.items():
+        (root / "splits" / f"{split}.split1.bundle").write_text(text)
+    return root

@@ -37,6 +37,7 @@ STREAMING = {
     "distance": {"method": "cumulative_l2"},
     "protas": {"method": "protas"},
     "v4": {"recipe": "v4"},
+    "v4, conv": {"recipe": "v4", "learnable": {"use_conv": True}},
 }
 
 

@@ -61,11 +61,17 @@ def find_checkpoint(run: str | Path, choice: str = "combined") -> Path:
         choice: combined, alignment or last.
 
     Raises:
-        ConfigError: No such choice, or the run has no such checkpoint.
+        ConfigError: No such choice, the run has no such checkpoint, or it is a file of the original code.
     """
     if choice not in FOLDERS:
         raise ConfigError(f"checkpoint {choice!r}: no such choice; {did_you_mean(choice, FOLDERS)}")
     run = Path(run)
+    if run.is_file():
+        raise ConfigError(
+            f"{run}: a file of weights, not a run folder; encoders of the original code look ahead, so they "
+            "cannot stream and are not read: train again. A progress head in it can be the start of one here "
+            "(progress.learnable.old_head)"
+        )
     if (run / "state.json").is_file():
         return run
     for name in FOLDERS[choice]:  # type: ignore[index]

@@ -75,6 +75,10 @@ class AlignmentObjective(nn.Module):
         super().__init__()
         self.config, self.schedule, self.frames = config, schedule, frames
         self.model = AlignmentModel(config, shape)
+        self._share = 1.0
+        if (config.progress.method, config.progress.recipe) == ("learnable", "v2"):
+            for parameter in self.model.head_net.parameters() if self.model.head_net is not None else ():
+                parameter.register_hook(lambda gradient: gradient * self._share)
         uses_drop = "gtcc" in config.losses.coefficients() and config.losses.gtcc.drop
         self.drop = DropNetwork(self.model.dim, shape.num_tasks) if uses_drop else None
 
@@ -90,11 +94,13 @@ class AlignmentObjective(nn.Module):
         weight = progress_lambda(epoch, self.schedule.num_epochs, self.config.progress)
         parts = self.parts(batch, Moment(step, epoch, int(batch[keys.TASK][0])), generator)
         loss = parts[ALIGNMENT] + weight * parts["progress_loss"]
+        self._share = 1 / weight if weight else 1.0  # v2: lambda is for the encoder, not for the head
         # Processes exchange the gradient of every weight that trains, so each must take part in each step.
         trained = (parameter.sum() for parameter in self.parameters() if parameter.requires_grad)
         loss = loss + sum(trained, torch.zeros(())) * 0.0
         metrics = {name: value.detach() for name, value in parts.items()}
-        metrics |= {"loss": loss.detach(), "progress_lambda": torch.tensor(weight)}
+        metrics |= {"loss": loss.detach(), "total_loss": loss.detach()}
+        metrics |= {"progress_lambda": torch.tensor(weight)}
         return loss, metrics
 
     @torch.no_grad()
@@ -107,7 +113,7 @@ class AlignmentObjective(nn.Module):
         weight = progress_lambda(last, self.schedule.num_epochs, self.config.progress)
         values = {name: float(value) for name, value in parts.items()}
         combined = values[ALIGNMENT] + weight * values["progress_loss"]
-        return values | {"loss": combined, COMBINED: combined}
+        return values | {"loss": combined, "total_loss": combined, COMBINED: combined}
 
     def parts(self, batch: Batch, moment: Moment, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Compute alignment_loss, progress_loss and each of their terms.
@@ -144,8 +150,8 @@ class AlignmentObjective(nn.Module):
     ) -> dict[str, Tensor]:
         """Compute the progress loss, under `progress`, and its terms."""
         config, head = self.config.progress, self.model.head_net
-        one = generator if config.frames == "one_random" else None
         if config.method == "cumulative_l2":
+            one = generator if config.frames == "one_random" else None
             return distance_loss(self.model, embeddings, batch, config, one)
         if isinstance(head, RecipeHead):
             chance = generator or torch.Generator().manual_seed(0)
@@ -161,7 +167,7 @@ class AlignmentObjective(nn.Module):
             return protas_terms(head, self.model.embedding_scale(embeddings), clips, config)
         assert isinstance(head, ProgressHead)
         outputs = self.model.read(embeddings, frames_of(clips)._replace(features=seen))
-        terms = dense_terms(outputs, clips, config, one)
+        terms = dense_terms(outputs, clips, config)
         if config.dense.segments:
             chance = generator or torch.Generator().manual_seed(0)
             rates = SegmentRates(SEGMENTS_PER_VIDEO, self.config.head.condition_rate, float(batch[keys.FPS]))

@@ -26,6 +26,10 @@ NESTED = ("progress_head", "progress_head_state_dict", "model_state_dict", "stat
 """Where such files kept the weights."""
 
 
+ENCODER_MARKS = ("conv_layers", "base_model", "head_models", "attention_layer", "drop_net", "embedding_layer")
+"""Parts of the names of weights of encoders of the original code."""
+
+
 def load_old_head(path: str | Path, level: Level = "action") -> RecipeHead:
     """Read an old head.
 
@@ -112,6 +116,12 @@ def _head_tensors(weights: Mapping[str, object], source: str) -> dict[str, Tenso
             return _head_tensors(inner, source)
     tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
     marks = [name for name in tensors if name.endswith(GRU_INPUT)]
+    encoders = [name for name in tensors if any(mark in name for mark in ENCODER_MARKS)]
+    if not marks and encoders:
+        raise ConfigError(
+            f"{source}: holds an encoder of the original code ({encoders[0]}, ...) and no progress head; "
+            "such an encoder looks ahead and cannot stream: train one here"
+        )
     if len(marks) != 1:
         raise ConfigError(f"{source}: {len(marks)} tensors end in {GRU_INPUT!r}, expected one progress head")
     prefix = marks[0].removesuffix(GRU_INPUT)

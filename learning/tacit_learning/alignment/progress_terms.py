@@ -60,20 +60,15 @@ def distance_loss(
     return {"progress": error + foreground, "distance": error, "foreground": foreground}
 
 
-def dense_terms(
-    outputs: HeadOutputs, batch: Batch, config: ProgressConfig, one_frame: torch.Generator | None
-) -> dict[str, Tensor]:
+def dense_terms(outputs: HeadOutputs, batch: Batch, config: ProgressConfig) -> dict[str, Tensor]:
     """Compute every term of the dense head on every frame."""
-    weights = config.dense
+    weights = config.terms
     actions = batch[keys.ACTION_MASK] & batch[keys.MASK]
     told = batch[keys.PROGRESS_MASK] & batch[keys.MASK]
-    if one_frame is not None:
-        action = progress_error(outputs.action, batch[keys.ACTION], actions, one_frame)
-        video = progress_error(outputs.video, batch[keys.PROGRESS], told, one_frame)
-    else:
-        extra = {"monotonic_weight": weights.monotonic, "end_weight": weights.end}
-        action = dense_loss(outputs.action, batch[keys.ACTION], actions, **extra)
-        video = dense_loss(outputs.video, batch[keys.PROGRESS], told, **extra)
+    extra = {"monotonic_weight": weights.monotonic, "end_weight": weights.end}
+    action = dense_loss(outputs.action, batch[keys.ACTION], actions, **extra)
+    video = dense_loss(outputs.video, batch[keys.PROGRESS], told, **extra)
+    ends = (batch[keys.ACTION], actions) if config.level == "action" else (batch[keys.PROGRESS], told)
     late = torch.log1p(outputs.remaining) - torch.log1p(batch[keys.REMAINING])
     classes = F.cross_entropy(outputs.classes.transpose(1, 2), batch[keys.LABELS], reduction="none")
     terms = {
@@ -81,7 +76,7 @@ def dense_terms(
         "video": video,
         "classes": _mean(classes, batch[keys.MASK]),
         "remaining": _mean(F.huber_loss(late, torch.zeros_like(late), reduction="none"), told),
-        "done": _done(outputs, batch, weights, told),
+        "done": _done(outputs, *ends, weights),
     }
     total = sum((getattr(weights, name) * value for name, value in terms.items()), action * 0.0)
     return {"progress": total, **terms}
@@ -132,7 +127,7 @@ def protas_terms(head: ProtasHead, inputs: Tensor, batch: Batch, config: Progres
     terms = protas_loss(head.net, stages, ProtasTargets(batch[keys.LABELS], batch[keys.ACTION], mask))
     outputs, told = head.read(stages), batch[keys.PROGRESS_MASK] & batch[keys.MASK]
     video = dense_loss(outputs.video, batch[keys.PROGRESS], told)
-    done = _done(outputs, batch, config.dense, told)
+    done = _done(outputs, batch[keys.PROGRESS], told, config.dense)
     total = terms.pop("protas") + config.dense.video * video + config.dense.done * done
     return {"progress": total, "video": video, "done": done, **terms}
 
@@ -179,8 +174,8 @@ def whole_spans(batch: Batch) -> Spans:
     return Spans(start, (mask.sum(1, keepdim=True) - 1).expand(mask.shape), mask)
 
 
-def _done(outputs: HeadOutputs, batch: Batch, weights: DenseConfig, mask: Tensor) -> Tensor:
-    is_done = (batch[keys.PROGRESS] >= weights.done_at).to(outputs.done)
+def _done(outputs: HeadOutputs, progress: Tensor, mask: Tensor, weights: DenseConfig) -> Tensor:
+    is_done = (progress >= weights.done_at).to(outputs.done)
     return _mean(F.binary_cross_entropy_with_logits(outputs.done, is_done, reduction="none"), mask)
 
 

@@ -1,4 +1,4 @@
-"""Training steps of the recipes v2, v3 and v4: random actions of each video, random prefixes of each.
+"""Training steps of the recipes v1 to v4: random actions of each video, random prefixes of each.
 
 A head that streams judges all prefixes of an action in one pass; positions and counts make every
 prefix a sequence of its own. Legend: S segments, K prefixes of each, L frames, D embedding.
@@ -21,26 +21,32 @@ from tacit_learning.losses.progress_recipes import Mode, sample_frames, segment_
 
 @dataclass(frozen=True)
 class RecipeLoss:
-    """How the head is trained; weight_cap None: unweighted."""
+    """How the head is trained: actions per video, prefixes of each; weight_cap None: unweighted."""
 
     mode: Mode
     weight_cap: float | None
     boundary: bool
     stratified: bool
+    actions: int
+    prefixes: int
 
 
-CAPS: dict[Version, float | None] = {"v2": None, "v3": 10.0, "v4": 20.0}
+CAPS: dict[Version, float | None] = {"v1": None, "v2": None, "v3": 10.0, "v4": 20.0}
+DRAWS: dict[Version, tuple[int, int]] = {"v1": (1, 1), "v2": (5, 3), "v3": (10, 5), "v4": (10, 5)}
+"""Actions of each video, and prefixes of each action, in one step."""
 
 
 def recipe_loss(version: Version, config: RecipeConfig) -> RecipeLoss:
     """Return the loss of a version; the switches of `config` can turn its parts off."""
-    cap = config.weight_cap if config.weight_cap is not None else CAPS[version]
-    is_v4 = version == "v4"
+    cap = CAPS[version] if config.weight_cap is None or CAPS[version] is None else config.weight_cap
+    actions, prefixes = DRAWS[version]
     return RecipeLoss(
         config.mode,
         cap if config.weighted_loss else None,
-        config.boundary_loss and is_v4,
-        config.stratified_sampling and is_v4,
+        config.boundary_loss and version == "v4",
+        config.stratified_sampling and version in ("v3", "v4"),
+        config.samples_per_video or actions,
+        config.frames_per_segment or prefixes,
     )
 
 
@@ -73,7 +79,7 @@ def recipe_step(
         head: In training.
         embeddings: Scaled embeddings of whole videos (B, T, D).
         batch: Whole videos, from `batches.whole_videos`.
-        config: How many actions and prefixes are sampled.
+        config: The shortest action that is sampled, and the weight of its ends.
         loss: What the recipe minimises.
         generator: Source of chance of this step and process.
 
@@ -81,13 +87,13 @@ def recipe_step(
         Scalar; 0 with a zero gradient where no video has a segment of the least length.
     """
     by_action = head.level == "action"
-    count = config.samples_per_video if by_action else 1
+    count = loss.actions if by_action else 1
     segments = draw_segments(embeddings, batch, by_action, count, config.min_segment_len, generator)
     if segments is None:
         return sum((p.sum() for p in head.parameters()), embeddings.sum()) * 0.0
     frames = torch.stack(
         [
-            sample_frames(n, config.frames_per_segment, loss.stratified, generator, config.min_segment_len)
+            sample_frames(n, loss.prefixes, loss.stratified, generator, config.min_segment_len)
             for n in segments.lengths.tolist()
         ]
     ).to(embeddings.device)

@@ -234,16 +234,18 @@ class AlignmentLossConfig(Config):
 
 
 class RecipeConfig(Config):
-    """Sampling of the older recipes v2, v3 and v4; see `alignment.recipes`.
+    """Sampling of the older recipes v1 to v4; see `alignment.recipes`.
 
+    None: as the version has it. `use_conv`: a dilated convolution before the GRU, which looks back alone.
     `old_head`: file of such a head to start from (`alignment.old_heads`).
     """
 
     hidden_dim: int = 64
     use_gru: bool = True
+    use_conv: bool = False
     min_segment_len: int = 3
-    samples_per_video: int = 10
-    frames_per_segment: int = 5
+    samples_per_video: int | None = None
+    frames_per_segment: int | None = None
     stratified_sampling: bool = True
     weighted_loss: bool = True
     boundary_loss: bool = True
@@ -284,8 +286,9 @@ class ProgressConfig(ProgressWeight):
     """The progress loss: its level, its method and its weight.
 
     `level`: what progress means: share of the action, of the video by actions, or of the video by mean
-    step lengths. `method`: travelled distance of the embedding, a learnable head, or ProTAS. `frames`:
-    all, or one random frame per step as in the original. `normaliser`: of the distance: `train` (the
+    step lengths; at level `action` the dense head learns nothing of the video, and done is said of the
+    action. `method`: travelled distance of the embedding, a learnable head, or ProTAS. `frames`: all, or (of
+    the distance) one random frame per step as in the original. `normaliser`: of the distance: `train` (the
     mean total of the training videos, as deployed) or `self` (each video's own total: uses the future).
     `recipe`: of the learnable head. `motion_weight`: of telling whether the task goes on, stands still or
     goes back, learned from warped clips beside any method.
@@ -296,11 +299,27 @@ class ProgressConfig(ProgressWeight):
     method: Literal["cumulative_l2", "learnable", "protas"] = "learnable"
     frames: Literal["all", "one_random"] = "all"
     normaliser: Literal["train", "self"] = "train"
-    recipe: Literal["dense", "v2", "v3", "v4"] = "dense"
+    recipe: Literal["dense", "v1", "v2", "v3", "v4"] = "dense"
     motion_weight: float = Field(default=1.0, ge=0)
     dense: DenseConfig = DenseConfig()
     learnable: RecipeConfig = RecipeConfig()
     protas: ProtasConfig = ProtasConfig()
+
+    @property
+    def terms(self) -> DenseConfig:
+        """Weights of the dense head that mean something at this level."""
+        if self.level != "action":
+            return self.dense
+        return self.dense.model_copy(update={"video": 0.0, "remaining": 0.0})
+
+    @model_validator(mode="after")
+    def _one_frame(self) -> ProgressConfig:
+        if self.frames == "one_random" and self.method != "cumulative_l2":
+            raise ValueError(
+                "frames: one_random is a loss of the travelled distance alone; set method=cumulative_l2, or "
+                "recipe=v1, which learns one random prefix of one action"
+            )
+        return self
 
 
 class AlignmentConfig(Config):

@@ -38,7 +38,7 @@ from tacit_learning.alignment.model.recipe_head import RecipeHead
 from tacit_learning.alignment.objective import AlignmentObjective, Schedule
 from tacit_learning.alignment.old_heads import load_old_head
 from tacit_learning.alignment.progress_terms import travelled
-from tacit_learning.alignment.settings import COMBINED, AlignmentConfig
+from tacit_learning.alignment.settings import ALIGNMENT, COMBINED, AlignmentConfig
 from tacit_learning.data.windows import Batch
 from tacit_learning.engine.job import Job, to_device
 from tacit_learning.engine.loop import Result, fit
@@ -46,6 +46,10 @@ from tacit_learning.engine.processes import device_of
 from tacit_learning.engine.provenance import git_commit
 from tacit_learning.engine.seeding import seed_everything
 from tacit_learning.engine.tracking import Reporter
+from tacit_learning.losses.progress import progress_lambda
+
+DROWNED = 100.0
+"""Times that the progress term may outweigh the alignment term before it is worth a word."""
 
 
 def train(config: AlignmentConfig, reporter: Reporter) -> Result:
@@ -93,6 +97,8 @@ def train_on(
         + (f", thinned out from {chosen[0].fps:g}" if training.fps != chosen[0].fps else "")
     )
     objective = make_objective(config, training, source)
+    if aligns and config.progress.enabled:
+        warn_of_lambda(objective, training, reporter)
     job = Job(
         module=objective,
         batches=lambda first, rank, world: _batches(config, training, first, rank),
@@ -143,6 +149,23 @@ def _start_from(objective: AlignmentObjective, path: str) -> None:
             "has these inputs"
         )
     head.load_state_dict(old.state_dict())
+
+
+@torch.no_grad()
+def warn_of_lambda(objective: AlignmentObjective, training: VideoSet, reporter: Reporter) -> None:
+    """Say so where the progress term leaves the alignment losses nothing to decide."""
+    config = objective.config
+    batch = next(_batches(config, training, 0, 0))
+    objective.eval()
+    _, found = objective(batch, 0)
+    objective.train()
+    last = progress_lambda(objective.schedule.num_epochs - 1, objective.schedule.num_epochs, config.progress)
+    ratio = last * abs(float(found["progress_loss"])) / max(abs(float(found[ALIGNMENT])), 1e-9)
+    if ratio > DROWNED:
+        reporter.message(
+            f"warning: progress.lambda_fixed {last:g} makes the progress term {ratio:.2g} times the "
+            "alignment term, so that it hardly learns; losses are means here, and 1 weighs both alike"
+        )
 
 
 @torch.no_grad()

@@ -246,6 +246,7 @@ def make_head(config: AlignmentConfig, shape: Shape, dim: int) -> nn.Module | No
     if progress.method == "protas":
         return ProtasHead(progress.protas, dim, shape.num_classes)
     if progress.recipe == "dense":
-        return ProgressHead(config.head, dim, shape.num_classes, progress.dense.learned)
-    options = progress.learnable
-    return RecipeHead(SPECS[progress.recipe], dim, options.hidden_dim, progress.level, options.use_gru)
+        return ProgressHead(config.head, dim, shape.num_classes, progress.terms.learned)
+    options, spec = progress.learnable, SPECS[progress.recipe]
+    sizes = (dim, options.hidden_dim, progress.level, options.use_gru, options.use_conv)
+    return RecipeHead(spec, *sizes)

@@ -1,9 +1,11 @@
-"""The progress heads v2, v3 and v4 of the original notes: a GRU over the embeddings of a prefix.
+"""The progress heads v1 to v4 of the original notes: a GRU over the embeddings of a prefix.
 
-v2: GRU 128->64, MLP 64-32-1. v3: the position k/T of frame k in a prefix of T frames enters too, and the
-start of the memory is learned; that position says nothing of the action, since the last frame of any
-prefix lies at (T-1)/T. v4: v2 with another loss. Later heads let a frame count enter. All judge the last
-frame of a prefix that starts with its action. Legend: P prefixes, L frames, D embedding, T frames.
+v1 and v2: GRU 128->64, MLP 64-32-1; they differ in what they are shown. v3: the position k/T of frame k in a
+prefix of T frames enters too, and the start of the memory is learned; that position says nothing of the
+action, since the last frame of any prefix lies at (T-1)/T. v4: v2 with another loss. Later heads let a frame
+count enter, and all may have a dilated convolution before the GRU (the original one looked ahead; this one
+does not). All judge the last frame of a prefix that starts with its action. Legend: P prefixes, L frames,
+D embedding, T frames.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from tacit_learning.alignment.model.heads import HeadInputs, HeadOutputs, progress_alone
+from tacit_learning.layers.causal import CausalConv, join, split
 from tacit_learning.losses.progress import Level
 
-Version = Literal["v2", "v3", "v4"]
+Version = Literal["v1", "v2", "v3", "v4"]
+CONV_DILATION = 4
 COUNT_CAP = 300.0
 HEAD_WIDTH = 32
 
@@ -38,6 +42,7 @@ class RecipeSpec:
 
 
 SPECS: dict[Version, RecipeSpec] = {
+    "v1": RecipeSpec(),
     "v2": RecipeSpec(),
     "v3": RecipeSpec(position=True, learned_start=True),
     "v4": RecipeSpec(),
@@ -52,15 +57,26 @@ class RecipeHead(nn.Module):
         dim: D.
         hidden: Width of the GRU; 0: none, the MLP sees the frame alone.
         level: What its progress means.
+        use_gru: Without it the MLP sees the frame alone.
+        use_conv: A dilated convolution over what enters.
     """
 
     reads_distance = False
 
-    def __init__(self, spec: RecipeSpec, dim: int, hidden: int, level: Level, use_gru: bool = True) -> None:
+    def __init__(
+        self,
+        spec: RecipeSpec,
+        dim: int,
+        hidden: int,
+        level: Level,
+        use_gru: bool = True,
+        use_conv: bool = False,
+    ) -> None:
         super().__init__()
         self.spec, self.level, self.hidden = spec, level, hidden
         self.gives = frozenset({"action" if level == "action" else "video"})
         width = dim + spec.extra_width
+        self.conv = CausalConv(width, width, dilation=CONV_DILATION) if use_conv else None
         self.gru = nn.GRU(width, hidden, batch_first=True) if use_gru else None
         self.h0 = nn.Parameter(torch.zeros(1, 1, hidden)) if spec.learned_start else None
         width = hidden if use_gru else width
@@ -69,7 +85,11 @@ class RecipeHead(nn.Module):
     @property
     def state_size(self) -> int:
         """Numbers that a stream remembers."""
-        return self.hidden if self.gru is not None else 0
+        return sum(self._sizes())
+
+    def _sizes(self) -> list[int]:
+        conv = self.conv.state_size if self.conv is not None else 0
+        return [conv, self.hidden if self.gru is not None else 0]
 
     @property
     def streams(self) -> bool:
@@ -108,13 +128,18 @@ class RecipeHead(nn.Module):
         """Take one frame, T = 1."""
         if not self.streams:
             raise ValueError("a head with positions or counts runs every prefix anew: it has no step")
-        x = inputs.embedding
+        x, (cache, hidden) = inputs.embedding, split(memory, self._sizes())
+        if self.conv is not None:
+            seen, cache = self.conv.step(x.squeeze(1), cache, is_first)
+            x = torch.relu(seen).unsqueeze(1)
         if self.gru is not None:
-            x, last = self.gru(x, torch.where(is_first, self._start(len(x))[0], memory).unsqueeze(0))
-            memory = last.squeeze(0)
-        return progress_alone(self.mlp(x).squeeze(-1).sigmoid()), memory
+            x, last = self.gru(x, torch.where(is_first, self._start(len(x))[0], hidden).unsqueeze(0))
+            hidden = last.squeeze(0)
+        return progress_alone(self.mlp(x).squeeze(-1).sigmoid()), join([cache, hidden], memory)
 
     def _run(self, x: Tensor) -> Tensor:
+        if self.conv is not None:
+            x = torch.relu(self.conv(x.transpose(1, 2))).transpose(1, 2)
         if self.gru is not None:
             x, _ = self.gru(x, self._start(len(x)))
         return self.mlp(x).squeeze(-1).sigmoid()
