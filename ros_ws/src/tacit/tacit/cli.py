@@ -38,6 +38,7 @@ VERBS: dict[str, Verb] = {
         "tacit_ros.run.up:main", "start a stack of ROS 2 nodes: simulate, record, policy, ...", "Collect"
     ),
     "record": Verb("tacit_ros.run.record_client:main", "start, stop, redo or discard an episode", "Collect"),
+    "teleop": Verb("tacit_ros.run.teleop_keys:main", "move the robot with the keys of a terminal", "Collect"),
     "simulate": Verb("tacit_sim.cli:simulate", "write scripted demonstrations without ROS", "Collect"),
     "simulate videos": Verb(
         "tacit.tools.bench:simulate_videos", "write demonstrations of the cell as video data", "Learn"

@@ -7,11 +7,10 @@ from rclpy.node import Node
 
 from tacit.control.acting import Acting
 from tacit.control.periodic import PeriodicThread
+from tacit.control.states import LEVELS
 from tacit.rig import Rig
 from tacit_ros import messages
 from tacit_ros.wire.commands import CommandPublisher
-
-LEVELS = {"IDLE": "ok", "RUNNING": "ok", "HOMING": "ok", "HOLD": "warn", "ESTOP": "error"}
 
 
 class PolicyDiagnostics:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from tacit.bundle.player import ChunkPlayer, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy
-from tacit.control.controller import Controller
+from tacit.control.controller import Controller, Mover
 from tacit.control.inputs import AlignedInputs
 from tacit.control.safety import Fault, check_chunk
-from tacit.control.states import Answer
+from tacit.control.states import MOVING, Answer
 from tacit.errors import BundleError, ImageError
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
@@ -95,6 +95,7 @@ class Acting:
         latency_ns: In lockstep, how much simulated time each inference takes. A chunk is handed on that
             long after its inference began, and until then no other begins, as on a real robot: it goes
             on with the newest tick.
+        person: May take over from the policy.
     """
 
     def __init__(
@@ -107,13 +108,14 @@ class Acting:
         dry_run: bool = False,
         lockstep: bool = False,
         latency_ns: int = 0,
+        person: Mover | None = None,
     ) -> None:
         manifest = policy.manifest
         self.play = play or manifest.playing
         self.policy, self.inputs, self._rig = policy, inputs, rig
         self.period_ns = round(1e9 / manifest.rate_hz)
         player = ChunkPlayer.of(self.play, self.period_ns)
-        self.controller = Controller(rig, player, self.period_ns / 1e9, dry_run)
+        self.controller = Controller(rig, player, self.period_ns / 1e9, dry_run, person)
         self._replanner = Replanner(self.play.mode, self.play.every_ticks)
         self._is_lockstep, self._latency_ns = lockstep, latency_ns
         self._shape = (manifest.chunk_size, len(manifest.action_names))
@@ -159,6 +161,31 @@ class Acting:
         answer = self.controller.home(self.inputs.measured(), self._live_fault())
         if answer.success:
             self.inputs.intake.uncommanded()
+        return answer
+
+    def take_over(self) -> Answer:
+        """Let a person move the robot at once: the policy is mute from now on."""
+        moving = self.controller.state in MOVING
+        answer = self.controller.take_over(self.inputs.measured(), self._person_fault())
+        if answer.success and not moving:
+            self.inputs.intake.uncommanded()
+        return answer
+
+    def hand_back(self) -> Answer:
+        """Let the policy go on from the measured state, between two ticks; refused as `start` is.
+
+        It plans on what it sees from now on: a picture from before may show another world.
+        """
+
+        def begin() -> Answer:
+            answer = self.controller.hand_back(self.inputs.measured(), self.readiness())
+            if answer.success:
+                self._forget()
+                self._not_before_ns = self.inputs.newest_stamp_ns()
+            return answer
+
+        answer = self._between_ticks(begin)
+        self.inputs.wake()
         return answer
 
     def reset(self) -> Answer:
@@ -220,7 +247,7 @@ class Acting:
         self.controller.limiter.speed_scale = self.inputs.robot.speed_scale
         command = self.controller.step(now_ns, self.inputs.measured(), paced_ns)
         if command is not None and not self.controller.dry_run:  # a joint that is told to move must not rest
-            self.inputs.intake.commanded(dict(zip(self._rig.state_names, command.tolist(), strict=True)))
+            self.inputs.commanded(command)
         return command
 
     def watch(self) -> None:
@@ -228,7 +255,9 @@ class Acting:
 
         In lockstep `look` does it: nothing moves between two ticks.
         """
-        fault = self._abort_overdue() or self._live_fault()
+        overdue = self._abort_overdue()
+        person = self.controller.state == "PERSON"
+        fault = self._person_fault() if person else overdue or self._live_fault()
         if fault is not None:
             self.controller.fail(fault)
 
@@ -236,6 +265,10 @@ class Acting:
         """Return what speaks against acting now; in lockstep silence says nothing, for time stands still."""
         doubt = self.inputs.doubt()
         return doubt if self._is_lockstep else doubt or self.inputs.silence_fault()
+
+    def _person_fault(self) -> Fault | None:
+        """Return what speaks against a person moving the robot; in lockstep silence says nothing."""
+        return self.inputs.person_fault(check_silence=not self._is_lockstep)
 
     def _abort_overdue(self) -> Fault | None:
         """Abort an inference past its deadline and return that as a fault."""
@@ -310,7 +343,7 @@ class Acting:
         fault = check_chunk(chunk, *self._shape)
         if fault is not None:
             self.not_finite += fault.reason == "not_finite"
-            self.controller.fail(fault)
+            self.controller.policy_failed(fault)
             return
         self._errors_in_row = 0
         self._replanner.planned(tick.index)
@@ -320,4 +353,4 @@ class Acting:
         """Leave this tick out; hold at once, or at the third in a row where the fault may pass."""
         self._errors_in_row += 1
         if fault.reason not in (*PASSING, "inference_errors") or self._errors_in_row >= MAX_ERRORS:
-            self.controller.fail(fault)
+            self.controller.policy_failed(fault)

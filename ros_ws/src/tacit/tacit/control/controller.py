@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,18 +29,40 @@ FIRST_CHUNK_NS = 2_000_000_000
 """How long a run may wait for its first chunk before it holds."""
 
 
+class Mover(Protocol):
+    """A person who moves the robot; `tacit.teleop` has one."""
+
+    def begin(self) -> None:
+        """Note that the robot is this person's from now on: nothing of before is to move it."""
+
+    def target(self, position: FloatArray, dt: float) -> FloatArray | None:
+        """Return where to be `dt` [s] after the command `position` (S,); None to stand still."""
+
+
 class Controller:
-    """Turns chunks into limited commands, and faults into braking.
+    """Turns chunks, and what a person asks for, into limited commands, and faults into braking.
 
     Args:
         rig: Limits and order of the command vector (S,).
-        player: Plays the chunks.
+        player: Plays the chunks; None where only a person moves the robot.
         dt: Control period [s].
         dry_run: Commands are not sent: the robot need not follow them.
+        person: Moves the robot in PERSON.
+
+    Attributes:
+        blocked: What keeps the robot from going where the person wants; None where nothing does.
     """
 
-    def __init__(self, rig: Rig, player: ChunkPlayer, dt: float, dry_run: bool = False) -> None:
-        self._rig, self._player = rig, player
+    def __init__(
+        self,
+        rig: Rig,
+        player: ChunkPlayer | None,
+        dt: float,
+        dry_run: bool = False,
+        person: Mover | None = None,
+    ) -> None:
+        self._rig, self._player, self._person = rig, player, person
+        self.blocked: Fault | None = None
         self.limiter = MotionLimiter.from_rig(rig, dt)
         self._workspace = Workspace(rig)
         self._home: FloatArray | None = None
@@ -71,7 +94,12 @@ class Controller:
     @property
     def disagreement(self) -> float:
         """Largest difference of the last chunk from the one before, where they met [rad, m]."""
-        return self._player.disagreement
+        return 0.0 if self._player is None else self._player.disagreement
+
+    @property
+    def source(self) -> Literal["policy", "person"]:
+        """Who decides where the robot goes now."""
+        return "person" if self.state == "PERSON" else "policy"
 
     def __str__(self) -> str:
         return str(self._machine)
@@ -91,6 +119,57 @@ class Controller:
         """Run from the measured state (S,); refused on any input fault, or far from the last command."""
         with self._lock:
             return self._begin(measured, fault, self._machine.start)
+
+    def take_over(self, measured: FloatArray | None, fault: Fault | None) -> Answer:
+        """Let a person move the robot from where it is; what moves comes to rest first.
+
+        From rest, and until the person asks for a motion, nothing is sent: the arm may be guided by hand.
+        Refused as `start` is, and where nobody can ask for anything.
+        """
+        with self._lock:
+            if self._person is None:
+                return Answer(False, "no devices are heard; start the node with teleop:=true")
+            if self.state not in MOVING and not self.limiter.is_at_rest:
+                return Answer(False, "still braking; try again")
+            if self.state not in MOVING:
+                answer = self._begin(measured, fault, self._machine.take_over)
+            elif fault is not None:
+                answer = Answer(False, f"input is not ready: {fault}")
+            else:
+                answer = self._machine.take_over()
+            if answer.success:
+                self._forget_plan()
+                self._person.begin()
+            return answer
+
+    def hand_back(self, measured: FloatArray | None, fault: Fault | None) -> Answer:
+        """Let the policy go on from where the person has brought the robot.
+
+        Commands go on from the last one, its speed included, or, where the person has sent none, from
+        the measured state (S,). Refused on any input fault, and where the two are far apart.
+        """
+        with self._lock:
+            if self._player is None:
+                return Answer(False, "there is no policy here; call ~/release")
+            fault = fault or (None if measured is None else self._off_course(measured))
+            if fault is not None or measured is None:
+                return Answer(False, f"input is not ready: {fault or 'no joint state yet'}")
+            answer = self._machine.hand_back()
+            if answer.success:
+                if not self._commanded:
+                    self.limiter.seed(measured)
+                self._forget_plan()
+            return answer
+
+    def release(self) -> Answer:
+        """Let go of the robot: it comes to rest, and nothing is sent any more."""
+        with self._lock:
+            return self._machine.release()
+
+    def _off_course(self, measured: FloatArray) -> Fault | None:
+        """Return which joint is far from its command; before the first command none can be."""
+        limit = self._rig.safety.tracking_error if self._commanded and not self._dry_run else np.inf
+        return check_tracking(self._rig.state_names, self.limiter.position, measured, limit)
 
     def _begin(
         self, measured: FloatArray | None, fault: Fault | None, change: Callable[[], Answer]
@@ -113,9 +192,15 @@ class Controller:
 
     def _forget(self) -> None:
         """Forget the run before: its chunks, its last command, how long it waited."""
-        self._player.reset()
-        self._far_ticks, self._commanded, self._approaching = 0, False, True
-        self._last_target = self._waiting_since_ns = self._last_sent_ns = None
+        self._forget_plan()
+        self._commanded, self._last_sent_ns = False, None
+
+    def _forget_plan(self) -> None:
+        """Forget where the run before was going; what was commanded last stays known."""
+        if self._player is not None:
+            self._player.reset()
+        self._far_ticks, self._approaching, self.blocked = 0, True, None
+        self._last_target = self._waiting_since_ns = None
 
     def hold(self) -> Answer:
         """Brake and hold on request."""
@@ -125,6 +210,12 @@ class Controller:
         """Brake and hold for a fault."""
         with self._lock:
             return self._machine.hold(fault)
+
+    def policy_failed(self, fault: Fault) -> None:
+        """Brake and hold for what is wrong with the policy; a person who has taken over goes on."""
+        with self._lock:
+            if self.state == "RUNNING":
+                self._machine.hold(fault)
 
     def close(self, fault: Fault) -> None:
         """Brake and hold for good: the node ends, and nothing begins any more."""
@@ -157,13 +248,13 @@ class Controller:
     def add(self, chunk: NDArray[np.floating], stamp_ns: int) -> None:
         """Take a checked chunk (K, S) in rig order; ignored unless running."""
         with self._lock:
-            if self.state == "RUNNING":
+            if self.state == "RUNNING" and self._player is not None:
                 self._player.add(chunk, stamp_ns)
 
     def rows_left(self, now_ns: int) -> int:
         """Return how many rows of the chunks in force are left."""
         with self._lock:
-            return self._player.rows_left(now_ns)
+            return 0 if self._player is None else self._player.rows_left(now_ns)
 
     def step(
         self, now_ns: int, measured: FloatArray | None, paced_ns: int | None = None
@@ -208,14 +299,33 @@ class Controller:
     def _next(self, now_ns: int, measured: FloatArray | None) -> FloatArray | None:
         if self.state == "HOMING":
             return self._go_home(measured)
-        if self.state == "RUNNING":
+        if self.state == "PERSON":
+            return self._obey(measured)
+        if self.state == "RUNNING" and self._player is not None:
             target = self._player.command(now_ns)
             if target is not None:
                 return self._follow(target, measured)
-            if not self._commanded and self._may_wait(now_ns):
-                return None
+            if self._last_target is None and self._may_wait(now_ns):
+                return self._stand()
             self.fail(Fault("chunk_exhausted", "no new chunk came before the last one ended"))
         return None if self.limiter.is_at_rest else self.limiter.brake()
+
+    def _obey(self, measured: FloatArray | None) -> FloatArray | None:
+        """One command as the person wants it; None while the arm is guided by hand."""
+        assert self._person is not None
+        if not self._commanded and measured is not None and np.isfinite(measured).all():
+            self.limiter.seed(measured)
+        target = self._person.target(self.limiter.position, self.limiter.dt)
+        if target is not None:
+            return self._follow(target, measured)
+        self.blocked = None
+        return self._stand()
+
+    def _stand(self) -> FloatArray | None:
+        """Come to rest and stay there; None before the first command."""
+        if not self._commanded:
+            return None
+        return self.limiter.position if self.limiter.is_at_rest else self.limiter.brake()
 
     def _may_wait(self, now_ns: int) -> bool:
         """Whether the first chunk of a run may still come."""
@@ -239,13 +349,14 @@ class Controller:
         if measured is not None and not self._commanded and np.isfinite(measured).all():
             self.limiter.seed(measured)
         elif measured is not None and not self._dry_run:
-            limit = self._rig.safety.tracking_error
-            fault = check_tracking(self._rig.state_names, self.limiter.position, measured, limit)
+            fault = self._off_course(measured)
         self._far_ticks = self._far_ticks + 1 if fault else 0
         if fault is not None and (self._far_ticks >= TRACKING_TICKS or fault.reason != "tracking"):
             self.fail(fault)
             return self.limiter.brake()
-        if self.state != "HOMING":
+        if self.state == "PERSON":  # who steers by eye wants the speed asked for, and brakes by letting go
+            self._approaching = False
+        elif self.state != "HOMING":
             self._approaching = self._approaching and not self._catches_up(target)
         self._last_target, self._commanded = target, True
         return self._step_within_workspace(target)
@@ -255,10 +366,12 @@ class Controller:
         before, speed, rest = self.limiter.position, self.limiter.speed, self.limiter.resting_place
         command = self.limiter.step(target, approach=self._approaching)
         fault = self._workspace.check(self.limiter.resting_place, rest)
+        self.blocked = fault
         if fault is None:
             return command
         self.limiter.go_back(before, speed)
-        self.fail(fault)
+        if self.state != "PERSON":  # a person stands at the wall, and goes elsewhere
+            self.fail(fault)
         return self.limiter.brake()
 
     def _catches_up(self, target: FloatArray) -> bool:

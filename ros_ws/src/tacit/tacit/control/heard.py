@@ -107,6 +107,10 @@ class HeardStreams:
         self.robot.reset()
         self.intake.reset()
 
+    def commanded(self, command: FloatArray) -> None:
+        """Note what the joints are told (S,): a measured joint must follow."""
+        self.intake.commanded(dict(zip(self._rig.state_names, command.tolist(), strict=True)))
+
     def now_ns(self) -> int:
         """Return the present on the clock of the stamps.
 
@@ -143,9 +147,10 @@ class HeardStreams:
         """Return which stream has gone silent by the steady clock, and why; or whose stamps are off."""
         return self._silence_of(self._listened)
 
-    def person_fault(self) -> Fault | None:
+    def person_fault(self, check_silence: bool = True) -> Fault | None:
         """Return what speaks against a person moving the robot: the eyes of a policy are not needed."""
-        return self._doubt_of(self._states) or self._silence_of(self._states)
+        doubt = self._doubt_of(self._states)
+        return doubt or (self._silence_of(self._states) if check_silence else None)
 
     def doubt(self) -> Fault | None:
         """Return what speaks now against acting on the inputs, whatever a single tick shows."""

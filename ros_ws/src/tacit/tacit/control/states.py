@@ -1,4 +1,4 @@
-"""What the policy node may do now: IDLE, RUNNING, HOMING, HOLD (with a reason), ESTOP (latched).
+"""What may move the robot now: IDLE, RUNNING, HOMING, PERSON, HOLD (with a reason), ESTOP (latched).
 
 Pure and small enough to read whole; `controller` moves it, the node's services ask it.
 """
@@ -9,8 +9,11 @@ from typing import Literal, NamedTuple
 
 from tacit.control.safety import Fault
 
-State = Literal["IDLE", "RUNNING", "HOMING", "HOLD", "ESTOP"]
-MOVING: tuple[State, ...] = ("RUNNING", "HOMING")
+State = Literal["IDLE", "RUNNING", "HOMING", "PERSON", "HOLD", "ESTOP"]
+MOVING: tuple[State, ...] = ("RUNNING", "HOMING", "PERSON")
+
+LEVELS = {"IDLE": "ok", "RUNNING": "ok", "HOMING": "ok", "PERSON": "ok", "HOLD": "warn", "ESTOP": "error"}
+"""How a state stands in diagnostics."""
 
 
 class Answer(NamedTuple):
@@ -24,9 +27,9 @@ CLOSED = Answer(False, "the node is ending; start it anew")
 
 
 class PolicyMachine:
-    """The states of a policy node.
+    """The states of a node that moves the robot: by a policy, or as a person says.
 
-    Faults and `hold` end RUNNING and HOMING only: a fault in IDLE changes nothing. `estop` works
+    Faults and `hold` end RUNNING, HOMING and PERSON only: a fault in IDLE changes nothing. `estop` works
     from everywhere and stays until `reset`. The stop is software: it is not safety-rated.
     """
 
@@ -50,7 +53,8 @@ class PolicyMachine:
         if self.state == "ESTOP":
             return Answer(False, "emergency stop is latched; call ~/reset first")
         if self.state in MOVING:
-            return Answer(False, f"already {self.state.lower()}")
+            hint = "call ~/hand_back" if self.state == "PERSON" else "wait, or call ~/hold"
+            return Answer(False, f"already {self.state.lower()}; {hint}")
         self.state, self.fault = "RUNNING", None
         return Answer(True, "running")
 
@@ -65,14 +69,40 @@ class PolicyMachine:
         self.state, self.fault = "HOMING", None
         return Answer(True, "homing")
 
+    def take_over(self) -> Answer:
+        """Anything but ESTOP to PERSON."""
+        if self.is_closed:
+            return CLOSED
+        if self.state == "ESTOP":
+            return Answer(False, "emergency stop is latched; call ~/reset first")
+        if self.state == "PERSON":
+            return Answer(False, "a person has the robot already")
+        self.state, self.fault = "PERSON", None
+        return Answer(True, "the robot is yours")
+
+    def hand_back(self) -> Answer:
+        """PERSON to RUNNING."""
+        if self.is_closed:
+            return CLOSED
+        if self.state != "PERSON":
+            return Answer(False, f"{self.state.lower()}: nobody has taken over; call ~/start")
+        self.state = "RUNNING"
+        return Answer(True, "running")
+
+    def release(self) -> Answer:
+        """PERSON to IDLE."""
+        if self.state != "PERSON":
+            return Answer(False, f"{self.state.lower()}: nobody has taken over")
+        self.state = "IDLE"
+        return Answer(True, "idle")
+
     def arrive(self) -> None:
         """HOMING to IDLE."""
         if self.state == "HOMING":
             self.state = "IDLE"
 
     def hold(self, fault: Fault) -> Answer:
-        """RUNNING or HOMING to HOLD, or to ESTOP for a fault that latches; elsewhere the state and the first
-        reason stay."""
+        """RUNNING, HOMING or PERSON to HOLD, or ESTOP for a fault that latches; elsewhere nothing."""
         if self.state not in MOVING:
             return Answer(self.state != "IDLE", f"not running: {self}")
         self.state, self.fault = "ESTOP" if fault.latches else "HOLD", fault

@@ -31,7 +31,7 @@ def play_keys(recorder: Recorder) -> int:
         )
     operator = Operator(recorder)
     sys.stdout.write(help_text() + "\n" + line_of(operator) + "\n")
-    with contextlib.suppress(KeyboardInterrupt), _single_keys():
+    with contextlib.suppress(KeyboardInterrupt), single_keys():
         follow(operator, _read_key)
     sys.stdout.write("\n")
     return 0
@@ -80,7 +80,7 @@ def _read_key() -> str:
 
 
 @contextlib.contextmanager
-def _single_keys() -> Iterator[None]:
+def single_keys() -> Iterator[None]:
     """Let the terminal hand over each key at once, and give it back as it was."""
     before = termios.tcgetattr(sys.stdin)
     try:

@@ -51,6 +51,18 @@ class StackSpec:
     extra: tuple[str, ...] = ()
 
 
+PERSON: dict[str, Value] = {
+    "arm": "",
+    "jog_frame": "world",
+    "jog_linear": 0.1,
+    "jog_angular": 0.6,
+    "jog_gripper": 0.1,
+    "pad": "gamepad",
+    "leader": "",
+    "leader_tolerance": 0.1,
+}
+"""How a person moves the robot: of every node that may be moved through."""
+
 NODES = {
     "simulator": NodeSpec(
         "simulator",
@@ -124,8 +136,21 @@ NODES = {
             "replan_ticks": 0,
             "dry_run": False,
             "lockstep": False,
+            "teleop": False,
+            **PERSON,
         },
         ("bundle",),
+    ),
+    "teleop": NodeSpec(
+        "teleop",
+        "tacit_ros",
+        "tacit_ros.teleop_node",
+        {
+            "rig": "",
+            **PERSON,
+            "command_hz": 0.0,
+            "dry_run": False,
+        },
     ),
     "progress": NodeSpec(
         "progress",
@@ -151,6 +176,13 @@ STACKS = {
         "record demonstrations: recorder and box overlay; in simulation also the cell and its expert",
         ("recorder", "overlay"),
         ("simulator", "expert"),
+        extra=("desk",),
+    ),
+    "teleop": StackSpec(
+        "demonstrate by keys, pad, space mouse or leader arm: teleop, recorder, overlay; in simulation also "
+        "the cell",
+        ("recorder", "overlay", "teleop"),
+        ("simulator",),
         extra=("desk",),
     ),
     "policy": StackSpec(

@@ -37,11 +37,12 @@ class CommandPublisher:
         self._publishers = {name: self._open(node, spec, pace) for name, spec in rig.commands.items()}
         fast = {name for name, spec in rig.commands.items() if spec.output_hz and pace is not None}
         self._outputs = [(rig.commands[n], self._publishers[n]) for n in rig.commands if n not in fast]
-        self.upsampled = {
-            name: UpsampledOutput(node, rig, rig.commands[name], self._publishers[name], period_s, pace)
-            for name in (rig.commands if pace is not None else ())
-            if name in fast
-        }
+        self.upsampled: dict[str, UpsampledOutput] = {}
+        if pace is not None:
+            for name in (name for name in rig.commands if name in fast):
+                self.upsampled[name] = UpsampledOutput(
+                    node, rig, rig.commands[name], self._publishers[name], period_s, pace
+                )
 
     def _open(self, node: Node, spec: CommandSpec, pace: Pace | None) -> Publisher:
         slow_hz = 1.0 / self._period_s  # a lifespan counts the longest gap, which upsampling does not widen

@@ -180,7 +180,7 @@ class RigSubscriptions:
         def receive(message: object, info: Mapping[str, Any]) -> None:
             self._count_lost(name, info)
             recv_ns = info["received_timestamp"]
-            found = self._hearing.hear(name, message, recv_ns, _heard_ns(recv_ns))
+            found = self._hearing.hear(name, message, recv_ns, heard_ns(recv_ns))
             if found is not None:
                 self._tell(name, found)
 
@@ -215,7 +215,7 @@ class RigSubscriptions:
         self._tell(name, Finding(kind, text))
 
 
-def _heard_ns(recv_ns: int) -> int:
+def heard_ns(recv_ns: int) -> int:
     """Return a reception on the machine's clock on the steady one, which is not set by anyone."""
     for _ in range(CLOCK_READINGS):
         before_ns, wall_ns, steady_ns = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
