@@ -112,6 +112,38 @@ def test_fall_back_is_regression_until_it_is_made_good() -> None:
     assert feed(detector, 0.58, 1.0, 5 * 10**9)[-1] != "regressed"
 
 
+def say(detector: CompletionDetector, seconds: float, **told: object) -> list[str]:
+    """Say the same for a time, and go on from where the last call ended."""
+    start_ns = detector._last_ns
+    return [detector.update(0.7, start_ns + k * FRAME_NS, **told) for k in range(1, int(seconds * HZ) + 1)]
+
+
+def test_success_that_is_told_decides_and_progress_has_no_say() -> None:
+    detector = CompletionDetector()
+    failed = [detector.update(1.0, k * FRAME_NS, success=0.1) for k in range(5 * HZ)]
+    assert "done" not in failed, "the arm went through all the motions"
+    assert say(detector, 1.0, success=0.9).index("done") == pytest.approx(0.15 * HZ, abs=1)
+
+
+def test_a_failure_holds_with_its_kind_until_it_is_made_good() -> None:
+    detector = CompletionDetector()
+    assert set(say(detector, 1.0, success=0.0, failure=0.1)) == {"running"}
+    states = say(detector, 1.0, success=0.0, failure=0.9, kind="miss")
+    assert states.index("failed") == pytest.approx(0.3 * HZ, abs=1) and detector.failure == "miss"
+    say(detector, 0.2, success=0.0, failure=0.7, kind="drop")
+    assert detector.failure == "miss", "one name for most of the time, not the last one said"
+    assert set(say(detector, 0.5, success=0.0, failure=0.5, kind="miss")) == {"failed"}, "hysteresis"
+    assert say(detector, 1.0, success=0.0, failure=0.1)[-1] == "running" and detector.failure == ""
+    assert say(detector, 1.0, success=0.9, failure=0.1)[-1] == "done"
+
+
+def test_a_flicker_of_failure_or_success_is_neither() -> None:
+    detector = CompletionDetector()
+    for _ in range(20):
+        assert set(say(detector, 0.1, success=0.9, failure=0.9, kind="drop")) == {"running"}
+        assert set(say(detector, 0.1, success=0.1, failure=0.1)) == {"running"}
+
+
 @given(st.lists(st.sampled_from([float("nan"), float("inf"), -float("inf")]), min_size=1))
 def test_values_that_are_not_finite_are_invalid_and_leave_no_trace(values: list[float]) -> None:
     detector, clean = CompletionDetector(), CompletionDetector()

@@ -1,8 +1,9 @@
 """Progress of a task while it runs: done, stalled, fallen back; live and along a recording.
 
-Imports point down this list only: watch, follow > detector.
+Imports point down this list only: watch, follow > detector > course, decimator.
 """
 
-from tacit.progress.detector import CompletionDetector, Decimator, DetectorConfig, TaskState
+from tacit.progress.decimator import Decimator
+from tacit.progress.detector import CompletionDetector, DetectorConfig, TaskState
 
 __all__ = ["CompletionDetector", "Decimator", "DetectorConfig", "TaskState"]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from tacit.bundle.runtime import Observation, OnnxProgress
 from tacit.episode import EpisodeReader
-from tacit.progress.detector import CompletionDetector, Decimator, DetectorConfig, TaskState
+from tacit.progress.decimator import Decimator
+from tacit.progress.detector import CompletionDetector, DetectorConfig, TaskState
 
 
 class Reading(NamedTuple):

@@ -9,7 +9,8 @@ from tacit.bundle.runtime import OnnxProgress
 from tacit.control.inputs import AlignedInputs
 from tacit.control.safety import Fault
 from tacit.errors import BundleError, ConfigError, ImageError
-from tacit.progress.detector import CompletionDetector, Decimator, DetectorConfig, TaskState
+from tacit.progress.decimator import Decimator
+from tacit.progress.detector import CompletionDetector, DetectorConfig, TaskState
 from tacit.rig import Rig
 from tacit.streams import Tick
 
