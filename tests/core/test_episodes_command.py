@@ -87,6 +87,32 @@ def test_steps_are_replaced_and_the_old_ones_stay_in_the_history(episode: Path) 
     assert not errors(episode)
 
 
+def test_failures_and_the_steps_of_the_task_are_labelled_and_follow_a_cut(episode: Path) -> None:
+    words = (
+        "--failures",
+        "miss:8-13",
+        "--steps",
+        "reach:0-9",
+        "place:12-23",
+        "--task-steps",
+        "reach",
+        "place",
+    )
+    assert run("label", episode, *words) == 0
+    with EpisodeReader(episode) as reader:
+        assert reader.failures == [Step("miss", 8, 13)] and reader.task_steps == ("reach", "place")
+        assert (reader.attribute("failure"), reader.attribute("failure_stage")) == ("miss", "reach")
+    assert not errors(episode)
+    assert run("trim", episode, "--first", 12) == 0
+    (cut,) = (item.path for item in list_episodes(episode.parent))
+    with EpisodeReader(cut) as reader:
+        assert reader.failures == [Step("miss", 0, 1)] and reader.task_steps == ("reach", "place")
+        assert reader.attribute("failure_stage") == "place"
+    assert run("label", cut, "--failures", "none") == 0
+    with EpisodeReader(cut) as reader:
+        assert reader.failures == [] and reader.attribute("failure") == ""
+
+
 @pytest.mark.parametrize("steps", [["a:0-24"], ["a:5-3"], ["a:0-9", "b:9-12"], ["a"]])
 def test_steps_that_overlap_or_leave_the_episode_are_refused(episode: Path, steps: list[str]) -> None:
     before = episode.read_bytes()

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 
 from tacit.episode import EpisodeReader, find_episodes
+from tacit.errors import ConfigError
 from tacit.rig import Rig
 from tacit.rig.scene import RigGeometry
 from tacit_sim.cell import Cell
@@ -33,7 +34,7 @@ def episode(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_tick_of_the_expert_is_a_row(episode: Path) -> None:
     with EpisodeReader(episode) as reader:
-        assert reader.num_ticks == 170
+        assert reader.num_ticks == 180
         assert (np.diff(reader.tick_ns) == 40_000_000).all()
         assert reader.success is True
         assert reader.task == "place_cube"
@@ -68,7 +69,24 @@ def test_steps_are_the_stages_in_order(episode: Path) -> None:
         steps = reader.steps
         assert [step.name for step in steps] == list(STAGES)
         assert steps[0].start_frame == 0
-        assert steps[-1].end_frame == reader.num_ticks - 1
+        assert 12 <= reader.num_ticks - 1 - steps[-1].end_frame <= 25, "half a second to one after the end"
+        assert reader.task_steps == STAGES and reader.failures == []
+
+
+def test_a_failure_on_demand_is_labelled_by_kind_step_and_time(rig: Rig, tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path), "--task", "place_cube", "--seed", "40", "--episodes", "1"]
+    assert simulate([*arguments, "--failures", "drop"]) == 0
+    assert seeds_done(tmp_path, "place_cube", "drop") == {40} and seeds_done(tmp_path, "place_cube") == set()
+    (path,) = find_episodes(tmp_path)
+    with EpisodeReader(path) as reader:
+        (failure,) = reader.failures
+        assert failure.name == "drop" and failure.end_frame == reader.num_ticks - 1
+        assert [step.name for step in reader.steps] == ["reach", "lift", "carry", "reach"]
+        assert reader.attribute("failure_stage") in ("lift", "carry")
+        assert reader.steps[-1].start_frame == pytest.approx(failure.start_frame, abs=4)
+        assert reader.success is False and reader.task_steps == STAGES
+    with pytest.raises(ConfigError, match="drop"):
+        simulate([*arguments, "--failures", "drops"])
 
 
 def test_stored_boxes_lie_on_the_pads_of_the_stored_images(episode: Path, rig: Rig) -> None:

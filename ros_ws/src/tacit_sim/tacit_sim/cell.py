@@ -20,7 +20,7 @@ from tacit_sim.lens import Lens
 from tacit_sim.model import TIMESTEP_S, build_mjcf, lenses_of, only_arm, pose
 from tacit_sim.rendering import SceneRenderer, SensorNoise, mujoco
 from tacit_sim.tactile import TactileCamera
-from tacit_sim.tasks import LOOK_NS, STAGES, StageMachine, Task, Truth, find_task
+from tacit_sim.tasks import LOOK_NS, OVER, STAGES, StageMachine, Task, Truth, find_task
 
 HOME = (-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284)
 """Start joints [rad]: tool down, flange at (-.35, 0, .297) m."""
@@ -317,15 +317,16 @@ class Cell:
         pressed = [pad in touching for pad in self._pads.values()]
         upright = bool(self.data.xmat[self._part, 8] > UPRIGHT_COSINE)
         position = self.data.xpos[self._part].copy()
-        return Truth(position, grasped=all(pressed), touched=any(pressed), upright=upright)
+        height = float(self.data.site_xpos[self._tool, 2])
+        return Truth(position, all(pressed), any(pressed), upright, tool_height=height)
 
     def stage(self) -> int:
-        """Return the index into `tasks.STAGES` that the part's truth shows."""
-        return self._stages.index
+        """Return the index into `tasks.STAGES` that the truth shows; `tasks.OVER` after the last of them."""
+        return OVER if self._stages.over else self._stages.index
 
     def stage_name(self) -> str:
-        """Return the name of the present stage."""
-        return STAGES[self.stage()]
+        """Return the name of the present stage, or of the last one."""
+        return STAGES[self._stages.index]
 
     def lifted(self) -> bool:
         """Tell whether the part has been raised high enough in this episode."""

@@ -11,10 +11,12 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
+from tacit.errors import ConfigError, did_you_mean
 from tacit.rig import load_rig
 from tacit_sim.cell import Cell
 from tacit_sim.demonstrations import Demonstration, Stopwatch, record, seeds_done
 from tacit_sim.experts import Expert
+from tacit_sim.failures import FAILURES
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class SimulateArguments:
     """Number of episodes in all, with those already there."""
     seed: int = 0
     """First seed; seeds count up."""
+    failures: tuple[str, ...] = ()
+    """What shall go wrong, one kind after the other: miss, drop, hang, wrong_place, retry, abort; `all`.
+    Each kind gets `episodes` of them, labelled by kind, step and time."""
     disturbance: bool = True
     """Push the executed (not the recorded) target about, so that data show how to come back."""
 
@@ -42,37 +47,48 @@ def simulate(argv: Sequence[str] | None = None) -> int:
     """Run `tacit simulate`.
 
     Returns:
-        0 when at least nine of ten demonstrations succeeded, else 1.
+        0 when at least nine of ten demonstrations succeeded, or failed as they should; else 1.
     """
     arguments = tyro.cli(SimulateArguments, args=argv, prog="tacit simulate")
     console = Console()
     cell = Cell(load_rig(arguments.rig), arguments.task, disturbed=arguments.disturbance)
-    done = seeds_done(arguments.out, cell.task.name)
-    wanted = range(arguments.seed, arguments.seed + arguments.episodes)
-    seeds = [seed for seed in wanted if seed not in done]
-    if len(seeds) < len(wanted):
-        console.print(f"{len(wanted) - len(seeds)} of {len(wanted)} episodes are already there")
+    wanted = _wanted(arguments)
+    done = {kind: seeds_done(arguments.out, cell.task.name, kind) for kind, _ in wanted}
+    starts = [(kind, seed) for kind, seed in wanted if seed not in done[kind]]
+    if len(starts) < len(wanted):
+        console.print(f"{len(wanted) - len(starts)} of {len(wanted)} episodes are already there")
     watch = Stopwatch()
     started = time.perf_counter()
-    results = _record_all(cell, seeds, arguments.out, watch, console)
+    results = _record_all(cell, starts, arguments.out, watch, console)
     cell.close()
     _report(cell, results, watch, time.perf_counter() - started, console)
-    return 0 if sum(result.success for result in results) >= 0.9 * len(results) else 1
+    return 0 if sum(result.as_asked for result in results) >= 0.9 * len(results) else 1
+
+
+def _wanted(arguments: SimulateArguments) -> list[tuple[str, int]]:
+    """Return what shall go wrong and from which seed, episode by episode."""
+    kinds = tuple(FAILURES) if arguments.failures == ("all",) else arguments.failures or ("",)
+    for kind in filter(None, kinds):
+        if kind not in FAILURES:
+            raise ConfigError(f"--failures {kind}: the experts cannot do it; {did_you_mean(kind, FAILURES)}")
+    seeds = range(arguments.seed, arguments.seed + arguments.episodes)
+    return [(kind, seed) for seed in seeds for kind in kinds]
 
 
 def _record_all(
-    cell: Cell, seeds: Sequence[int], root: Path, watch: Stopwatch, console: Console
+    cell: Cell, starts: Sequence[tuple[str, int]], root: Path, watch: Stopwatch, console: Console
 ) -> list[Demonstration]:
-    """Record each seed, with a progress bar on a terminal and a line per episode elsewhere."""
+    """Record each start, with a progress bar on a terminal and a line per episode elsewhere."""
     expert = Expert(cell.rig, cell.task)
     results = []
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[last]}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(cell.task.name, total=len(seeds), last="")
-        for seed in seeds:
-            result = record(cell, expert, seed, root, watch)
+        bar = progress.add_task(cell.task.name, total=len(starts), last="")
+        for kind, seed in starts:
+            result = record(cell, expert, seed, root, watch, kind)
             results.append(result)
             line = f"seed {seed}: {'success' if result.success else 'FAILURE'}, {result.error_m * 1e3:.1f} mm"
+            line += f" ({kind})" if kind else ""
             progress.update(bar, advance=1, last=line)
             if not console.is_terminal:
                 console.print(f"{line}, {result.num_ticks} ticks", highlight=False, soft_wrap=True)

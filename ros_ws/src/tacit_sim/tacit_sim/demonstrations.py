@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tacit.episode import EpisodeReader, EpisodeWriter, find_episodes
+from tacit.episode import EpisodeReader, EpisodeWriter, Step, find_episodes
+from tacit.episode.schema import TASK_STEPS
 from tacit.geometry.transforms import FloatArray
 from tacit.record.encoder_pool import encode
 from tacit.record.recording import Recording
 from tacit.streams import Arrival
 from tacit_sim.cell import CAMERA_QUALITY, TACTILE_QUALITY, Cell
 from tacit_sim.experts import Expert
-from tacit_sim.tasks import distance_to_goal
+from tacit_sim.tasks import STAGES, distance_to_goal
 
 SEED = "sim_seed"
 """Root attribute of a simulated episode that holds its seed."""
+FAILURE = "sim_failure"
+"""Root attribute of a simulated episode that says what should go wrong in it; "" nothing."""
 
 
 @dataclass
@@ -96,16 +100,24 @@ class CellFeed:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What came of one demonstration."""
+    """What came of one demonstration; `failure` is what should go wrong."""
 
     seed: int
     success: bool
     num_ticks: int
     error_m: float
     path: Path | None = None
+    failure: str = ""
+
+    @property
+    def as_asked(self) -> bool:
+        """Whether it succeeded or failed as it should."""
+        return self.success == (self.failure in ("", "retry"))
 
 
-def record(cell: Cell, expert: Expert, seed: int, root: Path, watch: Stopwatch) -> Demonstration:
+def record(
+    cell: Cell, expert: Expert, seed: int, root: Path, watch: Stopwatch, failure: str = ""
+) -> Demonstration:
     """Play one episode of the expert and store it under `root/<task>/`.
 
     Args:
@@ -114,20 +126,28 @@ def record(cell: Cell, expert: Expert, seed: int, root: Path, watch: Stopwatch) 
         seed: Start of the episode; stored in its metadata.
         root: Folder of the data set.
         watch: Counts where the time goes.
+        failure: What shall go wrong, one of `failures.FAILURES`; "" nothing.
 
     Returns:
-        The outcome; a failed demonstration is stored too, with `success` false.
+        The outcome; a failed demonstration is stored too, with `success` false and what went wrong.
     """
     cell.reset(seed)
-    expert.start(cell.state(), cell.object_pose())
-    recording = Recording(cell.rig, _writer(cell, seed, root))
+    expert.start(cell.state(), cell.object_pose(), failure)
+    recording = Recording(cell.rig, _writer(cell, seed, root, failure))
     with _whole_or_trash(recording):
         _play(cell, expert, recording, watch)
     success = cell.success()
     with watch("write"):
-        path = recording.finish(success, outcome="placed" if success else cell.stage_name())
+        outcome = "placed" if success else failure or cell.stage_name()
+        path = recording.finish(success, outcome=outcome, failures=_failures(expert))
     error_m = distance_to_goal(cell.task, cell.object_pose()[:3, 3])
-    return Demonstration(seed, success, expert.num_ticks, error_m, path)
+    return Demonstration(seed, success, expert.num_ticks, error_m, path, failure)
+
+
+def _failures(expert: Expert) -> list[Step]:
+    """Return what was planned to go wrong, in ticks of the episode."""
+    last = expert.num_ticks - 1
+    return [Step(m.kind, m.first, last if m.last is None else min(m.last, last)) for m in expert.mishaps]
 
 
 @contextmanager
@@ -155,7 +175,7 @@ def _play(cell: Cell, expert: Expert, recording: Recording, watch: Stopwatch) ->
         feed.advance()
 
 
-def _writer(cell: Cell, seed: int, root: Path) -> EpisodeWriter:
+def _writer(cell: Cell, seed: int, root: Path, failure: str) -> EpisodeWriter:
     return EpisodeWriter(
         root,
         cell.rig,
@@ -165,16 +185,22 @@ def _writer(cell: Cell, seed: int, root: Path) -> EpisodeWriter:
         operator="scripted expert",
         started_ns=cell.time_ns,
         references={name: cell.reference(name) for name in cell.rig.tactile},
-        metadata={SEED: seed, "sim_disturbed": cell.disturbed},
+        metadata={
+            SEED: seed,
+            FAILURE: failure,
+            "sim_disturbed": cell.disturbed,
+            TASK_STEPS: json.dumps(STAGES),
+        },
         sync=False,
     )
 
 
-def seeds_done(root: Path, task: str) -> set[int]:
-    """Return the seeds whose demonstrations already lie in `root/<task>/`."""
+def seeds_done(root: Path, task: str, failure: str = "") -> set[int]:
+    """Return the seeds whose demonstrations with this failure (or none) already lie in `root/<task>/`."""
     folder = root / task
     seeds = set()
     for path in find_episodes(folder) if folder.is_dir() else ():
         with EpisodeReader(path) as episode:
-            seeds.add(int(str(episode.attribute(SEED, -1))))
+            if episode.attribute(FAILURE, "") == failure:
+                seeds.add(int(str(episode.attribute(SEED, -1))))
     return seeds - {-1}

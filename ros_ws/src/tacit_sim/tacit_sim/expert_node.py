@@ -22,6 +22,7 @@ from tacit_ros.wire.parameters import declare, parameter
 from tacit_ros.wire.process import run_node
 from tacit_ros.wire.qos import latched
 from tacit_sim.experts import Expert
+from tacit_sim.failures import FAILURES
 from tacit_sim.tasks import find_task
 from tacit_sim.topics import CommandTopics
 
@@ -38,6 +39,7 @@ class ExpertParameters:
     """Parameters of the node."""
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml; the simulator's.")
+    failure: str = parameter("", "What shall go wrong in each demonstration.", choices=("", *FAILURES))
 
 
 @dataclass
@@ -71,7 +73,7 @@ class ExpertNode(Node):
         """
         super().__init__("expert")
         settings = declare(self, ExpertParameters)
-        self._rig = load_rig(settings.rig)
+        self._rig, self._failure = load_rig(settings.rig), settings.failure
         self._experts: dict[str, Expert] = {}
         self._plan: Plan | None = None
         self._requested = False
@@ -93,7 +95,7 @@ class ExpertNode(Node):
     def _begin(self, truth: dict[str, Any]) -> None:
         """Plan from the truth of this tick."""
         expert = self._expert(truth["task"])
-        expert.start(np.array(truth["state"]), np.array(truth["object_pose"]))
+        expert.start(np.array(truth["state"]), np.array(truth["object_pose"]), self._failure)
         self._plan, self._requested = Plan(expert, truth["episode"]), False
 
     def _expert(self, task: str) -> Expert:

@@ -15,31 +15,15 @@ from tacit.geometry.rotations import rotation_from_rpy
 from tacit.geometry.transforms import FloatArray, from_rotation, invert
 from tacit.rig import Rig
 from tacit_sim.cell import HOME
-from tacit_sim.disturbance import smoothstep
+from tacit_sim.failures import Mishap, Plan, plan_random, spoil
 from tacit_sim.model import only_arm, tool_in_flange
 from tacit_sim.tasks import Task
-
-HOVER_M = 0.14
-OPEN_M, CLOSED_M = 0.06, 0.0
-"""Closed is a target: the part stops the fingers and the servo's force limit holds it."""
+from tacit_sim.waypoints import CLOSED_M, HOVER_M, OPEN_M, Waypoint, at_tick
 
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
 
-
-@dataclass(frozen=True)
-class Waypoint:
-    """Be there at this tick: x, y, z [m] and yaw [rad] of the tool, opening [m]."""
-
-    tick: int
-    x: float
-    y: float
-    z: float
-    yaw: float
-    opening: float
-
-    def values(self) -> FloatArray:
-        """Return x, y, z, yaw, opening (5,)."""
-        return np.array([self.x, self.y, self.z, self.yaw, self.opening])
+STAY_TICKS = 12
+"""How long an expert stays above the part that it has left: what comes after the end shows that it is one."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +76,8 @@ def schedule(
         Waypoint(release, gx, gy, placed, 0.0, CLOSED_M),
         Waypoint(release + 10, gx, gy, placed, 0.0, OPEN_M),
         Waypoint(release + 28, gx, gy, HOVER_M, 0.0, OPEN_M),
-        Waypoint(release + 30, gx, gy, HOVER_M, 0.0, OPEN_M),
+        Waypoint(release + 28 + STAY_TICKS, gx, gy, HOVER_M, 0.0, OPEN_M),
     ]
-
-
-def at_tick(waypoints: list[Waypoint], tick: int) -> FloatArray:
-    """Return x, y, z, yaw, opening (5,) at `tick`; the last waypoint holds."""
-    for before, after in zip(waypoints, waypoints[1:], strict=False):
-        if tick < after.tick:
-            blend = smoothstep(tick, before.tick, after.tick)
-            return before.values() + blend * (after.values() - before.values())
-    return waypoints[-1].values()
 
 
 class ToolInverse:
@@ -136,25 +111,37 @@ class Expert:
     def __init__(self, rig: Rig, task: Task) -> None:
         self.task = task
         self._inverse = ToolInverse(rig)
-        self._waypoints: list[Waypoint] = []
+        self._plan = Plan([])
 
-    def start(self, state: FloatArray, T_world_part: FloatArray) -> None:
-        """Plan an episode from the measured state (S,) and the pose of the part (4, 4)."""
+    def start(self, state: FloatArray, T_world_part: FloatArray, failure: str = "") -> None:
+        """Plan an episode.
+
+        Args:
+            state: Measured state (S,).
+            T_world_part: Pose (4, 4) of the part.
+            failure: What shall go wrong, one of `failures.FAILURES`; "" nothing.
+        """
         T = self._inverse.pose(state[:-1])
         yaw = float(np.arctan2(T[1, 0], T[0, 0]))
         x, y, z = (float(value) for value in T[:3, 3])
         first = Waypoint(0, x, y, z, yaw, float(state[-1]))
-        self._waypoints = schedule(self.task, T_world_part, first, draw_grasp(self.task, T_world_part))
+        waypoints = schedule(self.task, T_world_part, first, draw_grasp(self.task, T_world_part))
+        self._plan = spoil(failure, waypoints, self.task, plan_random(failure, T_world_part))
         self._q = np.array(state[:-1])
 
     @property
     def num_ticks(self) -> int:
         """Length of the planned episode in ticks."""
-        return self._waypoints[-1].tick
+        return self._plan.waypoints[-1].tick
+
+    @property
+    def mishaps(self) -> tuple[Mishap, ...]:
+        """What goes wrong in the planned episode."""
+        return self._plan.mishaps
 
     def target(self, tick: int) -> FloatArray:
         """Return the clean target (S,) for `tick` (0 is the first); call in order, IK is warm started."""
-        x, y, z, yaw, opening = at_tick(self._waypoints, tick + 1)
+        x, y, z, yaw, opening = at_tick(self._plan.waypoints, tick + 1)
         T = from_rotation(rotation_from_rpy((0, 0, yaw)) @ TOOL_DOWN, (x, y, z))
         self._q = self._inverse.solve(T, self._q)
         return np.append(self._q, opening)

@@ -16,6 +16,12 @@ from tacit.geometry.transforms import FloatArray
 STAGES = ("reach", "lift", "carry", "place", "retreat")
 """Stage names in order; a rig's `steps` stream of the simulator holds indices into them."""
 
+OVER = -1
+"""Index of no stage: the tool has left the part where it belongs, and the task is over."""
+
+CLEAR_M = 0.040
+"""Height of the tool above the part's centre at which it has left it: a pad is half as high."""
+
 LIFTED_M = 0.080
 """How far a part must have been raised for the episode to count: no pushing along the table."""
 
@@ -128,12 +134,14 @@ class Truth:
         grasped: Both pads press on the part.
         touched: At least one pad presses on the part.
         upright: The part's own z axis is within 15 degrees of the vertical.
+        tool_height: Height of the tool [m]; 0 where nobody looked.
     """
 
     position: FloatArray
     grasped: bool
     touched: bool
     upright: bool = True
+    tool_height: float = 0.0
 
 
 class StageMachine:
@@ -143,6 +151,7 @@ class StageMachine:
         self._task = task
         self.index = 0
         self.lifted = False
+        self.over = False
         self._looks_released = 0
 
     def update(self, truth: Truth) -> int:
@@ -154,6 +163,8 @@ class StageMachine:
             self.index = 4 if self._ended_well(truth) else min(self.index, 0)
         else:
             self.index = max(self.index, self._held_stage(truth, raised))
+        clear = truth.tool_height - float(truth.position[2]) > CLEAR_M
+        self.over = self.over or (self.index == len(STAGES) - 1 and clear and self.success(truth))
         return self.index
 
     @property

@@ -2,7 +2,7 @@
 
 Imports point down this list only: audit, ranking > likeness > measures > rules_warnings, writer >
 copies, cut, recompute, recovery, rows, rules_claims, rules_errors > index > edit, excerpt > findings,
-finish, layout, native > columns, reader > commit, files, reserve, schema, secure, steps.
+finish, layout, native > reader > annotated > columns > commit, files, reserve, schema, secure, steps.
 """
 
 from tacit.episode.audit import check_dataset, check_episode

@@ -17,12 +17,13 @@ import h5py
 import numpy as np
 
 from tacit.episode import schema
+from tacit.episode.annotated import write_failures, write_step_table
 from tacit.episode.columns import Attributes, set_attributes
 from tacit.episode.commit import TICKS
 from tacit.episode.edit import finished, note_change, renew_content_hash
 from tacit.episode.excerpt import EVENTS, copy_excerpt
 from tacit.episode.files import episode_number, locked_folder, move_to_trash, next_path_in, rename_new
-from tacit.episode.finish import write_derived, write_step_table
+from tacit.episode.finish import write_derived
 from tacit.episode.native import append_event
 from tacit.episode.reader import EpisodeReader
 from tacit.episode.steps import Step
@@ -151,6 +152,7 @@ def _temporaries(path: Path, count: int) -> Iterator[list[Path]]:
 def _write(place: Path, target: Path, parts: Sequence[Excerpt], change: str) -> None:
     """Write excerpts, one after the other, as one finished episode."""
     steps: list[Step] = []
+    failures: list[Step] = []
     origin = []
     with h5py.File(place, "x") as copy:
         for part in parts:
@@ -161,12 +163,15 @@ def _write(place: Path, target: Path, parts: Sequence[Excerpt], change: str) -> 
                 copy_excerpt(reader.file, copy, rows.of)
                 rows.continue_counts(before)
                 _continue(steps, _clipped(reader.steps, part, before))
+                _continue(failures, _clipped(reader.failures, part, before))
                 _note_pause(copy, last_ns, before)
                 origin.append(_origin(reader, part))
                 labels = {key: reader.attribute(key) for key in LABELS}
         if steps:
             write_step_table(copy, steps)
         write_derived(copy)
+        if failures or "failure" in copy.attrs:
+            write_failures(copy, failures)
         _identify(copy, target, labels if change != "split" else labels | {"success": -1, "outcome": ""})
         note_change(copy, change, {"from": origin})
         renew_content_hash(copy)

@@ -21,9 +21,10 @@ import numpy as np
 import tacit
 from tacit.config.documents import json_list
 from tacit.episode import schema
+from tacit.episode.annotated import read_step_table, write_failures, write_step_table
 from tacit.episode.columns import Attributes, set_attributes
 from tacit.episode.files import locked_folder, rename_new, sync_folder
-from tacit.episode.finish import content_sha256, write_step_table
+from tacit.episode.finish import content_sha256
 from tacit.episode.reader import EpisodeReader
 from tacit.episode.steps import Step
 from tacit.errors import EpisodeError
@@ -44,12 +45,16 @@ class Labels:
         outcome: A word on how it ended.
         instruction: What a person would say to have it done.
         steps: The steps, in order; an empty list takes them away.
+        failures: What went wrong, by kind, as steps are given.
+        task_steps: The steps of the whole task, in order, also those that the episode lacks.
     """
 
     success: str | None = None
     outcome: str | None = None
     instruction: str | None = None
     steps: Sequence[Step] | None = None
+    failures: Sequence[Step] | None = None
+    task_steps: Sequence[str] | None = None
 
 
 SUCCESS = {"yes": 1, "no": 0, "unlabelled": -1}
@@ -74,20 +79,20 @@ def label(path: str | Path, labels: Labels) -> dict[str, list[object]]:
             wanted["outcome"] = labels.outcome
         if labels.instruction is not None:
             wanted["language_instruction"] = labels.instruction
+        if labels.task_steps is not None:
+            wanted[schema.TASK_STEPS] = json.dumps(list(labels.task_steps))
         new = {key: value for key, value in wanted.items() if reader.attribute(key, "") != value}
         changes = {key: [reader.attribute(key, ""), _plain(value)] for key, value in new.items()}
-        steps = labels.steps
-        if steps is not None:
-            check_steps(steps, reader.num_ticks, path.name)
-        if steps is None or list(steps) == reader.steps:
-            steps = None
-        else:
-            changes["steps"] = [[list(step) for step in given] for given in (reader.steps, steps)]
+        tables = _new_tables(reader, labels, changes)
     if changes:
         with edited(path) as file:
             set_attributes(file, new)
-            if steps is not None:
-                _replace_steps(file, steps)
+            for table, rows in tables.items():
+                write_step_table(file, rows, table)
+            if tables and schema.FAILURES in file:  # the stage of a failure is told by the steps
+                write_failures(file, read_step_table(file, schema.FAILURES))
+            if tables:
+                renew_content_hash(file)
             note_change(file, "labelled", {"changes": changes})
     return changes
 
@@ -185,11 +190,21 @@ def renew_content_hash(file: h5py.File) -> None:
     file.attrs["content_sha256"] = content_sha256(file)
 
 
-def _replace_steps(file: h5py.File, steps: Sequence[Step]) -> None:
-    if schema.STEPS in file:
-        del file[schema.STEPS]
-    write_step_table(file, steps)
-    renew_content_hash(file)
+def _new_tables(
+    reader: EpisodeReader, labels: Labels, changes: dict[str, list[object]]
+) -> dict[str, Sequence[Step]]:
+    """Return the tables of names and frames that become others, and note them in `changes`."""
+    tables: dict[str, Sequence[Step]] = {}
+    told = (("steps", schema.STEPS, labels.steps), ("failures", schema.FAILURES, labels.failures))
+    for name, path, rows in told:
+        if rows is None:
+            continue
+        check_steps(rows, reader.num_ticks, reader.path.name)
+        known: list[Step] = getattr(reader, name)
+        if list(rows) != known:
+            tables[path] = rows
+            changes[name] = [[list(row) for row in given] for given in (known, rows)]
+    return tables
 
 
 def _plain(value: object) -> object:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import h5py
 import numpy as np
 
 from tacit.episode import schema
+from tacit.episode.annotated import write_step_table
 from tacit.episode.columns import datasets, hash_rows, set_attributes
-from tacit.episode.steps import Step, segments
+from tacit.episode.steps import segments
 from tacit.streams.counts import StreamCounts
 from tacit.streams.interpolation import interpolate
 
@@ -41,14 +42,6 @@ def write_steps(file: h5py.File) -> None:
         return
     dataset = file[schema.STEP_INDEX]
     write_step_table(file, segments(dataset[:], schema.names_of(dataset)))
-
-
-def write_step_table(file: h5py.File, steps: Sequence[Step]) -> None:
-    """Write steps as `/annotations/steps`."""
-    group = file.create_group(schema.STEPS)
-    group.create_dataset("step", data=np.array([s.name for s in steps], dtype=object), dtype=schema.TEXT)
-    group.create_dataset("start_frame", data=np.array([s.start_frame for s in steps], dtype=np.int32))
-    group.create_dataset("end_frame", data=np.array([s.end_frame for s in steps], dtype=np.int32))
 
 
 def write_action_source(file: h5py.File) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tacit.config.documents import json_of, yaml_mapping
 from tacit.episode import schema
+from tacit.episode.annotated import read_step_table, read_task_steps
 from tacit.episode.secure import open_episode
 from tacit.episode.steps import Step
 from tacit.errors import EpisodeError, ImageError, did_you_mean
@@ -260,14 +261,17 @@ class EpisodeReader:
     @functools.cached_property
     def steps(self) -> list[Step]:
         """Annotated steps in order of their frames; empty when there are none."""
-        group = self._file.get(schema.STEPS)
-        if group is None:
-            return []
-        names = group["step"].asstr()[:]
-        return [
-            Step(str(name), int(start), int(end))
-            for name, start, end in zip(names, group["start_frame"][:], group["end_frame"][:], strict=True)
-        ]
+        return read_step_table(self._file, schema.STEPS)
+
+    @functools.cached_property
+    def failures(self) -> list[Step]:
+        """What went wrong, by kind; empty where nothing is labelled."""
+        return read_step_table(self._file, schema.FAILURES)
+
+    @functools.cached_property
+    def task_steps(self) -> tuple[str, ...]:
+        """The steps of the whole task, also those that this episode lacks; () where unknown."""
+        return read_task_steps(self._file, str(self.path))
 
     def timestamps(self, stream: str) -> dict[str, np.ndarray]:
         """Return stamp_ns, recv_ns, index (T,) i8 and fresh (T,) u1 of a stream at the ticks."""

@@ -29,6 +29,10 @@ EFFORT = "observations/effort"
 TICK_NS = "timestamps/tick_ns"
 STEP_INDEX = "annotations/step_index"
 STEPS = "annotations/steps"
+FAILURES = "annotations/failures"
+"""What went wrong and when, in the columns of the steps; `step` is the kind of failure."""
+TASK_STEPS = "task_steps_json"
+"""Root attribute: the steps that the whole task has, in order, also where an episode lacks some."""
 IMAGES = "observations/images"
 DEPTH = "observations/depth"
 """Apart from the colours: other programs take whatever lies in `IMAGES` for colour pictures."""
@@ -78,7 +82,7 @@ def axis_of(path: str) -> Axis:
     if first in _TICK_GROUPS:
         return "tick"
     if first == "annotations":
-        return "derived" if rest.startswith("steps") else "tick"
+        return "derived" if rest.startswith(("steps", "failures")) else "tick"
     if first in ("stats", "drops"):
         return "derived"
     return {"streams": "native", "events": "event"}.get(first, "static")  # type: ignore[return-value]

@@ -10,13 +10,14 @@ import contextlib
 import datetime
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from tacit.episode import schema
+from tacit.episode.annotated import write_failures
 from tacit.episode.columns import Table, set_attributes
 from tacit.episode.commit import TICKS, CommitMark
 from tacit.episode.files import episode_number, move_to_trash, next_episode_path, part_path, rename_new
@@ -25,6 +26,7 @@ from tacit.episode.layout import root_attributes, write_static
 from tacit.episode.native import EventTable, NativeStream
 from tacit.episode.reserve import Reserve
 from tacit.episode.rows import TickRows
+from tacit.episode.steps import Step
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.rig import CommandSpec, Rig, StreamSpec
 from tacit.streams import Tick
@@ -194,6 +196,7 @@ class EpisodeWriter:
         outcome: str = "",
         reason: str = "stopped",
         counts: Mapping[str, StreamCounts] | None = None,
+        failures: Sequence[Step] = (),
     ) -> Path:
         """Finish the file and give it its name.
 
@@ -202,6 +205,7 @@ class EpisodeWriter:
             outcome: A word on how it ended.
             reason: Why recording ended: stopped, timeout, error or estop (the last two: `aborted`).
             counts: Counts of the aligner; without them they are taken from the stored stamps.
+            failures: What went wrong, by kind and ticks, where somebody knows.
 
         Returns:
             The path of the finished episode.
@@ -220,7 +224,7 @@ class EpisodeWriter:
             self._reserve.take()
         with self._disk_errors():
             self._write_pending()
-            self._finish(success, outcome, reason, counts)
+            self._finish(success, outcome, reason, counts, failures)
             self._file.flush()
             self._reserve.release()
             if self._sync:
@@ -255,8 +259,11 @@ class EpisodeWriter:
         outcome: str,
         reason: str,
         counts: Mapping[str, StreamCounts] | None,
+        failures: Sequence[Step],
     ) -> None:
         write_derived(self._file, counts)
+        if failures:
+            write_failures(self._file, failures)
         columns = [column for table in self._tables.values() for column in table.columns.values()]
         digests = {column.path: column.digest() for column in columns}
         attributes = {

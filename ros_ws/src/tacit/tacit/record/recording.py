@@ -6,10 +6,10 @@ the thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tacit.episode import EpisodeWriter
+from tacit.episode import EpisodeWriter, Step
 from tacit.rig import Rig
 from tacit.streams import Aligner, Arrival, Finding, Follower, Intake, Tick, Trajectory
 
@@ -178,8 +178,15 @@ class Recording:
         """Note an event at the newest stamp."""
         self.writer.event(max(self._newest_ns.values(), default=0), kind, dict(data))
 
-    def finish(self, success: bool | None, *, reason: str = "stopped", outcome: str = "") -> Path:
-        """Write what is pending and give the file its name.
+    def finish(
+        self,
+        success: bool | None,
+        *,
+        reason: str = "stopped",
+        outcome: str = "",
+        failures: Sequence[Step] = (),
+    ) -> Path:
+        """Write what is pending and give the file its name; see `EpisodeWriter.close`.
 
         Raises:
             EpisodeError: No tick was recorded, or the disk is full.
@@ -201,7 +208,7 @@ class Recording:
             if name in self._headerless:  # stamped on arrival: only sequence numbers tell a loss
                 count.missing = count.lost_reported + count.lost_queue
                 count.duplicate = 0  # of the same moment of a simulated clock, which is no fault of theirs
-        return self.writer.close(success, outcome=outcome, reason=reason, counts=counts)
+        return self.writer.close(success, outcome=outcome, reason=reason, counts=counts, failures=failures)
 
     def discard(self) -> Path:
         """Move the unfinished file to the trash."""

@@ -125,7 +125,9 @@ def _parts(reader: EpisodeReader) -> list[str]:
         ("touch", reader.tactile),
     )
     lines = [f"{label}: {', '.join(members) or '-'}" for label, members in names]
+    lines += [f"steps of the task: {', '.join(reader.task_steps)}"] if reader.task_steps else []
     lines += [f"step {step.name}: {step.start_frame}-{step.end_frame}" for step in reader.steps]
+    lines += [f"failure {kind}: {first}-{last}" for kind, first, last in reader.failures]
     for name, counts in reader.drops.items():
         lines.append(f"{name}: " + ", ".join(f"{key} {counts[key]:g}" for key in COUNTS if key in counts))
     return lines

@@ -35,12 +35,19 @@ class Label(Choice):
     steps: tuple[str, ...] | None = None
     """Steps as name:first-last, ticks that both belong to the step; `none` takes all steps away."""
 
+    failures: tuple[str, ...] | None = None
+    """What went wrong, as kind:first-last, such as miss:52-95; `none` takes all failures away."""
+    task_steps: tuple[str, ...] | None = None
+    """The steps of the whole task, in order, also those that an episode lacks; progress counts them."""
+
     def run(self) -> int:
         """Label each."""
-        steps = None if self.steps is None else [] if self.steps == ("none",) else _steps(self.steps)
-        labels = Labels(self.success, self.outcome, self.instruction, steps)
+        tables = (_table_of(self.steps), _table_of(self.failures))
+        labels = Labels(self.success, self.outcome, self.instruction, *tables, self.task_steps)
         if labels == Labels():
-            raise EpisodeError("give --success, --outcome, --instruction or --steps: what is to be said")
+            raise EpisodeError(
+                "give --success, --outcome, --instruction, --steps, --failures or --task-steps: what to say"
+            )
 
         def say(path: Path) -> str:
             changes = label(path, labels)
@@ -48,6 +55,13 @@ class Label(Choice):
             return f"{path}: {told or 'is labelled so already'}"
 
         return _each([item.path for item in self.chosen_to_change()], say)
+
+
+def _table_of(words: Sequence[str] | None) -> list[Step] | None:
+    """Return what was told: nothing, that there are none, or names with their ticks."""
+    if words is None:
+        return None
+    return [] if tuple(words) == ("none",) else _steps(words)
 
 
 def _steps(words: Sequence[str]) -> list[Step]:
