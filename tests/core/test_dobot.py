@@ -209,6 +209,19 @@ def test_nothing_is_sent_while_the_arm_is_not_ready(said: dict, reason: str) -> 
     assert len(times.sent) == count and times.servo.fault is None  # it goes on when the arm is ready again
 
 
+def test_an_end_brakes_at_once_and_takes_no_more_targets() -> None:
+    times = Times()
+    times.run(0.1)
+    ramp = lambda t: START + np.clip(1.5 * (t - 0.1), 0, None)  # noqa: E731
+    times.run(0.6, ramp)
+    count = len(times.sent)
+    times.servo.end(times.now)
+    times.run(0.3, ramp)
+    steps = np.diff([q[0] for _, q in times.sent[count - 1 :]])
+    assert 2 < len(steps) <= TIMEOUT / 2 * HZ + 1 and (np.diff(steps) < 0).all()
+    assert times.servo.take(START, times.now).reason == "closing"
+
+
 def test_feedback_that_repeats_itself_is_not_heard() -> None:
     servo = Servo(limiter(), 0.35, TIMEOUT)
     for i in range(60):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tacit.control.robot_state import RobotState
+from tacit.control.robot_state import MISSED_MESSAGES, RobotState
 from tacit.control.safety import Fault, check_age, first_fault
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
@@ -189,13 +189,19 @@ class HeardStreams:
         now_ns, is_own = self._present()
         if not is_own:
             return None
-        limit_ms = self._rig.safety.joint_age_ms
         newest = ((name, self.newest.get(name)) for name in self._states)
         return first_fault(
-            check_age(name, heard.stamp_ns - self._latency_ns(name), now_ns, limit_ms)
+            check_age(name, heard.stamp_ns - self._latency_ns(name), now_ns, self._age_limit_ms(name))
             for name, heard in newest
             if heard is not None
         )
+
+    def _age_limit_ms(self, name: str) -> float:
+        """A slow stream of state, such as a gripper's at 20 Hz, may miss messages as a fast one may."""
+        safety = self._rig.safety
+        if name not in self._states:
+            return safety.image_age_ms
+        return max(safety.joint_age_ms, MISSED_MESSAGES * 1e3 / self._rig.specs[name].rate_hz)
 
     def _latency_ns(self, name: str) -> int:
         return round(self._rig.specs[name].latency_ms * 1e6)
@@ -204,8 +210,7 @@ class HeardStreams:
         newest = self.newest.get(name)
         if newest is None:
             return self._refusal(name) or Fault("missing", f"no message yet on {name}")
-        safety = self._rig.safety
-        limit_ms = safety.joint_age_ms if name in self._states else safety.image_age_ms
+        limit_ms = self._age_limit_ms(name)
         refused_ms = max(REFUSED_AGE_MS, REFUSED_PERIODS * 1e3 / self._rig.specs[name].rate_hz)
         if check_age(name, newest.received_ns, now_ns, min(limit_ms, refused_ms)) is None:
             return None

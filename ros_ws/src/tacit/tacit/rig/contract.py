@@ -28,6 +28,7 @@ from tacit.rig.specs import (
     AlignmentSpec,
     ArmSpec,
     CalibrationRecord,
+    DriverSpec,
     GripperSpec,
     JointSpec,
     SafetySpec,
@@ -73,6 +74,8 @@ class Rig(Config):
     alignment: AlignmentSpec
     safety: SafetySpec = SafetySpec()
     simulation: SimulationSpec | None = None
+    drivers: dict[Name, DriverSpec] = {}
+    """By arm: drivers of ours that are started with the stacks. Without one, somebody else's runs."""
     calibrations: dict[str, CalibrationRecord] = {}
     """By key path of what was calibrated, such as `cameras.wrist.pose`."""
     unmeasured: tuple[str, ...] = ()
@@ -140,7 +143,7 @@ class Rig(Config):
     @functools.cached_property
     def rig_id(self) -> str:
         """sha256 of the whole rig as canonical JSON; of later additions only where they are used."""
-        data = self.model_dump(mode="json")
+        data = self.model_dump(mode="json", exclude={"drivers"})
         # Rigs from before these existed must keep the id under which their episodes were written.
         for field in ("calibrations", "unmeasured"):
             if not data[field]:
@@ -312,6 +315,9 @@ def _problems(rig: Rig) -> Iterable[str]:
     for name in rig.unmeasured:
         if name not in parts:
             yield f"unmeasured: no part {name!r}; {did_you_mean(name, parts)}"
+    for name in rig.drivers:
+        if name not in rig.arms:
+            yield f"drivers: no arm {name!r}; {did_you_mean(name, rig.arms)}"
     for name in rig.safety.workspace:
         if name not in rig.arms:
             yield f"safety.workspace: no arm {name!r}; {did_you_mean(name, rig.arms)}"

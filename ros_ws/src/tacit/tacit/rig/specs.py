@@ -268,6 +268,16 @@ class SafetySpec(Config):
     heartbeat: HeartbeatSpec | None = None
 
 
+class DriverSpec(Config):
+    """Our own driver of an arm, started with the stacks; `parameters` are those of its node.
+
+    Says how the robot is reached, not what it is: it counts in no id of the rig.
+    """
+
+    kind: Literal["dobot"]
+    parameters: dict[str, str | int | float | bool] = {}
+
+
 class SimulationSpec(Config):
     """Marks a rig that `tacit_sim` can stand in for."""
 

@@ -49,6 +49,8 @@ class StackSpec:
     defaults: Mapping[str, Value] = field(default_factory=dict)
     """Parameter values that differ from the nodes' own in this stack."""
     extra: tuple[str, ...] = ()
+    drives: bool = True
+    """Whether the rig's own `drivers` are started with it."""
 
 
 PERSON: dict[str, Value] = {
@@ -100,6 +102,25 @@ NODES = {
         "tacit_ros",
         "tacit_ros.capture_node",
         {"rig": "", "camera": "wrist", "arm": "", "out": "calibration/samples"},
+    ),
+    "dobot": NodeSpec(
+        "dobot",
+        "tacit_ros",
+        "tacit_ros.dobot_node",
+        {
+            "rig": "",
+            "arm": "",
+            "host": "192.168.5.1",
+            "dashboard_port": 29999,
+            "feedback_port": 30004,
+            "servo_hz": 100 / 3,
+            "servo_time_s": 0.06,
+            "speed_percent": 0,
+            "payload_kg": 0.0,
+            "command_timeout_s": 0.2,
+            "auto_enable": False,
+            "gripper": "none",
+        },
     ),
     "expert": NodeSpec("expert", "tacit_sim", "tacit_sim.expert_node", {"rig": ""}),
     "recorder": NodeSpec(
@@ -188,7 +209,9 @@ STACKS = {
     "policy": StackSpec(
         "run a policy bundle on the robot or the simulated cell", ("policy",), ("simulator",)
     ),
-    "progress": StackSpec("watch task progress with a progress bundle", ("progress",), ("simulator",)),
+    "progress": StackSpec(
+        "watch task progress with a progress bundle", ("progress",), ("simulator",), drives=False
+    ),
     "calibrate": StackSpec(
         "take calibration pictures; in simulation also the cell, and somebody who moves its arm",
         ("capture",),
@@ -263,7 +286,28 @@ def templates(name: str, rig: Rig, extra: Iterable[str] = ()) -> list[NodeSpec]:
             "use --rig nova2_sim"
         )
     names = (stack.simulated if rig.simulation else ()) + stack.nodes + extra
-    return [_for_simulation(_in_stack(NODES[n], stack), rig) for n in names]
+    specs = [_for_simulation(_in_stack(NODES[n], stack), rig) for n in names]
+    return [*(_drivers(rig) if stack.drives else ()), *specs]
+
+
+def _drivers(rig: Rig) -> list[NodeSpec]:
+    """One node for each arm that the rig names a driver of ours for: `dobot`, or `dobot_<arm>` of several.
+
+    Raises:
+        ConfigError: A parameter that the driver does not have, or of another type.
+    """
+    result = []
+    for arm, driver in rig.drivers.items():
+        spec = NODES[driver.kind]
+        name = spec.name if len(rig.drivers) == 1 else f"{spec.name}_{arm}"
+        values = dict(spec.parameters) | {"arm": arm}
+        for key, value in driver.parameters.items():
+            where = f"rig {rig.name}: drivers.{arm}.parameters.{key}"
+            if key not in values or key in ("rig", "arm"):
+                raise ConfigError(f"{where}; {did_you_mean(key, set(values) - {'rig', 'arm'})}")
+            values[key] = _parse(where, str(value), values[key])
+        result.append(replace(spec, name=name, parameters=values))
+    return result
 
 
 def arguments(name: str) -> dict[str, Value]:

@@ -133,6 +133,13 @@ class DobotArm:
             self._gripping.stop()
         self._reading.stop()
 
+    def come_to_rest(self) -> None:
+        """Brake, and return when nothing is sent any more."""
+        self.servo.end(time.monotonic())
+        deadline = time.monotonic() + self._settings.command_timeout_s
+        while self.servo.is_moving and time.monotonic() < deadline:
+            time.sleep(0.005)
+
     @property
     def is_connected(self) -> bool:
         """Whether the controller is spoken to now."""

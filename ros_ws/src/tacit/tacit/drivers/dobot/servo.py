@@ -47,7 +47,7 @@ class Servo:
         self._target: FloatArray | None = None
         self._targeted = self._heard = -np.inf
         self._stepped: float | None = None
-        self._repeats = 0
+        self._repeats, self._is_ending = 0, False
         self.fault: Fault | None = None
         self.feedback: Feedback | None = None
 
@@ -90,6 +90,8 @@ class Servo:
     def take(self, target: FloatArray, now: float) -> Fault | None:
         """Take a target (6,) [rad], or return why it is refused. A jump stops the arm until `clear`."""
         with self._lock:
+            if self._is_ending:
+                return Fault("closing", "the driver ends")
             fault = self.readiness(now)
             if fault is not None:
                 self._target = None
@@ -114,6 +116,12 @@ class Servo:
         with self._lock:
             self._refuse(fault)
 
+    def end(self, now: float) -> None:
+        """Brake in what is left of the command timeout, and take no target any more."""
+        with self._lock:
+            self._is_ending = True
+            self._targeted = min(self._targeted, now - BRAKE_PART * self._timeout_s)
+
     def clear(self) -> None:
         """Somebody has looked: targets are taken again."""
         with self._lock:
@@ -128,7 +136,7 @@ class Servo:
                 return None
             self._limiter.elapse(None if self._stepped is None else now - self._stepped)
             self._stepped = now
-            if silent_s > BRAKE_PART * self._timeout_s:
+            if silent_s > BRAKE_PART * self._timeout_s or self._is_ending:
                 return self._limiter.brake()
             return self._limiter.step(self._target)
 
