@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo demo-quick test lint format bench mutation colcon clean
+.PHONY: help setup system demo demo-quick test test-system lint format bench mutation colcon clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -41,6 +41,12 @@ demo-quick: $(STAMP)  ## the same loop with tiny numbers
 test: $(STAMP)  ## every test that this machine can run
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --durations=10 \
 	  -n logical --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+# The robot side as a whole, in up to three ways; a bundle of `make demo` does the tasks where there is one.
+DEMO_BUNDLES := $(wildcard runs/demo/act_hsa.onnx) $(wildcard runs/demo/progress.onnx)
+DEMO_ARGS := $(if $(word 2,$(DEMO_BUNDLES)),--bundle runs/demo/act_hsa.onnx --progress runs/demo/progress.onnx)
+test-system: $(STAMP)  ## nodes, faults and kills by compose, in two network namespaces, and as plain processes
+	OMP_NUM_THREADS=1 PYTHONPATH=tests:tests/helpers $(BIN)/python -m system.acceptance $(DEMO_ARGS) $(SYSTEM_ARGS)
 
 lint: $(STAMP)  ## ruff and mypy over the whole tree
 	$(BIN)/ruff check .

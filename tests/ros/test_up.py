@@ -18,7 +18,14 @@ from benches.testing import wait_until
 from tacit.errors import ConfigError
 from tacit_ros.run.stacks import NodeSpec, Stack
 from tacit_ros.run.up import Supervisor, command_of, describe, main, parse_options
-from tacit_ros.wire.environment import DISCOVERY, PROFILES, SHARED_MEMORY_PROFILE, child_environment, prepare
+from tacit_ros.wire.environment import (
+    DISCOVERY,
+    LEASE_PROFILE,
+    PROFILES,
+    SHARED_MEMORY_PROFILE,
+    child_environment,
+    prepare,
+)
 
 SLEEPER = "import sys, time; print('ready', flush=True); time.sleep(60)"
 UP = """
@@ -126,7 +133,8 @@ def test_discovery_stays_on_this_machine_unless_the_user_widened_it() -> None:
     assert Path(fresh[PROFILES]).is_file()
     wide = {DISCOVERY: "SUBNET"}
     prepare(wide)
-    assert wide == {DISCOVERY: "SUBNET"}
+    assert wide == {DISCOVERY: "SUBNET", PROFILES: str(LEASE_PROFILE)}  # no transport that cuts others off
+    assert "transport" not in LEASE_PROFILE.read_text().partition("<dds")[2]
     own = {PROFILES: "/mine.xml"}
     prepare(own)
     assert own[PROFILES] == "/mine.xml"

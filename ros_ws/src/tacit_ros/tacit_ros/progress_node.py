@@ -1,7 +1,7 @@
 """The progress node `progress`: how far the task is, and whether it is done, stalled or falling back.
 
 `/progress` Float32 0..1, `/progress/state` String, `/progress/done` Bool (latched), `~/reset`; and
-`/progress/step` String (latched), where the bundle knows the steps of its task.
+`/progress/step` String (latched), where the bundle knows the steps of its task; `/diagnostics` once a second.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import threading
 import time
 from dataclasses import dataclass
 
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from std_msgs.msg import Bool, Float32, String
@@ -97,7 +99,10 @@ class ProgressNode(WatchedNode):
         self._state = self.create_publisher(String, "/progress/state", qos.state())
         self._done = self.create_publisher(Bool, "/progress/done", qos.latched())
         self._step = self.create_publisher(String, "/progress/step", qos.latched())
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(Trigger, "~/reset", self._reset)
+        # Simulated time may stand still, and just then one asks what the node waits for.
+        self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.rig_subscriptions = RigSubscriptions(
             self, rig, self.inputs.intake, self.inputs.store, live_images=True
         )
@@ -168,6 +173,27 @@ class ProgressNode(WatchedNode):
         self._done.publish(messages.boolean(done))
         if done:
             self.get_logger().info("task done")
+
+    def _report(self) -> None:
+        """Once a second: what was judged last, how long that took, and what is heard."""
+        last, runs, intake = self._last, self.model.graph.stats.summary(), self.inputs.intake
+        findings = {n: f"{f.kind}: {f.text}" for n, f in intake.findings().items()}
+        values: dict[str, object] = {
+            "state": self._said,
+            "progress": "" if last.progress is None else f"{last.progress:.3f}",
+            "done": last.done,
+            "inference_p95_ms": f"{runs.p95_ms:.2f}",
+            "inferences": runs.count,
+            **{f"age_{name}_ms": f"{age:.1f}" for name, age in self.inputs.ages_ms().items()},
+            **{f"rejected_{name}": intake.num_refused(name) for name in self.inputs.names},
+            **{f"finding_{name}": text for name, text in findings.items()},
+        }
+        reason = str(last.fault or next(iter(findings.values()), ""))
+        invalid = self._said == "invalid" or bool(findings)
+        text = f"{self._said or 'waiting'}{f' ({reason})' if reason else ''}"
+        status = messages.Status("progress", "warn" if invalid else "ok", text, values)
+        stamp_ns = self.get_clock().now().nanoseconds
+        self._diagnostics.publish(messages.diagnostics([status], stamp_ns, self.model.bundle.sha256[:12]))
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._publishing:

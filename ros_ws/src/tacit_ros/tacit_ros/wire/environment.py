@@ -16,23 +16,24 @@ PROFILES = "FASTDDS_DEFAULT_PROFILES_FILE"
 TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
 BOOTSTRAP_GUARD = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
 LIBRARY_PATH = "LD_LIBRARY_PATH"
-SHARED_MEMORY_PROFILE = Path(__file__).parent.parent / "config" / "fastdds_shm.xml"
+CONFIG = Path(__file__).parent.parent / "config"
+SHARED_MEMORY_PROFILE, LEASE_PROFILE = CONFIG / "fastdds_shm.xml", CONFIG / "fastdds_lease.xml"
 
 
 def prepare(environ: MutableMapping[str, str] | None = None) -> None:
     """Keep discovery on this machine and give images a shared-memory segment that holds them.
 
     ROS 2 looks for nodes on the whole subnet unless told otherwise, and anyone there could publish
-    joint commands. The profile is left out when the user has widened the discovery, chosen a
-    profile or chosen transports, because it would cut off other machines.
+    joint commands. Where the user has widened the discovery or chosen transports, that profile would cut
+    off other machines: another shortens the lease alone. A profile of the user's own stays.
 
     Args:
         environ: What to change; `os.environ` by default.
     """
     environ = os.environ if environ is None else environ
     environ.setdefault(DISCOVERY, "LOCALHOST")
-    if environ[DISCOVERY] == "LOCALHOST" and TRANSPORTS not in environ:
-        environ.setdefault(PROFILES, str(SHARED_MEMORY_PROFILE))
+    is_local = environ[DISCOVERY] == "LOCALHOST" and TRANSPORTS not in environ
+    environ.setdefault(PROFILES, str(SHARED_MEMORY_PROFILE if is_local else LEASE_PROFILE))
 
 
 def child_environment(

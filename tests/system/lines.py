@@ -1,0 +1,47 @@
+"""What scenario and director say to each other: JSON, one object per line, over pipes into containers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Verdict = Literal["passed", "FAILED", "skipped"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was asked, what was found, and what was promised."""
+
+    fact: str
+    verdict: Verdict
+    found: str
+    bar: str = ""
+
+
+def say(message: dict[str, Any]) -> None:
+    """Send one message to the director."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def ask(action: str, node: str) -> None:
+    """Let the director do something to a process, and wait until it is done.
+
+    Args:
+        action: start, stop (in order) or kill (-9).
+        node: Name of the process.
+
+    Raises:
+        RuntimeError: It could not; the message is the director's.
+    """
+    say({"ask": action, "node": node})
+    answer = json.loads(sys.stdin.readline())
+    if answer["problem"]:
+        raise RuntimeError(f"{action} {node}: {answer['problem']}")
+
+
+def report(row: Row) -> None:
+    """Send one line of the table."""
+    say({"row": asdict(row)})
