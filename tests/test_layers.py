@@ -23,11 +23,13 @@ MESSAGES = {
     "builtin_interfaces",
     "diagnostic_msgs",
     "geometry_msgs",
+    "lifecycle_msgs",
     "rcl_interfaces",
     "rosgraph_msgs",
     "sensor_msgs",
     "std_msgs",
     "std_srvs",
+    "tf2_msgs",
     "trajectory_msgs",
 }
 ROS = {"rclpy", "ament_index_python"} | MESSAGES

@@ -71,7 +71,7 @@ def test_arguments_of_a_stack_are_accepted_by_it(stack: str) -> None:
 def test_desk_runs_on_demand_where_episodes_are_recorded() -> None:
     names = lambda extra: [node.name for node in build_stack("record", "nova2_sim", {}, extra).nodes]  # noqa: E731
     assert "desk" in names(["desk"]) and "desk" not in names([])
-    with pytest.raises(ConfigError, match="record, full have one"):
+    with pytest.raises(ConfigError, match="record, teleop, full have one"):
         build_stack("simulate", "nova2_sim", {}, ["desk"])
 
 

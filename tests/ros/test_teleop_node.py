@@ -17,11 +17,12 @@ from tiny_bundles import policy_bundle
 
 from tacit.rig import load_rig
 from tacit.teleop.devices import LEFT, LOWER, UP
+from tacit.teleop.terminal import keys_of
 from tacit_ros import messages
 from tacit_ros.policy_node import PolicyNode
 from tacit_ros.run.commands import Command
 from tacit_ros.run.operator import Operator
-from tacit_ros.run.teleop_keys import Terminal, keys_of
+from tacit_ros.run.teleop_keys import Terminal
 from tacit_ros.teleop_node import TeleopNode
 from tacit_ros.wire import person
 from tacit_ros.wire.commanding import CommandingNode

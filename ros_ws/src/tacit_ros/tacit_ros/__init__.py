@@ -5,7 +5,6 @@ messages, `wire` connects a rig's topics with values, `run` starts what belongs 
 was recorded elsewhere, `demo` shows the whole loop. Nothing here imports torch.
 
 Imports point down this list only:
-demo, desk_node >
-bag, capture_node, dobot_node, overlay_node, policy_node, progress_node, recorder_node, run, teleop_node >
-policy_diagnostics > wire > messages.
+demo, desk_node > bag, capture_node, description_node, dobot_node, overlay_node, policy_node, progress_node,
+recorder_node, run, teleop_node > policy_diagnostics > wire > messages.
 """

@@ -3,7 +3,7 @@
 Pure: times are passed in. What comes out goes through `tacit.control.controller`, limits and workspace
 included, as the commands of a policy do.
 
-Imports point down this list only: person > devices, jog, leader > wish.
+Imports point down this list only: person, terminal > devices, jog, leader > wish.
 """
 
 from tacit.teleop.person import Person, TeleopSettings

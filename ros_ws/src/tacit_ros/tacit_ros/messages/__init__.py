@@ -4,10 +4,11 @@ rclpy does not check fields by default, and a wrong type is corrupted in silence
 arrives as 0.0, `Bool(data=np.True_)` as False). So every builder here says float(), int(), bool() or
 array.array, and the tests run under ROS_PYTHON_CHECK_FIELDS=1.
 
-Imports point down this list only: compressed, named, pixels, readings > images, values > stamps.
+Imports point down this list only: compressed, frames, named, pixels, readings > images, values > stamps.
 """
 
 from tacit_ros.messages.compressed import compressed_header, read_compressed, read_compressed_depth
+from tacit_ros.messages.frames import tf_message_class, transform
 from tacit_ros.messages.images import ImageBuilder, Rgb, compressed_image, image
 from tacit_ros.messages.named import build_named, message_class
 from tacit_ros.messages.pixels import COLOUR_ENCODINGS, DEPTH_ENCODINGS, read_depth, read_image
@@ -80,4 +81,6 @@ __all__ = [
     "region_of_interest",
     "string",
     "time_from_ns",
+    "tf_message_class",
+    "transform",
 ]

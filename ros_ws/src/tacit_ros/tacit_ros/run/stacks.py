@@ -140,6 +140,9 @@ NODES = {
         },
     ),
     "overlay": NodeSpec("overlay", "tacit_ros", "tacit_ros.overlay_node", {"rig": "", "rate_hz": 10.0}),
+    "description": NodeSpec(
+        "description", "tacit_ros", "tacit_ros.description_node", {"rig": "", "tf_hz": 30.0}
+    ),
     "desk": NodeSpec(
         "desk",
         "tacit_ros",
@@ -197,17 +200,20 @@ STACKS = {
         "record demonstrations: recorder and box overlay; in simulation also the cell and its expert",
         ("recorder", "overlay"),
         ("simulator", "expert"),
-        extra=("desk",),
+        extra=("desk", "description"),
     ),
     "teleop": StackSpec(
         "demonstrate by keys, pad, space mouse or leader arm: teleop, recorder, overlay; in simulation also "
         "the cell",
         ("recorder", "overlay", "teleop"),
         ("simulator",),
-        extra=("desk",),
+        extra=("desk", "description"),
     ),
     "policy": StackSpec(
-        "run a policy bundle on the robot or the simulated cell", ("policy",), ("simulator",)
+        "run a policy bundle on the robot or the simulated cell",
+        ("policy",),
+        ("simulator",),
+        extra=("description",),
     ),
     "progress": StackSpec(
         "watch task progress with a progress bundle", ("progress",), ("simulator",), drives=False
@@ -218,12 +224,17 @@ STACKS = {
         ("simulator", "mover"),
         {"board": "table"},
     ),
-    "simulate": StackSpec("the simulated cell alone, with its scripted expert", (), ("simulator", "expert")),
+    "simulate": StackSpec(
+        "the simulated cell alone, with its scripted expert",
+        (),
+        ("simulator", "expert"),
+        extra=("description",),
+    ),
     "full": StackSpec(
         "policy, progress, recorder and overlay together",
         ("recorder", "overlay", "policy", "progress"),
         ("simulator",),
-        extra=("desk",),
+        extra=("desk", "description"),
     ),
 }
 

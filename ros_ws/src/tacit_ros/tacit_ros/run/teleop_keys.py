@@ -21,7 +21,8 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from tacit.errors import ConfigError, TacitError
-from tacit.teleop.devices import DOWN, HELP, HIGHER, LEFT, LOWER, MOVES, RIGHT, UP
+from tacit.teleop.devices import HELP, MOVES
+from tacit.teleop.terminal import keys_of
 from tacit_ros import messages
 from tacit_ros.run.keys import QUIT, single_keys
 from tacit_ros.run.operator import KEYS, Operator
@@ -30,14 +31,6 @@ from tacit_ros.wire.environment import prepare
 from tacit_ros.wire.node_state import NodeState
 from tacit_ros.wire.person import KEYS as TOPIC
 
-SEQUENCES = {"[A": UP, "[B": DOWN, "[D": LEFT, "[C": RIGHT, "[5~": HIGHER, "[6~": LOWER} | {
-    "OA": UP,
-    "OB": DOWN,
-    "OD": LEFT,
-    "OC": RIGHT,
-}
-"""What terminals send after ESC for arrows and page keys, in both of their modes."""
-ESCAPE = "\x1b"
 LOOK_S = 0.05
 
 
@@ -131,17 +124,3 @@ def read_keys() -> str:
     """Wait for keys, for a twentieth of a second; returns those that came."""
     ready, _, _ = select.select([sys.stdin], [], [], LOOK_S)
     return keys_of(os.read(sys.stdin.fileno(), 64).decode(errors="ignore")) if ready else ""
-
-
-def keys_of(text: str) -> str:
-    """Return what a terminal has sent as one character per key, each once; ESC alone is none."""
-    keys: list[str] = []
-    while text:
-        if text[0] == ESCAPE:
-            sequence = next((s for s in SEQUENCES if text.startswith(s, 1)), "")
-            keys += [SEQUENCES[sequence]] if sequence else []
-            text = text[1 + len(sequence) :]
-        else:
-            keys.append(text[0].lower())
-            text = text[1:]
-    return "".join(dict.fromkeys(keys))

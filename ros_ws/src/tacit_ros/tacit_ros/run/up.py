@@ -44,6 +44,10 @@ class UpArgs:
     stack: tyro.conf.Positional[str]
     options: tyro.conf.Positional[tuple[str, ...]] = ()
     rig: Annotated[str, tyro.conf.arg(help="Shipped rig or path of a rig.yaml.")] = "nova2_sim"
+    also: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]],
+        tyro.conf.arg(name="with", help="Node that runs on demand, such as `description` (tf, RViz)."),
+    ] = ()
     without: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Node of the stack to leave out; may be given again."""
     desk: Annotated[
@@ -177,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if args.desk and importlib.util.find_spec("aiohttp") is None:
         raise ConfigError("--desk: its web library is not installed; pip install 'tacit[desk]'")
-    extra = ("desk",) if args.desk else ()
+    extra = dict.fromkeys((*args.also, *(("desk",) if args.desk else ())))
     stack = build_stack(args.stack, args.rig, parse_options(args.options), extra)
     return supervise(stack.without(args.without))
 

@@ -42,6 +42,9 @@ STALLED_S = 0.2
 STALLED_SIMULATION_S = 2.0
 """The same where simulated time paces the commands, which may pass slowly [s]."""
 
+CLOCK_SET_NS = 1_000_000_000
+"""A present that lies so much further back is that of a clock which was set anew."""
+
 Action = Callable[[], Answer]
 
 SERVICES = {Event.take: "take_over", Event.back: "hand_back", Event.stop: "hold", Event.release: "release"}
@@ -79,7 +82,7 @@ class CommandingNode(WatchedNode):
         self.commands = CommandPublisher(self, rig, controller.limiter.period, lockstep, pace)
         self.loop: PeriodicThread | None = None
         self._announced, self._announcing = "", threading.Lock()
-        self._sent, self._taken_over = 0, False
+        self._sent, self._taken_over, self._stamped_ns = 0, False, 0
         self._state_topic = self.create_publisher(String, "~/state", qos.state())
 
     def _make_pace(self, priority: int) -> Pace:
@@ -214,7 +217,14 @@ class CommandingNode(WatchedNode):
         """One tick of the command thread."""
         if self.controller.state in MOVING:
             self._watch()
-        self._command_at(self.inputs.now_ns())
+        self._command_at(self._rising(self.inputs.now_ns()))
+
+    def _rising(self, now_ns: int) -> int:
+        """Return the present, later than at the last tick: of a foreign clock it is a guess that may fall."""
+        if 0 <= self._stamped_ns - now_ns < CLOCK_SET_NS:
+            now_ns = self._stamped_ns + 1
+        self._stamped_ns = now_ns
+        return now_ns
 
     def _command_at(self, now_ns: int) -> None:
         if self._taken_over:
