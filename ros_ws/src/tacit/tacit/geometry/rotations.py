@@ -28,6 +28,16 @@ def rotation_from_rpy(rpy: ArrayLike) -> FloatArray:
     )
 
 
+def rotation_to_rpy(R: ArrayLike) -> FloatArray:
+    """Return fixed-axes roll, pitch, yaw (3,) [rad] of R (3, 3); at pitch +-pi/2 the roll is 0."""
+    R = np.asarray(R, dtype=np.float64)
+    level = np.hypot(R[0, 0], R[1, 0])
+    pitch = np.arctan2(-R[2, 0], level)
+    if level < SMALL_ANGLE:
+        return np.array([0.0, pitch, np.arctan2(-R[0, 1], R[1, 1])])
+    return np.array([np.arctan2(R[2, 1], R[2, 2]), pitch, np.arctan2(R[1, 0], R[0, 0])])
+
+
 def rotation_from_quaternion(q_xyzw: ArrayLike) -> FloatArray:
     """Return R (..., 3, 3) of quaternions xyzw (..., 4) of any non-zero norm.
 
