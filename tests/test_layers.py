@@ -99,7 +99,7 @@ LAWS = {
         "ros_ws/src/tacit_sim", COMMON | {"tacit", "mujoco"}, nodes=ROS | {"tacit_ros"}, rim=("topics",)
     ),
     "tacit_calibration": Law("calibration", COMMON | {"tacit", "scipy"}, lazy={"rosbags"}),
-    "tacit_learning": Law("learning", COMMON | TRAINING | {"tacit"}),
+    "tacit_learning": Law("learning", COMMON | TRAINING | {"tacit"}, only={"server": {"aiohttp"}}),
 }
 
 

@@ -82,6 +82,11 @@ VERBS: dict[str, Verb] = {
         "read step annotations of other formats, or of our episodes",
         "Learn",
     ),
+    "annotate": Verb(
+        "tacit_learning.annotate.command:main",
+        "label the steps of two episodes on a page, and bring them to the rest",
+        "Learn",
+    ),
     "simulate alignment": Verb(
         "tacit.tools.bench:simulate_alignment",
         "make a synthetic set whose true progress is known at every frame",
