@@ -12,10 +12,10 @@ from fake_robot import FakeRobot, lenient_rig
 from geometry_msgs.msg import Twist, TwistStamped, Vector3
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState, Joy
-from std_msgs.msg import String
+from std_msgs.msg import Int32, String
 from tiny_bundles import policy_bundle
 
-from tacit.rig import load_rig
+from tacit.rig import Rig, load_rig, parse_rig
 from tacit.teleop.devices import LEFT, LOWER, UP
 from tacit.teleop.terminal import keys_of
 from tacit_ros import messages
@@ -29,6 +29,16 @@ from tacit_ros.wire.commanding import CommandingNode
 
 START = np.array([-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284, 0.04])
 WIDE = {"state_min": (-7.0,) * 7, "state_max": (7.0,) * 7, "obs_skew_max_s": 1.0, "chunk_size": 25}
+
+
+SOURCE = {
+    "topic": "/source",
+    "type": "std_msgs/msg/Int32",
+    "rate_hz": 25.0,
+    "role": "extra",
+    "required": False,
+    "names": ["source"],
+}
 
 
 class Cell:
@@ -60,6 +70,13 @@ class Cell:
         return self.node.controller.limiter.is_at_rest
 
 
+def with_source(plain: Rig) -> Rig:
+    """The rig with a stream that says who commands."""
+    data = plain.model_dump(mode="json")
+    data["streams"]["source"] = SOURCE
+    return parse_rig(data, "test")
+
+
 Make = Callable[..., Cell]
 
 
@@ -69,7 +86,8 @@ def make(bench, tmp_path: Path) -> Iterator[Make]:
 
     def build(with_policy: bool = False, rate_hz: float | None = None, **parameters: object) -> Cell:
         path = lenient_rig(tmp_path)
-        rig = load_rig(path)
+        rig = with_source(load_rig(path))
+        path.write_text(rig.to_yaml(), encoding="utf-8")
         if rate_hz is not None:
             parameters["command_hz"] = rate_hz
         if with_policy:
@@ -163,6 +181,8 @@ def test_person_takes_a_running_policy_by_a_button_and_gives_it_back(make: Make)
     cell = make(with_policy=True)
     node = cell.node
     assert isinstance(node, PolicyNode)
+    told: list[int] = []
+    cell.bench.node.create_subscription(Int32, "/source", lambda m: told.append(m.data), 10)
     cell.bench.until(lambda: node.acting.readiness() is None, "input")
     assert cell.bench.call("/policy/start").success
     cell.bench.until(lambda: len(cell.robot.commands) > 5, "commands")
@@ -182,6 +202,7 @@ def test_person_takes_a_running_policy_by_a_button_and_gives_it_back(make: Make)
     count = len(cell.robot.commands)
     cell.bench.until(lambda: len(cell.robot.commands) > count + 10, "commands of the policy")
     assert node.controller.state == "RUNNING"
+    assert [who for who, before in zip(told, [None, *told], strict=False) if who != before] == [0, 1, 0]
     stamps, commands = zip(*cell.robot.commands, strict=True)
     reach = node.rig.limits("velocity") * np.maximum(np.diff(stamps), 4e7)[:, None] * 1e-9
     assert (np.abs(np.diff(commands, axis=0)) <= 1.5 * reach + 1e-9).all()

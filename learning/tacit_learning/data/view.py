@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import model_validator
 
 from tacit.config import Config
+from tacit.episode.schema import SOURCES
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.images import ImageTransform, decode_image
 from tacit.images.depth import DepthRange, decode_depth, depth_levels
@@ -28,7 +29,9 @@ class DataConfig(Config):
     [m]; between them depth becomes 255 grey levels. `cache: ram` decodes every image once.
     `decode: reduced` lets a JPEG be decoded at a half, a quarter or an eighth of its sides where no more is
     needed. `dataset_weights` are the shares of what is drawn, one for each data set; `frame_weights` is a
-    file of `tacit export signals`: a frame is drawn as often as its weight says. `other_rigs: by_name`
+    file of `tacit export signals`: a frame is drawn as often as its weight says. `source_weights` weighs
+    frames by who commanded, where an episode says so: `{policy: 0, person: 1}` learns from corrections
+    alone; frames of which nobody says it, as those of demonstrations, weigh 1. `other_rigs: by_name`
     takes episodes of other rigs, whose joints and streams are found by name; `names` says `theirs: ours`
     where theirs is another.
     `trim_idle` leaves out the frames before the first and after the last change of the action: an
@@ -38,6 +41,7 @@ class DataConfig(Config):
     datasets: tuple[str, ...]
     dataset_weights: tuple[float, ...] | None = None
     frame_weights: str | None = None
+    source_weights: dict[str, float] | None = None
     other_rigs: Literal["refuse", "by_name"] = "refuse"
     names: dict[str, str] = {}
     train_ratio: float = 0.9
@@ -56,6 +60,15 @@ class DataConfig(Config):
     num_workers: int = 0
     action_offset: int = 0
     trim_idle: bool = True
+
+    @model_validator(mode="after")
+    def _knows_sources(self) -> DataConfig:
+        for name, weight in (self.source_weights or {}).items():
+            if name not in SOURCES:
+                raise ValueError(f"source_weights: {name!r}; {did_you_mean(name, SOURCES)}")
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"source_weights: {name}: {weight}, expected a number of 0 and above")
+        return self
 
     @model_validator(mode="after")
     def _has_weights(self) -> DataConfig:

@@ -1,14 +1,18 @@
-"""How often each frame is drawn: shares of data sets, and weights of frames from `tacit export signals`."""
+"""How often each frame is drawn: shares of data sets, weights of signals, and who commanded."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tacit.episode import EpisodeReader
+from tacit.episode.annotated import read_sources
+from tacit.episode.schema import SOURCES
 from tacit.errors import EpisodeError
 from tacit_learning.data.episodes import Episode, EpisodeTable
 from tacit_learning.data.view import DataConfig
@@ -22,11 +26,13 @@ def row_weights(table: EpisodeTable, config: DataConfig) -> np.ndarray | None:
     Raises:
         EpisodeError: The file of weights does not fit the episodes, or leaves nothing to draw.
     """
-    if config.frame_weights is None and config.dataset_weights is None:
+    if config.frame_weights is config.dataset_weights is config.source_weights is None:
         return None
     weights = np.ones(len(table))
+    if config.source_weights is not None:
+        weights = np.concatenate([_source_weights(e, config.source_weights) for e in table.episodes])
     if config.frame_weights is not None:
-        weights = np.concatenate(_frame_weights(Path(config.frame_weights), table.episodes))
+        weights = weights * np.concatenate(_frame_weights(Path(config.frame_weights), table.episodes))
     if config.dataset_weights is not None:
         of_episode = np.array([_dataset_of(episode.path, config.datasets) for episode in table.episodes])
         of_row = of_episode[table.episode_of]
@@ -36,6 +42,14 @@ def row_weights(table: EpisodeTable, config: DataConfig) -> np.ndarray | None:
     if not weights.any():
         raise EpisodeError(f"all {len(table)} frames have weight 0: nothing is left to train on")
     return weights
+
+
+def _source_weights(episode: Episode, weights: Mapping[str, float]) -> np.ndarray:
+    """Return the weight of each frame by who commanded; 1 where nobody says so."""
+    with EpisodeReader(episode.path) as reader:
+        told = read_sources(reader.file)[episode.first : episode.first + episode.num_ticks]
+    of_source = np.array([*(weights.get(name, 1.0) for name in SOURCES), 1.0])  # -1 is the last
+    return np.asarray(of_source[np.where((told >= 0) & (told < len(SOURCES)), told, -1)])
 
 
 def _dataset_of(path: Path, roots: tuple[str, ...]) -> int:

@@ -22,10 +22,10 @@ from tacit.control.states import Answer
 from tacit.errors import BundleError
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig, load_rig
-from tacit_ros.policy_diagnostics import PolicyDiagnostics
 from tacit_ros.wire.commanding import Commander, CommandingNode
 from tacit_ros.wire.parameters import SHA256, declare, parameter
 from tacit_ros.wire.person import PersonParameters, PersonTopics
+from tacit_ros.wire.policy_diagnostics import PolicyDiagnostics
 from tacit_ros.wire.process import run_node
 
 

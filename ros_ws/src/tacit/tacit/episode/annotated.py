@@ -63,3 +63,11 @@ def read_task_steps(file: h5py.File, source: str) -> tuple[str, ...]:
         return tuple(str(name) for name in labelled)
     recorded = file.get(schema.STEP_INDEX)
     return () if recorded is None else tuple(schema.names_of(recorded))
+
+
+def read_sources(file: h5py.File) -> np.ndarray:
+    """Return who commanded at each tick (T,) i8, an index into `schema.SOURCES`; -1 where nobody said."""
+    if schema.SOURCE_COLUMN not in file:
+        return np.full(len(file[schema.TICK_NS]), -1, dtype=np.int64)
+    values = np.asarray(file[schema.SOURCE_COLUMN][:], dtype=np.float64).reshape(-1)
+    return np.where(np.isfinite(values), np.nan_to_num(values), -1).astype(np.int64)

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from tacit.episode import schema
-from tacit.episode.annotated import write_step_table
+from tacit.episode.annotated import read_sources, write_step_table
 from tacit.episode.columns import datasets, hash_rows, set_attributes
 from tacit.episode.steps import segments
 from tacit.streams.counts import StreamCounts
@@ -30,6 +30,7 @@ def write_derived(file: h5py.File, counts: Mapping[str, StreamCounts] | None = N
         counts: Counts of the aligner; without them they are taken from the stored stamps.
     """
     write_steps(file)
+    write_sources(file)
     write_action_source(file)
     write_joint_rates(file)
     write_statistics(file)
@@ -42,6 +43,13 @@ def write_steps(file: h5py.File) -> None:
         return
     dataset = file[schema.STEP_INDEX]
     write_step_table(file, segments(dataset[:], schema.names_of(dataset)))
+
+
+def write_sources(file: h5py.File) -> None:
+    """Say on the column of who commanded which ticks were whose: a person's are corrections of a policy."""
+    if schema.SOURCE_COLUMN in file:
+        told = segments(read_sources(file), schema.SOURCES)
+        set_attributes(file[schema.SOURCE_COLUMN], {schema.SEGMENTS: json.dumps(told)})
 
 
 def write_action_source(file: h5py.File) -> None:

@@ -38,6 +38,13 @@ DEPTH = "observations/depth"
 """Apart from the colours: other programs take whatever lies in `IMAGES` for colour pictures."""
 BBOX_CONVENTION = "opencv pixel centres at integers"
 
+SOURCE = "source"
+"""Stream of a rig (role `extra`) that says who commands: an index into `SOURCES`, NaN where nobody does."""
+SOURCE_COLUMN = f"observations/extra/{SOURCE}"
+SOURCES = ("policy", "person")
+SEGMENTS = "segments_json"
+"""Attribute of the column: who commanded from which tick to which, both included."""
+
 EXTRA_ROLES = ("extra", "robot_state")
 """Streams that are stored as they are, under `observations/extra/<stream>`."""
 

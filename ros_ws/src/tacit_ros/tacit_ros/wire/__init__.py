@@ -1,7 +1,8 @@
 """Between messages and values: subscriptions and commands of a rig, parameters, the process of a node.
 
 Imports point down this list only:
-commanding, person > commands, node_state, observations, process, publishers, stop_topics >
+commanding, person, policy_diagnostics >
+commands, node_state, observations, process, publishers, stop_topics >
 environment, hearing, parameters, qos, session, signals, upsampled >
 decoders.
 """

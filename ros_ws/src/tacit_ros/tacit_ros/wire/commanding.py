@@ -12,7 +12,7 @@ from typing import Protocol
 
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from std_msgs.msg import String
+from std_msgs.msg import Int32, String
 from std_srvs.srv import SetBool, Trigger
 
 from tacit.control.controller import Controller
@@ -20,6 +20,7 @@ from tacit.control.heard import HeardStreams
 from tacit.control.periodic import PeriodicThread, SimulatedClock, SteadyClock
 from tacit.control.safety import Fault
 from tacit.control.states import MOVING, Answer
+from tacit.episode.schema import SOURCE
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
 from tacit.teleop import Event
@@ -44,6 +45,9 @@ STALLED_SIMULATION_S = 2.0
 
 CLOCK_SET_NS = 1_000_000_000
 """A present that lies so much further back is that of a clock which was set anew."""
+
+SOURCES = ("RUNNING", "PERSON")
+"""States in which an episode says who commands, in the order of `tacit.episode.schema.SOURCES`."""
 
 Action = Callable[[], Answer]
 
@@ -84,6 +88,8 @@ class CommandingNode(WatchedNode):
         self._announced, self._announcing = "", threading.Lock()
         self._sent, self._taken_over, self._stamped_ns = 0, False, 0
         self._state_topic = self.create_publisher(String, "~/state", qos.state())
+        source = rig.streams.get(SOURCE)
+        self._source = None if source is None else self.create_publisher(Int32, source.topic, 10)
 
     def _make_pace(self, priority: int) -> Pace:
         clock = SimulatedClock(self._now_ns) if self.is_simulated_time else SteadyClock()
@@ -241,6 +247,8 @@ class CommandingNode(WatchedNode):
             limiter, dry_run = self.controller.limiter, self.controller.dry_run
             self.commands.publish(command, now_ns, dry_run, limiter, braking=braking)
             self._sent += 1
+            if self._source is not None and self.controller.state in SOURCES:
+                self._source.publish(messages.int32(SOURCES.index(self.controller.state)))
         elif not braking:
             self.commands.settle()
 
