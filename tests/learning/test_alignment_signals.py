@@ -57,12 +57,18 @@ def test_weights_follow_their_formula(episodes: list[list[float]], chunk: int) -
     gains = [[p[min(t + chunk, len(p) - 1)] - p[t] for t in range(len(p))] for p in episodes]
     every = [gain for part in gains for gain in part]
     mean = sum(every) / len(every)
-    std = (sum((g - mean) ** 2 for g in every) / len(every)) ** 0.5
+    std = max((sum((g - mean) ** 2 for g in every) / len(every)) ** 0.5, 1e-6)
+    mean = max(mean, 0.0)  # as LeRobot has it
     found = chunk_weights([np.array(p, np.float32) for p in episodes], chunk)
     for part, weights in zip(gains, found, strict=True):
         for gain, weight in zip(part, weights.weight, strict=True):
             soft = min(max((gain - (mean - 2 * std)) / (4 * std + 1e-6), 0), 1)
             assert weight == pytest.approx(1.0 if gain > 0.01 else 0.0 if gain < 0 else soft, abs=1e-6)
+
+
+def test_standing_still_in_a_set_that_loses_ground_is_worth_a_half() -> None:
+    (weights,) = chunk_weights([np.array([0.9, 0.5, 0.2, 0.2, 0.0], np.float32)], 1)
+    assert weights.weight[2] == pytest.approx(0.5, abs=1e-4)
 
 
 def test_a_sample_that_loses_ground_has_no_weight() -> None:

@@ -51,8 +51,9 @@ def chunk_gain(progress: NDArray[np.float32], chunk: int) -> NDArray[np.float64]
 def chunk_weights(episodes: Sequence[NDArray[np.float32]], chunk: int) -> list[Weights]:
     """Compute the weights of reward-aligned behaviour cloning (arXiv:2509.25358).
 
-    w = 1 where r > `GOOD_GAIN`, 0 where r < 0, else (r - (mean - 2 std)) / (4 std + eps) within 0..1,
-    mean and std of r over all frames of all episodes.
+    w = 1 where r > `GOOD_GAIN`, 0 where r < 0, else (r - (max(mean, 0) - 2 std)) / (4 std + eps) within 0..1,
+    mean and std of r over all frames of all episodes. LeRobot reads the mean so: a data set that loses ground
+    on average must not make standing still worth more than a half.
 
     Args:
         episodes: Progress (T,) of each.
@@ -68,7 +69,8 @@ def chunk_weights(episodes: Sequence[NDArray[np.float32]], chunk: int) -> list[W
             raise AnnotationError(f"signals: episode {number}: progress is empty or not finite")
     gains = [chunk_gain(progress, chunk) for progress in episodes]
     every = np.concatenate(gains)
-    low, spread = every.mean() - 2 * every.std(), 4 * every.std() + EPS
+    std = max(float(every.std()), EPS)
+    low, spread = max(float(every.mean()), 0.0) - 2 * std, 4 * std + EPS
     return [
         Weights(
             gain,

@@ -67,6 +67,9 @@ VERBS: dict[str, Verb] = {
         "labels of a video data set, equal however read",
         "Look",
     ),
+    "check progress": Verb(
+        "tacit.tools.check_progress:main", "rank episodes: hesitation, retries, likely failures", "Look"
+    ),
     "recover": Verb("tacit.tools.mend:main_recover", "make an interrupted recording readable", "Look"),
     "view": Verb("tacit.view.cli:main", "write a page that shows an episode, boxes included", "Look"),
     "view alignment": Verb(
