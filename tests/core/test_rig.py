@@ -281,10 +281,14 @@ def test_rig_from_before_a_field_existed_keeps_its_id_and_one_that_uses_it_does_
     del as_before["safety"]["estop_topic"], as_before["safety"]["heartbeat"]
     for group in ("cameras", "tactile", "streams", "commands"):
         for spec in as_before[group].values():
-            for field in {"kind", "stamps", "frozen_after", "output_hz"} & set(spec):
+            for field in {"kind", "stamps", "frozen_after", "output_hz", "device"} & set(spec):
                 del spec[field]
     assert parse_rig(as_before, "my.yaml").rig_id == rig.rig_id == canonical_hash(as_before)
-    later = {("cameras", "top"): {"frozen_after": 20}, ("safety",): {"heartbeat": {"topic": "/pedal"}}}
+    later = {
+        ("cameras", "top"): {"frozen_after": 20},
+        ("safety",): {"heartbeat": {"topic": "/pedal"}},
+        ("tactile", "left"): {"device": {"rotate_deg": 90}},
+    }
     for path, change in later.items():
         data = copy.deepcopy(as_before)
         functools.reduce(dict.__getitem__, path, data).update(change)

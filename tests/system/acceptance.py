@@ -36,6 +36,9 @@ class Args:
     progress: Annotated[Path | None, tyro.conf.arg(help="Progress bundle of that task.")] = None
     tasks: Annotated[int, tyro.conf.arg(help="Tries of the task; 8 of 10 must succeed.")] = 10
     rig: str = "nova2_sim"
+    build: Annotated[bool, tyro.conf.arg(help="Build the images before; else those that are there run.")] = (
+        True
+    )
     folder: Annotated[Path | None, tyro.conf.arg(help="Keep episodes and logs here.")] = None
 
 
@@ -46,6 +49,7 @@ def run(args: Args, folder: Path) -> dict[str, list[Row]]:
     progress = args.progress or tiny_progress(folder, args.rig)
     words = ["--policy", str(policy.resolve()), "--progress", str(progress.resolve()), "--rig", args.rig]
     words += ["--tasks", str(args.tasks), "--commander", "policy" if args.bundle else "expert"]
+    words += ["--build" if args.build else "--no-build"]
     return {way: _run_once(way, words, folder / way) for way in args.ways}
 
 

@@ -30,6 +30,7 @@ class Args:
     rig: str = "nova2_sim"
     tasks: int = 10
     commander: Literal["policy", "expert"] = "expert"
+    build: bool = True
 
 
 def direct(args: Args) -> list[Row]:
@@ -40,7 +41,7 @@ def direct(args: Args) -> list[Row]:
     args.folder.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     rows: list[Row] = []
-    what = What(args.rig, args.policy, args.progress, args.folder)
+    what = What(args.rig, args.policy, args.progress, args.folder, build=args.build)
     try:
         with place.opened(what):
             words = ["--rig", args.rig, "--tasks", str(args.tasks), "--commander", args.commander]

@@ -32,13 +32,14 @@ CABLE = {"cell": "10.77.0.2/24", "here": "10.77.0.1/24"}
 
 @dataclass(frozen=True)
 class What:
-    """What runs: a rig, two bundles, and a folder for episodes and logs."""
+    """What runs: a rig, two bundles, a folder for episodes and logs; whether images are built before."""
 
     rig: str
     policy: Path
     progress: Path
     folder: Path
     camera: str = "wrist"
+    build: bool = True
 
 
 class Place(Protocol):
@@ -219,7 +220,8 @@ class Compose:
             "CAMERA": what.camera,
             "CAMERA_TOPIC": load_rig(what.rig).cameras[what.camera].topic,
         }
-        self._compose("build", "sim")
+        if what.build:
+            self._compose("build", "sim")
         try:
             yield
         finally:

@@ -52,6 +52,7 @@ LATER_FIELDS: dict[str, object] = {
     "kind": "color",
     "stamps": "header",
     "frozen_after": 5,
+    "device": None,
     "output_hz": None,
 }
 """Fields of topics that came after the first episodes were written, and what their absence means."""

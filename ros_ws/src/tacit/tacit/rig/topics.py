@@ -102,6 +102,39 @@ def is_depth(spec: StreamBase) -> bool:
     return isinstance(spec, CameraSpec) and spec.kind == "depth"
 
 
+class DeviceSpec(Config):
+    """The USB camera (UVC) inside a tactile sensor, for our own driver `tacit_ros.tactile_camera_node`.
+
+    It is found by the sensor's `serial`, or by `path`: a device, or a folder of pictures or a video that
+    stands in for one. `width` and `height` are what the camera takes; `crop` [x_min, y_min, x_max, y_max] in
+    its pixels, the turn clockwise and the flip make of it the picture that the rig describes. `locked` turns
+    automatic exposure and white balance off; values that are not given stay as they are.
+    """
+
+    path: str = ""
+    width: Pixels = 640
+    height: Pixels = 480
+    fps: Rate | None = None
+    fourcc: Annotated[str, Field(pattern=r"^(|[A-Z0-9]{4})$")] = ""
+    crop: tuple[int, int, int, int] | None = None
+    rotate_deg: Literal[0, 90, 180, 270] = 0
+    flip: Literal["none", "horizontal", "vertical"] = "none"
+    locked: bool = True
+    exposure: float | None = None
+    white_balance_k: Positive | None = None
+    gain: float | None = None
+
+    @model_validator(mode="after")
+    def _crop_is_inside(self) -> DeviceSpec:
+        x_min, y_min, x_max, y_max = self.crop or (0, 0, self.width, self.height)
+        if not (0 <= x_min < x_max <= self.width and 0 <= y_min < y_max <= self.height):
+            raise ValueError(
+                f"crop: {list(self.crop or ())}, expected [x_min, y_min, x_max, y_max] within "
+                f"{self.width}x{self.height} px"
+            )
+        return self
+
+
 class TactileSpec(StreamBase):
     """A camera-based tactile sensor.
 
@@ -119,6 +152,15 @@ class TactileSpec(StreamBase):
     size_m: tuple[Positive, Positive, Positive]
     sensor_type: str = "gelsight"
     serial: str = ""
+    device: DeviceSpec | None = None
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> TactileSpec:
+        if self.device is not None and not (self.serial or self.device.path):
+            raise ValueError(
+                "device: neither `serial` of the sensor nor `device.path` says which camera it is"
+            )
+        return self
 
 
 NUMBER_TYPES: dict[str, int | None] = {

@@ -101,6 +101,9 @@ NODES = {
             "gripper": "none",
         },
     ),
+    "tactile_camera": NodeSpec(
+        "tactile_camera", "tacit_ros", "tacit_ros.tactile_camera_node", {"rig": "", "sensor": ""}
+    ),
     "expert": NodeSpec("expert", "tacit_sim", "tacit_sim.expert_node", {"rig": ""}),
     "recorder": NodeSpec(
         "recorder",

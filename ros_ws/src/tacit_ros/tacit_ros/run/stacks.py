@@ -137,7 +137,8 @@ def templates(name: str, rig: Rig, extra: Iterable[str] = ()) -> list[NodeSpec]:
 
 
 def _drivers(rig: Rig) -> list[NodeSpec]:
-    """One node for each arm that the rig names a driver of ours for: `dobot`, or `dobot_<arm>` of several.
+    """One node for each arm that the rig names a driver of ours for: `dobot`, or `dobot_<arm>` of several;
+    and one for all tactile sensors with a `device`.
 
     Raises:
         ConfigError: A parameter that the driver does not have, or of another type.
@@ -153,7 +154,8 @@ def _drivers(rig: Rig) -> list[NodeSpec]:
                 raise ConfigError(f"{where}; {did_you_mean(key, set(values) - {'rig', 'arm'})}")
             values[key] = _parse(where, str(value), values[key])
         result.append(replace(spec, name=name, parameters=values))
-    return result
+    has_gels = any(sensor.device is not None for sensor in rig.tactile.values())
+    return result + ([NODES["tactile_camera"]] if has_gels and rig.simulation is None else [])
 
 
 def arguments(name: str) -> dict[str, Value]:
