@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tacit.bundle.player import ChunkPlayer
+from tacit.control.controller import Controller
 from tacit.control.safety import MotionLimiter
 from tacit.control.upsampling import SmoothPath, Upsampler
+from tacit.rig import load_rig, parse_rig
 
 PERIOD = 0.04
 LIMITS = {
@@ -200,3 +203,21 @@ def test_a_plan_is_what_the_steps_would_be_and_ends_at_rest() -> None:
     assert len(common) > 100
     for expected, found in common:
         np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(("lag", "state"), [(2, "RUNNING"), (6, "HOLD")])
+def test_an_arm_as_far_behind_as_the_path_is_on_course(lag: int, state: str) -> None:
+    data = load_rig("nova2_sim").model_dump(mode="json")
+    data["safety"]["tracking_error"] = 0.1
+    data["commands"]["command"]["output_hz"] = 250.0
+    period_ns = round(PERIOD * 1e9)
+    controller = Controller(parse_rig(data, "test"), ChunkPlayer(period_ns, "replace"), PERIOD)
+    start = np.array([0.0] * 6 + [0.04])
+    assert controller.start(start, None).success
+    ramp = start + np.outer(np.arange(40), [1.5 * PERIOD] + [0.0] * 6)
+    controller.add(ramp, 0)
+    sent = [start] * lag
+    for k in range(30):
+        command = controller.step(k * period_ns, sent[-lag])
+        sent.append(sent[-1] if command is None else command)
+    assert controller.state == state, str(controller)

@@ -6,6 +6,7 @@ The command thread calls `step`, the inference thread `add` and `fail`, services
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from tacit.bundle.player import ChunkPlayer
 from tacit.control.safety import Fault, MotionLimiter, check_finite, check_tracking
 from tacit.control.states import MOVING, Answer, PolicyMachine, State
+from tacit.control.upsampling import lag_ticks
 from tacit.control.workspace import Workspace
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
@@ -75,6 +77,7 @@ class Controller:
         self._last_target: FloatArray | None = None
         self._waiting_since_ns: int | None = None
         self._last_sent_ns: int | None = None
+        self._on_its_way: deque[FloatArray] = deque(maxlen=lag_ticks(rig))
 
     @property
     def state(self) -> State:
@@ -167,9 +170,11 @@ class Controller:
             return self._machine.release()
 
     def _off_course(self, measured: FloatArray) -> Fault | None:
-        """Return which joint is far from its command; before the first command none can be."""
+        """Return which joint is far from its commands of late; before the first command none can be."""
         limit = self._rig.safety.tracking_error if self._commanded and not self._dry_run else np.inf
-        return check_tracking(self._rig.state_names, self.limiter.position, measured, limit)
+        told = [self.limiter.position, *self._on_its_way]
+        nearest = np.clip(measured, np.min(told, axis=0), np.max(told, axis=0))
+        return check_tracking(self._rig.state_names, nearest, measured, limit)
 
     def _begin(
         self, measured: FloatArray | None, fault: Fault | None, change: Callable[[], Answer]
@@ -194,6 +199,7 @@ class Controller:
         """Forget the run before: its chunks, its last command, how long it waited."""
         self._forget_plan()
         self._commanded, self._last_sent_ns = False, None
+        self._on_its_way.clear()
 
     def _forget_plan(self) -> None:
         """Forget where the run before was going; what was commanded last stays known."""
@@ -273,9 +279,11 @@ class Controller:
         with self._lock:
             paced_ns = now_ns if paced_ns is None else paced_ns
             self._elapse(paced_ns)
+            before = self.limiter.position
             command = self._next(now_ns, measured)
             if command is not None:
                 self._last_sent_ns = paced_ns
+                self._on_its_way.append(before)
             return command
 
     def brake(self, paced_ns: int | None) -> FloatArray | None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from tacit.control.safety import LONGEST_STEP, MotionLimiter
 from tacit.geometry.transforms import FloatArray
+from tacit.rig import Rig
 
 LAG_PERIODS = 2.0
 """How far the path lies behind the commands: one period until the next command is known, one of smoothing."""
@@ -31,6 +32,11 @@ ARRIVED = 1e-9
 """Distance and speed below which the end of a path counts as reached [rad, m, per second]: rounding."""
 
 Motion = Literal["resting", "following", "finishing", "braking"]
+
+
+def lag_ticks(rig: Rig) -> int:
+    """Return how many commands are still on their way to the robot while the newest is given."""
+    return round(LAG_PERIODS) if any(command.output_hz for command in rig.commands.values()) else 0
 
 
 class _Bend(NamedTuple):

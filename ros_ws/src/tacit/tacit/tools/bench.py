@@ -32,6 +32,7 @@ BENCHES: dict[str, Bench] = {
     "recorder": Bench("recorder:main", "recordings of raw and JPEG images: dropped ticks, CPU, memory, stop"),
     "kill": Bench("kill:main", "kill the recorder at its worst instants, count what is lost"),
     "faults": Bench("faults:main", "50 kinds of fault against policy and recorder, in virtual time", False),
+    "dobot": Bench("dobot:main", "a Dobot arm through its wire: periods, disconnects, place_cube", False),
     "hostile": Bench("hostile:main", "files made to hurt: how long, how much memory, what is said"),
     "alignment": Bench("alignment:main", "alignment losses beside plain ones, with bars"),
     "vace_e": Bench("vace_e:main", "training steps of VACE, in batches or one by one", False),

@@ -88,7 +88,7 @@ class DobotArm:
     Args:
         settings: Where and how.
         limiter: Limits of the six joints, with the period of the servo.
-        tracking_error: How far from the measured pose a target may lie [rad].
+        tracking_error: How far from what was sent last a target may lie [rad].
         hear: Told every new feedback, on the reading thread.
         hear_gripper: Told every measured opening, in the gripper's unit.
         log: Told in words what changes.

@@ -33,7 +33,7 @@ class Servo:
 
     Args:
         limiter: Limits (6,) and period; its own from now on.
-        tracking_error: How far from the measured pose a target may lie in motion [rad].
+        tracking_error: How far from what was sent last a target may lie in motion [rad].
         timeout_s: After so long without a target nothing is sent any more [s].
 
     Attributes:
@@ -99,8 +99,9 @@ class Servo:
             if not np.isfinite(target).all():
                 return self._refuse(Fault("not_finite", f"a target that is no number: {target}"))
             assert self.feedback is not None
+            # In motion the arm lags behind what it was sent; a jump is one from that.
             allowed = FIRST_STEP_RAD if self._target is None else self._tracking_error
-            distance = np.abs(target - self.feedback.q)
+            distance = np.abs(target - (self.feedback.q if self._target is None else self._limiter.position))
             if distance.max() > allowed:
                 joint = int(np.argmax(distance))
                 text = f"joint {joint + 1} would go {distance[joint]:.3f} rad at once, allowed {allowed:g}"
