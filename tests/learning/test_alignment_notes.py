@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from tacit.cli import main
 from tacit.config import load
 from tacit.errors import ConfigError
 from tacit_learning.alignment.checkpoints import load_alignment
-from tacit_learning.alignment.commands.evaluate_alignment import evaluate
+from tacit_learning.alignment.commands.evaluate_alignment import evaluate, videos_of
 from tacit_learning.alignment.data import batches as keys
-from tacit_learning.alignment.data.videos import make_videos
+from tacit_learning.alignment.data.videos import Annotated, make_videos
 from tacit_learning.alignment.recipes import recipe_loss
 from tacit_learning.alignment.settings import AlignmentConfig, ProgressConfig, RecipeConfig
 from tacit_learning.alignment.train_alignment import make_objective, train_on
+from tacit_learning.data.annotations import AnnotationSet
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.options import CONFIGS, TABLES, overrides
 
@@ -106,3 +108,21 @@ def test_a_file_of_the_original_code_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"encoder of the original code \(base_model.conv_layers"):
         old = {"old_head": str(tmp_path / "best_model.pt")}
         run(tmp_path / "run", progress__recipe="v4", progress__learnable=old)
+
+
+def test_progress_is_learned_from_time_alone_and_scored_beside_the_labels(tmp_path: Path) -> None:
+    annotated = tiny_annotated()
+    bare = [replace(v, steps=(), start_frames=(), end_frames=()) for v in annotated.annotations.videos]
+    nothing = Annotated(AnnotationSet.of_videos(bare), annotated.features)
+    config = tiny_alignment(tmp_path, data__steps="time", losses__loss_type={}, train__steps=20)
+    train_on(config, nothing, None, SilentReporter())
+    trained = load_alignment(tmp_path)
+    assert trained.known.labels == ("task",)
+    test = videos_of(trained, nothing, ("validation",))
+    for video in test.videos:
+        expected = torch.arange(1, len(video) + 1) / len(video)
+        torch.testing.assert_close(video.progress, expected)
+    report = evaluate(trained, annotated, "validation")
+    assert not report.action and {"ours, online", "ours, against the time"} <= set(report.video)
+    assert report.video["ours, against the time"]["spearman"] > 0.5
+    assert 0 <= report.embeddings["ours"]["nn_accuracy"] <= 1, "judged by the labels that it did not see"

@@ -36,6 +36,8 @@ class VideosConfig(Config):
     of the training videos are held out instead. `tasks`: these alone; empty: all. `fps`: read every video at
     this rate; `mean_frames`: where videos of a folder are longer on average, read every second frame, third
     frame and so on. A folder may also hold the text files of MS-TCN; `mstcn_fps` is their rate.
+    `steps`: `time` reads no annotation of steps: progress is the share of a video that is over, learned from
+    clips that are also rewound (ReWiND, TimeRewarder).
     """
 
     folder: str | None = None
@@ -49,6 +51,7 @@ class VideosConfig(Config):
     fps: float | None = None
     mean_frames: int | None = Field(None, ge=16)
     mstcn_fps: float = Field(30.0, gt=0)
+    steps: Literal["annotated", "time"] = "annotated"
 
     @model_validator(mode="after")
     def _one_source(self) -> VideosConfig:

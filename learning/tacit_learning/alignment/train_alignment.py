@@ -29,6 +29,7 @@ from tacit_learning.alignment.data.videos import (
     make_videos,
     split_videos,
     training_rate,
+    without_steps,
 )
 from tacit_learning.alignment.judge.metrics_progress import Course, course_scores
 from tacit_learning.alignment.model.model import Shape
@@ -86,6 +87,7 @@ def train_on(
         reporter: Shows progress.
     """
     seed_everything(config.train.seed)
+    annotated = without_steps(annotated) if config.data.steps == "time" else annotated
     aligns = bool(config.losses.coefficients())
     chosen, held_out = split_videos(annotated, config.data, config.train.seed, least=2 if aligns else 1)
     level = config.progress.level

@@ -20,7 +20,14 @@ from rich.console import Console
 from tacit.progress import DetectorConfig
 from tacit_learning.alignment.checkpoints import TrainedAlignment, load_alignment
 from tacit_learning.alignment.data.episode_videos import VALIDATION, read_tables
-from tacit_learning.alignment.data.videos import Annotated, VideoSet, load_annotated, make_videos
+from tacit_learning.alignment.data.videos import (
+    Annotated,
+    VideoSet,
+    at_rate,
+    load_annotated,
+    make_videos,
+    without_steps,
+)
 from tacit_learning.alignment.judge.events import EventScores, event_scores, event_table
 from tacit_learning.alignment.judge.metrics_segments import segmental_edit, segmental_f1
 from tacit_learning.alignment.judge.predict import MODES, Prediction, predict
@@ -125,25 +132,29 @@ def evaluate(
     training = videos_of(trained, annotated, trained.config.data.train_splits)
     test = videos_of(trained, annotated, (split,))
     predictions = predict(trained.model, test)
-    scale = trained.model.scale
-    raw_train, raw_test = _scaled(training, scale), _scaled(test, scale)
-    own_train = _embedded(training, predict(trained.model, training))
-    own_test = _embedded(test, predictions)
+    scale, labels = trained.model.scale, annotated.annotations.labels
+    raw_train, raw_test = _scaled(training, annotated, scale), _scaled(test, annotated, scale)
+    own_train = _embedded(raw_train, predict(trained.model, training))
+    own_test = _embedded(raw_test, predictions)
     embeddings = {
-        "ours": pair_scores(own_test, test.labels) | phase_scores(own_train, own_test, test.labels),
-        "raw features": pair_scores(raw_test, test.labels) | phase_scores(raw_train, raw_test, test.labels),
+        "ours": pair_scores(own_test, labels) | phase_scores(own_train, own_test, labels),
+        "raw features": pair_scores(raw_test, labels) | phase_scores(raw_train, raw_test, labels),
     }
     level = trained.config.progress.level
     whole = Aim("video" if level == "action" else level, training.shares)
-    action = _action_rows(raw_test, predictions)
+    by_time = trained.config.data.steps == "time"
+    action = {} if by_time else _action_rows(raw_test, predictions)
     video = _video_rows(raw_test, predictions, whole)
+    if by_time and video:
+        seen = [Labelled(video.annotation, video.features) for video in test.videos]
+        video["ours, against the time"] = _video_rows(seen, predictions, Aim("video"))["ours, online"]
     best = next((mode for mode in ("start", "online") if mode in predictions[0].action), None)
-    lengths = {} if best is None else length_scores(_estimates(raw_test, predictions, best))
+    lengths = {} if best is None or by_time else length_scores(_estimates(raw_test, predictions, best))
     return Report(
         embeddings,
         action | (baseline_scores(raw_train, raw_test, ACTION, gru_steps=gru_steps) if action else {}),
         video | (baseline_scores(raw_train, raw_test, whole, gru_steps=gru_steps) if video else {}),
-        _step_scores(test, predictions),
+        {} if by_time else _step_scores(test, predictions),
         lengths,
         _events(trained, annotated, (split, *event_splits), detector) if event_splits else {},
     )
@@ -151,6 +162,8 @@ def evaluate(
 
 def videos_of(trained: TrainedAlignment, annotated: Annotated, splits: Sequence[str]) -> VideoSet:
     """Return the videos of some parts with the labels, tasks and rate that the model was trained with."""
+    if trained.config.data.steps == "time":
+        annotated = without_steps(annotated)
     chosen = [video for split in splits for video in annotated.annotations.split(split)]
     wanted = [video for video in chosen if video.task in trained.known.tasks]
     return make_videos(annotated, wanted, trained.config.progress.level, like=trained.known)
@@ -186,13 +199,18 @@ def as_json(report: Report) -> dict[str, object]:
     return vars(report) | {"events": {name: vars(score) for name, score in report.events.items()}}
 
 
-def _scaled(videos: VideoSet, scale: FeatureScale) -> list[Labelled]:
-    """Return the features as the model sees them: z-scored, so that no unit counts more than another."""
-    return [Labelled(video.annotation, scale(video.features)) for video in videos.videos]
+def _scaled(videos: VideoSet, annotated: Annotated, scale: FeatureScale) -> list[Labelled]:
+    """Return the steps that people gave, and the features as the model sees them: z-scored, so that no unit
+    counts more than another."""
+    given = {video.name: video for video in annotated.annotations.videos}
+    return [
+        Labelled(at_rate(given[video.annotation.name], videos.fps), scale(video.features))
+        for video in videos.videos
+    ]
 
 
-def _embedded(videos: VideoSet, predictions: Sequence[Prediction]) -> list[Labelled]:
-    pairs = zip(videos.videos, predictions, strict=True)
+def _embedded(videos: Sequence[Labelled], predictions: Sequence[Prediction]) -> list[Labelled]:
+    pairs = zip(videos, predictions, strict=True)
     return [Labelled(video.annotation, prediction.embeddings) for video, prediction in pairs]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,8 @@ from tacit_learning.losses.progress import (
 )
 
 STALL = "stall"
+WHOLE = "task"
+"""Name of the one step of a video whose steps are not read."""
 LEAST_FRAMES = 4
 """Frames that short actions keep where videos are thinned out."""
 UNTOLD = frozenset({"regression", "truncated"})
@@ -133,6 +135,17 @@ def _load_mstcn(folder: Path, fps: float) -> Annotated:
             f"{folder}: holds no folder `features` with <video>.npy; nothing can be learned"
         )
     return Annotated(imported.annotations, {v.name: features_of(imported, v, cut=True) for v in videos})
+
+
+def without_steps(annotated: Annotated) -> Annotated:
+    """Return the videos as if nothing was known of their steps: each is one step, from its first frame to its
+    last."""
+    before = annotated.annotations
+    videos = tuple(
+        replace(video, steps=(WHOLE,), start_frames=(0,), end_frames=(video.num_frames - 1,), events=())
+        for video in before.videos
+    )
+    return Annotated(AnnotationSet(videos, before.background, (WHOLE,)), annotated.features)
 
 
 def load_pictures(folder: str | Path, annotation: Annotation) -> NDArray[np.uint8] | None:
@@ -256,11 +269,16 @@ def still_frames(annotation: Annotation) -> Tensor:
     return still
 
 
+def at_rate(annotation: Annotation, fps: float) -> Annotation:
+    """Return an annotation at another rate [Hz]; steps that keep no frame are left out."""
+    return annotation if annotation.fps == fps else annotation.resampled(fps=fps, lost="drop")
+
+
 def _resample(annotation: Annotation, features: np.ndarray, fps: float) -> tuple[Annotation, np.ndarray]:
     if annotation.fps == fps:
         return annotation, features
     frames = resample_frames(annotation.num_frames, annotation.fps, fps)
-    return annotation.resampled(fps=fps, lost="drop"), features[frames]
+    return at_rate(annotation, fps), features[frames]
 
 
 def _video(
