@@ -1,6 +1,6 @@
 """Progress of a task while it runs: done, stalled, fallen back; live and along a recording.
 
-Imports point down this list only: watch, follow > detector > course, decimator, doubts.
+Imports point down this list only: watch, follow > detector > course, decimator, doubts, recorded.
 """
 
 from tacit.progress.decimator import Decimator

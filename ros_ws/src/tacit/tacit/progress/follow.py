@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tacit.bundle.runtime import Observation, OnnxProgress
+from tacit.bundle.runtime import OnnxProgress
 from tacit.episode import EpisodeReader
 from tacit.progress.decimator import Decimator
 from tacit.progress.detector import CompletionDetector, DetectorConfig, TaskState
+from tacit.progress.recorded import recorded_observation
 
 
 class Reading(NamedTuple):
@@ -41,13 +42,7 @@ def follow(
         stamp_ns = int(reader.tick_ns[tick])
         if not due.is_due(stamp_ns):
             continue
-        observation = Observation(
-            stamp_ns,
-            reader.qpos[tick],
-            {name: reader.image(name, tick) for name in manifest.cameras if name in reader.cameras}
-            | {name: reader.depth(name, tick) for name in manifest.cameras if name in reader.depth_cameras},
-            {name: reader.touch(name, tick) for name in manifest.touch if name in reader.tactile},
-        )
+        observation = recorded_observation(reader, manifest, tick)
         estimate = estimator.step(observation)
         state = judge.update(estimate.progress, stamp_ns, estimate.motion)
         yield Reading(tick, stamp_ns, estimate.progress, estimate.done, state)

@@ -1,0 +1,18 @@
+"""What a bundle would have seen at a tick of an episode."""
+
+from __future__ import annotations
+
+from tacit.bundle import Manifest
+from tacit.bundle.runtime import Observation
+from tacit.episode import EpisodeReader
+
+
+def recorded_observation(reader: EpisodeReader, manifest: Manifest, tick: int) -> Observation:
+    """Return the recorded observation of a tick; what the episode lacks is missing in it."""
+    return Observation(
+        int(reader.tick_ns[tick]),
+        reader.qpos[tick],
+        {name: reader.image(name, tick) for name in manifest.cameras if name in reader.cameras}
+        | {name: reader.depth(name, tick) for name in manifest.cameras if name in reader.depth_cameras},
+        {name: reader.touch(name, tick) for name in manifest.touch if name in reader.tactile},
+    )
