@@ -18,6 +18,7 @@ import pytest
 import rclpy
 from browser import chromium, console_errors, layout_faults
 from rclpy.node import Node
+from std_msgs.msg import String
 
 from benches import testing
 from benches.synthetic import SyntheticRobot
@@ -42,6 +43,8 @@ class Desk:
         self.data = folder / "data" / "lift"
         self._node = Node("robot_of_messages")
         self.robot = SyntheticRobot(self._node, rig)
+        self.typed: list[str] = []
+        self._node.create_subscription(String, "/teleop/keys", lambda m: self.typed.append(m.data), 10)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.robot.run, args=(self._stop.is_set,))
         self._thread.start()
@@ -63,6 +66,15 @@ class Desk:
         """The address in the log, with its token."""
         found = re.search(r"http://127\.0\.0\.1:\d+/\?token=[\w-]+", "\n".join(self.log))
         return found.group(0) if found else ""
+
+    def until_heard(self, keys: str) -> None:
+        """Wait for keys of the page on their topic."""
+
+        def heard() -> bool:
+            rclpy.spin_once(self._node, timeout_sec=0.05)
+            return keys in self.typed
+
+        wait_until(heard, f"the keys {keys!r}")
 
     def close(self) -> None:
         """End the stack as Ctrl-C does; whatever becomes of it, nothing is left that publishes."""
@@ -127,6 +139,7 @@ def refuses_who_has_no_token(desk: Desk) -> None:
     assert answer(f"{url}/do/launch?token={token}", data=b"")[0] == 404
     status, body = answer(f"{url}/do/mark?token={token}", data=b"")
     assert status == 200 and b"nothing is being recorded" in body
+    assert answer(f"{url}/keys", data=b"v")[0] == 403
 
 
 def test_operator_records_by_keys_sees_a_camera_die_and_is_alone_at_the_desk(desk: Desk) -> None:
@@ -170,6 +183,15 @@ def test_operator_records_by_keys_sees_a_camera_die_and_is_alone_at_the_desk(des
         wait_until(lambda: "labelled episode_1.hdf5: failure" in text("said"), "the label")
         assert outcome(desk.data / "episode_1.hdf5")[1] is False
         wait_until(lambda: "1success1failure0unlabelled" in text("tally"), "the count")
+
+        assert page.execute_script("return document.getElementById('hand-take').disabled")
+        press("j")
+        page.find_element("id", "moves").click()
+        press("g")  # down and up at once
+        desk.until_heard("g")
+        desk.until_heard("")
+        assert "j" not in desk.typed  # typed before the keys were to move anything
+        keep(page, "moves")
 
         desk.robot.faults.silent.add("top")
         dead = "return document.getElementById('picture-top').className"

@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rclpy.node import Node
+from std_msgs.msg import String
 
 from tacit.errors import ConfigError
 from tacit.rig import load_rig
 from tacit.streams import Intake, Value
+from tacit_ros import messages
 from tacit_ros.run.desk.clerk import Clerk
 from tacit_ros.run.desk.server import Server
 from tacit_ros.run.desk.views import Views
 from tacit_ros.run.operator import Operator, keys_with
 from tacit_ros.run.record_client import RecorderClient
+from tacit_ros.wire.node_state import NodeState
 from tacit_ros.wire.observations import RigSubscriptions
 from tacit_ros.wire.parameters import declare, parameter
+from tacit_ros.wire.person import KEYS
 from tacit_ros.wire.process import WatchedNode, run_node
 
 ANSWER_S = 2.0
@@ -34,6 +38,22 @@ class DeskParameters:
     instructions: str = parameter("", "Text file with one instruction per line, for the key of the next one.")
     keys: str = parameter("", "Other keys, such as those of a foot pedal: success=b,failure=c.")
     recorder: str = parameter("/recorder", "Name of the recorder node.")
+
+
+class KeyTopic:
+    """The page's keys on `/teleop/keys`, and the state of whichever node hears them."""
+
+    def __init__(self, node: Node) -> None:
+        self._topic = node.create_publisher(String, KEYS, 10)
+        self._states = [NodeState(node, topic) for topic in ("/policy/state", "/teleop/state")]
+
+    def press(self, keys: str) -> None:
+        """Say which keys are down."""
+        self._topic.publish(messages.string(keys))
+
+    def state(self) -> str:
+        """Return the state of the node that moves the robot; "" without one."""
+        return next((str(state) for state in self._states if state.text), "")
 
 
 class DeskNode(WatchedNode):
@@ -55,7 +75,9 @@ class DeskNode(WatchedNode):
         self._client = Node("desk_clerk")
         recorder = RecorderClient(self._client, settings.recorder, ANSWER_S)
         self._clerk = Clerk(Operator(recorder, instructions), rig.alignment.rate_hz, self.thread_failed)
-        self._server = Server(rig, self._views, self._clerk, keys, settings.port, self.thread_failed)
+        self._server = Server(
+            rig, self._views, self._clerk, keys, KeyTopic(self), settings.port, self.thread_failed
+        )
         self.get_logger().info(f"the desk is at {self._server.url}")
 
     def close(self) -> None:

@@ -12,12 +12,13 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from tacit.errors import ConfigError, ImageError, TacitError
 from tacit.rig import Rig
+from tacit.teleop.devices import EVENT_KEYS, FASTER, FRAME_KEY, GRIPPER_KEYS, MOVES, SLOWER
 from tacit.threads import OnFailure, WatchedThread
 from tacit.view.page import STYLE
 from tacit_ros.run.desk.clerk import Clerk
@@ -38,7 +39,19 @@ HEADERS = {
         "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     ),
 }
+MOST_KEYS = 16
+MEANT = frozenset([*MOVES, *GRIPPER_KEYS, *EVENT_KEYS, FRAME_KEY, FASTER, SLOWER])
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Hands(Protocol):
+    """Passes on the keys that move the robot."""
+
+    def press(self, keys: str) -> None:
+        """Say which keys are down, on any thread."""
+
+    def state(self) -> str:
+        """Return what the node that moves the robot says of itself; "" without one."""
 
 
 class Server:
@@ -49,6 +62,7 @@ class Server:
         views: The pictures.
         clerk: Carries out actions.
         keys: What each key does.
+        hands: Moves the robot.
         port: 0 for any that is free.
         on_failure: Told what ended the thread.
 
@@ -65,10 +79,12 @@ class Server:
         views: Views,
         clerk: Clerk,
         keys: Mapping[str, Action],
+        hands: Hands,
         port: int,
         on_failure: OnFailure,
     ) -> None:
         self._rig, self._views, self._clerk, self._keys = rig, views, clerk, keys
+        self._hands = hands
         self._token = secrets.token_urlsafe(16)
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
@@ -121,6 +137,7 @@ class Server:
                 web.get("/state", self._state),
                 web.get("/picture/{name}", self._picture),
                 web.post("/do/{action}", self._do),
+                web.post("/keys", self._press),
                 web.post("/instruction", self._instruction),
             ]
         )
@@ -156,7 +173,8 @@ class Server:
         return web.Response(text=text, content_type="text/html")
 
     async def _state(self, request: web.Request) -> web.Response:
-        return web.json_response({**self._clerk.report, "ages_s": self._views.ages_s()})
+        report = {**self._clerk.report, "ages_s": self._views.ages_s(), "robot": self._hands.state()}
+        return web.json_response(report)
 
     async def _picture(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
@@ -178,6 +196,12 @@ class Server:
         if name not in Action.__members__:
             raise web.HTTPNotFound(text=f"no action {name!r}")
         return await _answered(self._clerk.do(Action[name]))
+
+    async def _press(self, request: web.Request) -> web.Response:
+        """Pass on the keys that are down, those that mean something; they count for a fifth of a second."""
+        keys = (await request.text())[:MOST_KEYS]
+        self._hands.press("".join(key for key in keys if key in MEANT))
+        return web.Response(status=204)
 
     async def _instruction(self, request: web.Request) -> web.Response:
         return await _answered(self._clerk.choose(await request.text()))
