@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -179,8 +181,8 @@ def test_a_trimmed_episode_holds_those_ticks_and_nothing_else_changes(episode: P
     with EpisodeReader(episode) as reader:
         qpos, boxes, qvel = reader.qpos, reader.boxes("wrist", "left"), reader.qvel
         picture, steps = reader.image_bytes("top", 7), reader.steps
-    trimmed = trim(episode, 5, 20)
-    assert trimmed == episode
+    (trimmed,), trashed = trim(episode, 5, 20)
+    assert trimmed == episode and trashed == find_trashed(episode.parent)
     with EpisodeReader(trimmed) as reader:
         np.testing.assert_array_equal(reader.qpos, qpos[5:21])
         np.testing.assert_array_equal(reader.boxes("wrist", "left"), boxes[5:21])
@@ -195,14 +197,55 @@ def test_a_trimmed_episode_holds_those_ticks_and_nothing_else_changes(episode: P
         assert line["change"] == "trimmed" and line["from"][0]["ticks"] == [5, 20]  # type: ignore[index]
         assert reader.success is True
     assert not errors(trimmed, full=True)
-    assert len(find_trashed(episode.parent)) == 1
+    assert len(trashed) == 1
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, TICKS - 1), (-1, 5), (6, 5), (0, TICKS)])
-def test_a_trim_beyond_the_episode_is_refused_and_nothing_moves(episode: Path, first: int, last: int) -> None:
-    with pytest.raises(EpisodeError, match="keep ticks"):
+@pytest.mark.parametrize(
+    ("first", "last", "message"),
+    [
+        (0, TICKS - 1, "nothing would be cut"),
+        (0, None, "nothing would be cut"),
+        (-1, 5, "keep ticks -1 to 5: it has 0 to 23"),
+        (6, 5, "keep ticks 6 to 5"),
+        (0, TICKS, "keep ticks 0 to 24"),
+    ],
+)
+def test_a_trim_beyond_the_episode_is_refused_and_nothing_moves(
+    episode: Path, first: int, last: int | None, message: str
+) -> None:
+    with pytest.raises(EpisodeError, match=message):
         trim(episode, first, last)
     assert episode.exists() and not find_trashed(episode.parent)
+
+
+def test_who_trims_is_told_what_was_kept_where_the_whole_is_and_that_the_label_stays(
+    episode: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("trim", episode, "--first", 5) == 0
+    told = capsys.readouterr().out
+    assert f"ticks 5 to {TICKS - 1} of 0 to {TICKS - 1} kept" in told and "still labelled a success" in told
+    assert str(*find_trashed(episode.parent)) in told
+
+
+def test_who_restores_is_answered_in_the_names_that_were_typed(
+    episode: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("restore", episode.parent) == 1
+    assert f"{episode.parent}: a folder; name what" in capsys.readouterr().out
+    assert run("restore", episode) == 1
+    assert f"{episode}: nothing of that name is in" in capsys.readouterr().out
+
+
+def test_a_folder_without_episodes_is_no_success(
+    episode: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("ls", episode.parent, "--only.success", "no") == 1
+    assert "none of 1 episodes is as --only says" in capsys.readouterr().err
+    move_to_trash(episode)
+    (tmp_path / "place_cube" / "episode_7.hdf5.part").touch()
+    assert run("ls", tmp_path) == 1
+    told = capsys.readouterr().err
+    assert "no episode (*.hdf5)" in told and "1 interrupted" in told and "1 in its trash" in told
 
 
 def test_what_is_split_and_joined_again_has_the_same_contents(episode: Path) -> None:
@@ -210,13 +253,13 @@ def test_what_is_split_and_joined_again_has_the_same_contents(episode: Path) -> 
         before = {name: data[:] for name, data in (("qpos", reader.qpos), ("action", reader.action))}
         stamps = reader.stream("joints")["stamp_ns"]
     digest = contents(episode)
-    parts = split(episode, [10, 17])
+    parts = split(episode, [10, 17]).made
     assert [p.name for p in parts] == ["episode_0.hdf5", "episode_1.hdf5", "episode_2.hdf5"]
     for part in parts:
         assert not errors(part)
         with EpisodeReader(part) as reader:
             assert reader.success is None
-    joined = join(parts[::-1])
+    (joined,) = join(parts[::-1]).made
     with EpisodeReader(joined) as reader:
         np.testing.assert_array_equal(reader.qpos, before["qpos"])
         np.testing.assert_array_equal(reader.action, before["action"])
@@ -239,7 +282,7 @@ def test_sample_numbers_go_on_where_two_recordings_are_joined(tmp_path: Path) ->
         tick = tick_at(i)
         samples = {name: replace(s, index=s.index - 8) for name, s in tick.samples.items()}
         writer.append(replace(tick, samples=samples))
-    joined = join([first, writer.close(False)])
+    (joined,) = join([first, writer.close(False)]).made
     assert not errors(joined)
     with EpisodeReader(joined) as reader:
         assert (reader.num_ticks, reader.success) == (12, False)
@@ -362,3 +405,11 @@ def test_ten_thousand_entries_are_listed_from_the_index_alone(tmp_path: Path) ->
     found = list_episodes(tmp_path)
     assert time.process_time() - begun < 2.0  # measured .3 s; a read would take a minute
     assert len(found) == 10_000 and all(item.entry.kind == "tacit" for item in found)
+    program = (
+        "import sys; from tacit.cli import main; main(sys.argv[1:]); "
+        "sys.exit(','.join({'numpy', 'h5py', 'cv2', 'pydantic', 'tacit.rig'} & set(sys.modules)))"
+    )
+    words = [sys.executable, "-c", program, "episodes", "ls", str(tmp_path)]
+    listing = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    # Half of the second that a listing took went into imports that it does not need.
+    assert "10000 episodes" in listing.stdout and not listing.stderr.strip()

@@ -46,27 +46,41 @@ class Excerpt(NamedTuple):
     last: int
 
 
-def trim(path: str | Path, first: int, last: int) -> Path:
-    """Keep the ticks `first` to `last` (both included) of an episode; returns where it is.
+class Cut(NamedTuple):
+    """What an episode became, in order, and where in the trash it is itself."""
+
+    made: list[Path]
+    trashed: list[Path]
+
+
+def trim(path: str | Path, first: int, last: int | None = None) -> Cut:
+    """Keep the ticks `first` to `last` (both included; the last one when left out) of an episode.
+
+    Labels stay as they are.
 
     Raises:
         EpisodeError: Not a finished episode, ticks that it does not have, or all of them; disk full.
     """
     path = finished(path)
     count = _num_ticks(path)
-    if not 0 <= first <= last < count or (first, last) == (0, count - 1):
+    last = count - 1 if last is None else last
+    if (first, last) == (0, count - 1):
         raise EpisodeError(
-            f"{path}: keep ticks {first} to {last} of {count}; expected a part of 0 to {count - 1}"
+            f"{path}: ticks 0 to {last} are all that it has, so nothing would be cut; give the first tick to "
+            "keep, or the last, or both"
         )
-    (trimmed,) = _replace([path], [[Excerpt(path, first, last)]], "trimmed")
-    return trimmed
+    if not 0 <= first <= last < count:
+        raise EpisodeError(
+            f"{path}: keep ticks {first} to {last}: it has 0 to {count - 1}; give a first and a last tick "
+            "within, in this order"
+        )
+    return _replace([path], [[Excerpt(path, first, last)]], "trimmed")
 
 
-def split(path: str | Path, at: Sequence[int]) -> list[Path]:
+def split(path: str | Path, at: Sequence[int]) -> Cut:
     """Split an episode before each of the ticks `at`; the parts are unlabelled.
 
-    Returns:
-        The parts in order: the first has the old name, the others the next numbers.
+    The first part has the old name, the others the next numbers.
 
     Raises:
         EpisodeError: Not a finished episode, or ticks that are no places within it, in order; disk full.
@@ -82,7 +96,7 @@ def split(path: str | Path, at: Sequence[int]) -> list[Path]:
     return _replace([path], [[part] for part in parts], "split")
 
 
-def join(paths: Sequence[str | Path]) -> Path:
+def join(paths: Sequence[str | Path]) -> Cut:
     """Put episodes of one take together, in order of time; the label is that of the last one.
 
     Raises:
@@ -108,8 +122,7 @@ def join(paths: Sequence[str | Path]) -> Path:
                 f"{before.path} and {after.path}: {pause_ns / 1e9:.2f} s apart; expected two pieces of one "
                 f"take, 0 to {LONGEST_PAUSE_NS / 1e9:g} s apart"
             )
-    (joined,) = _replace([part.path for part in whole], [whole], "joined")
-    return joined
+    return _replace([part.path for part in whole], [whole], "joined")
 
 
 def _num_ticks(path: Path) -> int:
@@ -117,7 +130,7 @@ def _num_ticks(path: Path) -> int:
         return reader.num_ticks
 
 
-def _replace(originals: Sequence[Path], plan: Sequence[Sequence[Excerpt]], change: str) -> list[Path]:
+def _replace(originals: Sequence[Path], plan: Sequence[Sequence[Excerpt]], change: str) -> Cut:
     """Write one new episode per entry of `plan`, then move the originals to the trash and name the new."""
     folder = originals[0].parent
     with locked_folder(folder), _temporaries(originals[0], len(plan)) as written:
@@ -125,9 +138,9 @@ def _replace(originals: Sequence[Path], plan: Sequence[Sequence[Excerpt]], chang
         targets = [originals[0], *(folder / f"episode_{number + k}.hdf5" for k in range(len(plan) - 1))]
         for place, target, parts in zip(written, targets, plan, strict=True):
             _write(place, target, parts, change)
-        for path in originals:
-            move_to_trash(path)
-        return [rename_new(place, target) for place, target in zip(written, targets, strict=True)]
+        trashed = [move_to_trash(path) for path in originals]
+        made = [rename_new(place, target) for place, target in zip(written, targets, strict=True)]
+        return Cut(made, trashed)
 
 
 @contextlib.contextmanager

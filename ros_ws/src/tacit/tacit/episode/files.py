@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tacit.errors import EpisodeError
-from tacit.rig import NAME_PATTERN
 
 PART_SUFFIX = ".part"
 TRASH_FOLDER = "trash"
@@ -26,6 +25,8 @@ def next_episode_path(root: str | Path, task: str) -> Path:
     Raises:
         EpisodeError: `task` is not a plain name (letters, digits, `._-`, at most 64).
     """
+    from tacit.rig import NAME_PATTERN  # who only looks for files needs no rig
+
     if not re.match(NAME_PATTERN, task) or ".." in task:
         raise EpisodeError(
             f"task {task!r}: expected a plain name of letters, digits, '.', '_' and '-' (at most 64), "

@@ -15,12 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from tacit.config.documents import MAX_TABLE_BYTES, json_list, json_of, read_text
-from tacit.episode.edit import history_of
 from tacit.episode.files import find_places
-from tacit.episode.reader import EpisodeReader
+from tacit.episode.many import read_many
 from tacit.errors import EpisodeError, TacitError
 
 INDEX_NAME = "dataset.jsonl"
@@ -103,8 +100,9 @@ def list_episodes(root: str | Path, track: Track = iter) -> list[Listed]:
             stale[folder] = members
     unknown = [place for place in places if place not in known]
     # Named as they were found: Path("./a") is "a" as text.
-    for path, place in zip(track([Path(place) for place in unknown]), unknown, strict=True):
-        known[place] = read_entry(path)
+    entries = read_many(read_entry, [Path(place) for place in unknown])
+    for place, _, entry in zip(unknown, track([Path(place) for place in unknown]), entries, strict=True):
+        known[place] = entry
     for folder, members in stale.items() if Path(root).is_dir() else ():
         _save(Path(folder), {os.path.basename(p): (states[p], known[p]) for p in members})
     return [Listed(place, states[place].st_size, known[place]) for place in places]
@@ -112,9 +110,13 @@ def list_episodes(root: str | Path, track: Track = iter) -> list[Listed]:
 
 def read_entry(path: Path) -> Entry:
     """Read what the index says of an episode; damage becomes part of the entry."""
+    from tacit.episode.edit import history_of  # what the index knows is told without HDF5
+    from tacit.episode.reader import EpisodeReader
+
     try:
         with EpisodeReader(path) as reader:
-            span_ns = int(np.ptp(reader.tick_ns)) if reader.num_ticks else 0
+            stamps = reader.tick_ns
+            span_ns = int(stamps.max() - stamps.min()) if reader.num_ticks else 0
             texts = {
                 field: str(reader.attribute(name))
                 for field, name in (

@@ -16,12 +16,16 @@ import numpy as np
 from tacit.config.documents import json_of, yaml_mapping
 from tacit.episode import schema
 from tacit.episode.annotated import read_step_table, read_task_steps
+from tacit.episode.elements import Elements
 from tacit.episode.secure import open_episode
 from tacit.episode.steps import Step
 from tacit.errors import EpisodeError, ImageError, did_you_mean
 from tacit.images import decode_image
 from tacit.images.depth import decode_depth
 from tacit.rig import Rig, parse_rig
+
+Decode = Callable[[np.ndarray], np.ndarray]
+"""Makes a picture of what is stored."""
 
 
 class EpisodeReader:
@@ -41,6 +45,7 @@ class EpisodeReader:
         self.path = Path(path)
         self._file = open_episode(path, is_checked=is_checked)
         self._images: dict[str, h5py.Dataset] = {}
+        self._elements: dict[str, Elements] = {}
         try:
             self.is_foreign = self._check_schema()
             self.num_ticks = self._rows_of(schema.ACTION)
@@ -193,9 +198,7 @@ class EpisodeReader:
         """Return one tactile image (H, W, 3) RGB uint8."""
         return self._decode(sensor, tick, self._image_dataset(sensor, self.tactile)[tick])
 
-    def pictures(
-        self, stream: str, ticks: slice, decode: Callable[[np.ndarray], np.ndarray] | None = None
-    ) -> Iterator[np.ndarray]:
+    def pictures(self, stream: str, ticks: slice, decode: Decode | None = None) -> Iterator[np.ndarray]:
         """Yield the images of a camera or sensor at successive ticks, as one by one, in one read.
 
         Args:
@@ -207,6 +210,14 @@ class EpisodeReader:
         block = self._image_dataset(stream, self._image_streams)[ticks]
         for tick, data in enumerate(block, start=first):
             yield self._decode(stream, tick, data, decode)
+
+    def picture(self, stream: str, tick: int, decode: Decode) -> np.ndarray:
+        """Return what `decode` makes of the image of a camera or sensor as it is stored."""
+        dataset = self._image_dataset(stream, self._image_streams)
+        if dataset.ndim > 1 or not 0 <= tick < len(dataset):
+            return self._decode(stream, tick, dataset[tick], decode)
+        elements = self._elements.get(stream) or self._elements.setdefault(stream, Elements(dataset))
+        return self._decode(stream, tick, elements[tick], decode)
 
     def image_bytes(self, stream: str, tick: int) -> np.ndarray:
         """Return one image of any camera or sensor as stored: encoded bytes, 1-D uint8."""
@@ -356,13 +367,7 @@ class EpisodeReader:
     def _image_streams(self) -> tuple[str, ...]:
         return (*self._all_cameras, *self.tactile)
 
-    def _decode(
-        self,
-        stream: str,
-        tick: int,
-        data: np.ndarray,
-        decode: Callable[[np.ndarray], np.ndarray] | None = None,
-    ) -> np.ndarray:
+    def _decode(self, stream: str, tick: int, data: np.ndarray, decode: Decode | None = None) -> np.ndarray:
         """Decode variable-length or zero-padded bytes; raw images are returned as they are.
 
         Raises:

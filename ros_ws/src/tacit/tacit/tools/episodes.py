@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import tyro
 
-from tacit.episode import EpisodeReader
-from tacit.episode.edit import history_of
-from tacit.episode.files import find_trashed
+from tacit.episode.files import find_parts, find_trashed
 from tacit.episode.index import Listed
 from tacit.errors import EpisodeError, did_you_mean
-from tacit.tools.episodes_change import Copy, Dedupe, Delete, Join, Label, Restore, Split, Trim
-from tacit.tools.episodes_choice import Choice, console, success_word
+from tacit.tools.episodes_choice import Choice, console, listed, success_word
+
+if TYPE_CHECKING:
+    from tacit.episode import EpisodeReader
 
 WORDS_SHOWN = 40
 ATTRIBUTES = (
@@ -50,10 +51,16 @@ class List(Choice):
         out = console()
         if self.trash:
             for root in self.paths:
-                for path in find_trashed(root):
+                found = find_trashed(root)
+                for path in found:
                     out.print(str(path), markup=False)
+                if not found:
+                    say(f"{root}: nothing in its trash")
             return 0
         items = self.chosen()
+        if not items:
+            say(self._why_none())
+            return 1
         for item in items if self.json else ():
             fields = {"path": item.place, "size": item.size, **item.entry._asdict()}
             out.print(json.dumps(fields), markup=False)
@@ -61,6 +68,22 @@ class List(Choice):
             # A line at a time: a table of ten thousand rows would take rich ten seconds.
             sys.stdout.writelines(f"{line}\n" for line in _table(items))
         return 0
+
+    def _why_none(self) -> str:
+        """Say why nothing is listed, and what there is instead."""
+        here = ", ".join(map(str, self.paths))
+        if every := len(listed(self.paths)):
+            return f"{here}: none of {every} episodes is as --only says"
+        parts = sum(len(find_parts(root)) for root in self.paths if root.is_dir())
+        trashed = sum(len(find_trashed(root)) for root in self.paths)
+        told = f"{here}: no episode (*.hdf5) in it"
+        told += f"; {parts} interrupted ones: finish them with `tacit recover`" if parts else ""
+        return told + (f"; {trashed} in its trash: tacit episodes ls --trash" if trashed else "")
+
+
+def say(text: str) -> None:
+    """Say on stderr what is no row of a listing."""
+    sys.stderr.write(f"{text}\n")
 
 
 def _table(items: list[Listed]) -> list[str]:
@@ -106,6 +129,8 @@ class Info:
 
     def run(self) -> int:
         """Print it."""
+        from tacit.episode import EpisodeReader
+
         with EpisodeReader(self.path) as reader:
             lines = [str(self.path), *_identity(reader), *_parts(reader), *_past(reader)]
         console().print("\n  ".join(lines), markup=False)
@@ -135,6 +160,8 @@ def _parts(reader: EpisodeReader) -> list[str]:
 
 def _past(reader: EpisodeReader) -> list[str]:
     """What was done to it since it was recorded."""
+    from tacit.episode.edit import history_of
+
     return [
         f"{change.pop('date', '')} {change.pop('change', 'recalibrated')}: {json.dumps(change)}"
         for change in history_of(reader.file)
@@ -148,18 +175,26 @@ class Command(Protocol):
         """Carry it out and return the exit code."""
 
 
-COMMANDS: dict[str, type[Command]] = {
-    "ls": List,
-    "info": Info,
-    "label": Label,
-    "delete": Delete,
-    "restore": Restore,
-    "trim": Trim,
-    "split": Split,
-    "merge": Join,
-    "copy": Copy,
-    "dedupe": Dedupe,
+HERE, CHANGE = __name__, "tacit.tools.episodes_change"
+COMMANDS = {
+    "ls": (HERE, "List"),
+    "info": (HERE, "Info"),
+    "label": (CHANGE, "Label"),
+    "delete": (CHANGE, "Delete"),
+    "restore": (CHANGE, "Restore"),
+    "trim": (CHANGE, "Trim"),
+    "split": (CHANGE, "Split"),
+    "merge": (CHANGE, "Join"),
+    "copy": (CHANGE, "Copy"),
+    "dedupe": (CHANGE, "Dedupe"),
 }
+"""Module and class of each, imported when called: `ls` is to answer at once."""
+
+
+def _command(name: str) -> type[Command]:
+    module, member = COMMANDS[name]
+    found: type[Command] = getattr(importlib.import_module(module), member)
+    return found
 
 
 def main(argv: list[str]) -> int:
@@ -172,11 +207,10 @@ def main(argv: list[str]) -> int:
         raise EpisodeError(
             f"tacit episodes {name}: no such command; {did_you_mean(name, COMMANDS)}\n{_help()}"
         )
-    # One parser is built, not ten: `ls` is to answer at once.
-    return tyro.cli(COMMANDS[name], args=rest, prog=f"tacit episodes {name}").run()
+    return tyro.cli(_command(name), args=rest, prog=f"tacit episodes {name}").run()
 
 
 def _help() -> str:
-    first = {name: (command.__doc__ or "").strip().partition("\n")[0] for name, command in COMMANDS.items()}
+    first = {name: (_command(name).__doc__ or "").strip().partition("\n")[0] for name in COMMANDS}
     lines = [f"  {name:<9}{words}" for name, words in first.items()]
     return "\n".join([*lines, "Originals go to trash/; nothing is deleted. <command> --help says more."])

@@ -108,9 +108,18 @@ class Restore:
 
 
 def _restore(path: Path) -> str:
+    if path.is_dir():
+        raise EpisodeError(
+            f"{path}: a folder; name what is to come back, of what `tacit episodes ls --trash {path}` lists"
+        )
     trashed = path
     if path.parent.name != TRASH_FOLDER:
         trashed = path.parent / TRASH_FOLDER / f"{path.name}.trashed"
+        if not trashed.is_file():
+            raise EpisodeError(
+                f"{path}: nothing of that name is in {trashed.parent}; `tacit episodes ls --trash "
+                f"{path.parent}` lists what is"
+            )
     place = take_from_trash(trashed)
     if read_entry(place).state != "recording":
         return f"{trashed} -> {place}"
@@ -134,8 +143,24 @@ class Trim:
 
     def run(self) -> int:
         """Trim it."""
-        last = read_entry(self.path).ticks - 1 if self.last is None else self.last
-        return _each([self.path], lambda path: f"{path} -> {trim(path, self.first, last)}")
+        before = read_entry(self.path)
+
+        def cut(path: Path) -> str:
+            made, trashed = trim(path, self.first, self.last)
+            last = before.ticks - 1 if self.last is None else self.last
+            told = (
+                f"{made[0]}: ticks {self.first} to {last} of 0 to {before.ticks - 1} kept; {_whole(trashed)}"
+            )
+            if before.success is None:
+                return told
+            label = "success" if before.success else "failure"
+            return f"{told}; it is still labelled a {label} (tacit episodes label says otherwise)"
+
+        return _each([self.path], cut)
+
+
+def _whole(trashed: Sequence[Path]) -> str:
+    return f"as recorded: {', '.join(map(str, trashed))}"
 
 
 @dataclass(frozen=True)
@@ -149,7 +174,12 @@ class Split:
 
     def run(self) -> int:
         """Split it."""
-        return _each([self.path], lambda path: f"{path} -> {', '.join(map(str, split(path, self.at)))}")
+
+        def cut(path: Path) -> str:
+            made, trashed = split(path, self.at)
+            return f"{path} -> {', '.join(map(str, made))}, unlabelled; {_whole(trashed)}"
+
+        return _each([self.path], cut)
 
 
 @dataclass(frozen=True)
@@ -163,7 +193,8 @@ class Join:
 
     def run(self) -> int:
         """Join them."""
-        console().print(f"{join(self.paths)}", markup=False)
+        made, trashed = join(self.paths)
+        console().print(f"{made[0]}; {_whole(trashed)}", markup=False)
         return 0
 
 
