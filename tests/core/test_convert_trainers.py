@@ -41,7 +41,8 @@ def test_a_demonstration_of_robomimic_is_an_episode_less_its_last_tick(
 ) -> None:
     target = tmp_path / "set.hdf5"
     assert convert(ours, target, "--to", "robomimic", "--valid-every", "3") == 0
-    assert "1 episodes are unlabelled" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 episodes are unlabelled" in told and "last tick of each episode is its last next_obs" in told
     with h5py.File(target, swmr=True, libver="latest") as file:  # as robomimic opens it
         assert [d.decode() for d in file["mask/train"]] == ["demo_0", "demo_1"]
         assert [d.decode() for d in file["mask/success"]] == ["demo_0"]

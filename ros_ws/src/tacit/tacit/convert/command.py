@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tacit.convert.job import Converted, Item, Job
-from tacit.convert.registry import FORMATS, OURS, Converter, format_of, reader_of, writer_of
-from tacit.convert.target import new_target
+from tacit.convert.registry import FORMATS, OURS, Converter, format_of, reader_of, why_unknown, writer_of
+from tacit.convert.target import abandoned, new_target, undone_by_sigterm
 from tacit.errors import EpisodeError
 
 HELP_WORDS = ("-h", "--help")
@@ -29,11 +29,17 @@ def main(argv: Sequence[str]) -> int:
         return 0 if words else 2
     converter, label = _choose(words, origin, goal)
     job = tyro.cli(converter.options, args=words, prog=f"tacit convert {label}")
-    result = convert(job, converter, console)
-    for note in result.notes:
+    with undone_by_sigterm():
+        result = convert(job, converter, console)
+    left = (f"{path} is left of a conversion that was killed; delete it" for path in abandoned(_folder(job)))
+    for note in (*result.notes, *left):
         console.print(f"note: {note}", markup=False)
     console.print(f"{job.target}: {result.episodes} episodes, {result.frames} frames", markup=False)
     return 0
+
+
+def _folder(job: Job) -> Path:
+    return Path(os.path.abspath(job.target)).parent
 
 
 def convert(job: Job, converter: Converter, console: Console) -> Converted:
@@ -74,16 +80,11 @@ def _choose(words: Sequence[str], origin: str | None, goal: str | None) -> tuple
 
 def _recognised(words: Sequence[str]) -> str:
     """Return the format of the first path among the words that some reader recognises."""
-    paths = [Path(word) for word in words if not word.startswith("-") and os.path.exists(word)]
+    places = [Path(word) for word in words if not word.startswith("-")]
+    paths = [path for path in places if path.exists()]
     found = next((name for name in map(format_of, paths) if name is not None), None)
     if found is None:
-        writable = ", ".join(name for name, entry in FORMATS.items() if entry.writes)
-        readable = ", ".join(name for name, entry in FORMATS.items() if entry.reads)
-        raise EpisodeError(
-            f"tacit convert: {paths[0] if paths else ' '.join(words)}: not recognised as a data set of "
-            f"others; say what to make of our episodes with --to ({writable}), or what it is with --from "
-            f"({readable})"
-        )
+        raise EpisodeError(f"tacit convert: {why_unknown((paths or places or [Path()])[0])}")
     return found
 
 

@@ -17,6 +17,7 @@ and writes `place/<task>/episode_<n>.hdf5`: `draft` makes a rig of what a data s
 
     @dataclass class Writing(job.Export)
     write(job: Writing, place: Path, track: job.Track) -> job.Converted
+    recognises(source: Path) -> bool                  where the format is only written: to say so
 
 and makes `place`, a file or a folder. `place` does not exist yet, and is renamed to the target when the
 function returns; when it raises, nothing remains of it (`target.new_target`). What the user can mend is an
@@ -31,10 +32,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tacit.convert.job import Converted, Job
+from tacit.episode import EpisodeReader, find_episodes
 from tacit.errors import EpisodeError, RigError, did_you_mean
 from tacit.rig import Rig
 
 OURS = "tacit"
+MOST_NAMED = 6
+HDF5_NAMES = (".hdf5", ".h5")
 
 
 class Format(NamedTuple):
@@ -98,10 +102,49 @@ def draft_of(source: Path) -> Rig:
         TacitError: Nothing reads it, its format says too little of a robot, or it is damaged.
     """
     name = format_of(source)
-    if name is None or not _drafts(name):
+    if name is None:
+        raise RigError(why_unknown(source))
+    if not _drafts(name):
         able = ", ".join(other for other, entry in FORMATS.items() if entry.reads and _drafts(other))
-        raise RigError(f"{source}: {name or 'nothing that is read'}; a rig is drafted from: {able}")
+        raise RigError(
+            f"{source}: {name} says too little of a robot to draft its rig; that is done from {able}"
+        )
     return _load(name, "reads").draft(source)
+
+
+def why_unknown(source: Path) -> str:
+    """Say what a path is that no reader recognises, and what to do."""
+    if not source.exists():
+        return f"{source}: no such file or folder"
+    written = [name for name, entry in FORMATS.items() if entry.writes and not entry.reads]
+    for name in written:
+        if _recognises(name, source, "writes"):
+            return f"{source}: a data set of {name}, which is only written; convert what it was made from"
+    readable = ", ".join(name for name, entry in FORMATS.items() if entry.reads)
+    if source.is_file() and source.suffix not in HDF5_NAMES:
+        return f"{source}: a file that no reader knows; what is read: {readable} (tacit convert --help)"
+    try:
+        first = next(iter(find_episodes(source)), None)
+        if first is not None:
+            with EpisodeReader(first) as reader:
+                if not reader.is_foreign:
+                    goals = ", ".join(name for name, entry in FORMATS.items() if entry.writes)
+                    return (
+                        f"{source}: episodes of tacit already; say what to make of them with --to ({goals})"
+                    )
+    except EpisodeError as problem:
+        return f"{source}: not recognised as a data set of others: {problem}"
+    held = f" It holds {_held(source)}." if source.is_dir() else ""
+    return (
+        f"{source}: not recognised as a data set of others.{held} What is read: {readable}; --from FORMAT "
+        "says which it is, and what it lacks is then named"
+    )
+
+
+def _held(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (", ".join(names[:MOST_NAMED]) or "nothing") + more
 
 
 def format_of(source: Path) -> str | None:
@@ -118,9 +161,9 @@ def _drafts(name: str) -> bool:
         return False
 
 
-def _recognises(name: str, source: Path) -> bool:
+def _recognises(name: str, source: Path, way: str = "reads") -> bool:
     try:
-        return bool(_load(name, "reads").recognises(source))
+        return bool(_load(name, way).recognises(source))
     except ModuleNotFoundError:  # of an extra that is not installed here; --from names it
         return False
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from tacit.convert.hdf5 import new_hdf5
+from tacit.convert.hdf5 import any_hdf5, new_hdf5
 from tacit.convert.job import Converted, Track, episodes_to_export
 from tacit.convert.trainers import TrainerExport, check_alike, pictures_of, robot_tables, whole_streams
 from tacit.episode import EpisodeReader
@@ -44,6 +44,11 @@ class Writing(TrainerExport):
     """Every n-th episode goes into mask/valid, the others into mask/train."""
 
 
+def recognises(source: Path) -> bool:
+    """Whether a path is such a file, or a folder with one in it."""
+    return any_hdf5(source, lambda file: "demo_0" in file.get("data", ()))
+
+
 def write(job: Writing, place: Path, track: Track) -> Converted:
     """Write every episode of the job into the file `place`."""
     if place.suffix not in (".hdf5", ".h5"):
@@ -73,6 +78,10 @@ def write(job: Writing, place: Path, track: Track) -> Converted:
                 file.create_dataset(f"mask/{mask}", data=np.array(names, dtype="S"))
     if unlabelled:
         notes += (f"{unlabelled} episodes are unlabelled: no rewards for them, and not in mask/success",)
+    if job.next_obs:
+        notes += (
+            "the last tick of each episode is its last next_obs and no sample (--no-next-obs keeps it)",
+        )
     return Converted(len(paths), total, notes)
 
 

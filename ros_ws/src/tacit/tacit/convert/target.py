@@ -1,6 +1,7 @@
 """Where a conversion writes: a folder beside the target that becomes it at the end, or vanishes.
 
-A kill leaves the hidden folder `.<target>.converting`; the next conversion to the same target empties it.
+A kill -9 leaves the hidden folder `.<target>.converting`; the next conversion to the same target empties it,
+and one to another target beside it can name it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ import fcntl
 import os
 import re
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from tacit.episode.files import sync_folder
 from tacit.errors import EpisodeError
 
+SUFFIX = ".converting"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL = "{target}: disk full ({why}); nothing was left of the conversion: free some space and run it again"
 _ERRNO = re.compile(r"errno = (\d+)")
@@ -32,7 +38,7 @@ def new_target(target: Path) -> Iterator[Path]:
     """
     target = Path(os.path.abspath(target))
     _refuse_existing(target)
-    folder = target.parent / f".{target.name}.converting"
+    folder = target.parent / f".{target.name}{SUFFIX}"
     with _disk_errors(target), _claimed(folder):
         place = folder / target.name
         yield place
@@ -42,7 +48,44 @@ def new_target(target: Path) -> Iterator[Path]:
         sync_folder(target.parent)
 
 
+def abandoned(folder: Path) -> list[Path]:
+    """Return what conversions to `folder` left there that were killed: hidden, and nobody writes it."""
+    return [path for path in sorted(folder.glob(f".*{SUFFIX}")) if path.is_dir() and not _is_held(path)]
+
+
+@contextlib.contextmanager
+def undone_by_sigterm() -> Iterator[None]:
+    """Leave by SystemExit when the process is told to end, so that what was begun is cleared away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process holds the lock of a folder."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def _refuse_existing(target: Path) -> None:
+    holder = next((parent for parent in target.parents if parent.exists()), target)
+    if not holder.is_dir():
+        raise EpisodeError(f"{target}: cannot be made, for {holder} is a file; give a name in a folder")
     if target.exists() or target.is_symlink():
         raise EpisodeError(f"{target}: exists and is never overwritten; give another name or move it away")
 

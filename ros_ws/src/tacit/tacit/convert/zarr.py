@@ -34,6 +34,11 @@ class Writing(TrainerExport):
     with the poses that UMI trains on."""
 
 
+def recognises(source: Path) -> bool:
+    """Whether a path is such a folder."""
+    return (source / "meta" / "episode_ends").is_dir()
+
+
 def write(job: Writing, place: Path, track: Track) -> Converted:
     """Write every episode of the job into the zarr folder `place`, in version 2 of the format."""
     import zarr

@@ -127,6 +127,16 @@ def open_source(folder: Path) -> Source:
         EpisodeError: An unknown version, a damaged list, or missing files.
     """
     where = folder / layout.INFO
+    if not where.is_file():
+        below = next(folder.glob(f"*/{layout.INFO}"), None) if folder.is_dir() else None
+        raise EpisodeError(
+            f"{folder}: no LeRobot data set, for it has no {layout.INFO}; "
+            + (
+                f"did you mean {below.parent.parent}?"
+                if below
+                else "give the folder that holds meta/ and data/"
+            )
+        )
     info = load_json(where, EpisodeError)
     version = str(info.get("codebase_version"))
     if version not in layout.READABLE:
