@@ -20,6 +20,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from tacit import cli
 from tacit.episode import EpisodeReader, check_dataset, find_episodes
+from tacit.rig import load_rig
 
 TICKS = 50
 
@@ -115,6 +116,28 @@ def rewrite(
                     made[topic] = out.add_connection(topic, connection.msgtype, typestore=reader.typestore)
                 out.write(made[topic], log_ns, data)  # type: ignore[arg-type]
     return target
+
+
+def test_a_rig_is_drafted_from_the_topics_of_a_bag(
+    ours: Path, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = rewrite(bag, tmp_path / "bag", lambda topic, _, log_ns: (topic, log_ns), StoragePlugin.MCAP)
+    assert convert(foreign, tmp_path / "none") == 2
+    assert "tacit rig new --from-dataset" in capsys.readouterr().err
+    path = tmp_path / "rig.yaml"
+    assert cli.main(["rig", "new", "--from-dataset", str(foreign), "--out", str(path)]) == 0
+    rig, known = load_rig(path), load_rig("nova2_sim")
+    assert set(rig.state_names) == set(known.state_names) and rig.alignment.rate_hz == 25
+    assert {spec.topic for spec in rig.streams.values()} == {"/joint_states", "/gripper/state"}
+    assert [spec.topic for spec in rig.commands.values()] == [spec.topic for spec in known.commands.values()]
+    np.testing.assert_array_equal(rig.cameras["top"].K, known.cameras["top"].K)
+    assert "cameras.top" in rig.unmeasured and rig.cameras["top"].topic == "/camera/top/image/compressed"
+    assert set(rig.cameras) == set(known.cameras) and set(rig.tactile) == {"touch_left", "touch_right"}
+    assert convert(foreign, tmp_path / "back", "--rig", path) == 0
+    with EpisodeReader(*find_episodes(ours)) as a, EpisodeReader(*find_episodes(tmp_path / "back")) as b:
+        assert b.num_ticks == a.num_ticks and set(b.cameras) == set(a.cameras)
+        columns = [b.state_names.index(name) for name in a.state_names[:6]]
+        np.testing.assert_allclose(b.qpos[:-1, columns], a.qpos[:-1, :6], atol=1e-6)
 
 
 def test_a_silent_camera_ends_the_episode_as_it_would_while_recording(

@@ -33,6 +33,7 @@ from tacit.record.references import TouchReferences
 from tacit.rig import CameraSpec, Rig, TactileSpec, load_rig, parse_rig
 from tacit.streams import Arrival, Intake
 from tacit_ros import messages
+from tacit_ros.bag_draft import draft_from
 from tacit_ros.wire.hearing import Hearing
 
 BAG_FILES = (".mcap", ".db3")
@@ -74,6 +75,17 @@ class _Topic(NamedTuple):
 def recognises(source: Path) -> bool:
     """Whether a path is a bag, or a folder with one in it."""
     return bool(_bags(source))
+
+
+def draft(source: Path) -> Rig:
+    """Return the rig that a bag carries, or one drafted from its topics.
+
+    Raises:
+        TacitError: It cannot be read, or holds no joints with names.
+    """
+    path = _bags(source)[0]
+    with _opened(path) as bag:
+        return _carried(bag, path) or draft_from(bag, plain_name(path.stem, "robot"))
 
 
 def read(job: Reading, place: Path, track: Track) -> Converted:
@@ -124,9 +136,9 @@ class _Replay:
                 let past the gate of the recorder.
         """
         with _opened(self._path) as bag:
-            custom = getattr(bag.storage.metadata, "custom", None) or {}
+            custom = _custom(bag)
             self._labels = json_mapping(custom.get(LABELS, "{}"), f"{self._path}: {LABELS}", EpisodeError)
-            self._rig = self._rig_of(custom, bag)
+            self._rig = self._rig_of(bag)
             topics = _topics(self._rig, bag, self._path)
             self._hear_through(topics)
             self._take_references(bag)
@@ -137,15 +149,14 @@ class _Replay:
                     break
         return self._finish()
 
-    def _rig_of(self, custom: dict[str, str], bag: Any) -> Rig:
-        if self._job.rig is not None:
-            return load_rig(self._job.rig)
-        if RIG in custom:
-            where = f"{self._path}: {RIG}"
-            return parse_rig(yaml_mapping(custom[RIG], where, EpisodeError), where)
-        raise EpisodeError(
-            f"{self._path}: give the rig of the robot with --rig; the bag holds {_listed(bag)}"
-        )
+    def _rig_of(self, bag: Any) -> Rig:
+        rig = load_rig(self._job.rig) if self._job.rig is not None else _carried(bag, self._path)
+        if rig is None:
+            raise EpisodeError(
+                f"{self._path}: give the rig of the robot with --rig; the bag holds {_listed(bag)}. "
+                f"`tacit rig new --from-dataset {self._path} --out my_rig.yaml` drafts one"
+            )
+        return rig
 
     def _take_references(self, bag: Any) -> None:
         """Take what the sensors show untouched, which bags of ours hold."""
@@ -301,6 +312,17 @@ def _opened(path: Path) -> Iterator[Any]:
             f"{path}: cannot be read as a bag ({problem}); one that was killed while recording is mended by "
             "`ros2 bag reindex` (sqlite3) or `mcap recover` (mcap)"
         ) from None
+
+
+def _custom(bag: Any) -> dict[str, str]:
+    """Return what we had noted in a bag of ours."""
+    return getattr(bag.storage.metadata, "custom", None) or {}
+
+
+def _carried(bag: Any, path: Path) -> Rig | None:
+    """Return the rig in a bag of ours."""
+    where, text = f"{path}: {RIG}", _custom(bag).get(RIG)
+    return None if text is None else parse_rig(yaml_mapping(text, where, EpisodeError), where)
 
 
 def _topics(rig: Rig, bag: Any, path: Path) -> list[_Topic]:

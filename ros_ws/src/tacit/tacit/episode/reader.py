@@ -24,8 +24,7 @@ from tacit.images import decode_image
 from tacit.images.depth import decode_depth
 from tacit.rig import Rig, parse_rig
 
-Decode = Callable[[np.ndarray], np.ndarray]
-"""Makes a picture of what is stored."""
+Decode = Callable[[np.ndarray], np.ndarray]  # makes a picture of what is stored
 
 
 class EpisodeReader:
