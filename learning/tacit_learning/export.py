@@ -35,8 +35,8 @@ from tacit_learning.alignment.model.streaming import (
     StreamInfo,
     check_streams,
 )
-from tacit_learning.data.pictures import NO_TOUCH_SIZE
 from tacit_learning.data.spec import PolicySpec
+from tacit_learning.data.view import NO_TOUCH_SIZE
 from tacit_learning.engine.checkpoint import load_checkpoint
 
 OPSET = 20

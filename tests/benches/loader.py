@@ -177,8 +177,8 @@ class VideoImages:
         self._decoders: dict[Path, Decoder] = {}
         self._pid = self._parent = os.getpid()
 
-    def __call__(self, episode: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return camera (N, H, W, 3) and touch images (S, h, w, 3) of one frame."""
+    def __call__(self, episode: int, frame: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return camera (N of H, W, 3) and touch images (S of h, w, 3) of one frame."""
         if self._pid != os.getpid():
             self._decoders, self._pid = {}, os.getpid()
         view: View = self._table.view
@@ -190,11 +190,8 @@ class VideoImages:
             pictures.append(transform.image(self._decoders[path].frame(frame)))
         source = self._table._images._sources[episode]  # type: ignore[attr-defined]
         reader = self._table._images._reader(episode)  # type: ignore[attr-defined]
-        touch = [
-            next(iter(source.reading.pictures(reader, name, slice(frame, frame + 1))))
-            for name in view.sensors
-        ]
-        return np.stack(pictures), np.stack(touch)
+        touch = [source.reading.picture(reader, name, frame) for name in view.sensors]
+        return pictures, touch
 
 
 class Decoder:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shutil
 from itertools import islice
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +26,7 @@ from tacit.streams import Tick
 from tacit_learning.alignment.signals import EpisodeProgress, write_signals
 from tacit_learning.data.episodes import EpisodeTable, find_training_episodes, load_table
 from tacit_learning.data.pictures import ReaderImages
+from tacit_learning.data.rows import CACHE_NAME
 from tacit_learning.data.view import DataConfig
 from tacit_learning.data.weights import row_weights
 from tacit_learning.data.windows import StepSampler
@@ -115,6 +119,63 @@ def test_who_relabels_an_episode_does_not_stop_a_training_and_who_cuts_it_does(t
     trim(path, 1, NUM_TICKS - 1)
     with pytest.raises(EpisodeError, match="other ticks than when its rows were read"):
         table.images([3])
+
+
+@pytest.fixture
+def kept(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
+    """A set that counts as large, whose rows have been read once."""
+    monkeypatch.setattr("tacit_learning.data.episodes.MANY", 3)
+    shutil.copytree(root, tmp_path / "place")
+    settings = config(tmp_path)
+    table_of(settings)
+    return settings
+
+
+def test_rows_of_a_large_set_are_read_once(
+    kept: DataConfig, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = table_of(config(root))
+    monkeypatch.delattr("tacit.episode.EpisodeReader.qpos")  # no file is asked
+    again = table_of(kept)
+    for name in ("state", "action", "boxes", "box_valid", "visibility", "references", "starts"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(expected, name))
+    assert [e.steps for e in again.episodes] == [e.steps for e in expected.episodes]
+    np.testing.assert_array_equal(again.images([3, 8])[0], expected.images([3, 8])[0])
+
+
+def test_kept_rows_of_a_file_that_changed_or_of_a_broken_cache_do_not_count(kept: DataConfig) -> None:
+    folder = Path(kept.datasets[0]) / "place"
+    before = table_of(kept)
+    trim(folder / "episode_1.hdf5", 1, NUM_TICKS - 1)
+    after = table_of(kept)
+    assert len(after) == len(before) - 1
+    np.testing.assert_array_equal(
+        after.state[NUM_TICKS : 2 * NUM_TICKS - 1], before.state[NUM_TICKS + 1 : 12]
+    )
+    whole = (folder / CACHE_NAME).read_bytes()
+    for broken in (b"", whole[:100], whole[:-100], whole.replace(b'\\"fps', b'\\"fsp')):
+        (folder / CACHE_NAME).write_bytes(broken)
+        np.testing.assert_array_equal(table_of(kept).state, after.state)
+
+
+def test_a_file_is_checked_before_its_pictures_though_its_rows_are_known(kept: DataConfig) -> None:
+    path = Path(kept.datasets[0]) / "place" / "episode_1.hdf5"
+    state = path.stat()
+    bait = path.with_name("bait")
+    with h5py.File(path, "r") as source, h5py.File(bait, "w") as target:
+        for key, value in source.attrs.items():
+            target.attrs[key] = value
+        for name in source:
+            if name != "events":
+                source.copy(name, target)
+        target["events"] = h5py.ExternalLink("/etc/elsewhere.hdf5", "/")
+    assert bait.stat().st_size <= state.st_size
+    with bait.open("ab") as file:
+        file.truncate(state.st_size)
+    bait.rename(path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    with pytest.raises(EpisodeError, match="events: a link to another file"):
+        table_of(kept).images([NUM_TICKS])  # of another inode, as after a copy that keeps times: rows count
 
 
 def test_another_rig_is_refused_with_both_ways_out(root: Path, other_root: Path) -> None:

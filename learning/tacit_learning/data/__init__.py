@@ -2,5 +2,5 @@
 
 Imports point down this list only: annotation_importers > annotation_files, annotation_policies, augment >
 annotations, spec, weights, windows > arrays, episodes, frame_times, keys, labels, statistics > pictures >
-contract > view.
+contract > rows, view.
 """

@@ -6,38 +6,31 @@ Legend: T frames of all episodes, N cameras, S sensors, A state and action width
 
 from __future__ import annotations
 
-import functools
-import multiprocessing
-import os
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from tacit.episode import EpisodeReader, Step, find_episodes
+from tacit.episode import Step, find_episodes
 from tacit.episode.index import list_episodes
+from tacit.episode.many import MANY, read_many
 from tacit.errors import EpisodeError
-from tacit.geometry.footprint import valid_for_alignment
 from tacit.rig import Rig
 from tacit_learning.data.contract import Contract, Reading
 from tacit_learning.data.pictures import (
     CachedImages,
+    Pictures,
     ReaderImages,
     Source,
-    file_state,
-    no_touch,
-    stack_touch,
-    ticks_of,
+    all_pictures,
+    no_contact,
 )
+from tacit_learning.data.rows import Rows, load_rows, read_rows, save_rows
 from tacit_learning.data.view import DataConfig, View
-from tacit_learning.layers.pooling import PIXEL_CENTRE
 
 LOAD_THREADS = 2
-MANY, MAX_PROCESSES = 200, 8
-"""From so many episodes on they are read by processes, of which more than these wait for the disk."""
 STILL = 1e-6  # [rad, m]; a smaller step of the action is no motion
 MAX_REFERENCES = 64  # episodes that the no-contact image is averaged over; more tell nothing new
 
@@ -63,7 +56,13 @@ class Episode:
         return len(self.state)
 
 
-ImageSource = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+ImageSource = Callable[[int, int], Pictures]
+Empty = Callable[[tuple[int, ...]], np.ndarray]
+
+
+def empty_u1(shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array u1 to be filled."""
+    return np.empty(shape, np.uint8)
 
 
 class EpisodeTable:
@@ -74,7 +73,7 @@ class EpisodeTable:
         rig: The rig all of them were recorded with.
         view: What to read of every frame.
         references: No-contact touch images (S, h, w, 3) u1.
-        images: Returns ((N, H, W, 3), (S, h, w, 3)) u1 of (episode index, frame).
+        images: Returns the N pictures (H, W, 3) and S (h, w, 3) u1 of (episode index, frame).
     """
 
     def __init__(
@@ -120,10 +119,22 @@ class EpisodeTable:
         """Tick rate of the first episode [Hz]."""
         return self.episodes[0].fps
 
-    def images(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return camera (B, N, H, W, 3) and touch images (B, S, h, w, 3) u1 of `rows`."""
-        pairs = [self._images(int(e), int(r - self.starts[e])) for r in rows for e in [self.episode_of[r]]]
-        return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
+    def images(self, rows: Sequence[int], empty: Empty = empty_u1) -> tuple[np.ndarray, np.ndarray]:
+        """Return camera (B, N, H, W, 3) and touch images (B, S, h, w, 3) u1 of `rows`.
+
+        Args:
+            rows: Which.
+            empty: Makes an array of a shape, to be filled.
+        """
+        cameras, touch = (empty((len(rows), *shape)) for shape in self.view.shapes)
+        for i, row in enumerate(rows):
+            episode = int(self.episode_of[row])
+            seen, felt = self._images(episode, int(row - self.starts[episode]))
+            for n, picture in enumerate(seen):
+                cameras[i, n] = picture
+            for s, picture in enumerate(felt):
+                touch[i, s] = picture
+        return cameras, touch
 
 
 def split_episodes(paths: Sequence[Path], train_ratio: float, seed: int) -> tuple[list[Path], list[Path]]:
@@ -159,26 +170,21 @@ def load_table(paths: Sequence[Path], config: DataConfig) -> EpisodeTable:
     """
     if not paths:
         raise EpisodeError("no episode to load")
-    with EpisodeReader(paths[0]) as first:
-        contract = Contract(first, config)
-    loaded = _load_all(paths, contract, config)
-    images: ImageSource = ReaderImages([item.source for item in loaded])
-    if config.cache == "ram":
-        images = CachedImages([item.cameras for item in loaded], [item.touch for item in loaded])
-    seen = [item.references for item in loaded if item.references is not None]
-    references = np.rint(np.stack(seen).astype(np.float32).mean(0)).astype(np.uint8)
-    return EpisodeTable([item.episode for item in loaded], contract.rig, contract.view, references, images)
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """One episode as read; images are empty unless they are cached."""
-
-    episode: Episode
-    source: Source
-    references: np.ndarray | None  # (S, h, w, 3) u1; None where others tell them
-    cameras: np.ndarray  # (t, N, H, W, 3) u1
-    touch: np.ndarray  # (t, S, h, w, 3) u1
+    every = _all_rows(paths)
+    contract = Contract(every[0], config)
+    read = [(rows, contract.reading(rows)) for rows in every]
+    episodes = [_episode(rows, reading, config) for rows, reading in read]
+    sources = [
+        Source(rows.path, reading, episode.first, rows.state, rows.is_checked, rows.ticks_ns)
+        for (rows, reading), episode in zip(read, episodes, strict=True)
+    ]
+    kept = [slice(episode.first, episode.first + episode.num_ticks) for episode in episodes]
+    images: ImageSource = ReaderImages(sources)
+    with ThreadPoolExecutor(LOAD_THREADS) as threads:  # decoding releases the interpreter lock
+        if config.cache == "ram":
+            images = CachedImages(*zip(*threads.map(all_pictures, sources, kept), strict=True))
+        references = _mean(list(threads.map(no_contact, sources[:: -(-len(paths) // MAX_REFERENCES)])))
+    return EpisodeTable(episodes, contract.rig, contract.view, references, images)
 
 
 def active_frames(action: np.ndarray) -> slice:
@@ -188,125 +194,59 @@ def active_frames(action: np.ndarray) -> slice:
     return slice(int(changes[0]), int(changes[-1]) + 2) if len(changes) else slice(0, len(action))
 
 
-def _load_all(paths: Sequence[Path], contract: Contract, config: DataConfig) -> list[_Loaded]:
-    """Read all episodes: a few by threads, many by processes, for HDF5 lets one thread in at a time."""
-    averaged = set(paths[:: -(-len(paths) // MAX_REFERENCES)])
-    load = functools.partial(_load, contract=contract, config=config, averaged=averaged)
-    if config.cache == "ram" or len(paths) < MANY:
-        with ThreadPoolExecutor(LOAD_THREADS) as threads:
-            return list(threads.map(load, paths))
-    context = multiprocessing.get_context("fork")  # what is loaded already need not be loaded again
-    count = min(os.cpu_count() or 1, MAX_PROCESSES)
-    with ProcessPoolExecutor(count, context, _begin, (load,)) as processes:
-        loaded = list(processes.map(_load_in_process, paths, chunksize=16))
-    kept: list[Reading] = []
-    return [replace(item, source=_with_shared_reading(item.source, kept)) for item in loaded]
+def _all_rows(paths: Sequence[Path]) -> list[Rows]:
+    """Return the rows of episodes; of a large set they are read once, then kept beside it."""
+    known = load_rows(paths) if len(paths) >= MANY else {}
+    fresh = list(read_many(read_rows, [path for path in paths if path not in known]))
+    if len(paths) >= MANY:
+        save_rows(fresh, MANY)
+    known |= {rows.path: rows for rows in fresh}
+    return [known[path] for path in paths]
 
 
-def _with_shared_reading(source: Source, kept: list[Reading]) -> Source:
-    """Return a source whose reading is one of those kept: processes sent as many as episodes."""
-    same = next((reading for reading in kept if reading == source.reading), None)
-    if same is None:
-        kept.append(source.reading)
-    return source if same is None else replace(source, reading=same)
+def _episode(rows: Rows, reading: Reading, config: DataConfig) -> Episode:
+    """Return an episode as the policy sees it.
 
-
-_LOADERS: list[Callable[[Path], _Loaded]] = []
-"""Of a loading process: how it loads, inherited by the fork rather than sent with every path."""
-
-
-def _begin(load: Callable[[Path], _Loaded]) -> None:
-    cv2.setNumThreads(0)  # its threads do not survive a fork
-    _LOADERS[:] = [load]
-
-
-def _load_in_process(path: Path) -> _Loaded:
-    return _LOADERS[0](path)
-
-
-def _load(path: Path, contract: Contract, config: DataConfig, averaged: Collection[Path]) -> _Loaded:
-    """Read one episode; decoding releases the interpreter lock, so threads help."""
-    state = file_state(path)
-    with EpisodeReader(path) as reader:
-        reading = contract.reading(reader)
-        if reader.num_ticks < 2:
-            raise EpisodeError(f"{path}: {reader.num_ticks} ticks, expected at least 2; move it to trash/")
-        keep = active_frames(reader.action) if config.trim_idle else slice(0, reader.num_ticks)
-        episode = _read(reader, path, reading, keep)
-        cameras = touch = np.zeros((0,), np.uint8)
-        if config.cache == "ram":
-            view = reading.view
-            seen, felt = (
-                [np.stack(list(reading.pictures(reader, name, keep))) for name in names]
-                for names in (view.cameras, view.sensors)
+    Raises:
+        EpisodeError: It has no two ticks, or a sensor no no-contact image.
+    """
+    if rows.num_ticks < 2:
+        raise EpisodeError(f"{rows.path}: {rows.num_ticks} ticks, expected at least 2; move it to trash/")
+    for name in (reading.stored[sensor] for sensor in reading.view.sensors):
+        if name not in rows.references:
+            raise EpisodeError(
+                f"{rows.path}: tactile/{name}: no no-contact reference; record one, or leave the sensor out "
+                "with data.sensors"
             )
-            cameras = np.stack(seen, axis=1)
-            touch = np.stack(felt, axis=1) if felt else no_touch(episode.num_ticks)
-        source = Source(path, reading, keep.start, state, ticks_of(reader))
-        return _Loaded(episode, source, _references(reader, path, reading, path in averaged), cameras, touch)
-
-
-def _read(reader: EpisodeReader, path: Path, reading: Reading, keep: slice) -> Episode:
-    boxes, valid, visibility = _boxes(reader, reading)
+    keep = active_frames(rows.targets) if config.trim_idle else slice(0, rows.num_ticks)
+    boxes, valid, visibility = reading.boxes(rows)
     return Episode(
-        path=path,
-        state=reading.states(reader.qpos[keep]),
-        action=reading.states(reader.targets[keep]),
+        path=rows.path,
+        state=reading.states(rows.qpos[keep]),
+        action=reading.states(rows.targets[keep]),
         boxes=boxes[keep],
         box_valid=valid[keep],
         visibility=visibility[keep],
-        steps=_steps(reader, keep),
-        fps=float(reader.fps),
+        steps=_steps(rows.steps, keep),
+        fps=rows.fps,
         first=keep.start,
-        file_ticks=reader.num_ticks,
+        file_ticks=rows.num_ticks,
     )
 
 
-def _boxes(reader: EpisodeReader, reading: Reading) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return boxes in the policy image, where they may be used, and visibility; (t, N, S, ...)."""
-    view, stored_as = reading.view, reading.stored
-    shape = (reader.num_ticks, len(view.cameras), len(view.sensors))
-    boxes = np.full((*shape, 4), np.nan, np.float32)
-    valid = np.zeros(shape, bool)
-    visibility = np.zeros(shape, np.float32)
-    for n, (name, transform) in enumerate(view.cameras.items()):
-        camera = stored_as[name]
-        for s, sensor in enumerate(stored_as[sensor] for sensor in view.sensors):
-            if not reader.is_located(camera, sensor):
-                continue  # a set of others, whose geometry nobody measured
-            stored = np.asarray(reader.boxes(camera, sensor))
-            corners, flags = reader.corners(camera, sensor), reader.flags(camera, sensor)
-            visibility[:, n, s] = reader.visibility(camera, sensor)
-            boxes[:, n, s] = transform.boxes(stored) + PIXEL_CENTRE
-            size = (transform.source_width, transform.source_height)
-            valid[:, n, s] = valid_for_alignment(stored, corners, visibility[:, n, s], flags, *size)
-    return boxes, valid, visibility
+def _mean(images: list[np.ndarray]) -> np.ndarray:
+    """Return the mean of pictures u1, rounded."""
+    return np.rint(np.stack(images).astype(np.float32).mean(0)).astype(np.uint8)
 
 
-def _steps(reader: EpisodeReader, keep: slice) -> tuple[Step, ...]:
+def _steps(steps: Sequence[Step], keep: slice) -> tuple[Step, ...]:
     """Return the steps within the frames kept: what was trimmed is no part of the video."""
     last = keep.stop - keep.start - 1
-    steps = [
+    kept = [
         Step(step.name, max(step.start_frame - keep.start, 0), min(step.end_frame - keep.start, last))
-        for step in sorted(reader.steps, key=lambda step: step.start_frame)
+        for step in sorted(steps, key=lambda step: step.start_frame)
     ]
-    return tuple(step for step in steps if step.start_frame <= step.end_frame)
-
-
-def _references(reader: EpisodeReader, path: Path, reading: Reading, wanted: bool) -> np.ndarray | None:
-    """Return the no-contact images (S, h, w, 3), which every episode must have; None if not wanted."""
-    images = []
-    for sensor, transform in reading.view.sensors.items():
-        name = reading.stored[sensor]
-        if f"tactile/{name}/reference" not in reader.file:
-            raise EpisodeError(
-                f"{path}: tactile/{name}: no no-contact reference; record one, or leave the sensor out "
-                "with data.sensors"
-            )
-        reference = reader.reference(name) if wanted else None
-        if reference is not None:
-            images.append(transform.image(reference))
-    return stack_touch(images) if wanted else None
+    return tuple(step for step in kept if step.start_frame <= step.end_frame)
 
 
 def _successes(root: Path) -> list[Path]:

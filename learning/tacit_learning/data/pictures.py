@@ -7,34 +7,21 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError
 from tacit_learning.data.contract import Reading
+from tacit_learning.data.rows import FileState, file_state
+from tacit_learning.data.view import NO_TOUCH_SIZE
 
 MAX_OPEN = 64
 """Files that a process holds open for one table: with two workers, training and validation, far below 256."""
-NO_TOUCH_SIZE = (32, 32)  # [px], shape of the empty touch input of a policy without sensors
 
 
-class FileState(NamedTuple):
-    """What changes when a file does."""
-
-    inode: int
-    size: int
-    time_ns: int
-
-
-def file_state(path: Path) -> FileState | None:
-    """Return the state of a file; None where there is none."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
+Pictures = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]
+"""Of the cameras, and of the touch sensors, of one frame."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +33,7 @@ class Source:
         reading: How its images become those of the table.
         first: Frame 0 of the table is this tick of the file.
         state: Of the file, when its rows were read.
+        is_checked: This run has walked its structure when it had that state.
         ticks_ns: Its first and last stamp, and their number.
     """
 
@@ -53,6 +41,7 @@ class Source:
     reading: Reading
     first: int
     state: FileState | None
+    is_checked: bool
     ticks_ns: tuple[int, int, int]
 
 
@@ -63,16 +52,18 @@ class ReaderImages:
         self._sources = list(sources)
         self._max_open = max_open
         self._open: OrderedDict[int, EpisodeReader] = OrderedDict()
+        self._checked = {i for i, source in enumerate(self._sources) if source.is_checked}
         self._pid = os.getpid()
 
-    def __call__(self, episode: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return camera (N, H, W, 3) and touch images (S, h, w, 3) of one frame."""
+    def __call__(self, episode: int, frame: int) -> Pictures:
+        """Return camera (N of H, W, 3) and touch images (S of h, w, 3) of one frame."""
         reader, source = self._reader(episode), self._sources[episode]
-        tick = frame + source.first
-        reading, at = source.reading, slice(tick, tick + 1)
-        cameras = [next(iter(reading.pictures(reader, name, at))) for name in reading.view.cameras]
-        touch = [next(iter(reading.pictures(reader, name, at))) for name in reading.view.sensors]
-        return np.stack(cameras), stack_touch(touch)
+        reading, tick = source.reading, frame + source.first
+        cameras, touch = (
+            [reading.picture(reader, name, tick) for name in names]
+            for names in (reading.view.cameras, reading.view.sensors)
+        )
+        return cameras, touch
 
     @property
     def num_open(self) -> int:
@@ -90,7 +81,8 @@ class ReaderImages:
         if episode not in self._open:
             while len(self._open) >= self._max_open:
                 self._open.popitem(last=False)[1].close()
-            self._open[episode] = _open(self._sources[episode])
+            self._open[episode] = _open(self._sources[episode], episode in self._checked)
+            self._checked.add(episode)
         self._open.move_to_end(episode)
         return self._open[episode]
 
@@ -102,9 +94,31 @@ class CachedImages:
         self._cameras = cameras
         self._touch = touch
 
-    def __call__(self, episode: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, episode: int, frame: int) -> Pictures:
         """Return camera (N, H, W, 3) and touch images (S, h, w, 3) of one frame."""
         return self._cameras[episode][frame], self._touch[episode][frame]
+
+
+def all_pictures(source: Source, ticks: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Return all camera (t, N, H, W, 3) and touch images (t, S, h, w, 3) of some ticks of an episode."""
+    reading = source.reading
+    with _open(source, source.is_checked) as reader:
+        seen, felt = (
+            [np.stack(list(reading.pictures(reader, name, ticks))) for name in names]
+            for names in (reading.view.cameras, reading.view.sensors)
+        )
+    return np.stack(seen, axis=1), np.stack(felt, axis=1) if felt else no_touch(ticks.stop - ticks.start)
+
+
+def no_contact(source: Source) -> np.ndarray:
+    """Return the no-contact images (S, h, w, 3) of an episode that has them."""
+    images = []
+    with _open(source, source.is_checked) as reader:
+        for sensor, transform in source.reading.view.sensors.items():
+            reference = reader.reference(source.reading.stored[sensor])
+            if reference is not None:
+                images.append(transform.image(reference))
+    return stack_touch(images)
 
 
 def ticks_of(reader: EpisodeReader) -> tuple[int, int, int]:
@@ -122,10 +136,15 @@ def no_touch(num_ticks: int) -> np.ndarray:
     return np.zeros((num_ticks, 0, *NO_TOUCH_SIZE, 3), np.uint8)
 
 
-def _open(source: Source) -> EpisodeReader:
-    """Open an episode again; one that was relabelled meanwhile is read on, one that was cut is not."""
+def _open(source: Source, is_checked: bool) -> EpisodeReader:
+    """Open an episode; one that was relabelled since its rows were read is read on, one that was cut is not.
+
+    Args:
+        source: Where it is.
+        is_checked: Its structure needs no walk while the file has the state that it had.
+    """
     if source.state is not None and file_state(source.path) == source.state:
-        return EpisodeReader(source.path, is_checked=True)
+        return EpisodeReader(source.path, is_checked=is_checked)
     reader = EpisodeReader(source.path)
     if ticks_of(reader) != source.ticks_ns:
         reader.close()

@@ -12,7 +12,6 @@ from tacit.config import parse
 from tacit.config.documents import json_mapping, yaml_mapping
 from tacit.rig import Rig, parse_rig
 from tacit_learning.data.episodes import EpisodeTable
-from tacit_learning.data.pictures import NO_TOUCH_SIZE
 from tacit_learning.data.statistics import Statistics, compute_statistics
 from tacit_learning.data.view import DataConfig, View, make_view
 
@@ -40,15 +39,13 @@ class PolicySpec:
     @property
     def sizes(self) -> ModelSizes:
         """Sizes of the network."""
-        cameras, sensors = self.view.cameras, self.view.sensors
-        first = next(iter(cameras.values()))
-        touch = next(iter(sensors.values()), None)
+        seen, felt = self.view.shapes
         return ModelSizes(
             action_dim=len(self.rig.state_names),
-            num_cameras=len(cameras),
-            num_sensors=len(sensors),
-            image_size=(first.height, first.width),
-            touch_size=(touch.height, touch.width) if touch else NO_TOUCH_SIZE,
+            num_cameras=seen[0],
+            num_sensors=felt[0],
+            image_size=(seen[1], seen[2]),
+            touch_size=(felt[1], felt[2]),
         )
 
     def texts(self) -> dict[str, str]:

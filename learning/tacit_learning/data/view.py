@@ -19,6 +19,7 @@ from tacit.rig import Rig, is_depth
 from tacit.rig.topics import CameraSpec, TactileSpec
 
 ResizeMode = Literal["squash", "letterbox"]
+NO_TOUCH_SIZE = (32, 32)  # [px], shape of the empty touch input of a policy without sensors
 
 
 class DataConfig(Config):
@@ -100,6 +101,13 @@ class View:
     def depth_indices(self) -> tuple[int, ...]:
         """Which of the cameras measure depth, by their places."""
         return tuple(i for i, name in enumerate(self.cameras) if name in self.depth_range_m)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of what is seen (N, H, W, 3) and felt (S, h, w, 3); (0, 32, 32, 3) without touch."""
+        first, touch = next(iter(self.cameras.values())), next(iter(self.sensors.values()), None)
+        felt = (touch.height, touch.width) if touch else NO_TOUCH_SIZE
+        return (len(self.cameras), first.height, first.width, 3), (len(self.sensors), *felt, 3)
 
     def picture(self, name: str, stored: np.ndarray) -> np.ndarray:
         """Return what the model sees of a stored image: RGB (h, w, 3) u1 of the input size."""

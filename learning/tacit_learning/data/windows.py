@@ -5,13 +5,14 @@ Draws are a pure function of (seed, position), so a resumed run goes on where it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from tacit_learning.data import keys
 from tacit_learning.data.episodes import EpisodeTable
@@ -43,7 +44,7 @@ class ChunkWindows(Dataset):
     def __getitems__(self, rows: Sequence[int]) -> Batch:
         """Return a batch of windows; keys and shapes in `tacit_learning.data.keys`."""
         table, index = self.table, np.asarray(rows)
-        images, touch = table.images(rows)
+        images, touch = table.images(rows, _empty)
         action, is_pad = self.chunks(index)
         episode = table.episode_of[index]
         arrays = {
@@ -143,6 +144,17 @@ def fixed_batches(windows: ChunkWindows, batch_size: int, limit: int) -> Iterato
     rows = np.unique(np.linspace(0, len(windows) - 1, count).round().astype(int))
     for start in range(0, len(rows), batch_size):
         yield windows.__getitems__(rows[start : start + batch_size].tolist())
+
+
+def _empty(shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array u1 to be filled: where a loading process will send it, in memory that both share.
+
+    So torch need not copy it once more, as its own collation does.
+    """
+    if get_worker_info() is None:
+        return np.empty(shape, np.uint8)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape), device="cpu")
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape).numpy()
 
 
 def _alone(worker: int) -> None:

@@ -1,0 +1,225 @@
+"""The numbers of an episode as its file holds them, whatever is made of them; kept beside a large data set.
+
+Reading them from HDF5 costs tens of milliseconds per episode. `dataset.rows` is a cache like `dataset.jsonl`:
+rows count only while their file has the size and the time of change that they were read at, so it may be
+deleted at any time. It holds numbers alone, and no file counts as checked because its rows are in it.
+Legend: T ticks, A states, C cameras and S sensors of the rig.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from tacit.episode import EpisodeReader, Step
+from tacit.geometry.footprint import valid_for_alignment
+
+CACHE_NAME = "dataset.rows"
+CACHE_SCHEMA = "tacit-rows 1"
+
+
+class FileState(NamedTuple):
+    """What changes when a file does."""
+
+    inode: int
+    size: int
+    time_ns: int
+
+
+def file_state(path: Path) -> FileState | None:
+    """Return the state of a file; None where there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one episode, in the order of its own rig.
+
+    Attributes:
+        path: Its file.
+        state: Of the file, when it was read; None where it could change meanwhile.
+        is_checked: This run has walked the structure of the file; not where a cache told the rows.
+        contract: Text of the rig.
+        fps: Nominal tick rate [Hz].
+        ticks_ns: First and last stamp, and the number of ticks.
+        steps: As annotated.
+        references: Sensors whose no-contact image was recorded.
+        qpos: (T, A) f4.
+        targets: What a policy is to command (T, A) f4.
+        boxes: (T, C, S, 4) f4 in pixels of the stored image; NaN where nobody says.
+        usable: Where they are good enough to align touch with vision (T, C, S) bool.
+        visibility: (T, C, S) f4.
+    """
+
+    path: Path
+    state: FileState | None
+    is_checked: bool
+    contract: str
+    fps: float
+    ticks_ns: tuple[int, int, int]
+    steps: tuple[Step, ...]
+    references: tuple[str, ...]
+    qpos: np.ndarray
+    targets: np.ndarray
+    boxes: np.ndarray
+    usable: np.ndarray
+    visibility: np.ndarray
+
+    @property
+    def num_ticks(self) -> int:
+        """T."""
+        return len(self.qpos)
+
+
+ARRAYS = ("qpos", "targets", "boxes", "usable", "visibility")
+
+
+def read_rows(path: Path) -> Rows:
+    """Read the rows of an episode.
+
+    Raises:
+        EpisodeError: It cannot be read, or tells no rig.
+    """
+    state = file_state(path)
+    with EpisodeReader(path) as reader:
+        return _rows(reader, state)
+
+
+def _rows(reader: EpisodeReader, state: FileState | None) -> Rows:
+    rig = reader.rig
+    shape = (reader.num_ticks, len(rig.cameras), len(rig.tactile))
+    boxes = np.full((*shape, 4), np.nan, np.float32)
+    usable, visibility = np.zeros(shape, bool), np.zeros(shape, np.float32)
+    for c, (camera, spec) in enumerate(rig.cameras.items()):
+        for s, sensor in enumerate(rig.tactile):
+            if not reader.is_located(camera, sensor):
+                continue  # a set of others, whose geometry nobody measured
+            boxes[:, c, s] = reader.boxes(camera, sensor)
+            visibility[:, c, s] = reader.visibility(camera, sensor)
+            corners, flags = reader.corners(camera, sensor), reader.flags(camera, sensor)
+            seen = (boxes[:, c, s], corners, visibility[:, c, s], flags, spec.width, spec.height)
+            usable[:, c, s] = valid_for_alignment(*seen)
+    stamps = reader.tick_ns
+    return Rows(
+        path=reader.path,
+        state=state,
+        is_checked=True,
+        contract=str(reader.attribute("contract_yaml")),
+        fps=float(reader.fps),
+        ticks_ns=(int(stamps[0]), int(stamps[-1]), reader.num_ticks) if reader.num_ticks else (0, 0, 0),
+        steps=tuple(reader.steps),
+        references=tuple(s for s in rig.tactile if f"tactile/{s}/reference" in reader.file),
+        qpos=np.asarray(reader.qpos, np.float32),
+        targets=np.asarray(reader.targets, np.float32),
+        boxes=boxes,
+        usable=usable,
+        visibility=visibility,
+    )
+
+
+def load_rows(paths: Sequence[Path]) -> dict[Path, Rows]:
+    """Return the rows of those episodes that the caches of their folders know, and that have not changed."""
+    wanted: dict[Path, set[str]] = defaultdict(set)
+    for path in paths:
+        wanted[path.parent].add(path.name)
+    found = [rows for folder, names in wanted.items() for rows in _load(folder, names)]
+    return {rows.path: rows for rows in found}
+
+
+def save_rows(rows: Sequence[Rows], least: int) -> None:
+    """Add rows to the caches of their folders, where a folder has `least` of them; replaces each in one step.
+
+    Where nothing may be written there simply is none.
+    """
+    by_folder: dict[Path, dict[str, Rows]] = defaultdict(dict)
+    for one in rows:
+        if one.state is not None:
+            by_folder[one.path.parent][one.path.name] = one
+    for folder, fresh in by_folder.items():
+        if len(fresh) >= least or (folder / CACHE_NAME).exists():
+            with contextlib.suppress(OSError, SafetensorError):
+                _save(folder, list(({r.path.name: r for r in _load(folder, None)} | fresh).values()))
+
+
+def _save(folder: Path, rows: Sequence[Rows]) -> None:
+    groups: dict[str, list[Rows]] = defaultdict(list)
+    for one in rows:
+        groups[one.contract].append(one)
+    tensors, facts = {}, {}
+    for number, (contract, members) in enumerate(groups.items()):
+        for name in ARRAYS:
+            tensors[f"{number}/{name}"] = np.concatenate([getattr(one, name) for one in members])
+        facts[str(number)] = {
+            "contract": contract,
+            "episodes": [
+                [one.path.name, one.state[1:], one.fps, one.ticks_ns, one.steps, one.references]
+                for one in members
+                if one.state is not None
+            ],
+        }
+    temporary = folder / f".{CACHE_NAME}.{os.getpid()}"
+    try:
+        save_file(tensors, temporary, {"schema": CACHE_SCHEMA, "groups": json.dumps(facts)})
+        os.replace(temporary, folder / CACHE_NAME)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load(folder: Path, names: set[str] | None) -> list[Rows]:
+    """Return what the cache of a folder holds of `names`, or of all; nothing where it cannot be used."""
+    place = folder / CACHE_NAME
+    if not place.is_file():
+        return []
+    try:
+        with safe_open(place, "np") as file:
+            about = file.metadata() or {}
+            if about.get("schema") != CACHE_SCHEMA:
+                return []
+            groups = json.loads(about["groups"])
+            held = {key: {n: file.get_tensor(f"{key}/{n}") for n in ARRAYS} for key in groups}
+        return [
+            rows
+            for key, group in groups.items()
+            for rows in _members(folder, group, held[key])
+            if names is None or rows.path.name in names
+        ]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return []  # a cache of another version, or cut off: everything is read again
+
+
+def _members(folder: Path, group: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[Rows]:
+    """Yield the rows of one rig whose files have not changed; ValueError where rows and episodes differ."""
+    end, last = 0, sum(ticks[2] for _, _, _, ticks, _, _ in group["episodes"])
+    if any(len(array) != last for array in arrays.values()):
+        raise ValueError("other rows than the episodes have")
+    for name, seen, fps, ticks, steps, references in group["episodes"]:
+        first, end = end, end + ticks[2]
+        path = folder / Path(name).name
+        state = file_state(path)
+        if state is None or list(state[1:]) != seen:
+            continue
+        yield Rows(
+            path=path,
+            state=state,
+            is_checked=False,
+            contract=group["contract"],
+            fps=float(fps),
+            ticks_ns=tuple(ticks),
+            steps=tuple(Step(*step) for step in steps),
+            references=tuple(references),
+            **{key: array[first:end] for key, array in arrays.items()},
+        )
