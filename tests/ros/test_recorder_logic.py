@@ -119,6 +119,28 @@ def test_each_stream_keeps_its_order_and_its_own_quality() -> None:
     np.testing.assert_array_equal(decode_image(lossless), frame)
 
 
+def test_a_stream_that_holds_its_encoder_up_is_passed_by_the_others_once_frames_pile_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(encoder_pool.os, "cpu_count", lambda: 4)
+    gate, frame = threading.Event(), np.zeros((8, 8, 3), np.uint8)
+    done: dict[str, list[int]] = {name: [] for name in "abc"}
+
+    def keep(name: str, stamp: int, *_: object) -> None:
+        if name == "a":
+            gate.wait(20)
+        done[name].append(stamp)
+
+    pool = EncoderPool(dict.fromkeys("abc", 90), keep, print)
+    for number in range(12):
+        assert all([pool.submit(name, number, 0, frame) for name in "abc"])
+    wait_until(lambda: len(done["b"]) + len(done["c"]) >= 8, "frames of the other streams")
+    gate.set()
+    assert pool.drain()
+    pool.close()
+    assert all(stamps == list(range(12)) for stamps in done.values())
+
+
 def test_full_queue_drops_and_counts_instead_of_blocking() -> None:
     gate, frame = threading.Event(), np.zeros((8, 8, 3), np.uint8)
     pool = EncoderPool({"a": 90}, lambda *_: gate.wait(10), print)

@@ -17,6 +17,9 @@ BLACK_LEVEL, BLACK_FRACTION = 10, 0.95
 STRIDE = 8
 """Every eighth pixel of every eighth row tells whether a picture is black."""
 
+LOOKED_ROWS = 5
+"""So many of those rows are looked at together: a twelfth of a VGA picture."""
+
 BLACK_BYTES_PER_PIXEL, LOOK_EVERY = 0.06, 60
 """Encoded pictures with fewer bytes per pixel are decoded to look, and one in 60 of the others."""
 
@@ -102,7 +105,13 @@ def _is_empty(depth: NDArray) -> bool:
 
 
 def _mostly_dark(picture: NDArray[np.uint8]) -> bool:
-    return bool(np.count_nonzero(picture < BLACK_LEVEL) > BLACK_FRACTION * picture.size)
+    """Whether more than `BLACK_FRACTION` of all values are dark; a bright picture shows in its first rows."""
+    dark = picture.size
+    for start in range(0, len(picture), LOOKED_ROWS):
+        dark -= np.count_nonzero(picture[start : start + LOOKED_ROWS] >= BLACK_LEVEL)
+        if dark <= BLACK_FRACTION * picture.size:
+            return False
+    return picture.size > 0
 
 
 def _equal(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:

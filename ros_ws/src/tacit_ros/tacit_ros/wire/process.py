@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import cv2
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -109,6 +110,7 @@ def run_node(make: Callable[[], Node], argv: list[str] | None = None) -> int:
         Exit code: 0 after a signal, 1 after a failure, 2 when the node refused to start.
     """
     prepare()
+    cv2.setNumThreads(1)  # its threads share out every conversion, and wait for one another wide awake
     arguments = sys.argv if argv is None else ["node", *argv]
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     ending = _NodeEnding()
