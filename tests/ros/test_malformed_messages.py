@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Duration
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -34,6 +35,7 @@ KINDS = {"encoding", "size", "truncated", "undecodable", "names", "not_finite", 
 SIZES = [0, 1, 2, 3, 60, 119, 120, 160, 16385, 2**31, 2**32 - 1]
 NUMBERS = [0.0, -1.0, 1e300, -1e300, float("nan"), float("inf"), float("-inf"), 5e-324]
 COUNT = 340  # for each of 16 streams
+ON_THE_WIRE = 80  # of them are read from their bytes too
 
 
 def fuzz_rig() -> Rig:
@@ -179,23 +181,56 @@ def test_a_decoder_gives_a_value_or_names_the_kind_of_fault(name: str) -> None:
     decoders = [decoder_of(RIG, name)]
     if has_joint_reading(RIG, name):
         decoders.append(joint_reading_of(RIG, name))
-    intake = Intake(RIG)
+    intake, read = Intake(RIG), messages.reader_of(RIG.specs[name].type)
     for number in range(COUNT):
         message = spoiler.of(name)
         stamp_ns = 10**18 + number * round(1e9 / RIG.specs[name].rate_hz)
         for decode in decoders:
-            try:
-                value = decode(message)
-            except messages.MessageError as problem:
-                assert problem.kind in KINDS and str(problem)
-                seen[problem.kind] += 1
+            kind, value = outcome(decode, message)
+            if number < ON_THE_WIRE:
+                data = serialize_message(message)
+                same = deserialize_message(data, type(message))
+                assert_alike(outcome(decode, same), outcome(decode, read(data)))
+            seen[kind] += 1
+            if kind != "taken":
+                assert kind in KINDS and value
                 continue
-            seen["taken"] += 1
             check_value(name, value)
             intake.take(name, stamp_ns, stamp_ns, value, stamp_ns)  # what judges it next must bear it, too
     assert seen["taken"], seen  # else nothing was tried but the first check
     if not name.endswith(("WrenchStamped", "TwistStamped", "progress")):
         assert sum(seen.values()) > seen["taken"], seen
+
+
+def outcome(decode: Any, message: object) -> tuple[str, Any]:
+    """What becomes of a message: "taken" and its value, or the kind of fault and its words."""
+    try:
+        return "taken", decode(message)
+    except messages.MessageError as problem:
+        return problem.kind, str(problem)
+
+
+def assert_alike(one: tuple[str, Any], other: tuple[str, Any]) -> None:
+    """A message is judged alike, read by us or by rclpy."""
+    assert one[0] == other[0]
+    if isinstance(one[1], np.ndarray):
+        assert one[1].dtype == other[1].dtype
+    np.testing.assert_equal(other[1], one[1])
+
+
+@pytest.mark.parametrize("name", list(RIG.specs))
+def test_bytes_that_were_spoiled_on_their_way_are_read_or_refused(name: str) -> None:
+    spoiler, seen = Spoiler(RIG, seed=1 + len(name)), Counter()
+    decode, read = decoder_of(RIG, name), messages.reader_of(RIG.specs[name].type)
+    for _ in range(60):
+        data = bytearray(serialize_message(spoiler.of(name)))
+        data = data[: spoiler.random.integers(len(data))] if spoiler.random.random() < 0.5 else data
+        for place in spoiler.random.integers(0, min(200, len(data) or 1), 6):
+            data[place : place + 1] = bytes([spoiler.random.integers(256)])
+        kind, found = outcome(lambda message: decode(read(bytes(message))), data)
+        seen[kind] += 1
+        assert kind == "taken" or (kind in KINDS and found)
+    assert seen["truncated"], seen
 
 
 def check_value(name: str, value: object) -> None:

@@ -133,7 +133,7 @@ def test_a_stream_that_holds_its_encoder_up_is_passed_by_the_others_once_frames_
 
     pool = EncoderPool(dict.fromkeys("abc", 90), keep, print)
     for number in range(12):
-        assert all([pool.submit(name, number, 0, frame) for name in "abc"])
+        assert all(pool.submit(name, number, 0, frame) for name in "abc")
     wait_until(lambda: len(done["b"]) + len(done["c"]) >= 8, "frames of the other streams")
     gate.set()
     assert pool.drain()

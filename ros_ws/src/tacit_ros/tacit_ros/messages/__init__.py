@@ -4,7 +4,8 @@ rclpy does not check fields by default, and a wrong type is corrupted in silence
 arrives as 0.0, `Bool(data=np.True_)` as False). So every builder here says float(), int(), bool() or
 array.array, and the tests run under ROS_PYTHON_CHECK_FIELDS=1.
 
-Imports point down this list only: compressed, frames, named, pixels, readings > images, values > stamps.
+Imports point down this list only:
+serialised > compressed, frames, named, pixels, readings > images, values > stamps.
 """
 
 from tacit_ros.messages.compressed import compressed_header, read_compressed, read_compressed_depth
@@ -13,6 +14,7 @@ from tacit_ros.messages.images import ImageBuilder, Rgb, compressed_image, image
 from tacit_ros.messages.named import build_named, message_class
 from tacit_ros.messages.pixels import COLOUR_ENCODINGS, DEPTH_ENCODINGS, read_depth, read_image
 from tacit_ros.messages.readings import READERS, read_joint_field, read_named
+from tacit_ros.messages.serialised import reader_of
 from tacit_ros.messages.stamps import (
     SECOND,
     MessageError,
@@ -78,6 +80,7 @@ __all__ = [
     "read_image",
     "read_joint_field",
     "read_named",
+    "reader_of",
     "region_of_interest",
     "string",
     "time_from_ns",

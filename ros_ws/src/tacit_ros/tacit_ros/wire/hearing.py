@@ -41,6 +41,15 @@ class Hearing:
             else decoder_of(rig, name)
             for name in intake.counts
         }
+        self._readers = {name: messages.reader_of(rig.specs[name].type) for name in intake.counts}
+
+    def hear_bytes(self, name: str, data: bytes, recv_ns: int, heard_ns: int) -> Finding | None:
+        """Take one message as it came over the wire; else as `hear`."""
+        try:
+            message = self._readers[name](data)
+        except messages.MessageError as error:
+            return self._refuse(name, error, heard_ns)
+        return self.hear(name, message, recv_ns, heard_ns)
 
     def hear(self, name: str, message: object, recv_ns: int, heard_ns: int) -> Finding | None:
         """Take one message.
@@ -59,8 +68,7 @@ class Hearing:
         except messages.NotForUs:
             return None
         except messages.MessageError as error:
-            self._intake.refuse(name, error.kind, str(error), heard_ns)
-            return Finding(error.kind, str(error))
+            return self._refuse(name, error, heard_ns)
         header_ns = messages.header_stamp_ns(message) if hasattr(message, "header") else None
         begins_ns = 0
         if isinstance(message, JointTrajectory) and (isinstance(value, Trajectory) or not header_ns):
@@ -77,6 +85,10 @@ class Hearing:
                 return found
         self._callback(name, stamp_ns, recv_ns, value)
         return None
+
+    def _refuse(self, name: str, error: messages.MessageError, heard_ns: int) -> Finding:
+        self._intake.refuse(name, error.kind, str(error), heard_ns)
+        return Finding(error.kind, str(error))
 
 
 def _beside_time(motion: Trajectory) -> Finding | None:

@@ -125,8 +125,8 @@ class RigSubscriptions:
         """Take and hand on every message that has come (with `polled`)."""
         for subscription in self.subscriptions.values():
             with subscription.handle:
-                while (taken := subscription.handle.take_message(subscription.msg_type, False)) is not None:
-                    subscription.callback(*taken)  # type: ignore[call-arg]  # message and its info
+                while (taken := subscription.handle.take_message(subscription.msg_type, True)) is not None:
+                    subscription.callback(*taken)  # type: ignore[call-arg]  # bytes and their info
 
     def topic(self, name: str) -> str:
         """Return the topic of a stream, with remaps applied."""
@@ -177,10 +177,10 @@ class RigSubscriptions:
         spec = self._specs[name]
         message_class = messages.message_class(spec.type)
 
-        def receive(message: object, info: Mapping[str, Any]) -> None:
+        def receive(data: bytes, info: Mapping[str, Any]) -> None:
             self._count_lost(name, info)
             recv_ns = info["received_timestamp"]
-            found = self._hearing.hear(name, message, recv_ns, heard_ns(recv_ns))
+            found = self._hearing.hear_bytes(name, data, recv_ns, heard_ns(recv_ns))
             if found is not None:
                 self._tell(name, found)
 
@@ -190,6 +190,7 @@ class RigSubscriptions:
             receive,
             self._profile(name),
             callback_group=self._group,
+            raw=True,
             # Events of a subscription wake the executor at each message; we look for ourselves instead.
             event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
         )
