@@ -219,15 +219,18 @@ def _die_in_flush(random: np.random.Generator, answer: Connection) -> None:
 
         EpisodeWriter.flush = flush  # type: ignore[assignment, method-assign]  # it is about to end
         return
-    write, left = columns.write_rows, [steps]
+    left = [steps]
 
-    def write_rows(*arguments: Any) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            _die(answer)
-        write(*arguments)
+    def dying(write: Callable[..., None]) -> Callable[..., None]:
+        def wrapped(*arguments: Any) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                _die(answer)
+            write(*arguments)
 
-    columns.write_rows = write_rows  # type: ignore[assignment]  # it is about to end
+        return wrapped
+
+    columns.write_rows, columns.write_chunk = dying(columns.write_rows), dying(columns.write_chunk)
 
 
 def _die_in_rename(random: np.random.Generator, answer: Connection) -> None:

@@ -56,6 +56,30 @@ def test_reader_returns_what_the_writer_was_given(episode):
         assert len(reader.stream("joints")["position"]) == 200
 
 
+@pytest.mark.parametrize(("shape", "dtype"), [((), np.int64), ((2, 3), np.float32), ((), np.uint8)])
+def test_rows_that_come_in_any_portions_are_read_as_they_were_given(tmp_path, shape, dtype):
+    random = np.random.default_rng(len(shape))
+    rows = random.integers(0, 100, (57, *shape)).astype(dtype)
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        column = columns.Column(file, "some/rows", shape, dtype, chunk=8)
+        start = 0
+        while start < len(rows):
+            part = rows[start : start + random.integers(1, 20)]
+            if random.random() < 0.5:
+                column.extend(part)
+            else:
+                for row in part:
+                    column.append(row)
+            start += len(part)
+            if random.random() < 0.7:
+                column.flush()
+                np.testing.assert_array_equal(file["some/rows"][:], rows[:start])
+        column.flush()
+        assert column.digest() == hashlib.sha256(rows.tobytes()).hexdigest()
+    with h5py.File(tmp_path / "rows.h5") as file:
+        np.testing.assert_array_equal(file["some/rows"][:], rows)
+
+
 def test_steps_are_inclusive_segments_that_cover_the_episode(episode):
     with EpisodeReader(episode) as reader:
         names = ["reach", "lift", "carry", "place", "retreat"]

@@ -100,11 +100,14 @@ def located(geometry: RigGeometry, states: np.ndarray, fresh: np.ndarray) -> dic
         fresh: Where the joints were fresh (N,).
     """
     rows: dict[str, np.ndarray] = {}
-    rows |= {f"observations/ee_pose/{arm}": T for arm, T in geometry.flange_poses(states).items()}
-    camera_poses = geometry.camera_poses(states)
-    rows |= {f"camera_pose/{name}": camera_poses[name] for name in moving_cameras(geometry.rig)}
-    rows |= {f"sensor_pose/{name}": T for name, T in geometry.sensor_poses(states).items()}
-    for (camera, sensor), track in geometry.footprint_tracks(states).items():
+    states = np.asarray(states, dtype=np.float64)
+    with geometry.holding(states):
+        rows |= {f"observations/ee_pose/{arm}": T for arm, T in geometry.flange_poses(states).items()}
+        camera_poses = geometry.camera_poses(states)
+        rows |= {f"camera_pose/{name}": camera_poses[name] for name in moving_cameras(geometry.rig)}
+        rows |= {f"sensor_pose/{name}": T for name, T in geometry.sensor_poses(states).items()}
+        tracks = geometry.footprint_tracks(states)
+    for (camera, sensor), track in tracks.items():
         pair = f"{camera}/{sensor}"
         rows[f"sensor_bbox/{pair}"] = track.box
         rows[f"sensor_corners/{pair}"] = track.corners

@@ -18,11 +18,16 @@ MARGIN_BYTES = 4 << 20
 """Finishing (steps, statistics, drops) takes well below 1 MiB; new chunks of all columns about 2."""
 
 
+AHEAD_BYTES = 8 << 20
+"""So one allocation lasts for a second or two: one at each flush takes half a per cent of a core."""
+
+
 class Reserve:
     """Keeps `MARGIN_BYTES` allocated beyond the end of an open HDF5 file; `release` gives them back."""
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
+        self._until = 0  # allocated up to here
 
     def take(self, num_bytes: int = 0) -> None:
         """Allocate room for `num_bytes` and the margin.
@@ -31,13 +36,23 @@ class Reserve:
             EpisodeError: The disk is full (or a quota, or a size limit); nothing was written.
         """
         end = self._file.id.get_filesize()
+        needed = end + num_bytes + MARGIN_BYTES
+        if needed <= self._until:
+            return
+        with contextlib.suppress(OSError):  # where the disk is nearly full the margin alone may fit
+            self._allocate(end, needed + AHEAD_BYTES)
+            return
         try:
-            os.posix_fallocate(self._file.id.get_vfd_handle(), end, num_bytes + MARGIN_BYTES)
+            self._allocate(end, needed)
         except OSError as problem:
             raise EpisodeError(
                 f"{self._file.filename}: disk full ({problem.strerror}): close the episode now with "
                 "reason='error', what was recorded until here fits; then free some space"
             ) from None
+
+    def _allocate(self, start: int, until: int) -> None:
+        os.posix_fallocate(self._file.id.get_vfd_handle(), start, until - start)
+        self._until = until
 
     def release(self) -> None:
         """Cut the file to what HDF5 uses; call it after the last flush, before the close."""

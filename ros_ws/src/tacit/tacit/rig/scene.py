@@ -6,7 +6,8 @@ node all ask here, by `rig.geometry`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -115,6 +116,7 @@ class RigGeometry:
         self._columns = {name: rig.arm_slice(name) for name in rig.arms}
         grippers = {name: spec.gripper for name, spec in rig.arms.items() if spec.gripper is not None}
         self._finger_axes = {n: np.array(g.axis) / np.linalg.norm(g.axis) for n, g in grippers.items()}
+        self._held: tuple[FloatArray, dict[str, FloatArray]] | None = None
         self._openings = {name: rig.state_names.index(gripper.name) for name, gripper in grippers.items()}
 
     def camera(self, name: str) -> Camera:
@@ -132,6 +134,16 @@ class RigGeometry:
         """Return {arm: T_world_flange (..., 4, 4)}."""
         q = self._checked(q)
         return {name: self._flange(name, q) for name in self.robots}
+
+    @contextlib.contextmanager
+    def holding(self, q: FloatArray) -> Iterator[None]:
+        """Compute the flanges of states once for all calls in the block that are given this very array."""
+        q = self._checked(q)
+        self._held = (q, self.flange_poses(q))
+        try:
+            yield
+        finally:
+            self._held = None
 
     def camera_poses(self, q: ArrayLike) -> dict[str, FloatArray]:
         """Return {camera: T_world_camera (..., 4, 4)} of the optical frames."""
@@ -159,11 +171,15 @@ class RigGeometry:
         Q = self._checked(Q)
         if Q.ndim != 2:
             raise ValueError(f"states of shape {Q.shape}, expected (N, S)")
-        return {
-            (name, sensor): project_boxes(np.broadcast_to(points, (len(Q), 8, 3)), self._cameras[name])
-            for name, sensors in self._corners_in_cameras(Q).items()
-            for sensor, points in sensors.items()
-        }
+        result: dict[tuple[str, str], Footprints] = {}
+        for name, corners in self._corners_in_cameras(Q).items():
+            points = [np.broadcast_to(seen, (len(Q), 8, 3)) for seen in corners.values()]
+            batch = project_boxes(np.array(points).reshape(-1, 8, 3), self._cameras[name])
+            for number, sensor in enumerate(corners):
+                own = slice(number * len(Q), (number + 1) * len(Q))
+                box, corners_px, visibility, flags = batch
+                result[name, sensor] = Footprints(box[own], corners_px[own], visibility[own], flags[own])
+        return result
 
     def _corners_in_cameras(self, q: FloatArray) -> dict[str, dict[str, FloatArray]]:
         """Return {camera: {sensor: corners (..., 8, 3) in the optical frame}}.
@@ -201,6 +217,9 @@ class RigGeometry:
         return cache[arm]
 
     def _flange(self, arm: str, q: FloatArray) -> FloatArray:
+        held = self._held
+        if held is not None and q is held[0]:
+            return held[1][arm]
         joints = q[..., self._columns[arm]]
         return np.asarray(self.rig.arms[arm].T_world_base) @ fk_numpy(self.robots[arm].chain, joints)
 
