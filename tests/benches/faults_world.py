@@ -227,6 +227,10 @@ class Graph:
     def create_timer(self, *_: object, **__: object) -> None:
         """The bench looks by itself."""
 
+    def count_publishers(self, topic: str) -> int:
+        """Return how many publish a topic."""
+        return len(self.get_publishers_info_by_topic(topic))
+
     def get_publishers_info_by_topic(self, topic: str) -> list[SimpleNamespace]:
         """Return the publishers of a topic."""
         return [SimpleNamespace(node_name=n, node_namespace="/") for n in self._nodes.get(topic, ())]

@@ -26,6 +26,7 @@ from tacit.errors import TacitError
 from tacit.record.preroll import Surroundings, reasons_not_to_start
 from tacit.record.recorder import RecorderSession, SessionSettings
 from tacit.rig import NAME_PATTERN, load_rig
+from tacit.streams import Finding
 from tacit_ros import messages
 from tacit_ros.wire.observations import Poller, RigSubscriptions
 from tacit_ros.wire.parameters import declare, parameter, read
@@ -33,7 +34,7 @@ from tacit_ros.wire.process import WatchedNode, go_first, keep_freed_memory, run
 from tacit_ros.wire.publishers import Publishers
 
 DIAGNOSTICS_PERIOD_S = 0.5  # what is found is told within a second of the first message
-POLL_PERIOD_S = 0.02
+POLL_PERIOD_S = 0.03  # about a frame of each camera at a time
 QUEUE_S = 1.0  # messages that wait in the middleware while a file is opened or finished (< 0.5 s)
 
 
@@ -98,12 +99,12 @@ class RecorderNode(WatchedNode):
             joint_readings=True,
         )
         heard = {name: self._streams.topic(name) for name in self._rig.specs}
-        self._others = Publishers(self, heard, intake=self._session.intake)
+        self._others = Publishers(self, heard, intake=self._session.intake, on_timer=False)
         for name, action in self._triggers().items():
             self.create_service(Trigger, f"~/{name}", self._answering(action))
         self.create_service(SetBool, "~/stop", self._stop)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._look_around)
         self._intake = Poller(self._listen, POLL_PERIOD_S, self.thread_failed)
         self._say_hello()
 
@@ -200,25 +201,33 @@ class RecorderNode(WatchedNode):
         lost = {name: n - self._lost_before.get(name, 0) for name, n in self._streams.lost.items()}
         self._session.report_lost(lost)
 
+    def _look_around(self) -> None:
+        """All that is done at leisure, on one timer: the executor works for each timer that wakes it."""
+        self._others.look()
+        self._publish_diagnostics()
+
     def _publish_diagnostics(self) -> None:
         self._count_lost()
-        self._say_doubts()
+        findings = self._streams.findings
+        self._say_doubts(findings)
         state = "recording" if self._session.is_recording else "idle"
         summary = messages.Status("recorder", "ok", state)
         if self.failure is not None:
             summary = messages.Status("recorder", "error", str(self.failure))
-        self._diagnostics.publish(messages.diagnostics([summary, *self._stream_statuses()], time.time_ns()))
+        self._diagnostics.publish(
+            messages.diagnostics([summary, *self._stream_statuses(findings)], time.time_ns())
+        )
 
-    def _say_doubts(self) -> None:
+    def _say_doubts(self, findings: Mapping[str, Finding]) -> None:
         """Log each doubt when it begins; refusals are logged by the subscriptions."""
-        found = {n: f for n, f in self._streams.findings.items() if not f.refused}
+        found = {n: f for n, f in findings.items() if not f.refused}
         for name, doubt in found.items():
             if self._doubted.get(name) != doubt.kind:
                 self.get_logger().warning(f"stream {name}: {doubt.kind}: {doubt.text}")
         self._doubted = {name: doubt.kind for name, doubt in found.items()}
 
-    def _stream_statuses(self) -> list[messages.Status]:
-        statuses, findings = [], self._streams.findings
+    def _stream_statuses(self, findings: Mapping[str, Finding]) -> list[messages.Status]:
+        statuses = []
         for name, monitor in self._session.monitors.items():
             found = findings.get(name)
             problem = "" if found is None else f"{found.kind}: {found.text}"

@@ -7,7 +7,7 @@ driver was silent: what was sent waits in the middleware. So silence is measured
 from __future__ import annotations
 
 STEP_NS = 100_000_000
-"""One look at the middleware accounts for so much time at most: five of the recorder's periods of 20 ms."""
+"""One look at the middleware accounts for so much time at most: three of the recorder's periods of 30 ms."""
 LATE_NS = 500_000_000
 """A longer absence is noted in the episode: messages beyond the depth of the queues may have been lost."""
 PATIENCE_NS = 10_000_000_000

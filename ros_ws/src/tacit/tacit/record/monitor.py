@@ -41,6 +41,8 @@ class StreamMonitor:
         if self._stamps and stamp_ns < self._stamps[-1]:
             self._stamps.clear()  # its clock was set, as the intake has found: the old rate says nothing
         self._stamps.append(stamp_ns)
+        while stamp_ns - self._stamps[0] > WINDOW_NS:
+            self._stamps.popleft()
         self.stamp_ns, self.recv_ns, self.value = stamp_ns, recv_ns, value
 
     @property
@@ -57,8 +59,7 @@ class StreamMonitor:
         return (len(recent) - 1) * 1e9 / (recent[-1] - recent[0])
 
     def _recent(self) -> list[int]:
-        stamps = list(self._stamps)
-        return [stamp for stamp in stamps if stamps[-1] - stamp <= WINDOW_NS]
+        return list(self._stamps)  # at once: another thread may take a message meanwhile
 
 
 def monitors_of(rig: Rig) -> dict[str, StreamMonitor]:

@@ -32,7 +32,7 @@ from tacit.streams import Arrival, Intake, JointReading, Value
 from tacit.threads import Caught, Failure, OnFailure, WatchedThread
 from tacit.threads.requests import Requests
 
-DRAIN_S = 0.02  # the writer wakes 50 times a second, however many messages come
+DRAIN_S = 0.04  # the writer wakes 25 times a second, however many messages come
 QUEUE_SECONDS = 4.0  # messages per stream that may wait while the disk stalls
 FINISH_DEADLINE_S = 20.0  # for the writer thread to end with the episode in the making
 COMMAND_AGE_NS = 1_000_000_000  # a command this old at the start is not in force any more
@@ -116,7 +116,7 @@ class RecorderSession:
             self._references.saw(name)
         elif name not in self._images or np.asarray(newest).ndim == 1:  # numbers, or encoded by the driver
             self._enqueue(name, stamp_ns, recv_ns, value)
-        elif not self._encoders.submit(name, stamp_ns, recv_ns, cast(NDArray[np.uint8], value)):
+        elif not self._encoders.submit(name, stamp_ns, recv_ns, cast("NDArray[np.uint8]", value)):
             self._lost_queue[name] += 1
 
     def looked(self, now_ns: int) -> None:

@@ -72,10 +72,11 @@ class Recording:
     def push(self, arrival: Arrival) -> None:
         """Take one message: encoded bytes (1-D uint8), numbers, or a mapping with `position`."""
         name, stamp_ns = arrival.name, arrival.stamp_ns
-        received = self._aligner.counts[name].received
+        counts = self._aligner.buffers[name].counts
+        received = counts.received
         value = arrival.value["position"] if isinstance(arrival.value, Mapping) else arrival.value
         self._aligner.push(name, stamp_ns, arrival.recv_ns, value)
-        if self._aligner.counts[name].received == received:
+        if counts.received == received:
             return  # refused and counted: stamp 0, duplicate or out of order
         if name not in self._images:
             self._store(arrival)
@@ -123,11 +124,11 @@ class Recording:
         silent_ns = listened_ns - self._heard_ns if self._heard_ns is not None else 0
         if silent_ns > (PAUSE_NS if simulated else LOST_NS):
             return f"nothing received for {silent_ns / 1e9:.1f} s; are the drivers alive?"
-        newest_ns = max(self._newest_ns.values(), default=0)
+        newest_ns, refusing = max(self._newest_ns.values(), default=0), self._refusing()
         for name in self._vital:
             behind_ns = newest_ns - self._newest_ns.get(name, self._began_ns)
             unheard_ns = listened_ns - self._heard_at_ns.setdefault(name, listened_ns)
-            refused = name in self._refusing()
+            refused = name in refusing
             if unheard_ns >= LOST_NS and (behind_ns >= LOST_NS or refused):
                 why = self._refused() if refused else f"{behind_ns / 1e9:.1f} s behind the others"
                 return f"required stream {name} lost: {why}"

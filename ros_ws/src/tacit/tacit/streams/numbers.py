@@ -63,6 +63,9 @@ class NumberJudge:
             self._reach = SPEED_MARGIN * rig.limits("velocity")[index]
             grippers = {rig.state_names[i] for i in rig.gripper_indices}
             self._is_joint = np.array([n not in grippers for n in self._names])
+            self._has_joints = bool(
+                self._is_joint.any()
+            )  # a gripper alone may stand still as long as it likes
             width = self._upper - self._lower
             joint_floor = np.minimum(JUMP_FLOOR * width, JUMP_FLOOR_MOST)
             switches = {n for n in grippers if spec.type == "std_msgs/msg/Bool" or _has_two_levels(rig, n)}
@@ -112,7 +115,7 @@ class NumberJudge:
         return (
             (None if inside else self._far_outside(values))
             or self._jump(stamp_ns, values, may_leap)
-            or (self._stuck(stamp_ns, values) if self._repeats else None)
+            or (self._stuck(stamp_ns, values) if self._repeats and self._has_joints else None)
             or (None if inside else self._outside(values))
             or (None if values.all() else self._zeros(values))
         )

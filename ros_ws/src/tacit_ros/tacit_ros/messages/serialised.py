@@ -84,11 +84,12 @@ def reader_of(type_name: str) -> Read:
     It raises MessageError where the bytes are not such a message.
     """
     kind = message_class(type_name)
-    quick = {
+    own: dict[str, Read] = {
         "sensor_msgs/msg/Image": _image,
         "sensor_msgs/msg/CompressedImage": _compressed,
         "sensor_msgs/msg/JointState": _JointReader(),
-    }.get(type_name)
+    }
+    quick = own.get(type_name)
 
     def read(data: bytes) -> object:
         try:

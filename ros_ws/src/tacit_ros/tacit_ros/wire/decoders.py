@@ -46,11 +46,11 @@ def joint_reading_of(rig: Rig, name: str) -> Callable[[object], JointReading]:
     converts = bool(_converted_names(rig, spec))
 
     def read(message: object) -> JointReading:
-        reading: JointReading = {"position": cast(NDArray[np.float64], position_of(message))}
+        reading: JointReading = {"position": cast("NDArray[np.float64]", position_of(message))}
         for field, convert in (("velocity", rates_to_canonical), ("effort", efforts_to_canonical)):
             values = messages.read_joint_field(message, field, spec.names)  # type: ignore[arg-type]
             if values is not None and converts:
-                raw = cast(NDArray[np.float64], messages.read_named(message, spec.type, spec.names))
+                raw = cast("NDArray[np.float64]", messages.read_named(message, spec.type, spec.names))
                 values = convert(rig, spec.names, values, raw)
             if values is not None:
                 reading[field] = values

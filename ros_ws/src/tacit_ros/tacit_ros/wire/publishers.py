@@ -17,6 +17,11 @@ from tacit.streams import Finding, Intake
 LOOK_PERIOD_S = 0.25
 """Time between two looks at the graph: twice as often as a robot may be told by two for half a second."""
 
+WHOLE_LOOK_EVERY = 8
+"""Names and qualities of all publishers cost half a per cent of a core, four times a second. So they are
+asked for when the number of publishers of a topic has changed, and every so many looks: one may have taken
+the place of another."""
+
 UNKNOWN = ("_NODE_NAME_UNKNOWN_", "_NODE_NAMESPACE_UNKNOWN_")
 
 
@@ -31,6 +36,7 @@ class Publishers:
         heard: Topic of each stream that somebody else is to publish, by stream name.
         commanded: Topic of each stream that this node itself publishes, with a publisher for each stream.
         intake: Told after each look what was found.
+        on_timer: Look four times a second; else whenever `look` is called.
     """
 
     def __init__(
@@ -39,16 +45,29 @@ class Publishers:
         heard: Mapping[str, str],
         commanded: Mapping[str, str] | None = None,
         intake: Intake | None = None,
+        on_timer: bool = True,
     ) -> None:
         self._node, self._intake = node, intake
         self._heard, self._commanded = dict(heard), dict(commanded or {})
         self._shared, self._own = Counter(self._heard.values()), Counter(self._commanded.values())
         self._found: dict[str, Fault] = {}
-        clock = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
-        self._timer = node.create_timer(LOOK_PERIOD_S, self.look, clock=clock)
+        self._numbers: dict[str, int] = {}
+        self._looks = 0
+        if on_timer:
+            clock = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+            node.create_timer(LOOK_PERIOD_S, self.look, clock=clock)
 
     def look(self) -> None:
-        """Look now; on the timer it is done four times a second."""
+        """Look now."""
+        topics = {*self._heard.values(), *self._commanded.values()}
+        numbers = {topic: self._node.count_publishers(topic) for topic in topics}
+        # While something is wrong all is asked for: a name may become known later than its publisher.
+        is_whole = numbers != self._numbers or self._found or self._looks % WHOLE_LOOK_EVERY == 0
+        self._numbers, self._looks = numbers, self._looks + 1
+        if is_whole:
+            self._look_at_all()
+
+    def _look_at_all(self) -> None:
         found = {name: self._two(topic) for name, topic in self._heard.items()}
         found |= {name: self._second(topic) for name, topic in self._commanded.items()}
         self._found = {name: fault for name, fault in found.items() if fault is not None}
