@@ -116,6 +116,7 @@ VERBS: dict[str, Verb] = {
     ),
     "export": Verb("tacit_learning.cli:export", "pack a checkpoint into one self-describing ONNX", "Learn"),
     "evaluate": Verb("tacit_sim.evaluate:main", "count how often a bundle succeeds in the cell", "Act"),
+    "replay": Verb("tacit_ros.run.up:replay", "do again what an episode commanded, robot or cell", "Act"),
     "replay bundle": Verb(
         "tacit.view.replay_page:main",
         "run a policy over a recording: error by horizon, a page",

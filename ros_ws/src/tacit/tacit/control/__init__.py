@@ -2,5 +2,5 @@
 
 Imports point down this list only:
 inference_thread > acting > controller, inputs > heard > heartbeat, robot_state, states, upsampling,
-workspace > safety, periodic.
+workspace > safety, periodic, players.
 """

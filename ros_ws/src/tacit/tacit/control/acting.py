@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from tacit.bundle.player import ChunkPlayer, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy
-from tacit.control.controller import Controller, Mover
+from tacit.control.controller import Controller
 from tacit.control.inputs import AlignedInputs
+from tacit.control.players import Mover
 from tacit.control.safety import Fault, check_chunk
 from tacit.control.states import MOVING, Answer
 from tacit.errors import BundleError, ImageError

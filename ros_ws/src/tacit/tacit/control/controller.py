@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.bundle.player import ChunkPlayer
+from tacit.control.players import Mover, Player
 from tacit.control.safety import Fault, MotionLimiter, check_finite, check_tracking
 from tacit.control.states import MOVING, Answer, PolicyMachine, State
 from tacit.control.upsampling import lag_ticks
@@ -31,22 +31,12 @@ FIRST_CHUNK_NS = 2_000_000_000
 """How long a run may wait for its first chunk before it holds."""
 
 
-class Mover(Protocol):
-    """A person who moves the robot; `tacit.teleop` has one."""
-
-    def begin(self) -> None:
-        """Note that the robot is this person's from now on: nothing of before is to move it."""
-
-    def target(self, position: FloatArray, dt: float) -> FloatArray | None:
-        """Return where to be `dt` [s] after the command `position` (S,); None to stand still."""
-
-
 class Controller:
     """Turns chunks, and what a person asks for, into limited commands, and faults into braking.
 
     Args:
         rig: Limits and order of the command vector (S,).
-        player: Plays the chunks; None where only a person moves the robot.
+        player: Says where to go while running; None where only a person moves the robot.
         dt: Control period [s].
         dry_run: Commands are not sent: the robot need not follow them.
         person: Moves the robot in PERSON.
@@ -58,7 +48,7 @@ class Controller:
     def __init__(
         self,
         rig: Rig,
-        player: ChunkPlayer | None,
+        player: Player | None,
         dt: float,
         dry_run: bool = False,
         person: Mover | None = None,
@@ -107,10 +97,15 @@ class Controller:
     def __str__(self) -> str:
         return str(self._machine)
 
-    def home(self, measured: FloatArray | None, fault: Fault | None) -> Answer:
-        """Go to the rig's home from the measured state (S,), grippers as they are; refused as `start` is."""
+    def home(
+        self, measured: FloatArray | None, fault: Fault | None, goal: FloatArray | None = None
+    ) -> Answer:
+        """Go to the rig's home from the measured state (S,), or to `goal` (S,); refused as `start` is.
+
+        What is NaN in the goal, as grippers are at home, stays as it is.
+        """
         with self._lock:
-            goal = self._rig.home
+            goal = self._rig.home if goal is None else goal
             if goal is None:
                 return Answer(False, "the rig has no home; give every arm `home: [...]` joints")
             answer = self._begin(measured, fault, self._machine.home)

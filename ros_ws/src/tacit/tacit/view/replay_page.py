@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         raise ConfigError("replay bundle: give an episode and one or two bundles; --every at least 1")
     target = options.out or options.episode.with_suffix(".replay.html")
     report_target(target)
-    say = Console(highlight=False, soft_wrap=True).print
+    say = Console(highlight=False, soft_wrap=True, markup=False).print
     same = True
     with EpisodeReader(options.episode) as reader:
         replays = [_run(path, reader, options.every) for path in options.bundles]

@@ -158,6 +158,13 @@ NODES = {
             "dry_run": False,
         },
     ),
+    "replay": NodeSpec(
+        "replay",
+        "tacit_ros",
+        "tacit_ros.replay_node",
+        {"rig": "", "episode": "", "speed": 1.0, "begin": False, "dry_run": False},
+        ("episode",),
+    ),
     "progress": NodeSpec(
         "progress",
         "tacit_ros",

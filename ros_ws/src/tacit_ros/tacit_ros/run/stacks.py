@@ -50,6 +50,9 @@ STACKS = {
         ("simulator",),
         extra=("description",),
     ),
+    "replay": StackSpec(
+        "do again what was commanded in an episode", ("replay",), ("simulator",), extra=("description",)
+    ),
     "progress": StackSpec(
         "watch task progress with a progress bundle", ("progress",), ("simulator",), drives=False
     ),

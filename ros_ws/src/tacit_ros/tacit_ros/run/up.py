@@ -173,6 +173,21 @@ class RunArgs:
     dry_run: Annotated[bool, tyro.conf.arg(help="Infer, but command nothing.")] = False
 
 
+@dataclass(frozen=True)
+class ReplayArgs:
+    """Do again what was commanded in an episode: on the robot, or in the simulated cell.
+
+    The arm goes slowly to where the recording begins, then plays it, within limits and workspace. Nothing
+    looks at the world: clear it first, stand at the emergency stop. Ctrl-C ends. For a policy over a
+    recording, where nothing moves, see `tacit replay bundle`.
+    """
+
+    episode: tyro.conf.Positional[str]
+    rig: Annotated[str, tyro.conf.arg(help="Shipped rig or path of a rig.yaml.")] = "nova2_sim"
+    speed: Annotated[float, tyro.conf.arg(help="Pace, above 0 and at most 1.")] = 0.5
+    dry_run: Annotated[bool, tyro.conf.arg(help="Plan and play, but command nothing.")] = False
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a stack; returns 0 after Ctrl-C or SIGTERM, 1 when a node failed."""
     args = tyro.cli(UpArgs, args=argv, prog="tacit up")
@@ -191,6 +206,18 @@ def run(argv: list[str] | None = None) -> int:
     args = tyro.cli(RunArgs, args=argv, prog="tacit run")
     options = {"bundle": args.bundle, "dry_run": str(args.dry_run)} | parse_options(args.options)
     return supervise(build_stack("policy", args.rig, options))
+
+
+def replay(argv: list[str] | None = None) -> int:
+    """Run the replay stack with one episode (`tacit replay`); exit codes as `main`."""
+    args = tyro.cli(ReplayArgs, args=argv, prog="tacit replay")
+    options = {
+        "episode": args.episode,
+        "speed": str(args.speed),
+        "dry_run": str(args.dry_run),
+        "begin": "true",
+    }
+    return supervise(build_stack("replay", args.rig, options))
 
 
 def supervise(stack: Stack) -> int:

@@ -67,7 +67,7 @@ class PersonParameters:
 
 
 class PersonTopics:
-    """Hears the devices; a `tacit.control.controller.Mover`.
+    """Hears the devices; a `tacit.control.players.Mover`.
 
     Args:
         node: The owner of the subscriptions.
