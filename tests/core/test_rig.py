@@ -250,7 +250,7 @@ def test_sections_may_be_transforms_in_any_form(data):
     [
         ("streams", "joints", "sensor_msgs/JointState", "did you mean 'sensor_msgs/msg/JointState'"),
         ("streams", "joints", "sensor_msgs/msg/JointStates", "did you mean 'sensor_msgs/msg/JointState'"),
-        ("streams", "progress", "std_msgs/msg/Float64", "did you mean .*Float32"),
+        ("streams", "progress", "std_msgs/msg/Float66", "did you mean .*Float32"),
         ("streams", "joints", "trajectory_msgs/msg/JointTrajectory", "did you mean|valid:"),
         ("streams", "gripper_state", "geometry_msgs/msg/WrenchStamped", "did you mean|valid:"),
         ("commands", "command", "geometry_msgs/msg/TwistStamped", "did you mean|valid:"),
@@ -279,9 +279,10 @@ def test_rig_from_before_a_field_existed_keeps_its_id_and_one_that_uses_it_does_
     as_before = rig.model_dump(mode="json")
     del as_before["calibrations"], as_before["unmeasured"], as_before["drivers"]
     del as_before["safety"]["estop_topic"], as_before["safety"]["heartbeat"]
+    later_fields = {"kind", "stamps", "frozen_after", "output_hz", "device", "scale", "ready"}
     for group in ("cameras", "tactile", "streams", "commands"):
         for spec in as_before[group].values():
-            for field in {"kind", "stamps", "frozen_after", "output_hz", "device"} & set(spec):
+            for field in later_fields & set(spec):
                 del spec[field]
     assert parse_rig(as_before, "my.yaml").rig_id == rig.rig_id == canonical_hash(as_before)
     later = {

@@ -50,9 +50,7 @@ class RobotState:
         """Take one message: values (n,) in the order of the stream's names."""
         numbers = np.asarray(value, dtype=np.float64).reshape(-1)
         # New ones: another thread may be going through the old ones.
-        self._said = self._said | {
-            stream: dict(zip(self._specs[stream].names, map(float, numbers), strict=True))
-        }
+        self._said = self._said | {stream: self._specs[stream].robot_state(numbers.tolist())}
         self.values = _strictest(self._said.values())
         self._received_ns = self._received_ns | {stream: received_ns}
 
@@ -60,6 +58,8 @@ class RobotState:
         """Return which stream has not been heard for long, by the clock of `store`."""
         for name, received_ns in self._received_ns.items():
             spec = self._specs[name]
+            if spec.qos.durability == "transient_local":
+                continue  # it speaks on change only
             limit_ms = max(self._joint_age_ms, MISSED_MESSAGES * 1e3 / spec.rate_hz)
             age_ms = (now_ns - received_ns) / 1e6
             if age_ms > limit_ms:

@@ -54,6 +54,8 @@ LATER_FIELDS: dict[str, object] = {
     "frozen_after": 5,
     "device": None,
     "output_hz": None,
+    "scale": 1.0,
+    "ready": [],
 }
 """Fields of topics that came after the first episodes were written, and what their absence means."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -168,15 +169,18 @@ NUMBER_TYPES: dict[str, int | None] = {
     "trajectory_msgs/msg/JointTrajectory": None,
     "std_msgs/msg/Float64MultiArray": None,
     "std_msgs/msg/Float32": 1,
+    "std_msgs/msg/Float64": 1,
     "std_msgs/msg/Int32": 1,
     "std_msgs/msg/Bool": 1,
     "geometry_msgs/msg/WrenchStamped": 6,
     "geometry_msgs/msg/TwistStamped": 6,
     "geometry_msgs/msg/PoseStamped": 7,
+    "ur_dashboard_msgs/msg/RobotMode": 1,
+    "ur_dashboard_msgs/msg/SafetyMode": 1,
 }
 """Messages that carry numbers, and how many: force and torque, linear and angular, position and
 quaternion x y z w. None: as many as `names`."""
-COMMAND_TYPES = tuple(name for name in NUMBER_TYPES if not name.startswith("geometry_msgs/"))
+COMMAND_TYPES = tuple(name for name in NUMBER_TYPES if not name.startswith(("geometry_msgs/", "ur_")))
 """Those of them that a joint or gripper can be commanded with."""
 STATE_TYPES = tuple(name for name in COMMAND_TYPES if name != "trajectory_msgs/msg/JointTrajectory")
 """Those of them that a measured joint or gripper comes in."""
@@ -190,18 +194,38 @@ class StreamSpec(StreamBase):
     role `state` feeds qpos; `extra` is stored as it is; `steps` holds an index into `names` (an
     operator's or the simulator's step marker) and becomes the step annotation of the episode;
     `robot_state` is what the robot says of itself, stored as it is: a policy acts only while `enabled` is
-    not 0 and `fault` and `protective_stop` are 0, at `speed_scaling` (0 to 1) of the velocity limits.
+    not 0 and `fault` and `protective_stop` are 0, at `speed_scaling` (0 to 1) of the velocity limits. Its
+    numbers are multiplied by `scale` (0.01 for a speed in percent); where `ready` lists the numbers of modes
+    that are well, every other one is not. One of durability `transient_local` speaks on change only.
     """
 
     names: tuple[Name, ...]
     role: Literal["state", "extra", "steps", "robot_state"] = "state"
+    scale: Positive = 1.0
+    ready: tuple[int, ...] = ()
+
+    def robot_state(self, numbers: Sequence[float]) -> dict[str, float]:
+        """Return what the robot says of itself, by name, of the numbers of one message."""
+        said = {n: self.scale * float(x) for n, x in zip(self.names, numbers, strict=True)}
+        if not self.ready:
+            return said
+        return {name: _judged(name, value, value in self.ready) for name, value in said.items()}
 
     @model_validator(mode="after")
     def _known_robot_states(self) -> StreamSpec:
+        if self.role != "robot_state" and (self.ready or self.scale != 1):
+            raise ValueError("scale and ready are for streams of role robot_state")
         for name in self.names if self.role == "robot_state" else ():
             if name not in ROBOT_STATES:
                 raise ValueError(f"names: {name!r} in a robot_state; {did_you_mean(name, ROBOT_STATES)}")
         return self
+
+
+def _judged(name: str, value: float, is_well: bool) -> float:
+    """A mode as what its name means: `enabled` is 1 where it is well, all others 0."""
+    if name == "enabled":
+        return float(is_well)
+    return 0.0 if is_well else value or 1.0
 
 
 class CommandSpec(StreamBase):

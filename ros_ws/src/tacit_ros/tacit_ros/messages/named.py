@@ -14,6 +14,7 @@ from tacit_ros.messages.stamps import MessageError
 from tacit_ros.messages.values import (
     boolean,
     float32,
+    float64,
     float_array,
     int32,
     joint_state,
@@ -43,7 +44,7 @@ def build_named(
     """Return `values` (n,) of `names` as a message of the type that the rig gives to the topic.
 
     Args:
-        type_name: JointState, JointTrajectory (one point), Float64MultiArray, Float32, Int32 or Bool.
+        type_name: JointState, JointTrajectory (one point), Float64MultiArray, Float32, Float64, Int32, Bool.
         names: What the values are called.
         values: In the unit of the driver.
         stamp_ns: Header stamp, where the type has one.
@@ -61,6 +62,8 @@ def build_named(
             return float_array(vector, ",".join(names))
         case "std_msgs/msg/Float32":
             return float32(vector[0])
+        case "std_msgs/msg/Float64":
+            return float64(vector[0])
         case "std_msgs/msg/Int32":
             return int32(vector[0])
         case "std_msgs/msg/Bool":

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped, Vector3, WrenchStamped
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, Float32, Float64MultiArray, Int32, MultiArrayLayout
+from std_msgs.msg import Bool, Float32, Float64, Float64MultiArray, Int32, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory
 
 from tacit.errors import did_you_mean
@@ -161,8 +161,12 @@ def _labels(layout: MultiArrayLayout) -> list[str]:
     return []
 
 
-def _read_scalar(message: Float32 | Int32 | Bool, names: Sequence[str]) -> Vector:
+def _read_scalar(message: Float32 | Float64 | Int32 | Bool, names: Sequence[str]) -> Vector:
     return np.array([message.data], dtype=np.float64)
+
+
+def _read_mode(message: object, names: Sequence[str]) -> Vector:
+    return np.array([getattr(message, "mode")], dtype=np.float64)  # noqa: B009  # of a package not installed here
 
 
 def _read_wrench(message: WrenchStamped, names: Sequence[str]) -> Vector:
@@ -195,9 +199,12 @@ READERS = {
     "trajectory_msgs/msg/JointTrajectory": _read_trajectory,
     "std_msgs/msg/Float64MultiArray": _read_array,
     "std_msgs/msg/Float32": _read_scalar,
+    "std_msgs/msg/Float64": _read_scalar,
     "std_msgs/msg/Int32": _read_scalar,
     "std_msgs/msg/Bool": _read_scalar,
     "geometry_msgs/msg/WrenchStamped": _read_wrench,
     "geometry_msgs/msg/TwistStamped": _read_twist,
     "geometry_msgs/msg/PoseStamped": _read_pose,
+    "ur_dashboard_msgs/msg/RobotMode": _read_mode,
+    "ur_dashboard_msgs/msg/SafetyMode": _read_mode,
 }

@@ -11,7 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 from numpy.typing import ArrayLike, NDArray
 from sensor_msgs.msg import CameraInfo, JointState, RegionOfInterest
-from std_msgs.msg import Bool, Float32, Float64MultiArray, Int32, MultiArrayDimension, String
+from std_msgs.msg import Bool, Float32, Float64, Float64MultiArray, Int32, MultiArrayDimension, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from tacit.geometry.camera import Camera
@@ -68,6 +68,11 @@ def float_array(values: ArrayLike, labels: str = "") -> Float64MultiArray:
 def float32(value: float) -> Float32:
     """Return one float."""
     return Float32(data=float(value))
+
+
+def float64(value: float) -> Float64:
+    """Return one float of double precision."""
+    return Float64(data=float(value))
 
 
 def int32(value: int) -> Int32:

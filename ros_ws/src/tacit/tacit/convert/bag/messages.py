@@ -107,7 +107,7 @@ class Messages:
                 label = self._make("std_msgs/msg/MultiArrayDimension", label=",".join(names), **size)
                 layout = self._make("std_msgs/msg/MultiArrayLayout", dim=[label], data_offset=0)
                 return self._make(kind, layout=layout, data=values)
-            case "std_msgs/msg/Float32":
+            case "std_msgs/msg/Float32" | "std_msgs/msg/Float64":
                 return self._make(kind, data=plain[0])
             case "std_msgs/msg/Int32":
                 return self._make(kind, data=round(plain[0]))
