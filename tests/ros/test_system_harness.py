@@ -19,7 +19,7 @@ from system.acceptance import run
 from system.director import converse
 from system.lines import Row
 from system.places import Compose, Namespaces, Plain, What, node_commands, piped
-from system.witness import Witness
+from system.witness import Command, Witness
 
 from tacit.rig import Rig
 from tacit_ros import messages
@@ -100,10 +100,11 @@ def witness(bench, rig: Rig) -> Witness:
     return Witness(bench.node, rig, "wrist")
 
 
-def hear(witness: Witness, rig: Rig, stamp_ms: int, values: np.ndarray, sender: int = 1) -> None:
-    name = rig.commands["command"].names
-    message = messages.joint_state(name, values, stamp_ms * MS)
-    witness._on_command("command", message, {"publisher_gid": {"data": [sender]}})
+def hear(witness: Witness, rig: Rig, stamp_ms: int, values: np.ndarray, late_ms: int = 0) -> None:
+    """A command of sender 1, which arrives as long after the one before as their stamps say, or later."""
+    commands = witness.commands["command", b"1"]
+    arrival_ns = stamp_ms * MS + late_ms * MS
+    commands.append(Command(stamp_ms * MS, arrival_ns, np.array(values)))
 
 
 def test_command_beyond_a_limit_is_found_and_a_new_start_of_the_cell_is_no_motion(
@@ -112,16 +113,25 @@ def test_command_beyond_a_limit_is_found_and_a_new_start_of_the_cell_is_no_motio
     start, step = np.array([0.0] * 6 + [0.02]), np.array([2.356 * 0.04] + [0.0] * 6)
     hear(witness, rig, 40, start)
     hear(witness, rig, 80, start + step)
-    assert witness.excess() == {"position": 0.0, "speed": pytest.approx(0.0, abs=0.3)}
-    assert witness.excess()["speed"] == 0.0
-    hear(witness, rig, 120, start + 3 * step, sender=2)  # another motion, by another sender
+    hear(witness, rig, 100, start + 2 * step, late_ms=20)  # its stamp shrank the gap, its arrival did not
     witness._on_truth(messages.string('{"stamp_ns": 130000000, "episode": 1}'))
     hear(witness, rig, 160, start - 3 * step)  # the cell was set up anew in between
     hear(witness, rig, 1000, start + step)  # after a pause
-    assert witness.excess()["speed"] == 0.0
+    assert witness.excess() == (0.0, 0.0, "")
     hear(witness, rig, 1040, start + 3 * step)
-    assert witness.excess()["speed"] == pytest.approx(2 * 2.356 * 0.04 / 0.045 - 2.356)
+    found = witness.excess()
+    assert found.speed == pytest.approx(2 * 2.356 * 0.04 / 0.045 - 2.356)
+    assert found.worst == "0.188 in 0.040 s by stamps, 0.040 s by arrival"
     hear(witness, rig, 2000, np.array([7.0] + [0.0] * 6))
-    assert witness.excess()["position"] == pytest.approx(7.0 - 6.28)
+    assert witness.excess().position == pytest.approx(7.0 - 6.28)
     hear(witness, rig, 3000, np.full(7, np.nan))
-    assert witness.excess()["position"] == np.inf
+    assert witness.excess().position == np.inf
+
+
+def test_command_is_heard_by_its_topic_and_sender(bench, witness: Witness, rig: Rig) -> None:
+    spec = rig.commands["command"]
+    topic = bench.node.create_publisher(messages.message_class(spec.type), spec.topic, 10)
+    message = messages.joint_state(spec.names[::-1], [0.07, 6, 5, 4, 3, 2, 1], 5 * MS)
+    bench.until(lambda: topic.publish(message) or witness.num_commands(), "a command")
+    [heard] = witness.commands.values()
+    assert heard[0].stamp_ns == 5 * MS and heard[0].values.tolist() == [1, 2, 3, 4, 5, 6, 0.07]

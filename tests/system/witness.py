@@ -6,7 +6,7 @@ import json
 import time
 from collections import defaultdict
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rclpy.node import Node
@@ -27,7 +27,24 @@ STAND_RAD_S = 0.02
 """An arm slower than this stands [rad/s]: what the simulated servo leaves while it settles."""
 
 CLOCK_ERROR_S = 0.005
-"""A command's stamp is the node's estimate of the present on the cell's clock, which is off by so much."""
+"""Time between two commands is known so well: a stamp is the sender's estimate of the cell's present, which
+may shrink a gap, and so may an arrival at a busy listener; seldom both, so the longer of the two counts."""
+
+
+class Command(NamedTuple):
+    """One command as heard: its stamp, its arrival on the steady clock, and the values (n,) of its topic."""
+
+    stamp_ns: int
+    arrival_ns: int
+    values: FloatArray
+
+
+class Excess(NamedTuple):
+    """By how much commands went beyond the limits of position [rad, m] and speed [per s], and where most."""
+
+    position: float
+    speed: float
+    worst: str
 
 
 class Witness:
@@ -41,7 +58,7 @@ class Witness:
     Attributes:
         policy, progress: What these nodes say of themselves.
         truth: The simulator's newest truth.
-        commands: (stamp_ns, values (n,)) by topic and sender, in the order they came.
+        commands: By topic and sender, in the order they came.
         command_s, picture_s: When the last command and the last picture came [s, steady].
         moved_s: When the arm was last seen to move [s, steady].
         estimates: Number of messages on /progress.
@@ -51,7 +68,7 @@ class Witness:
         self._rig = rig
         self.policy, self.progress = NodeState(node), NodeState(node, "/progress/state")
         self.truth: dict[str, Any] = {}
-        self.commands: dict[tuple[str, bytes], list[tuple[int, FloatArray]]] = defaultdict(list)
+        self.commands: dict[tuple[str, bytes], list[Command]] = defaultdict(list)
         self.command_s = self.picture_s = self.moved_s = 0.0
         self.estimates = 0
         self.joints = np.full(len(rig.state_names), np.nan)
@@ -82,38 +99,45 @@ class Witness:
         """Return how many commands came so far."""
         return sum(map(len, self.commands.values()))
 
-    def excess(self) -> dict[str, float]:
-        """Return by how much commands went beyond the limits: of position [rad, m] and of speed [per s].
+    def excess(self) -> Excess:
+        """Judge every command that was heard.
 
-        Commands further apart than three of their periods belong to two motions.
+        Two that are further apart than three of their periods belong to two motions.
         """
-        position = speed = 0.0
+        position, fastest = 0.0, (0.0, "")
         for (name, _), heard in self.commands.items():
             spec = self._rig.commands[name]
             index = self._rig.index_of(spec.names)
             low, high = self._rig.limits("lower")[index], self._rig.limits("upper")[index]
-            for _, values in heard:
-                beyond = np.maximum(values - high, low - values).max()
-                position = max(position, float(beyond) if np.isfinite(values).all() else float("inf"))
-            limits, period_s = self._rig.limits("velocity")[index], 1.0 / spec.rate_hz
-            speed = max(speed, self._fastest(heard, limits, period_s))
-        return {"position": position, "speed": speed}
+            for command in heard:
+                beyond = float(np.maximum(command.values - high, low - command.values).max())
+                position = max(position, beyond if np.isfinite(command.values).all() else float("inf"))
+            limits = self._rig.limits("velocity")[index]
+            for before, after in zip(heard, heard[1:], strict=False):
+                fastest = max(fastest, self._too_fast(before, after, limits, 3.0 / spec.rate_hz))
+        return Excess(position, *fastest)
 
-    def _fastest(self, heard: list[tuple[int, FloatArray]], limits: FloatArray, period_s: float) -> float:
-        worst = 0.0
-        for (before_ns, before), (stamp_ns, values) in zip(heard, heard[1:], strict=False):
-            dt = (stamp_ns - before_ns) / 1e9
-            if not 0 < dt <= 3 * period_s or any(before_ns < cut <= stamp_ns for cut in self._cuts_ns):
-                continue
-            worst = max(worst, float((np.abs(values - before) / (dt + CLOCK_ERROR_S) - limits).max()))
-        return worst
+    def _too_fast(
+        self, before: Command, after: Command, limits: FloatArray, longest_s: float
+    ) -> tuple[float, str]:
+        by_stamp = (after.stamp_ns - before.stamp_ns) / 1e9
+        by_arrival = (after.arrival_ns - before.arrival_ns) / 1e9
+        is_new = any(before.stamp_ns < cut <= after.stamp_ns for cut in self._cuts_ns)
+        if is_new or not 0 < by_stamp <= longest_s:
+            return 0.0, ""
+        step = np.abs(after.values - before.values)
+        excess = step / (max(by_stamp, by_arrival) + CLOCK_ERROR_S) - limits
+        most = int(np.argmax(excess))
+        where = f"{step[most]:.3f} in {by_stamp:.3f} s by stamps, {by_arrival:.3f} s by arrival"
+        return (float(excess[most]), where) if excess[most] > 0 else (0.0, "")
 
     def _on_command(self, name: str, message: object, info: dict[str, Any]) -> None:
         spec = self._rig.commands[name]
         raw = messages.read_named(message, spec.type, spec.names)
         values = vector_to_canonical(self._rig, spec.names, np.asarray(raw))
         sender = bytes(info["publisher_gid"]["data"])
-        self.commands[name, sender].append((messages.header_stamp_ns(message), values))
+        stamp_ns = messages.header_stamp_ns(message)
+        self.commands[name, sender].append(Command(stamp_ns, time.monotonic_ns(), values))
         self.command_s = time.monotonic()
 
     def _on_state(self, name: str, message: JointState) -> None:
