@@ -364,7 +364,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the bench; 0 where every bar is met."""
     import tempfile
 
+    from tacit_ros.wire.process import go_first
+
     args = tyro.cli(Args, args=argv, prog="tacit bench dobot")
+    go_first()  # here runs the controller, which in a lab has a computer of its own
     numbers = Numbers()
     with isolated_domain(), tempfile.TemporaryDirectory() as folder:
         if args.minutes > 0:

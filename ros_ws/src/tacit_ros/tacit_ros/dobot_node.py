@@ -31,7 +31,7 @@ from tacit_ros import messages
 from tacit_ros.messages import MessageError
 from tacit_ros.wire import qos
 from tacit_ros.wire.parameters import declare, parameter
-from tacit_ros.wire.process import WatchedNode, run_node
+from tacit_ros.wire.process import WatchedNode, go_first, run_node
 from tacit_ros.wire.stop_topics import StopTopics
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
@@ -361,6 +361,7 @@ def _arm_name(rig: Rig, name: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the node until a signal; exit code 2 where it refuses to start."""
+    go_first()  # an arm that is heard late is stopped: whatever else runs here can wait
     return run_node(DobotNode, argv)
 
 
