@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tacit.errors import ConfigError
-from tacit_ros.run.launching import launch_name
-from tacit_ros.run.stacks import STACKS, arguments
+from tacit_ros.run.launching import launch_arguments, launch_name, refuse_misspelt, stack_of, text
+from tacit_ros.run.stacks import STACKS, arguments, build_stack
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -42,6 +42,32 @@ def test_launch_arguments_are_plain_words_and_all_different(stack: str) -> None:
     names = [launch_name(key) for key in arguments(stack)]
     assert all(name.isidentifier() for name in names)
     assert len(set(names)) == len(names) and "rig" not in names
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_defaults_that_launch_shows_are_those_of_the_stack(stack: str) -> None:
+    shown = {name: text(value) for name, (value, _) in launch_arguments(stack).items()}
+    needed = {name: "p.onnx" for name in shown if name.endswith(("bundle", "episode"))}
+    built = stack_of(stack, shown | needed)
+    options = {key: needed[launch_name(key)] for key in arguments(stack) if launch_name(key) in needed}
+    assert built.nodes == build_stack(stack, "nova2_sim", options).nodes
+
+
+def test_namespace_remaps_and_extra_nodes_reach_every_node() -> None:
+    given = {"namespace": "left", "remaps": "/a:=/b, /c:=/d", "description": "true", "lifecycle": "true"}
+    nodes = {node.name: node for node in stack_of("record", given).nodes}
+    assert "description" in nodes and {node.namespace for node in nodes.values()} == {"left"}
+    assert all(node.remaps == ("/a:=/b", "/c:=/d") for node in nodes.values())
+    assert nodes["recorder"].executable == "managed_node" and nodes["recorder"].arguments == ("recorder",)
+    assert nodes["overlay"].executable == "overlay_node"
+    with pytest.raises(ConfigError, match="from:=to"):
+        stack_of("record", {"remaps": "/a"})
+
+
+def test_misspelt_argument_is_refused_and_one_of_another_file_is_not() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'instruction'"):
+        refuse_misspelt("record", ["rig", "instuction"])
+    assert refuse_misspelt("record", ["rig", "robot_ip_of_the_lab"]) == ["robot_ip_of_the_lab"]
 
 
 @pytest.mark.launch

@@ -17,6 +17,7 @@ import rclpy
 from rclpy.node import Node
 from recorder_stage import Stage
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from benches.synthetic import NUM_PICTURES, Faults, depth, joint_angle, joint_speed
@@ -26,6 +27,7 @@ from tacit.rig import Rig, load_rig, parse_rig
 from tacit_ros import messages
 from tacit_ros.recorder_node import RecorderNode
 from tacit_ros.run.record_client import Command, RecorderClient, RecorderError, in_words
+from tacit_ros.wire import qos
 from tacit_ros.wire.process import run_node
 
 SECOND = 10**9
@@ -61,9 +63,15 @@ def assert_state_follows_the_robot(path: Path) -> None:
 
 @pytest.mark.parametrize("shuffle", [False, True], ids=["order of the rig", "reverse order"])
 def test_joints_arrive_under_their_names_at_the_instant_of_the_image(stage: Stage, shuffle: bool) -> None:
+    told: list[str] = []
+    stage.bench.node.create_subscription(
+        String, "/recorder/state", lambda m: told.append(m.data), qos.state()
+    )
     stage.play(Faults(shuffle=shuffle))
     stage.ready()
     path = stage.record(25)
+    stage.bench.until(lambda: told[-1:] == ["IDLE"], "the last state")
+    assert told == ["IDLE", f"RECORDING {path}", "IDLE"]
     assert_state_follows_the_robot(path)
     with h5py.File(path) as file:
         assert all(file[f"drops/{name}"].attrs["lost_queue"] == 0 for name in file["drops"])

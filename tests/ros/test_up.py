@@ -147,3 +147,11 @@ def test_python_of_another_environment_inherits_no_bootstrap() -> None:
     assert "LD_LIBRARY_PATH" not in other and "_ROS_WHEELS_BOOTSTRAP_COMPLETE" not in other
     assert other["HOME"] == "/h"
     assert environ["LD_LIBRARY_PATH"] == "/x" and os.environ is not environ
+
+
+def test_names_and_managed_nodes_are_told_to_the_process() -> None:
+    plain = NodeSpec("recorder", "tacit_ros", "tacit_ros.recorder_node")
+    [node] = Stack("s", "r", (plain,)).arranged("/left/", ["/a:=/b"], lifecycle=True).nodes
+    words = " ".join(command_of(node))
+    assert "tacit_ros.managed_node recorder --ros-args -r __node:=recorder -r __ns:=/left -r /a:=/b" in words
+    assert "__ns" not in " ".join(command_of(plain))

@@ -1,7 +1,8 @@
 """Node `recorder`: subscriptions and services around `RecorderSession`.
 
 Services (std_srvs): ~/start ~/finish ~/discard ~/redo ~/delete_last ~/mark ~/status are Trigger; ~/stop is
-SetBool (data: was the task done?), ~/finish stops without saying so. Task and instruction are read from the
+SetBool (data: was the task done?), ~/finish stops without saying so. Topic ~/state (String, latched, with a
+liveliness lease): IDLE, RECORDING <path> or FAILED (<why>). Task and instruction are read from the
 parameters at each start.
 """
 
@@ -20,6 +21,7 @@ from typing import Literal
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
+from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from tacit.errors import TacitError
@@ -28,6 +30,7 @@ from tacit.record.recorder import RecorderSession, SessionSettings
 from tacit.rig import NAME_PATTERN, load_rig
 from tacit.streams import Finding
 from tacit_ros import messages
+from tacit_ros.wire import qos
 from tacit_ros.wire.observations import Poller, RigSubscriptions
 from tacit_ros.wire.parameters import declare, parameter, read
 from tacit_ros.wire.process import WatchedNode, go_first, keep_freed_memory, run_node
@@ -104,6 +107,7 @@ class RecorderNode(WatchedNode):
             self.create_service(Trigger, f"~/{name}", self._answering(action))
         self.create_service(SetBool, "~/stop", self._stop)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._state_topic, self._said = self.create_publisher(String, "~/state", qos.state()), ""
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._look_around)
         self._intake = Poller(self._listen, POLL_PERIOD_S, self.thread_failed)
         self._say_hello()
@@ -195,7 +199,19 @@ class RecorderNode(WatchedNode):
         except (TacitError, OSError, ValueError) as error:
             response.message, response.success = str(error), False
             self.get_logger().error(response.message)
+        self._announce()
         return response
+
+    def _announce(self) -> None:
+        """Publish the state where it changed."""
+        text = "IDLE"
+        if self.failure is not None:
+            text = f"FAILED ({self.failure})"
+        elif self._session.is_recording:
+            text = f"RECORDING {self._session.status()['path']}"
+        if text != self._said and self.context.ok():
+            self._said = text
+            self._state_topic.publish(messages.string(text))
 
     def _count_lost(self) -> None:
         lost = {name: n - self._lost_before.get(name, 0) for name, n in self._streams.lost.items()}
@@ -208,6 +224,7 @@ class RecorderNode(WatchedNode):
 
     def _publish_diagnostics(self) -> None:
         self._count_lost()
+        self._announce()
         findings = self._streams.findings
         self._say_doubts(findings)
         state = "recording" if self._session.is_recording else "idle"

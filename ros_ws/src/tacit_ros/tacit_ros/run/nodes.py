@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 Value = str | int | float | bool
 
 
+MANAGED = ("policy", "progress", "recorder")
+"""Nodes that can be managed ones; see `tacit_ros.managed_node`."""
+
+
 @dataclass(frozen=True)
 class NodeSpec:
     """One process: `python -m module`, or `executable` of `package` under `ros2 launch`.
@@ -18,6 +22,9 @@ class NodeSpec:
         module: Python module with `main()`.
         parameters: Every parameter that a stack may set, with its value; the type is binding.
         required: Parameters that have no usable default.
+        arguments: Words before `--ros-args`.
+        namespace: Of the node, its services and topics without a leading slash.
+        remaps: Names that are replaced, as `from:=to`.
     """
 
     name: str
@@ -25,6 +32,9 @@ class NodeSpec:
     module: str
     parameters: Mapping[str, Value] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    namespace: str = ""
+    remaps: tuple[str, ...] = ()
 
     @property
     def executable(self) -> str:

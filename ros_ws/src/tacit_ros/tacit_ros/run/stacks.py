@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from tacit.errors import ConfigError, did_you_mean
 from tacit.rig import Rig, load_rig
-from tacit_ros.run.nodes import NODES, NodeSpec, Value
+from tacit_ros.run.nodes import MANAGED, NODES, NodeSpec, Value
 
 __all__ = ["NODES", "STACKS", "NodeSpec", "Stack", "build_stack"]
 
@@ -85,6 +85,24 @@ class Stack:
     rig: str
     nodes: tuple[NodeSpec, ...]
 
+    def arranged(self, namespace: str = "", remaps: Iterable[str] = (), lifecycle: bool = False) -> Stack:
+        """Return the stack with other names, or with managed nodes where there are such.
+
+        Args:
+            namespace: Of all its nodes.
+            remaps: Names to replace, as `from:=to`.
+            lifecycle: Let policy, progress and recorder wait for a lifecycle manager.
+
+        Raises:
+            ConfigError: A remap is not of that form.
+        """
+        remaps = tuple(remaps)
+        for remap in remaps:
+            if not all(remap.partition(":=")[::2]):
+                raise ConfigError(f"remap {remap!r}: expected from:=to")
+        nodes = (replace(node, namespace=namespace, remaps=remaps) for node in self.nodes)
+        return replace(self, nodes=tuple(_managed(node) if lifecycle else node for node in nodes))
+
     def without(self, names: Iterable[str]) -> Stack:
         """Return the stack less some nodes.
 
@@ -99,6 +117,12 @@ class Stack:
         if left_out == present:
             raise ConfigError(f"stack {self.name}: all its nodes are left out; leave at least one")
         return replace(self, nodes=tuple(node for node in self.nodes if node.name not in left_out))
+
+
+def _managed(node: NodeSpec) -> NodeSpec:
+    if node.name not in MANAGED:
+        return node
+    return replace(node, module="tacit_ros.managed_node", arguments=(node.name,))
 
 
 def build_stack(

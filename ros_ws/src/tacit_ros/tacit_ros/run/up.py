@@ -53,6 +53,12 @@ class UpArgs:
     desk: Annotated[
         bool, tyro.conf.arg(help="Serve the operator's page on this machine (stacks record and full).")
     ] = False
+    namespace: Annotated[str, tyro.conf.arg(help="Of all nodes, as for one arm of two.")] = ""
+    remap: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Name to replace, as /joint_states:=/left/joint_states; may be given again."""
+    lifecycle: Annotated[
+        bool, tyro.conf.arg(help="Let policy, progress and recorder wait for a lifecycle manager.")
+    ] = False
     list: Annotated[bool, tyro.conf.arg(help="Show what would run and every option.")] = False
 
 
@@ -138,7 +144,10 @@ class Supervisor:
 
 def command_of(node: NodeSpec) -> list[str]:
     """Return the command line of a node: `python -m module --ros-args ...`."""
-    command = [sys.executable, "-u", "-m", node.module, "--ros-args", "-r", f"__node:={node.name}"]
+    command = [sys.executable, "-u", "-m", node.module, *node.arguments]
+    command += ["--ros-args", "-r", f"__node:={node.name}"]
+    for remap in (f"__ns:=/{node.namespace.strip('/')}", *node.remaps):
+        command += ["-r", remap] if remap != "__ns:=/" else []
     for key, value in node.parameters.items():
         command += ["-p", f"{key}:={json.dumps(value)}"]  # JSON is YAML: a text stays a text
     return command
@@ -198,6 +207,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ConfigError("--desk: its web library is not installed; pip install 'tacit[desk]'")
     extra = dict.fromkeys((*args.also, *(("desk",) if args.desk else ())))
     stack = build_stack(args.stack, args.rig, parse_options(args.options), extra)
+    stack = stack.arranged(args.namespace, args.remap, args.lifecycle)
     return supervise(stack.without(args.without))
 
 
