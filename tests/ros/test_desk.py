@@ -159,6 +159,8 @@ def test_operator_records_by_keys_sees_a_camera_die_and_is_alone_at_the_desk(des
         seen = "return [...document.querySelectorAll('.picture img')].every((i) => i.naturalWidth > 0)"
         wait_until(lambda: page.execute_script(seen), "all pictures")
         assert layout_faults(page, 400) == [] and layout_faults(page, 1400) == []
+        assert "progress" in page.execute_script("return FACTS.optional"), "its silence is no fault"
+        assert not any("already registered" in line for line in desk.log), "two nodes of one name"
         keep(page, "idle")
 
         press("i")

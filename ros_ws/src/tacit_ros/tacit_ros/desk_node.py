@@ -72,7 +72,8 @@ class DeskNode(WatchedNode):
         self._views = Views(rig)
         intake = Intake(rig, self._views.names)
         self._streams = RigSubscriptions(self, rig, intake, self._receive, live_images=True)
-        self._client = Node("desk_clerk")
+        # Without what the command line says: `__node` would give both nodes one name.
+        self._client = Node("desk_clerk", use_global_arguments=False)
         recorder = RecorderClient(self._client, settings.recorder, ANSWER_S)
         self._clerk = Clerk(Operator(recorder, instructions), rig.alignment.rate_hz, self.thread_failed)
         self._server = Server(

@@ -163,6 +163,7 @@ class Server:
             "cameras": list(self._rig.cameras),
             "tactile": list(self._rig.tactile),
             "rates": {name: spec.rate_hz for name, spec in self._rig.specs.items()},
+            "optional": [name for name, spec in self._rig.specs.items() if not spec.required],
             "rate_hz": self._rig.alignment.rate_hz,
             "keys": {key: action.value for key, action in self._keys.items()},
             "meaning": {action.value: text for action, text in MEANING.items()},
