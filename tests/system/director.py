@@ -44,7 +44,7 @@ def direct(args: Args) -> list[Row]:
     what = What(args.rig, args.policy, args.progress, args.folder, build=args.build)
     try:
         with place.opened(what):
-            words = ["--rig", args.rig, "--tasks", str(args.tasks), "--commander", args.commander]
+            words = ["--tasks", str(args.tasks), "--commander", args.commander]
             with place.scenario(words) as scenario:
                 rows = converse(place, scenario)
             if scenario.returncode != 0:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -27,6 +27,7 @@ END_S = 20.0
 
 CELL_SIDE = ("simulator", "camera")
 """What runs on the computer of the robot, where there are two."""
+RIG_FILE = "rig.yaml"
 CABLE = {"cell": "10.77.0.2/24", "here": "10.77.0.1/24"}
 
 
@@ -78,7 +79,8 @@ class Plain:
     @contextlib.contextmanager
     def opened(self, what: What) -> Iterator[None]:
         """Hold a domain; end every child at the end."""
-        self.what, self.commands = what, node_commands(what)
+        self.what = replace(what, rig=self.rig(what))
+        self.commands = node_commands(self.what)
         with self.network():
             try:
                 yield
@@ -87,6 +89,10 @@ class Plain:
                     self._end(name, signal.SIGINT)
                 for log in self.logs:
                     log.close()
+
+    def rig(self, what: What) -> str:
+        """Return the rig that the nodes are to use."""
+        return what.rig
 
     def network(self) -> contextlib.AbstractContextManager:
         """Set what the nodes need to hear each other, for this process and its children."""
@@ -123,7 +129,7 @@ class Plain:
 
     def scenario(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
         """Run it beside the nodes."""
-        words = ["--data", str(self.what.folder / "data"), *arguments]
+        words = ["--data", str(self.what.folder / "data"), "--rig", self.what.rig, *arguments]
         return piped([sys.executable, "-m", "system.scenario", *words], self.environment())
 
     def _end(self, node: str, signum: int) -> None:
@@ -155,6 +161,10 @@ class Namespaces(Plain):
             check=False,
         )
         return "" if tried.returncode == 0 else f"not allowed here: {tried.stderr.strip()}"
+
+    def rig(self, what: What) -> str:
+        """Let the pictures travel as JPEG."""
+        return str(write_jpeg_rig(what.rig, what.folder))
 
     @contextlib.contextmanager
     def network(self) -> Iterator[None]:
@@ -215,8 +225,9 @@ class Compose:
         shutil.copy(what.policy, models / "policy.onnx")
         shutil.copy(what.progress, models / "progress.onnx")
         os.environ |= {"MODELS": str(models), "BUNDLE": "policy.onnx", "PROGRESS": "progress.onnx"}
+        write_jpeg_rig(what.rig, models)
         os.environ |= {
-            "RIG": what.rig,
+            "RIG": f"/models/{RIG_FILE}",
             "CAMERA": what.camera,
             "CAMERA_TOPIC": load_rig(what.rig).cameras[what.camera].topic,
         }
@@ -243,7 +254,8 @@ class Compose:
 
     def scenario(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
         """Run it in a container of its own, which sees the episodes."""
-        words = ["python", "-m", "system.scenario", "--data", "/data", *arguments]
+        rig = ["--rig", f"/models/{RIG_FILE}"]
+        words = ["python", "-m", "system.scenario", "--data", "/data", *rig, *arguments]
         return piped([*self._command(), "run", "--rm", "-T", "--no-deps", "test", *words], dict(os.environ))
 
     def _service(self, node: str) -> str:
@@ -291,6 +303,23 @@ def node_commands(what: What) -> dict[str, list[str]]:
     commands["policy_lockstep"] = command_of(_changed(policy, lockstep=True))
     camera = NodeSpec("camera", "", "system.camera", {"rig": what.rig, "camera": what.camera})
     return commands | {"camera": command_of(camera)}
+
+
+def write_jpeg_rig(rig_name: str, folder: Path) -> Path:
+    """Write a rig whose pictures are JPEG into `folder`; returns the file.
+
+    Raw pictures are large: over UDP, fragments are lost as soon as a receiver is late, and with one of them
+    the whole picture.
+    """
+    rig = load_rig(rig_name)
+    jpeg = {"type": "sensor_msgs/msg/CompressedImage"}
+    cameras = {name: spec.model_copy(update=jpeg) for name, spec in rig.cameras.items()}
+    tactile = {name: spec.model_copy(update=jpeg) for name, spec in rig.tactile.items()}
+    path = folder / RIG_FILE
+    path.write_text(
+        rig.model_copy(update={"cameras": cameras, "tactile": tactile}).to_yaml(), encoding="utf-8"
+    )
+    return path
 
 
 def _changed(node: NodeSpec, **parameters: bool) -> NodeSpec:
