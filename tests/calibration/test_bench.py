@@ -99,6 +99,7 @@ def test_misses_follow_the_numbers():
     assert bench.Outcome("A", ours._replace(sigma_ratio=1.6), 0, {}, 0.35).misses == ["sigma"]
     better = {"PARK": bench.Score(0.2, 0.6, 0.02), "SHAH": bench.Score(0.9, 0.4, 0.02)}
     assert bench.Outcome("A", ours, 0, better, 0.35).misses == ["mean", "p95"]
+    assert bench.Outcome("A", ours._replace(p95_sigma_mm=0.11), 0, better, 0.35).misses == ["mean"]
     held = ours._replace(held_out_px=1.2, corrected_px=1.0, sigma_ratio=2.5)
     peers = {"PARK": bench.Score(0.4, 0.6, 0.02, 1.1), bench.AS_MODELLED: bench.Score(0.1, 0.1, 0.02, 0.5)}
     assert bench.Outcome("G", held, 0, peers, None).misses == []
