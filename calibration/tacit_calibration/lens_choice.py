@@ -16,7 +16,7 @@ from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
 from tacit_calibration.board import ROUND, Board
 from tacit_calibration.detection import Detections, View
-from tacit_calibration.estimation.board_pose import Corners, board_poses, refined
+from tacit_calibration.estimation.board_pose import Corners, board_poses, refined, residuals, view_rms
 from tacit_calibration.estimation.corner_ways import WINDOWS_PX, as_board_sees, by_window
 from tacit_calibration.estimation.lens_fit import JUDGED, NUM_COEFFICIENTS, LensModel, fit_lens
 from tacit_calibration.finders import Gray
@@ -42,6 +42,8 @@ MAX_PRICE = 1.1
 """Leaving k3 out is offered up to this much of error where the edges of the image are not covered."""
 AS_FOUND = "as the detector found them"
 DEFAULT_WINDOW_PX = 5
+TINY_PX = 1e-6
+"""Drawn corners may fit exactly, and a logarithm must not become infinite."""
 Say = Callable[[str], None]
 
 
@@ -119,6 +121,45 @@ def choose_lens(
     offer = _offer(result, chosen, errors)
     result = replace(result, warnings=(*result.warnings, *offer))
     return LensChoice(result, chosen, best, ways[best].views, ways, errors)
+
+
+def choose_corners(
+    views: Sequence[View],
+    pictures: Callable[[str], Gray],
+    board: Board,
+    camera: Camera,
+    say: Say = lambda line: None,
+) -> tuple[View, ...]:
+    """Return the views with corners found in the way that fits the board best through a lens that is known.
+
+    A pose has six numbers, corners are many: what single boards leave of the corners is their noise. Views
+    count by the logarithm of that, so that one with a misread marker does not decide.
+
+    Args:
+        views: Views of one board.
+        pictures: The grey picture of a view by its name.
+        board: What they show.
+        camera: The lens.
+        say: Is told which way was kept, and how much it gains.
+    """
+    if not views:
+        return ()
+
+    def error(found: Sequence[View]) -> float:
+        corners = Corners.of(found)
+        poses = refined(corners, camera, board_poses(found, camera))
+        return float(np.exp(np.mean(np.log(view_rms(corners, residuals(corners, camera, poses)) + TINY_PX))))
+
+    ways = {AS_FOUND: Way(tuple(views), error(views))}
+    for window, moved in _windows(views, pictures, board):
+        ways[f"by edges within {window} px"] = Way(moved, error(moved), window)
+    best = _best(ways)
+    again = _as_board_sees(ways[best], pictures, board, camera)
+    ways[f"{best}, refined as the board sees them"] = Way(again, error(again))
+    kept = _best(ways)
+    gain = "" if kept == AS_FOUND else f" instead of {_px(ways[AS_FOUND].error_px)}"
+    say(f"corners {kept}: single boards miss by {_px(ways[kept].error_px)}{gain} through this lens")
+    return ways[kept].views
 
 
 def model_errors(
@@ -201,17 +242,24 @@ def _corner_ways(
         ways[name] = Way(views, judge.error(views), window)
         say(f"  corners {name}: {_px(ways[name].error_px)}")
     best = _best(ways)
-    views, window = ways[best].views, ways[best].window_px
-    camera = fit_lens(judge.used(views), judge.size, judge.base, first.camera).camera
-    poses = refined(Corners.of(views), camera, board_poses(views, camera))
-    again = tuple(
-        as_board_sees(view, pictures(view.name), board, camera, pose, window)
-        for view, pose in zip(views, poses, strict=True)
-    )
+    window = ways[best].window_px
+    camera = fit_lens(judge.used(ways[best].views), judge.size, judge.base, first.camera).camera
+    again = _as_board_sees(ways[best], pictures, board, camera)
     name = f"{best}, refined as the board sees them"
     ways[name] = Way(again, judge.error(again), window)
     say(f"  corners {name}: {_px(ways[name].error_px)}")
     return ways
+
+
+def _as_board_sees(
+    way: Way, pictures: Callable[[str], Gray], board: Board, camera: Camera
+) -> tuple[View, ...]:
+    """Return the views of a way with corners found again in the picture as the board sees it."""
+    poses = refined(Corners.of(way.views), camera, board_poses(way.views, camera))
+    return tuple(
+        as_board_sees(view, pictures(view.name), board, camera, pose, way.window_px)
+        for view, pose in zip(way.views, poses, strict=True)
+    )
 
 
 def _best(ways: dict[str, Way]) -> str:

@@ -15,8 +15,10 @@ from tacit.geometry.rotations import rotation_from_rpy
 from tacit.geometry.transforms import from_rotation, invert, pose_error
 from tacit.images import encode_png
 from tacit.rig import load_rig, parse_rig
+from tacit_calibration.board import Board
 from tacit_calibration.checks.rig_check import check_rig, field_of_view_deg, views_of_sensors
 from tacit_calibration.cli import main
+from tacit_calibration.commands import intrinsics
 from tacit_calibration.commands.intrinsics import rig_snippet
 from tacit_calibration.lens_files import read_lens
 from tacit_calibration.rig_update import with_intrinsics
@@ -61,6 +63,17 @@ def test_pictures_become_a_camera_info_file_and_a_rig(pictures, tmp_path, capsys
     printed = capsys.readouterr().out
     assert "held out" in printed
     assert "10 views used" in printed
+
+
+def test_of_a_session_only_its_samples_are_looked_at_and_not_the_map_of_what_they_cover(
+    tmp_path, monkeypatch
+):
+    for name in ("000.png", "coverage.png"):
+        (tmp_path / name).write_bytes(encode_png(np.zeros((4, 4, 3), np.uint8)))
+    listed = {"arm": "arm", "joint_names": ["j"], "samples": [{"image": "000.png", "q": [0.0]}]}
+    (tmp_path / "samples.yaml").write_text(yaml.safe_dump(listed))
+    monkeypatch.setattr(intrinsics, "detect_images", lambda pictures, *_: [name for name, _ in pictures])
+    assert intrinsics._detected(tmp_path, Board()) == ["000.png"]
 
 
 def test_the_printed_lines_are_the_yaml_of_a_rig():

@@ -24,7 +24,14 @@ from tacit_calibration.board import Board
 from tacit_calibration.detection import Detections, detect, gray_of
 from tacit_calibration.estimation.corner_ways import as_board_sees, by_window
 from tacit_calibration.estimation.lens_fit import JUDGED, fit_lens
-from tacit_calibration.lens_choice import AS_FOUND, LensChoice, choose_lens, model_errors, simplest
+from tacit_calibration.lens_choice import (
+    AS_FOUND,
+    LensChoice,
+    choose_corners,
+    choose_lens,
+    model_errors,
+    simplest,
+)
 
 BLANK = np.full((480, 640), 128, np.uint8)
 POSE = look_at_poses(1, seed=3)[0]
@@ -70,6 +77,23 @@ def test_the_middle_of_a_dot_is_found_though_its_picture_is_an_ellipse_with_anot
     before, after = (np.linalg.norm(v.corners_px - truth, axis=1) for v in (view, again))
     assert before.max() > 0.5
     assert after.max() < 0.1
+
+
+def test_through_a_known_lens_corners_are_found_again_in_the_way_that_fits_single_boards_best():
+    board, poses = Board(), look_at_poses(2, seed=3)
+    pictures = {f"{i}": render(pose) for i, pose in enumerate(poses)}
+    views = [detect(name, picture, board) for name, picture in pictures.items()]
+    truth = [CAMERA.project(v.points_m @ R.T + t) for v, (R, t) in zip(views, poses, strict=True)]
+    rng, said = np.random.default_rng(0), []
+    off = [
+        replace(v, corners_px=at + rng.normal(0, 0.5, at.shape)) for v, at in zip(views, truth, strict=True)
+    ]
+    found = choose_corners(off, lambda name: gray_of(pictures[name]), board, CAMERA, said.append)
+    for view, at in zip(found, truth, strict=True):
+        assert np.sqrt(np.mean((view.corners_px - at) ** 2)) < 0.12
+    assert "instead of" in said[0]
+    blank = choose_corners(views, no_picture, board, CAMERA)
+    np.testing.assert_array_equal(blank[0].corners_px, views[0].corners_px)
 
 
 WIDE = PinholeCamera(

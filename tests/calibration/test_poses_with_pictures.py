@@ -38,6 +38,9 @@ def corners(monkeypatch: pytest.MonkeyPatch) -> None:
     order = sorted(range(NUM), key=lambda i: NAMES[i])
     found = replace(seen, views=tuple(views[i] for i in order))
     monkeypatch.setattr(from_poses, "detect_folder", lambda *_: found)
+    # Nothing is seen in them, so the corners stay where they were found.
+    blank = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
+    monkeypatch.setattr(from_poses, "picture_in", lambda _: lambda name: blank)
 
 
 def lines(poses: np.ndarray) -> list[str]:

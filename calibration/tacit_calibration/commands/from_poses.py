@@ -16,6 +16,7 @@ from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import FloatArray, invert
 from tacit.images import Image
 from tacit_calibration.board import Board
+from tacit_calibration.commands.corners import picture_in, with_best_corners
 from tacit_calibration.commands.place import say, track
 from tacit_calibration.detection import Detections, View, detect_folder, detect_images
 from tacit_calibration.estimation.board_pose import board_poses
@@ -86,13 +87,16 @@ def views_of_poses(
         raise CalibrationError(
             "--lens is missing: the camera_info file of the camera, or --rig that holds it"
         )
-    found = (
-        detect_images(pictures, board, _tracked)
-        if source.images is None
-        else detect_folder(source.images, board, _tracked)
-    )
+    if source.images is None:
+        found, picture = detect_images(pictures, board, _tracked), dict(pictures).__getitem__
+    else:
+        found, picture = detect_folder(source.images, board, _tracked), picture_in(source.images)
     rows = _rows_by_picture(table, source, [view.name for view in found.views], found.without_board)
-    return _views_of_pictures(table, rows, found, board, lens, mounting, robot)
+    views = _views_with_poses(rows, found, lens)
+    views = with_best_corners(views, picture, board, lens)
+    return _read_by_pictures(
+        replace(table, rows=tuple(rows[v.name] for v in views.views)), views, board, lens, mounting, robot
+    )
 
 
 def right_way_up(views: RobotViews, board: Board, lens: Camera, mounting: Mounting) -> RobotViews:
@@ -127,43 +131,38 @@ def say_turned_away(views: RobotViews) -> None:
         )
 
 
-def _views_of_pictures(
-    table: PoseTable,
-    rows: dict[str, PoseRow],
-    found: Detections,
-    board: Board,
-    lens: Camera,
-    mounting: Mounting,
-    robot: Robot | None,
-) -> RobotViews:
+def _views_with_poses(rows: dict[str, PoseRow], found: Detections, lens: Camera) -> RobotViews:
+    """Return the views that have a pose, which is not read yet, and say which pictures were turned away.
+
+    Raises:
+        CalibrationError: Too few of them, or a lens of another size.
+    """
     # By number, as they were taken: mix-ups are named by that order.
     kept = sorted((view for view in found.views if view.name in rows), key=lambda view: _in_order(view.name))
+    unread, size = np.zeros((len(kept), 4, 4)), (found.width, found.height)
     none = np.zeros((len(kept), 0))
-    views = RobotViews(
-        "",
-        np.zeros((len(kept), 4, 4)),
-        tuple(kept),
-        found.without_board,
-        found.width,
-        found.height,
-        none,
-        found.reasons,
-    )
+    views = RobotViews("", unread, tuple(kept), found.without_board, *size, none, found.reasons)
     say_turned_away(views)
-    if (lens.width, lens.height) != (found.width, found.height):
+    if (lens.width, lens.height) != size:
         raise CalibrationError(
             f"pictures are {found.width}x{found.height}, the lens is of {lens.width}x{lens.height}; "
             "calibrate it at the size of the pictures"
         )
     if len(kept) < MIN_VIEWS:
         raise CalibrationError(f"{len(kept)} pictures with board and pose; {NEEDED}")
-    chosen = replace(table, rows=tuple(rows[view.name] for view in kept))
+    return views
+
+
+def _read_by_pictures(
+    table: PoseTable, views: RobotViews, board: Board, lens: Camera, mounting: Mounting, robot: Robot | None
+) -> RobotViews:
+    """Return the views with the poses of the table as they agree best with the pictures."""
     middle = board.middle_m if board.looks_same_upside_down else None
-    names = [view.name for view in kept]
-    reading = read_by_consistency(chosen, board_poses(kept, lens), mounting, middle, names)
+    names = [view.name for view in views.views]
+    reading = read_by_consistency(table, board_poses(views.views, lens), mounting, middle, names)
     _say_reading(reading)
-    poses = _beside_model(reading.poses, chosen, robot)
-    return replace(views, flange_poses=poses, views=tuple(turned_views(kept, reading.turned)))
+    poses = _beside_model(reading.poses, table, robot)
+    return replace(views, flange_poses=poses, views=tuple(turned_views(views.views, reading.turned)))
 
 
 def _beside_model(poses: FloatArray, table: PoseTable, robot: Robot | None) -> FloatArray:

@@ -16,6 +16,7 @@ from tacit.geometry.robot import Robot
 from tacit.geometry.rotations import rotation_to_quaternion
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
+from tacit_calibration.commands.corners import picture_in, with_best_corners
 from tacit_calibration.commands.from_poses import (
     PAIR_LENS,
     PoseSource,
@@ -105,6 +106,7 @@ class HandEyeArgs:
             views = read_samples(folder, place.rig, place.board)
             say_turned_away(views)
             views = right_way_up(views, place.board, lens, mounting)
+            views = with_best_corners(views, picture_in(folder), place.board, lens)
             solved, views = camera_pose(place.rig, self.camera, views, unsure)
             columns = geometry_errors(Robot.from_rig(place.rig, views.arm).chain, views.joints)
             digest = sha256_of(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,14 +13,18 @@ import tyro
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera, FisheyeCamera
 from tacit.geometry.camera_info import camera_to_yaml_dict
+from tacit.images import Image
+from tacit.record.samples import FILE_NAME, load_samples
+from tacit_calibration.board import Board
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, track
-from tacit_calibration.detection import detect_folder, gray_of, read_picture
+from tacit_calibration.detection import Detections, detect_folder, detect_images, gray_of, read_picture
 from tacit_calibration.intrinsics import LensModel
 from tacit_calibration.kalibr import camchain_of
 from tacit_calibration.lens_choice import KALIBR_MODELS, SIMPLEST_FIRST, LensChoice, choose_lens
 from tacit_calibration.lens_files import read_lens, write_camera_info, write_kalibr, write_opencv
 from tacit_calibration.pictures import coverage_picture
 from tacit_calibration.rig_update import record_of, with_intrinsics
+from tacit_calibration.samples import picture
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class IntrinsicsArgs:
         folder = self.images if place is None else place.samples(self.images, self.camera)
         assert folder is not None
         board = self.where.given_board if place is None else place.board
-        detections = detect_folder(folder, board, lambda pictures: track(pictures, "pictures"))
+        detections = _detected(folder, board)
         say(f"board found in {len(detections.views)} of {detections.num_pictures} pictures")
         for name in detections.without_board:
             say(f"  turned away {name}: {detections.reasons.get(name, 'no board found')}")
@@ -148,6 +153,18 @@ class IntrinsicsArgs:
         }
         picture = coverage_picture(result, chosen.views)
         place.finish(rig, f"intrinsics-{self.camera}", data, picture)
+
+
+def _detected(folder: Path, board: Board) -> Detections:
+    """Return what is found in the pictures of a folder; of samples in those that are listed alone."""
+    if not (folder / FILE_NAME).is_file():
+        return detect_folder(folder, board, _tracked)
+    samples = load_samples(folder).samples
+    return detect_images([(sample.image, picture(folder, sample)) for sample in samples], board, _tracked)
+
+
+def _tracked(pictures: list[tuple[str, Image]]) -> Iterable[tuple[str, Image]]:
+    return track(pictures, "pictures")
 
 
 def rig_snippet(camera: Camera) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 
 from tacit.errors import CalibrationError
+from tacit_calibration.commands.corners import picture_in, with_best_corners
 from tacit_calibration.commands.from_poses import say_turned_away
 from tacit_calibration.commands.handeye import camera_pose, report
 from tacit_calibration.commands.place import Flat, Where, Workplace, say, say_pose
@@ -90,6 +91,8 @@ class WorldArgs:
         views = read_samples(folder, place.rig, place.board)
         say(f"arm {views.arm}, camera {camera}:")
         say_turned_away(views)
+        lens = place.rig.geometry.camera(camera)
+        views = with_best_corners(views, picture_in(folder), place.board, lens)
         solved, views = camera_pose(place.rig, camera, views)
         report(solved, views)
         contradictions = without_held_out(solved).contradictions
