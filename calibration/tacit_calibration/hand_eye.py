@@ -23,12 +23,10 @@ from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
 from tacit.geometry.transforms import from_rotation, invert
 from tacit_calibration.detection import View
+from tacit_calibration.estimation.adjustment import Adjustment
 from tacit_calibration.estimation.arm_errors import SmoothErrors
 from tacit_calibration.estimation.board_pose import (
-    Corners,
     board_poses,
-    linearise,
-    residuals,
     rms,
     view_rms,
 )
@@ -46,28 +44,17 @@ from tacit_calibration.estimation.increments import (
     FloatArray,
     UncertainPose,
     adjoint,
-    increment_of,
     small_pose,
 )
-from tacit_calibration.estimation.noise import LinearViews, NoiseScale, Posterior, infer, surprise
-from tacit_calibration.estimation.unsure import EXACT, Unsure, answers, size_by_moves, widened
+from tacit_calibration.estimation.noise import NoiseScale, Posterior, infer
+from tacit_calibration.estimation.unsure import EXACT, Unsure, size_by_moves, widened
 
 __all__ = ["HandEyeResult", "Mounting", "NoiseScale", "solve_hand_eye"]
 
-FLOOR_PX = 0.05
-"""No detector is better; exact synthetic corners would otherwise divide by zero."""
-MAX_ROUNDS, SETTLED, NEAR = 12, 1e-6, 1e-4
-"""Steps [m, rad]: below a micrometre it is done; below .1 mm noise sizes no longer change their grid."""
-MAX_SURPRISE = 50.0
-"""Chi-square with 6 degrees exceeds 50 once in 2e8: with noise estimated from 15 views, once in 1e4."""
-MAX_DROPPED = 0.4
-"""When more views contradict, nobody can say which half is right."""
 UNSURE = np.deg2rad(0.5), 3e-3
 """Standard deviations [rad, m] of the camera: either moves a box .3 m away by some 5 px at f = 600 px."""
 MAX_NOISE, POOR_NOISE = (np.deg2rad(1.5), 6e-3), (np.deg2rad(0.5), 2e-3)
 """Robot errors [rad, m] per axis that no arm has, and that a poor arm has."""
-START_FACTOR = 4.0
-"""The first fit leaves out views beyond four times the median error; those that agree come back."""
 
 
 class HandEyeData(NamedTuple):
@@ -111,6 +98,7 @@ class HandEyeResult:
         mounting: Where the camera sits.
         arm_correction: Estimated errors of the arm's geometry (m,), empty when they were not asked for.
         smooth: How `arm_correction` follows from poses, where it was learnt from them and not from joints.
+        likelihood: Logarithm of how likely these views are, with the robot's errors at their likeliest size.
         size: How many times larger than given the board is by the robot's moves.
         size_sigma: Its standard deviation.
         warnings: What makes the result weaker than its numbers say.
@@ -128,6 +116,7 @@ class HandEyeResult:
     mounting: Mounting
     arm_correction: FloatArray
     smooth: SmoothErrors | None = None
+    likelihood: float = 0.0
     size: float = 1.0
     size_sigma: float = np.inf
     warnings: tuple[str, ...] = ()
@@ -198,17 +187,20 @@ def solve_hand_eye(
     boards = board_poses(views, camera)
     first = check_agreement(G, boards, views, camera, mounting)
     pivot = _pivot(first, mounting)
-    data = HandEyeData(G @ pivot, views, camera, mounting)
-    problem = _Problem.start(data, _seen_from(pivot, first, mounting), boards)
+    seen = _seen_from(pivot, first, mounting)
+    problem = Adjustment.start(G @ pivot, views, camera, mounting, seen, boards)
     if arm_errors is not None:
         problem = replace(problem, modes=adjoint(invert(pivot)) @ np.asarray(arm_errors, np.float64))
     problem, posterior = problem.settled(fixed_noise)
     _check_noise(posterior.noise)
-    linear, effect = problem.linearised()[0].of(problem.used), problem.answers()[problem.used]
+    found, pixel = problem.linearised()
+    linear, effect = problem.counted(found), problem.answers()[problem.used]
     size = size_by_moves(linear, posterior, effect)
     posterior = replace(posterior, covariance=widened(linear, posterior, effect, unsure))
     result = _result(problem, posterior, views, warnings + _warnings(posterior), pivot)
-    return replace(result, size=size[0], size_sigma=size[1])
+    # Views count alike here, or explanations that weigh them differently could not be compared.
+    alike = infer(found.of(problem.used), pixel, fixed_noise, posterior).likelihood
+    return replace(result, size=size[0], size_sigma=size[1], likelihood=alike)
 
 
 def _pivot(first: ClosedForm, mounting: Mounting) -> FloatArray:
@@ -224,112 +216,8 @@ def _seen_from(pivot: FloatArray, first: ClosedForm, mounting: Mounting) -> Clos
     return first._replace(B=invert(pivot) @ first.B)
 
 
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    """The data, and the current estimate of camera X, board B and each robot pose's correction."""
-
-    G: FloatArray
-    X: FloatArray
-    B: FloatArray
-    corrections: FloatArray
-    modes: FloatArray
-    used: NDArray[np.bool_]
-    corners: Corners
-    camera: Camera
-    mounting: Mounting
-
-    @classmethod
-    def start(cls, data: HandEyeData, first: ClosedForm, boards: FloatArray) -> _Problem:
-        """Start at the closed form; each correction is what makes its own picture fit."""
-        G, views, camera, mounting, _ = data
-        corners = Corners.of(views)
-        n = len(G)
-        rest = np.zeros((n, 6)), np.zeros((n, 6, 0)), np.ones(n, dtype=bool)
-        problem = cls(G, first.X, first.B, *rest, corners, camera, mounting)
-        # A board that the closed form puts behind the camera says nothing of which side is meant.
-        guess = problem.poses()
-        guess = np.where((guess[:, 2, 3] > 0)[:, None, None], guess, boards)
-        boards = board_poses(views, camera, near=guess)
-        error = view_rms(corners, problem.uncorrected())
-        used = error <= START_FACTOR * np.median(error) + FLOOR_PX
-        return replace(problem, corrections=problem.corrections_to(boards), used=used)
-
-    def poses(self) -> FloatArray:
-        """Return T_camera_board (n, 4, 4) as estimated."""
-        return invert(self.X) @ self._board_in_parent()
-
-    def corrections_to(self, boards: FloatArray) -> FloatArray:
-        """Return the corrections (n, 6) that put the board exactly at T_camera_board (n, 4, 4)."""
-        if self.mounting == "eye_in_hand":
-            return increment_of(invert(self.G) @ self.B @ invert(self.X @ boards))
-        return increment_of(invert(self.G) @ self.X @ boards @ invert(self.B))
-
-    def uncorrected(self, arm_correction: FloatArray | None = None) -> FloatArray:
-        """Return residuals (M, 2) [px] with the robot poses as measured, of an arm that may be learnt."""
-        learnt = np.zeros_like(self.corrections) if arm_correction is None else self.modes @ arm_correction
-        return residuals(self.corners, self.camera, replace(self, corrections=learnt).poses())
-
-    def linearised(self) -> tuple[LinearViews, float]:
-        """Return the views around the current estimate, and the pixel noise that no pose explains."""
-        poses = self.poses()
-        found = linearise(self.corners, self.camera, poses)
-        used = self.used
-        freedom = np.sum(2 * self.corners.counts[used] - 6)
-        pixel = max(float(np.sqrt(max(found.remaining[used].sum(), 0.0) / freedom)), FLOOR_PX)
-        lever = self._lever()
-        y = found.minimum + (lever @ self.corrections[..., None])[..., 0]
-        # Moving the camera moves the board in its picture the other way: hence the minus.
-        by_board = np.broadcast_to(np.eye(6), lever.shape)
-        design = np.concatenate([-adjoint(invert(poses)), by_board, lever @ self.modes], axis=-1)
-        return LinearViews(y, pixel**2 * found.covariance, design, lever, self.modes.shape[-1]), pixel
-
-    def solved(self, fixed_noise: NoiseScale | None) -> tuple[_Problem, Posterior]:
-        """Return the optimum over the views in use."""
-        problem, near = self, None
-        for _ in range(MAX_ROUNDS):
-            linear, pixel = problem.linearised()
-            posterior = infer(linear.of(problem.used), pixel, fixed_noise, near)
-            step, shared = posterior.mean[:12], posterior.mean[12:]
-            corrections = problem.corrections.copy()
-            corrections[problem.used] = posterior.corrections + problem.modes[problem.used] @ shared
-            X, B = problem.X @ small_pose(step[:6]), problem.B @ small_pose(step[6:12])
-            problem = replace(problem, X=X, B=B, corrections=corrections)
-            if np.abs(step).max() < SETTLED:
-                break
-            near = posterior if np.abs(step).max() < NEAR else None
-        return problem, posterior
-
-    def settled(self, fixed_noise: NoiseScale | None) -> tuple[_Problem, Posterior]:
-        """Return the optimum over all views that agree: a view joins or leaves by its surprise."""
-        problem, seen = self, set()
-        # Views may leave and come back; a set that was tried before ends it, so it cannot swing for ever.
-        while True:
-            problem, posterior = problem.solved(fixed_noise)
-            seen.add(problem.used.tobytes())
-            linear, _ = problem.linearised()
-            used = surprise(linear, posterior, problem.used) < MAX_SURPRISE
-            _check_kept(used, problem)
-            if used.tobytes() in seen:
-                return problem, posterior
-            problem = replace(problem, used=used)
-
-    def answers(self) -> FloatArray:
-        """Return how the boards found (n, 6, 4) answer errors of lens and board, see `unsure.answers`."""
-        return answers(self.corners, self.camera, self.poses())
-
-    def _board_in_parent(self) -> FloatArray:
-        robot = self.G @ small_pose(self.corrections)
-        return (invert(robot) if self.mounting == "eye_in_hand" else robot) @ self.B
-
-    def _lever(self) -> FloatArray:
-        """Return how an increment of a correction moves the board's increment (n, 6, 6)."""
-        if self.mounting == "eye_in_hand":
-            return -adjoint(invert(self._board_in_parent()))
-        return np.broadcast_to(adjoint(invert(self.B)), (len(self.G), 6, 6))
-
-
 def _result(
-    problem: _Problem,
+    problem: Adjustment,
     posterior: Posterior,
     views: Sequence[View],
     warnings: tuple[str, ...],
@@ -376,11 +264,3 @@ def _warnings(posterior: Posterior) -> tuple[str, ...]:
             "axis; tilt and roll the flange further, to both sides, and take more pictures"
         )
     return tuple(found)
-
-
-def _check_kept(used: NDArray[np.bool_], problem: _Problem) -> None:
-    if used.sum() < max(MIN_VIEWS - 2, (1 - MAX_DROPPED) * len(used)):
-        raise CalibrationError(
-            f"{np.count_nonzero(~used)} of {len(used)} views contradict the rest; did the board or its "
-            "holder move, were pictures taken while the arm moved, or do joints belong to other pictures?"
-        )

@@ -30,9 +30,10 @@ from tacit_calibration.ways import (
 SIGMAS = 3.0
 ODD_SIZE = 0.003
 """A third of a percent is 1 mm at .3 m: less is not worth a word, however sure."""
-WRONG_ARM = 0.07
-"""An arm that is worth a word where learning it gains 7 % on views left out: 10 % at least on ten synthetic
-arms that were off by about 1 mm, 1 % at most on arms whose errors are noise."""
+WRONG_ARM, CLEARLY_WRONG_ARM = 3.0, 0.07
+"""An arm is called wrong where a smooth error makes all views e^3 = 20 times as likely: e^5 at least on eight
+synthetic arms that were off by about 1 mm, even by their poses alone, e at most on 32 whose errors are noise.
+Where both explanations leave out other views, learning must gain 7 % on views left out."""
 Track = Callable[[Sequence[OwnWay | RigidWay], str], Iterable[OwnWay | RigidWay]]
 """Goes through the ways and shows how far it is; the text names the work."""
 
@@ -196,7 +197,7 @@ def _chosen(
     spread = _with_choice(result, [trial for trial in free if trial is not chosen], chosen)
     widened = replace(result, covariance=spread)
     others = sorted((t for t in trials if t is not chosen), key=lambda trial: trial.error)
-    warnings = _consensus(widened, chosen, trials) + _arm_warning(trials)
+    warnings = _consensus(widened, chosen, trials) + _arm_warning(trials, ways)
     return Judged(widened, (chosen, *others), contradictions, warnings)
 
 
@@ -236,11 +237,19 @@ def _arm_explains(trials: Sequence[Trial]) -> bool:
     return bool(learnt) and (not scaled or learnt[0].beats(scaled[0]))
 
 
-def _arm_warning(trials: Sequence[Trial]) -> tuple[str, ...]:
+def _arm_warning(trials: Sequence[Trial], ways: Sequence[OwnWay | RigidWay]) -> tuple[str, ...]:
     """Return a warning where much of the robot's error is smooth in its pose, as a wrong model makes it."""
     by_name = {trial.name: trial for trial in trials}
-    learnt, modelled = by_name.get(LEARNT, by_name.get(SMOOTH)), by_name[MODELLED]
-    if learnt is None or np.mean(learnt.gains(modelled)) < WRONG_ARM:
+    own = {way.name: way.result for way in ways if isinstance(way, OwnWay) and way.name in by_name}
+    name = next((name for name in (LEARNT, SMOOTH) if name in own), None)
+    if name is None:
+        return ()
+    learnt, modelled = own[name], own[MODELLED]
+    if (learnt.used == modelled.used).all():
+        is_wrong = learnt.likelihood - modelled.likelihood > WRONG_ARM
+    else:
+        is_wrong = bool(np.mean(by_name[name].gains(by_name[MODELLED])) > CLEARLY_WRONG_ARM)
+    if not is_wrong:
         return ()
     return (
         "the arm's model is off: its errors are smooth in its pose; check joint zeros, use the vendor's "

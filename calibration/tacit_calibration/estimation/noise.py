@@ -69,6 +69,13 @@ class LinearViews(NamedTuple):
             self.num_shared,
         )
 
+    def counting(self, weights: FloatArray) -> LinearViews:
+        """Return the views with errors that are larger by the root of 1 / weight (n,)."""
+        return self._replace(
+            pixel_covariance=self.pixel_covariance / weights[:, None, None],
+            lever=self.lever / np.sqrt(weights)[:, None, None],
+        )
+
     def covariance(self, noise: NoiseScale) -> FloatArray:
         """Return the covariance (n, 6, 6) of y at one size of the robot's error."""
         scale = np.repeat([noise.rotation, noise.translation], 3) ** 2
@@ -79,7 +86,7 @@ class LinearViews(NamedTuple):
 class Posterior:
     """What is known about the unknowns (p,), the noise, and each view's robot error (n, 6).
 
-    `axes` are the noise sizes of the grid that resolved it.
+    `axes` are the noise sizes of the grid that resolved it, `likelihood` the largest restricted one (log).
     """
 
     mean: FloatArray
@@ -87,6 +94,7 @@ class Posterior:
     noise: NoiseScale
     corrections: FloatArray
     axes: tuple[FloatArray, ...]
+    likelihood: float
 
 
 class _Fits(NamedTuple):
@@ -135,7 +143,16 @@ def infer(
     covariance = np.tensordot(weight, fits.covariance, 1) + np.einsum("k,ka,kb->ab", weight, apart, apart)
     rotation, translation, shared = np.exp(np.log(sizes) @ weight).tolist()
     noise = NoiseScale(pixel, rotation, translation, shared if linear.num_shared else 0.0)
-    return Posterior(mean, covariance, noise, _corrections(linear, mean, noise), tuple(axes))
+    return Posterior(
+        mean, covariance, noise, _corrections(linear, mean, noise), tuple(axes), float(fits.likelihood.max())
+    )
+
+
+def misfit(linear: LinearViews, posterior: Posterior) -> FloatArray:
+    """Return how far each view (n,) lies from the estimate, in its noise: chi-square with 6 degrees."""
+    residual = linear.y - linear.design @ posterior.mean
+    spread = linear.covariance(posterior.noise)
+    return np.asarray(np.einsum("ni,ni->n", residual, np.linalg.solve(spread, residual[..., None])[..., 0]))
 
 
 def surprise(linear: LinearViews, posterior: Posterior, used: NDArray[np.bool_]) -> FloatArray:

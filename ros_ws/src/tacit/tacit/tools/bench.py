@@ -41,6 +41,9 @@ BENCHES: dict[str, Bench] = {
         "calibration_sim:main", "a cell calibrated through ROS: where its boxes land", False
     ),
     "calibration": Bench("calibration:main", "hand-eye against OpenCV and bundle adjustment", False),
+    "calibration-mistakes": Bench(
+        "calibration_mistakes:main", "how often hand-eye names what is wrong, and accuses what is right", False
+    ),
 }
 
 
