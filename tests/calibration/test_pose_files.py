@@ -72,6 +72,13 @@ pose0: !!opencv-matrix
             [1.5, 2, 3, 4, 5, 6.25],
         ),
         ("bare.csv", "1,5;2,0;3,0;4,0;5,0;6,25\n", [1.5, 2, 3, 4, 5, 6.25]),
+        ("fanuc.csv", "x,y,z,w,p,r\n1,2,3,4,5,6\n", [1, 2, 3, 4, 5, 6]),
+        ("twice_y.csv", "x,y,z,r,p,y\n1,2,3,4,5,6\n", [1, 2, 3, 4, 5, 6]),
+        (
+            "logger.csv",
+            "tcp_x [mm],tcp_y [mm],tcp_z [mm],tcp_roll [deg],tcp_pitch [deg],tcp_yaw [deg]\n1,2,3,4,5,6\n",
+            [1, 2, 3, 4, 5, 6],
+        ),
         ("abb.csv", "q1,q2,q3,q4,x,y,z\n1,0,0,0,.1,.2,.3\n", [0.1, 0.2, 0.3, 1, 0, 0, 0]),
         ("w.tsv", "x\ty\tz\tqw\tqx\tqy\tqz\n.1\t.2\t.3\t1\t0\t0\t0\n", SEVEN),
         (

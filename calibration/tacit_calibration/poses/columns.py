@@ -13,6 +13,8 @@ from tacit_calibration.poses.table import NUMBER, Angle, Numbers, Order, PoseRow
 
 PICTURE_KEYS = ("image", "picture", "file", "filename", "image_path", "image_name", "name", "img")
 UNIT = re.compile(r"[_ \[(]*(mm|millimet(?:er|re)s?|m|met(?:er|re)s?|deg|°|degrees?|rad|radians?)[\])]*$")
+OWNER = re.compile(r"^(?:(?:actual|robot|tcp|eef?|flange|tool0?|gripper|hand|pose)[_ .])+(?=.)")
+"""Whose pose it is, as loggers put it before each column: tcp_x, robot_pose_rx."""
 MIN_DELIMITERS = 2
 ROS_PLACE = re.compile(r"^.*(?:position|translation)[._/]+([xyz])$")
 ROS_TURN = re.compile(r"^.*(?:orientation|rotation|quaternion)[._/]+([xyzw])$")
@@ -76,9 +78,11 @@ def _columns(where: str, names: Sequence[str]) -> _Columns:
     """Return which columns hold the pose, and what their names say of units."""
     bare = [_bare(name) for name in names]
     place = _find(bare, PLACES)
-    xyzw, wxyz, matrix = _find(bare, XYZW), _find(bare, WXYZ), _find(bare, MATRICES)
-    rpy, vector = _find(bare, RPY), _find(bare, VECTORS)
-    turn = matrix or xyzw or wxyz or rpy or vector or _find(bare, ANGLES)
+    # The y of a place is no yaw: a FANUC writes x, y, z, w, p, r.
+    rest = ["" if i in (place or ()) else name for i, name in enumerate(bare)]
+    xyzw, wxyz, matrix = _find(rest, XYZW), _find(rest, WXYZ), _find(rest, MATRICES)
+    rpy, vector = _find(rest, RPY), _find(rest, VECTORS)
+    turn = matrix or xyzw or wxyz or rpy or vector or _find(rest, ANGLES)
     if place is None or turn is None:
         raise CalibrationError(
             f"{where}: columns {', '.join(names)}; expected x,y,z (perhaps x_mm) and qx,qy,qz,qw, or roll,"
@@ -98,6 +102,7 @@ def _bare(name: str) -> str:
     """Return a column's name without its unit, and without the path that tools of ROS put before it."""
     name = UNIT.sub("", name) if not name.endswith("qm") else name
     name = ROS_PLACE.sub(r"\1", name)
+    name = OWNER.sub("", name)
     return ROS_TURN.sub(r"q\1", name)
 
 
