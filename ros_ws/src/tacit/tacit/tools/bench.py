@@ -42,7 +42,7 @@ BENCHES: dict[str, Bench] = {
     ),
     "calibration": Bench("calibration:main", "hand-eye against OpenCV and bundle adjustment", False),
     "calibration-mistakes": Bench(
-        "calibration_mistakes:main", "how often hand-eye names what is wrong, and accuses what is right", False
+        "calibration_mistakes:main", "mistakes that hand-eye names, and accusations", False
     ),
 }
 
