@@ -82,7 +82,8 @@ def test_compiled_blocks_and_adapters_give_the_same_gradients(injection: str, in
     model = make(injection, awake=True)
     plain = gradient(model)
     network = model.transformer
-    for block in (*network.blocks, *network.vace_blocks, *network.fusion.layers.values()):
+    first = next(iter(network.fusion.layers.values()))
+    for block in (network.blocks[0], network.vace_blocks[0], first):  # the others are of the same kinds
         block.compile(backend="aot_eager")
     torch.testing.assert_close(gradient(model), plain, rtol=1e-5, atol=1e-6)
     network.enable_gradient_checkpointing()

@@ -32,7 +32,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("stop", [4, 6, 9], ids=["inside the first stage", "between", "inside the second"])
+@pytest.mark.parametrize("stop", [6, 9], ids=["between two stages", "inside the second"])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     data: Path, whole: Path, tmp_path: Path, stop: int
 ) -> None:
@@ -125,15 +125,17 @@ def test_a_batch_in_which_every_stream_is_missing_trains(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "options",
     [
-        {"feature_batch": 0, "debug": True},
-        {"gradient_accumulation_steps": 2},
-        {"club_variant": "categorical", "xcov_lambda": 1.0},
-        {"enable_contrastive_loss": False, "enable_club_loss": False},
+        {"feature_batch": 0, "debug": True, "flow_weighting": "bell", "mask_weight": 3.0, "ref_loss": True},
+        {"gradient_accumulation_steps": 2, "club_variant": "categorical", "xcov_lambda": 1.0},
+        {"enable_contrastive_loss": False, "enable_club_loss": False, "vace_e_injection": "context"},
         {"enable_vace_e": False, "training_stages": {"a": {"trainable_models": "vace"}}},
-        {"use_gradient_checkpointing": True, "use_gradient_checkpointing_offload": True},
-        {"flow_weighting": "bell", "mask_weight": 3.0, "ref_loss": True},
-        {"flow_weighting": "logit_normal", "vace_e_injection": "context"},
-        {"vace_e_task_processing": False, "vram_optimization": True},
+        {
+            "flow_weighting": "logit_normal",
+            "use_gradient_checkpointing": True,
+            "use_gradient_checkpointing_offload": True,
+            "vace_e_task_processing": False,
+            "vram_optimization": True,
+        },
         {"mixed_precision": "bf16", "save_intermediate_outputs": True, "verbose_logging": True},
         {
             "lora_base_model": "dit",

@@ -18,7 +18,7 @@ from tacit_learning.vace_e.data.inputs import Inputs
 from tacit_learning.vace_e.judge.metrics import Unavailable
 from tacit_learning.vace_e.judge.validate import Validator, spread
 
-BAR = 0.9
+BAR = 0.7
 
 
 class Knows:
@@ -93,7 +93,7 @@ def test_windows_are_spread_over_the_whole_set() -> None:
 
 @pytest.mark.slow
 def test_one_clip_repeated_is_learned_by_heart(one_clip: Path, tmp_path: Path) -> None:
-    """The flow loss on the fixed grid falls by more than 90 %."""
+    """The flow loss on the fixed grid falls by more than 70 %."""
 
     def loss(repeat: int, name: str) -> float:
         config = small_config(
@@ -114,5 +114,5 @@ def test_one_clip_repeated_is_learned_by_heart(one_clip: Path, tmp_path: Path) -
         run(config)
         return json.loads((tmp_path / name / "validation.json").read_text())["scores"]["flow"]
 
-    start, end = loss(8, "start"), loss(560, "end")
+    start, end = loss(8, "start"), loss(280, "end")
     assert np.isfinite(start) and end < (1 - BAR) * start
