@@ -22,7 +22,7 @@ from tacit.control.states import Answer
 from tacit.errors import BundleError
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig, load_rig
-from tacit_ros.wire.commanding import Commander, CommandingNode
+from tacit_ros.wire.commanding import Commander, CommandingNode, CommandParameters
 from tacit_ros.wire.parameters import SHA256, declare, parameter
 from tacit_ros.wire.person import PersonParameters, PersonTopics
 from tacit_ros.wire.policy_diagnostics import PolicyDiagnostics
@@ -30,7 +30,7 @@ from tacit_ros.wire.process import run_node
 
 
 @dataclass(frozen=True)
-class PolicyParameters(PersonParameters):
+class PolicyParameters(PersonParameters, CommandParameters):
     """Parameters of the node; fixed once it runs."""
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")

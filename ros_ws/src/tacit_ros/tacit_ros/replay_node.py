@@ -22,7 +22,7 @@ from tacit.episode import EpisodeReader
 from tacit.errors import ConfigError
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig, load_rig
-from tacit_ros.wire.commanding import CommandingNode
+from tacit_ros.wire.commanding import CommandingNode, CommandParameters
 from tacit_ros.wire.parameters import declare, parameter
 from tacit_ros.wire.process import run_node
 
@@ -31,7 +31,7 @@ APPROACH_PART = 0.2
 
 
 @dataclass(frozen=True)
-class ReplayParameters:
+class ReplayParameters(CommandParameters):
     """Parameters of the node; fixed once it runs."""
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")

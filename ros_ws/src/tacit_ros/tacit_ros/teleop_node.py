@@ -19,14 +19,14 @@ from tacit.control.states import LEVELS, Answer
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import load_rig
 from tacit_ros import messages
-from tacit_ros.wire.commanding import CommandingNode
+from tacit_ros.wire.commanding import CommandingNode, CommandParameters
 from tacit_ros.wire.parameters import declare, parameter
 from tacit_ros.wire.person import PersonParameters, PersonTopics
 from tacit_ros.wire.process import run_node
 
 
 @dataclass(frozen=True)
-class TeleopParameters(PersonParameters):
+class TeleopParameters(PersonParameters, CommandParameters):
     """Parameters of the node; fixed once it runs."""
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")

@@ -51,6 +51,7 @@ PERSON: dict[str, Value] = {
     "pad": "gamepad",
     "leader": "",
     "leader_tolerance": 0.1,
+    "speed_limit": 1.0,
 }
 """How a person moves the robot: of every node that may be moved through."""
 
@@ -172,7 +173,7 @@ NODES = {
         "replay",
         "tacit_ros",
         "tacit_ros.replay_node",
-        {"rig": "", "episode": "", "speed": 1.0, "begin": False, "dry_run": False},
+        {"rig": "", "episode": "", "speed": 1.0, "begin": False, "speed_limit": 1.0, "dry_run": False},
         ("episode",),
     ),
     "progress": NodeSpec(

@@ -8,10 +8,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
+from rclpy.parameter import Parameter
 from std_msgs.msg import Int32, String
 from std_srvs.srv import SetBool, Trigger
 
@@ -28,6 +30,7 @@ from tacit_ros import messages
 from tacit_ros.wire import qos
 from tacit_ros.wire.commands import CommandPublisher
 from tacit_ros.wire.observations import RigSubscriptions
+from tacit_ros.wire.parameters import parameter
 from tacit_ros.wire.process import WatchedNode
 from tacit_ros.wire.publishers import Publishers
 from tacit_ros.wire.stop_topics import StopTopics
@@ -63,6 +66,15 @@ class Commander(Protocol):
         """Whether it goes on."""
 
 
+@dataclass(frozen=True)
+class CommandParameters:
+    """Parameters of every node that moves the robot."""
+
+    speed_limit: float = parameter(
+        1.0, "Part of the rig's velocity limits.", above=0, high=1, live=True, only_down=True
+    )
+
+
 class CommandingNode(WatchedNode):
     """The shell around a controller; who makes the node calls `_move` once, then `_open`.
 
@@ -85,11 +97,18 @@ class CommandingNode(WatchedNode):
         pace = self._pace = None if lockstep else self._make_pace(priority)
         self.commands = CommandPublisher(self, rig, controller.limiter.period, lockstep, pace)
         self.loop: PeriodicThread | None = None
+        self._limit_speed(self.get_parameters(["speed_limit"]))
+        self.add_post_set_parameters_callback(self._limit_speed)
         self._announced, self._announcing = "", threading.Lock()
         self._sent, self._taken_over, self._stamped_ns = 0, False, 0
         self._state_topic = self.create_publisher(String, "~/state", qos.state())
         source = rig.streams.get(SOURCE)
         self._source = None if source is None else self.create_publisher(Int32, source.topic, 10)
+
+    def _limit_speed(self, changed: list[Parameter]) -> None:
+        for change in changed:
+            if change.name == "speed_limit":
+                self.controller.limiter.velocity = float(change.value) * self.rig.limits("velocity")
 
     def _make_pace(self, priority: int) -> Pace:
         clock = SimulatedClock(self._now_ns) if self.is_simulated_time else SteadyClock()

@@ -45,6 +45,8 @@ class Rule:
         above: Number that a valid one is greater than.
         unless: One more valid number, which stands for "not given".
         live: Whether a change counts while the node runs.
+        only_down: While it runs, a change may only lower the number: what keeps people safe is not loosened
+            in motion.
     """
 
     description: str
@@ -55,6 +57,7 @@ class Rule:
     above: float = -math.inf
     unless: float | None = None
     live: bool = False
+    only_down: bool = False
 
     def problem(self, value: Value) -> str:
         """Return what is wrong with a value of the right type; "" if nothing is."""
@@ -87,6 +90,7 @@ class Rule:
         parts = [f"one of {', '.join(map(repr, self.choices))}"] if self.choices else []
         parts += [self.span] if self.span != "a finite number" else []
         parts += [] if self.live else ["fixed once the node runs"]
+        parts += ["may only be lowered while the node runs"] if self.only_down else []
         return "; ".join(parts)
 
 
@@ -157,7 +161,14 @@ def _judged(
             value = _checked(node, field, change.value)
         except ConfigError as problem:
             return SetParametersResult(successful=False, reason=str(problem))
-        if not field.metadata["rule"].live and value != node.get_parameter(change.name).value:
+        rule, before = field.metadata["rule"], node.get_parameter(change.name).value
+        if rule.only_down and value > before:
+            reason = (
+                f"node {node.get_name()}: parameter {change.name} may only be lowered while it runs: it "
+                f"is {before:g}, {value:g} was asked for; start it anew with {change.name}:={value:g}"
+            )
+            return SetParametersResult(successful=False, reason=reason)
+        if not rule.live and value != node.get_parameter(change.name).value:
             live = [name for name, other in fields.items() if other.metadata["rule"].live]
             reason = (
                 f"node {node.get_name()}: parameter {change.name} is fixed once the node runs: start it anew "
