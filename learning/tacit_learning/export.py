@@ -256,6 +256,7 @@ def _export_features(
         fps=known.fps,
         level=trained.config.progress.level,
         labels=known.labels,
+        failures=known.failures,
         task=str(provenance["task"]),
         train=provenance,
     )

@@ -67,7 +67,7 @@ def test_a_run_on_pictures_trains_its_backbone_and_streams(folder: Path) -> None
     with torch.no_grad():
         whole = model.read(model.embed(x), Frames(x, elapsed, none[:, 0], none)).video
         for t in range(12):
-            outputs, _, memory = model.step(x[:, t], elapsed[:, t : t + 1], memory)
+            outputs, _, memory, _ = model.step(x[:, t], elapsed[:, t : t + 1], memory)
             torch.testing.assert_close(outputs.video[:, 0], whole[:, t], rtol=0, atol=1e-5)
 
 

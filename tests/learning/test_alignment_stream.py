@@ -68,7 +68,7 @@ def test_the_model_frame_by_frame_equals_the_whole_video(tmp_path: Path, mode: s
         whole = model.read(model.embed(features), Frames(features, elapsed, none[:, 0], none))
         motion = model.motion(features)
         for t in range(25):
-            found, moved, memory = model.step(features[:, t], elapsed[:, t : t + 1], memory)
+            found, moved, memory, _ = model.step(features[:, t], elapsed[:, t : t + 1], memory)
             torch.testing.assert_close(moved[:, 0], motion[:, t], rtol=1e-5, atol=1e-5)
             for one, everything in zip(found, whole, strict=True):
                 torch.testing.assert_close(one[:, 0], everything[:, t], rtol=1e-5, atol=1e-5)

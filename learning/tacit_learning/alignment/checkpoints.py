@@ -21,6 +21,8 @@ from tacit_learning.engine.checkpoint import Checkpoint, find, load_checkpoint
 KINDS = ("alignment", "progress")
 ABOUT = 1
 """Version of `about.json` and of the names of weights in an alignment checkpoint."""
+ABOUT_TRAINING = ("git", "dataset_sha256", "tacit_version", "labels", "tasks", "failures", "step_seconds")
+"""What a bundle keeps of it; checkpoints of before there were failures lack the last two."""
 BEST = {"best_combined": COMBINED, "best_alignment": ALIGNMENT}
 Choice = Literal["combined", "alignment", "last"]
 FOLDERS: dict[Choice, tuple[str, ...]] = {
@@ -43,7 +45,7 @@ class TrainedAlignment:
     def provenance(self) -> dict[str, object]:
         """What a bundle tells of its training."""
         about = json.loads(self.checkpoint.texts["about.json"])
-        kept = {key: about[key] for key in ("git", "dataset_sha256", "tacit_version", "labels", "tasks")}
+        kept = {key: about[key] for key in ABOUT_TRAINING if key in about}
         position = {"step": self.checkpoint.position.step, "metrics": dict(self.checkpoint.metrics)}
         return kept | position | {"num_videos": len(about["train_videos"])}
 
@@ -106,8 +108,9 @@ def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
     where = f"{source}/config.yaml"
     config = parse(AlignmentConfig, yaml_mapping(checkpoint.texts["config.yaml"], where), where)
     labels, tasks = tuple(about["labels"]), tuple(about["tasks"])
-    known = Known(labels, tasks, float(about["fps"]), about["shares"], about["num_features"])
-    shape = Shape(known.num_features, len(labels) + 1, len(tasks))
+    told = {"failures": tuple(about.get("failures", ())), "seconds": about.get("step_seconds", {})}
+    known = Known(labels, tasks, float(about["fps"]), about["shares"], about["num_features"], **told)
+    shape = Shape(known.num_features, len(labels) + 1, len(tasks), len(known.failures))
     model = AlignmentModel(config, shape)
     model.load_state_dict(weights_of(checkpoint, "model."))
     return TrainedAlignment(model.eval(), config, known, checkpoint)

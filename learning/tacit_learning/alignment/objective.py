@@ -26,6 +26,7 @@ from tacit_learning.alignment.progress_terms import (
     dense_terms,
     distance_loss,
     motion_loss,
+    outcome_loss,
     protas_terms,
     segment_terms,
     update_statistics,
@@ -137,11 +138,12 @@ class AlignmentObjective(nn.Module):
         if self.training:
             update_statistics(self.model, embeddings.detach(), batch, MOMENTUM)
         if self.config.progress.enabled:
-            terms = self._progress(batch, features, embeddings, generator) | self._motion(batch, generator)
+            terms = self._progress(batch, features, embeddings, generator) | self._beside(batch, generator)
             parts["progress_loss"] = terms.pop("progress")
-            if "motion" in terms:
-                weighted = self.config.progress.motion_weight * terms["motion"]
-                parts["progress_loss"] = parts["progress_loss"] + weighted
+            weights = {"motion": self.config.progress.motion_weight}
+            weights["outcome"] = self.config.progress.outcome_weight
+            for name in weights.keys() & terms.keys():
+                parts["progress_loss"] = parts["progress_loss"] + weights[name] * terms[name]
             parts |= {f"progress_{name}": value for name, value in terms.items()}
         return parts
 
@@ -176,11 +178,15 @@ class AlignmentObjective(nn.Module):
             terms |= {"progress": terms["progress"] + config.dense.segments * segments, "segments": segments}
         return terms
 
-    def _motion(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Compute the loss of motion, where it is learned."""
+    def _beside(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Compute the losses of motion and outcome, where they are learned."""
+        if self.model.motion_net is None and self.model.outcome_net is None:
+            return {}
         clips = keys.clip_of(batch) or batch
-        logits = self.model.motion(self._disturb(clips[keys.FEATURES], generator))
-        return {} if logits is None else {"motion": motion_loss(logits, clips)}
+        features = self._disturb(clips[keys.FEATURES], generator)
+        motion, outcome = self.model.motion(features), self.model.outcome(features)
+        terms = {} if motion is None else {"motion": motion_loss(motion, clips)}
+        return terms if outcome is None else terms | {"outcome": outcome_loss(outcome, clips)}
 
     def _disturb(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
         """Add noise to every frame and an offset to every video (B, T, F), in training alone."""

@@ -15,6 +15,7 @@ from tacit_learning.alignment.data import batches as keys
 from tacit_learning.alignment.model.heads import HeadOutputs
 from tacit_learning.alignment.model.model import AlignmentModel
 from tacit_learning.alignment.model.normalisers import Stretches
+from tacit_learning.alignment.model.outcome import Outcome
 from tacit_learning.alignment.model.protas import ProtasHead, ProtasTargets, protas_loss
 from tacit_learning.alignment.recipes import draw_segments
 from tacit_learning.alignment.settings import DenseConfig, ProgressConfig
@@ -118,6 +119,16 @@ def motion_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Compute the cross-entropy of motion (B, T, 3) on the frames whose progress is known."""
     told = batch[keys.PROGRESS_MASK] & batch[keys.MASK]
     return _mean(F.cross_entropy(logits.transpose(1, 2), batch[keys.MOTION], reduction="none"), told)
+
+
+def outcome_loss(outcome: Outcome, batch: Batch) -> Tensor:
+    """Compute the cross-entropies of success and of failure on the frames that know them."""
+    done = F.binary_cross_entropy_with_logits(outcome.success, batch[keys.SUCCESS], reduction="none")
+    loss = _mean(done, batch[keys.SUCCESS_MASK] & batch[keys.MASK])
+    if outcome.failure.shape[-1] > 1:
+        wrong = F.cross_entropy(outcome.failure.transpose(1, 2), batch[keys.FAILURE], reduction="none")
+        loss = loss + _mean(wrong, batch[keys.FAILURE_MASK] & batch[keys.MASK])
+    return loss
 
 
 def protas_terms(head: ProtasHead, inputs: Tensor, batch: Batch, config: ProgressConfig) -> dict[str, Tensor]:

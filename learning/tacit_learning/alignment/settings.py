@@ -151,6 +151,14 @@ class MotionConfig(Config):
     dropout: float = 0.1
 
 
+class OutcomeConfig(Config):
+    """Sizes of the net that tells success and failure."""
+
+    width: int = 64
+    hidden: int = 64
+    dropout: float = 0.1
+
+
 class ProtasConfig(Config):
     """Sizes of ProTAS; the published ones are stages 4, layers 10 (a field of 2047 frames), dropout .5."""
 
@@ -294,7 +302,8 @@ class ProgressConfig(ProgressWeight):
     the distance) one random frame per step as in the original. `normaliser`: of the distance: `train` (the
     mean total of the training videos, as deployed) or `self` (each video's own total: uses the future).
     `recipe`: of the learnable head. `motion_weight`: of telling whether the task goes on, stands still or
-    goes back, learned from warped clips beside any method.
+    goes back, learned from warped clips beside any method. `outcome_weight`: of telling whether the task
+    is done and what goes wrong, learned beside any method from episodes that are labelled so.
     """
 
     enabled: bool = True
@@ -304,6 +313,7 @@ class ProgressConfig(ProgressWeight):
     normaliser: Literal["train", "self"] = "train"
     recipe: Literal["dense", "v1", "v2", "v3", "v4"] = "dense"
     motion_weight: float = Field(default=1.0, ge=0)
+    outcome_weight: float = Field(default=0.0, ge=0)
     dense: DenseConfig = DenseConfig()
     learnable: RecipeConfig = RecipeConfig()
     protas: ProtasConfig = ProtasConfig()
@@ -335,6 +345,7 @@ class AlignmentConfig(Config):
     progress: ProgressConfig = ProgressConfig()
     head: HeadConfig = HeadConfig()
     motion: MotionConfig = MotionConfig()
+    outcome: OutcomeConfig = OutcomeConfig()
     warp: WarpConfig = WarpConfig()
     train: TrainConfig
 
@@ -343,7 +354,11 @@ class AlignmentConfig(Config):
         """Whether anything learns from clips that are warped in time."""
         progress = self.progress
         dense = (progress.method, progress.recipe) == ("learnable", "dense")
-        return progress.enabled and (dense or progress.method == "protas" or progress.motion_weight > 0)
+        return progress.enabled and (dense or progress.method == "protas" or self._learns_beside)
+
+    @property
+    def _learns_beside(self) -> bool:
+        return self.progress.motion_weight > 0 or self.progress.outcome_weight > 0
 
     @property
     def reads_whole_videos(self) -> bool:

@@ -98,6 +98,11 @@ def train_on(
         f"{training.num_features} features, {len(training.tasks)} task(s) at {training.fps:g} fps"
         + (f", thinned out from {chosen[0].fps:g}" if training.fps != chosen[0].fps else "")
     )
+    if config.progress.outcome_weight and not training.failures:
+        reporter.message(
+            "no failure among the training videos: what fails may be called done; record some (tacit "
+            "simulate --failures all), or label some (tacit episodes label --failures)"
+        )
     objective = make_objective(config, training, source)
     if aligns and config.progress.enabled:
         warn_of_lambda(objective, training, reporter)
@@ -115,7 +120,8 @@ def make_objective(
     config: AlignmentConfig, training: VideoSet, source: EpisodeSource | None = None
 ) -> AlignmentObjective:
     """Build the module that trains, with the statistics of the training videos."""
-    shape = Shape(training.num_features, training.num_classes, len(training.tasks))
+    sizes = (training.num_features, training.num_classes, len(training.tasks), len(training.failures))
+    shape = Shape(*sizes)
     steps = config.train.steps or 1
     schedule = Schedule.of(len(training), config.train.batch_size, steps)
     frames = source.encoder if source is not None else None
@@ -220,6 +226,7 @@ def _validate(
     measure_statistics(module, training, device)
     if validation is None:
         return {}
+    calibrate(module, validation, device)
     totals: dict[str, float] = {}
     courses: list[Course] = []
     for task in range(len(validation.tasks)):
@@ -236,13 +243,34 @@ def _validate(
 
 
 @torch.no_grad()
+def calibrate(
+    objective: AlignmentObjective, validation: VideoSet, device: torch.device, chunk: int = 16
+) -> None:
+    """Set the temperatures of success and failure by the held-out videos, where these are learned."""
+    net = objective.model.outcome_net
+    if net is None:
+        return
+    found: list[tuple[torch.Tensor, ...]] = []
+    for batch in _chunks(validation.videos, validation.fps, chunk, device):
+        outcome = objective.model.outcome(batch[keys.FEATURES])
+        assert outcome is not None
+        done, wrong = (batch[mask] & batch[keys.MASK] for mask in (keys.SUCCESS_MASK, keys.FAILURE_MASK))
+        said = (outcome.success[done], batch[keys.SUCCESS][done])
+        found.append((*said, outcome.failure[wrong], batch[keys.FAILURE][wrong]))
+    success, is_done, failure, kind = (torch.cat(column) for column in zip(*found, strict=True))
+    net.calibrate((success, is_done), (failure, kind))
+
+
+@torch.no_grad()
 def _courses(objective: AlignmentObjective, batch: Batch) -> list[Course]:
     """Return what the head says of the progress of whole videos, beside the truth; [] if it says nothing."""
     model = objective.model
     if model.head is None or "video" not in model.head.gives:
         return []
     outputs = model.read(model.embed(batch[keys.FEATURES]), frames_of(batch))
-    columns = (outputs.video, outputs.done.sigmoid(), batch[keys.PROGRESS], batch[keys.ELAPSED])
+    outcome = model.outcome(batch[keys.FEATURES])
+    done = outputs.done.sigmoid() if outcome is None else outcome.success_probability
+    columns = (outputs.video, done, batch[keys.PROGRESS], batch[keys.ELAPSED])
     told = batch[keys.PROGRESS_MASK] & batch[keys.MASK]
     return [
         Course(*(column[i, mask].cpu().numpy() for column in columns))
@@ -271,6 +299,8 @@ def _texts(config: AlignmentConfig, training: VideoSet, source: EpisodeSource | 
         "fps": training.fps,
         "num_features": training.num_features,
         "shares": dict(training.shares),
+        "failures": list(training.failures),
+        "step_seconds": dict(training.seconds),
         "train_videos": [video.annotation.name for video in training.videos],
         "dataset_sha256": _sha256(training),
         "git": git_commit(),

@@ -35,6 +35,8 @@ class VideoEntry(Config):
     split: str = "train"
     features: str = ""
     events: tuple[tuple[str, int, int], ...] = ()
+    task_steps: tuple[str, ...] = ()
+    success: bool | None = None
 
 
 class AnnotationFile(Config):
@@ -148,6 +150,8 @@ def _video(entry: VideoEntry, fps: float, background: frozenset[str]) -> Annotat
         entry.split,
         entry.features,
         tuple(Event(*event) for event in entry.events),
+        entry.task_steps,
+        entry.success,
     )
 
 

@@ -21,6 +21,8 @@ from tacit.episode.steps import BACKGROUND, runs
 from tacit.errors import AnnotationError, did_you_mean
 from tacit_learning.data.frame_times import resample_frames
 
+FAILURE = "failure:"
+"""Begins the kind of an event that says what went wrong, such as failure:drop."""
 NO_STEP = -1
 """Per-frame number where no step, or only background, is."""
 
@@ -39,11 +41,17 @@ class Segment(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Something that happened beside the steps (pause, rewind, failure); both frames belong to it."""
+    """Something that happened beside the steps (pause, rewind, `failure:` and its kind); both frames
+    belong to it."""
 
     kind: str
     start: int
     end: int
+
+    @property
+    def failure(self) -> str:
+        """The kind of failure; "" where it is none."""
+        return self.kind.removeprefix(FAILURE) if self.kind.startswith(FAILURE) else ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,8 @@ class Annotation:
         split: Part of the data set, such as train or test.
         features: File of frame features (T, D), relative to the folder of the set; empty: none.
         events: What a simulator or a person noted beside the steps.
+        task_steps: Steps of the whole task, in order, also those that this video lacks; empty: unknown.
+        success: Whether the task was done; None: nobody said.
 
     Raises:
         AnnotationError: Steps are not sorted, overlap, or lie outside the video.
@@ -78,6 +88,8 @@ class Annotation:
     split: str = "train"
     features: str = ""
     events: tuple[Event, ...] = ()
+    task_steps: tuple[str, ...] = ()
+    success: bool | None = None
 
     def __post_init__(self) -> None:
         where = f"video {self.name!r}"
@@ -191,7 +203,8 @@ class Annotation:
         kept = Annotation.of_segments(
             self.name, len(chosen), fps, segments, background=self.background, events=tuple(events)
         )
-        return replace(kept, task=self.task, split=self.split, features=self.features)
+        told = {"task_steps": self.task_steps, "success": self.success}
+        return replace(kept, task=self.task, split=self.split, features=self.features, **told)
 
     def _refuse_lost(self, kept: set[int], fps: float) -> None:
         lost = [step for number, step in enumerate(self.segments()) if number not in kept]

@@ -49,6 +49,9 @@ class Episode:
     fps: float
     first: int = 0
     file_ticks: int = 0  # ticks of the file, trimmed ones too; 0 where there is no file
+    failures: tuple[Step, ...] = ()  # what went wrong, by kind, as the steps are counted
+    task_steps: tuple[str, ...] = ()  # of the whole task, also those that this episode lacks
+    success: bool | None = None
 
     @property
     def num_ticks(self) -> int:
@@ -231,6 +234,9 @@ def _episode(rows: Rows, reading: Reading, config: DataConfig) -> Episode:
         fps=rows.fps,
         first=keep.start,
         file_ticks=rows.num_ticks,
+        failures=_steps(rows.told.failures, keep),
+        task_steps=rows.told.task_steps,
+        success=rows.told.success,
     )
 
 

@@ -25,7 +25,15 @@ from tacit.episode import EpisodeReader, Step
 from tacit.geometry.footprint import valid_for_alignment
 
 CACHE_NAME = "dataset.rows"
-CACHE_SCHEMA = "tacit-rows 1"
+CACHE_SCHEMA = "tacit-rows 2"
+
+
+class Told(NamedTuple):
+    """What was said of an episode: what went wrong, the steps of its whole task, and whether it was done."""
+
+    failures: tuple[Step, ...]
+    task_steps: tuple[str, ...]
+    success: bool | None
 
 
 class FileState(NamedTuple):
@@ -57,6 +65,7 @@ class Rows:
         fps: Nominal tick rate [Hz].
         ticks_ns: First and last stamp, and the number of ticks.
         steps: As annotated.
+        told: What else was said of it.
         references: Sensors whose no-contact image was recorded.
         qpos: (T, A) f4.
         targets: What a policy is to command (T, A) f4.
@@ -72,6 +81,7 @@ class Rows:
     fps: float
     ticks_ns: tuple[int, int, int]
     steps: tuple[Step, ...]
+    told: Told
     references: tuple[str, ...]
     qpos: np.ndarray
     targets: np.ndarray
@@ -122,6 +132,7 @@ def _rows(reader: EpisodeReader, state: FileState | None) -> Rows:
         fps=float(reader.fps),
         ticks_ns=(int(stamps[0]), int(stamps[-1]), reader.num_ticks) if reader.num_ticks else (0, 0, 0),
         steps=tuple(reader.steps),
+        told=Told(tuple(reader.failures), reader.task_steps, reader.success),
         references=tuple(s for s in rig.tactile if f"tactile/{s}/reference" in reader.file),
         qpos=np.asarray(reader.qpos, np.float32),
         targets=np.asarray(reader.targets, np.float32),
@@ -166,7 +177,7 @@ def _save(folder: Path, rows: Sequence[Rows]) -> None:
         facts[str(number)] = {
             "contract": contract,
             "episodes": [
-                [one.path.name, one.state[1:], one.fps, one.ticks_ns, one.steps, one.references]
+                [one.path.name, one.state[1:], one.fps, one.ticks_ns, one.steps, one.references, one.told]
                 for one in members
                 if one.state is not None
             ],
@@ -203,10 +214,10 @@ def _load(folder: Path, names: set[str] | None) -> list[Rows]:
 
 def _members(folder: Path, group: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[Rows]:
     """Yield the rows of one rig whose files have not changed; ValueError where rows and episodes differ."""
-    end, last = 0, sum(ticks[2] for _, _, _, ticks, _, _ in group["episodes"])
+    end, last = 0, sum(ticks[2] for _, _, _, ticks, *_ in group["episodes"])
     if any(len(array) != last for array in arrays.values()):
         raise ValueError("other rows than the episodes have")
-    for name, seen, fps, ticks, steps, references in group["episodes"]:
+    for name, seen, fps, ticks, steps, references, told in group["episodes"]:
         first, end = end, end + ticks[2]
         path = folder / Path(name).name
         state = file_state(path)
@@ -220,6 +231,7 @@ def _members(folder: Path, group: Mapping[str, Any], arrays: Mapping[str, np.nda
             fps=float(fps),
             ticks_ns=tuple(ticks),
             steps=tuple(Step(*step) for step in steps),
+            told=Told(tuple(Step(*failure) for failure in told[0]), tuple(told[1]), told[2]),
             references=tuple(references),
             **{key: array[first:end] for key, array in arrays.items()},
         )

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tacit_learning.alignment.data.outcomes import HANG, HANG_S
 from tacit_learning.alignment.data.videos import Video, VideoSet
 from tacit_learning.alignment.data.warp import warp
 from tacit_learning.alignment.model.model import Frames
@@ -26,6 +27,9 @@ SPAN_START, SPAN_END, SPAN_MASK = "span_start", "span_end", "span_mask"
 ELAPSED, REMAINING, CONDITION = "elapsed", "remaining", "condition"
 MOTION = "motion"
 """Whether the task went back (0), stood still (1) or went on (2) in the last .3 s (B, T) i8."""
+SUCCESS, SUCCESS_MASK = "success", "success_mask"
+FAILURE, FAILURE_MASK = "failure", "failure_mask"
+"""What goes wrong (B, T) i8: 0 nothing, k + 1 kind k."""
 FPS = "fps"
 """Rate of all frames [Hz] (scalar)."""
 DRAW = "draw"
@@ -59,6 +63,7 @@ def training_batches(
         whole: Yield whole videos beside the clips; without them the clips have the plain names.
     """
     number = first
+    hang = videos.failures.index(HANG) + 1 if HANG in videos.failures else None
     by_task = [[v for v in videos.videos if v.task == task] for task in range(len(videos.tasks))]
     while True:
         rng = np.random.default_rng([seed, number, rank])
@@ -70,7 +75,7 @@ def training_batches(
         draw = torch.tensor(int(rng.integers(2**62)))
         if warping is not None:
             frames = [warp(len(video), videos.fps, warping, rng) for video in chosen]
-            clips = gather(chosen, frames, videos.fps)
+            clips = gather(chosen, frames, videos.fps, hang)
             given = torch.from_numpy(rng.random(len(chosen)) < condition_rate)
             clips[CONDITION] = torch.where(given.unsqueeze(1), clips[LABELS] + 1, 0)
             batch |= {CLIP * whole + key: value for key, value in clips.items()}
@@ -87,11 +92,14 @@ def whole_videos(videos: Sequence[Video], fps: float) -> Batch:
     return batch
 
 
-def gather(videos: Sequence[Video], frames: Sequence[np.ndarray], fps: float) -> Batch:
+def gather(
+    videos: Sequence[Video], frames: Sequence[np.ndarray], fps: float, hang: int | None = None
+) -> Batch:
     """Return the chosen frames of each video, padded with the last one; time runs evenly.
 
     `remaining` is how long the video, from the frame that is seen, still took to the end of its last
-    action [s].
+    action [s]. A frame that stands for longer than a moment's rest is the failure number `hang`, if there is
+    one and the task is not done.
     """
     rows = [torch.from_numpy(np.asarray(f, dtype=np.int64)) for f in frames]
     pairs = list(zip(videos, rows, strict=True))
@@ -105,6 +113,9 @@ def gather(videos: Sequence[Video], frames: Sequence[np.ndarray], fps: float) ->
         PROGRESS_MASK: _pad([video.progress_mask[row] for video, row in pairs], repeat=False),
         REMAINING: _pad([_remaining(video, row, fps) for video, row in pairs]),
         MOTION: _pad([_motion(video, row, fps) for video, row in pairs]),
+        SUCCESS: _pad([video.success[row] for video, row in pairs]),
+        SUCCESS_MASK: _pad([video.success_mask[row] for video, row in pairs], repeat=False),
+        **_failures(pairs, fps, hang),
         TASK: torch.tensor([video.task for video in videos]),
     }
     longest = batch[MASK].shape[1]
@@ -127,6 +138,23 @@ def _motion(video: Video, row: Tensor, fps: float) -> Tensor:
     window = max(1, round(MOTION_S * fps))
     before = row[(torch.arange(len(row)) - window).clamp(min=0)]
     return torch.sign((video.progress[row] - video.progress[before]).round(decimals=6)).long() + 1
+
+
+def _failures(pairs: Sequence[tuple[Video, Tensor]], fps: float, hang: int | None) -> Batch:
+    """Return what goes wrong in the chosen frames, with the hangs that repeated frames are."""
+    failures, masks = [], []
+    for video, row in pairs:
+        failure, mask = video.failure[row], video.failure_mask[row]
+        changed = torch.ones(len(row), dtype=torch.bool)
+        changed[1:] = row[1:] != row[:-1]
+        places = torch.arange(len(row))
+        still_s = (places - torch.where(changed, places, 0).cummax(0).values) / fps
+        rests = (failure == 0) & (video.success[row] == 0)
+        hangs = rests & (still_s > HANG_S)
+        failures.append(torch.where(hangs, hang or 0, failure))
+        unclear = rests & (still_s > HANG_S / 2) & (~hangs if hang else True)
+        masks.append(mask & ~unclear)
+    return {FAILURE: _pad(failures), FAILURE_MASK: _pad(masks, repeat=False)}
 
 
 def _remaining(video: Video, row: Tensor, fps: float) -> Tensor:

@@ -26,7 +26,7 @@ from tacit_learning.alignment.frames import (
     like_policy,
     make_encoder,
 )
-from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment
+from tacit_learning.data.annotations import FAILURE, Annotation, AnnotationSet, Event, Segment
 from tacit_learning.data.episodes import (
     Episode,
     EpisodeTable,
@@ -145,4 +145,6 @@ def _annotation(episode: Episode, fps: float, split: str) -> Annotation:
         )
     segments = [Segment(step.name, step.start_frame, step.end_frame) for step in episode.steps]
     name = f"{Path(episode.path).parent.name}/{Path(episode.path).stem}"
-    return Annotation.of_segments(name, episode.num_ticks, fps, segments, split=split)
+    events = tuple(Event(FAILURE + kind, first, last) for kind, first, last in episode.failures)
+    told = {"events": events, "task_steps": episode.task_steps, "success": episode.success}
+    return Annotation.of_segments(name, episode.num_ticks, fps, segments, split=split, **told)

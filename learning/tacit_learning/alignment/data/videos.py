@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tacit.errors import AnnotationError, did_you_mean
+from tacit_learning.alignment.data.outcomes import (
+    UNTOLD,
+    failure_kinds,
+    failure_target,
+    step_seconds,
+    still_frames,
+    success_target,
+    task_progress,
+)
 from tacit_learning.alignment.settings import VideosConfig
 from tacit_learning.data.annotation_files import ANNOTATIONS, load_annotation_set, load_features
 from tacit_learning.data.annotation_importers import ImportOptions, read
@@ -35,19 +44,17 @@ from tacit_learning.losses.progress import (
     progress_target,
 )
 
-STALL = "stall"
 WHOLE = "task"
 """Name of the one step of a video whose steps are not read."""
 LEAST_FRAMES = 4
 """Frames that short actions keep where videos are thinned out."""
-UNTOLD = frozenset({"regression", "truncated"})
-"""Events after which the share of frames or steps no longer says how far the task is."""
 
 
 @dataclass(frozen=True)
 class Video:
     """One video: features (T, F), and per frame (T,) its class (0 background, c+1 action c), progress
-    of its action and of the video, which frames have such targets, and the stretches of distances."""
+    of its action and of the video, which frames have such targets, and the stretches of distances; whether
+    the task is done, what goes wrong (0 nothing, k+1 kind k), and which frames know that."""
 
     annotation: Annotation
     features: Tensor
@@ -58,6 +65,10 @@ class Video:
     progress_mask: Tensor
     spans: Spans
     task: int
+    success: Tensor
+    success_mask: Tensor
+    failure: Tensor
+    failure_mask: Tensor
 
     def __len__(self) -> int:
         return len(self.features)
@@ -65,13 +76,16 @@ class Video:
 
 @dataclass(frozen=True)
 class Known:
-    """What training videos decide for all others: labels, tasks, rate [Hz], mean shares, width."""
+    """What training videos decide for all others: labels, tasks, rate [Hz], mean shares, width, kinds of
+    failure, and mean lengths of steps [s]."""
 
     labels: tuple[str, ...]
     tasks: tuple[str, ...]
     fps: float
     shares: Mapping[str, float]
     num_features: int
+    failures: tuple[str, ...] = field(default=(), kw_only=True)
+    seconds: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
     @property
     def num_classes(self) -> int:
@@ -141,10 +155,8 @@ def without_steps(annotated: Annotated) -> Annotated:
     """Return the videos as if nothing was known of their steps: each is one step, from its first frame to its
     last."""
     before = annotated.annotations
-    videos = tuple(
-        replace(video, steps=(WHOLE,), start_frames=(0,), end_frames=(video.num_frames - 1,), events=())
-        for video in before.videos
-    )
+    nothing = {"steps": (WHOLE,), "start_frames": (0,), "events": (), "task_steps": ()}
+    videos = tuple(replace(v, end_frames=(v.num_frames - 1,), **nothing) for v in before.videos)
     return Annotated(AnnotationSet(videos, before.background, (WHOLE,)), annotated.features)
 
 
@@ -254,19 +266,14 @@ def make_videos(
     pairs = [_resample(video, annotated.features[video.name], rate) for video in chosen]
     shares = mean_shares([annotation for annotation, _ in pairs]) if like is None else like.shares
     by: Level = "proportional" if level == "proportional" else "video"
-    videos = tuple(_video(a, f, labels, tasks, by, shares) for a, f in pairs)
+    seconds = step_seconds([annotation for annotation, _ in pairs]) if like is None else like.seconds
+    kinds = failure_kinds(chosen) if like is None else like.failures
+    known = Known(tuple(labels), tasks, rate, shares, 0, failures=kinds, seconds=seconds)
+    videos = tuple(_video(annotation, features, known, by) for annotation, features in pairs)
     width = _common_width(videos, like)
     background = annotated.annotations.background
-    return VideoSet(tuple(labels), tasks, rate, shares, width, videos, background)
-
-
-def still_frames(annotation: Annotation) -> Tensor:
-    """Return the frames (T,) of annotated stalls."""
-    still = torch.zeros(annotation.num_frames, dtype=torch.bool)
-    for event in annotation.events:
-        if event.kind == STALL:
-            still[event.start : event.end + 1] = True
-    return still
+    told = {"failures": kinds, "seconds": seconds}
+    return VideoSet(tuple(labels), tasks, rate, shares, width, videos, background, **told)
 
 
 def at_rate(annotation: Annotation, fps: float) -> Annotation:
@@ -281,32 +288,29 @@ def _resample(annotation: Annotation, features: np.ndarray, fps: float) -> tuple
     return at_rate(annotation, fps), features[frames]
 
 
-def _video(
-    annotation: Annotation,
-    features: np.ndarray,
-    labels: Sequence[str],
-    tasks: Sequence[str],
-    by: Level,
-    shares: Mapping[str, float],
-) -> Video:
-    if annotation.task not in tasks:
-        hint = did_you_mean(annotation.task, tasks)
+def _video(annotation: Annotation, features: np.ndarray, known: Known, by: Level) -> Video:
+    if annotation.task not in known.tasks:
+        hint = did_you_mean(annotation.task, known.tasks)
         raise AnnotationError(f"video {annotation.name!r}: unknown task {annotation.task!r}; {hint}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a video without actions has an empty mask
-        action, progress = _moving_targets(annotation, by, shares)
+        action, progress = _moving_targets(annotation, by, known.shares)
+    if annotation.task_steps and by == "video":
+        progress = task_progress(annotation, known.seconds)
     told = not any(event.kind in UNTOLD for event in annotation.events)
     inside = progress_mask(annotation, "action")
     return Video(
         annotation,
         torch.from_numpy(np.ascontiguousarray(features)),
-        torch.from_numpy(annotation.labels_per_frame(labels)) + 1,
+        torch.from_numpy(annotation.labels_per_frame(known.labels)) + 1,
         action,
         progress,
         inside & told,
         progress_mask(annotation, by) & told,
         make_spans(annotation, "action"),
-        tasks.index(annotation.task),
+        known.tasks.index(annotation.task),
+        *success_target(annotation),
+        *failure_target(annotation, known.failures),
     )
 
 

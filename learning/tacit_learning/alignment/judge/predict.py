@@ -8,7 +8,7 @@ Legend: T frames, D embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,8 +30,9 @@ CHUNK = 16
 @dataclass(frozen=True)
 class Prediction:
     """One video: embeddings (T, D); progress of the action (T,) by mode; progress of the video (T,);
-    action per frame (T,), -1 background; probability of done (T,); motion in -1..1 (T,). None where the
-    head does not say."""
+    action per frame (T,), -1 background; probability of done (T,); motion in -1..1 (T,); probability of
+    success (T,), of nothing and of each kind of failure (T, 1 + K), and of the background (T,). None where
+    the model does not say."""
 
     embeddings: NDArray[np.float32]
     action: dict[str, NDArray[np.float32]]
@@ -39,6 +40,9 @@ class Prediction:
     classes: NDArray[np.int64] | None
     done: NDArray[np.float32] | None
     motion: NDArray[np.float32] | None = None
+    success: NDArray[np.float32] | None = None
+    failure: NDArray[np.float32] | None = None
+    background: NDArray[np.float32] | None = None
 
 
 @torch.no_grad()
@@ -54,7 +58,7 @@ def predict(model: AlignmentModel, videos: VideoSet) -> list[Prediction]:
 def _predict(model: AlignmentModel, videos: Sequence[Video], fps: float) -> list[Prediction]:
     batch = keys.whole_videos(videos, fps)
     embeddings = model.embed(batch[keys.FEATURES])
-    motion = model.motion(batch[keys.FEATURES])
+    motion, outcome = model.motion(batch[keys.FEATURES]), model.outcome(batch[keys.FEATURES])
     plain = told = None
     if model.head is not None:
         frames = frames_of(batch)
@@ -68,7 +72,12 @@ def _predict(model: AlignmentModel, videos: Sequence[Video], fps: float) -> list
         online, with_class = (_row(outputs, i, len(video)) for outputs in (plain, told))
         moves = None if motion is None else direction(motion[i, : len(video)]).numpy()
         actions = _actions(model, video, own, fps, online, with_class)
-        predictions.append(_prediction(model, own, actions, online, moves))
+        said = _prediction(model, own, actions, online, moves)
+        if outcome is not None:
+            success, failure = outcome.success_probability[i], outcome.failure_probabilities[i]
+            length = len(video)
+            said = replace(said, success=success[:length].numpy(), failure=failure[:length].numpy())
+        predictions.append(said)
     return predictions
 
 
@@ -85,7 +94,10 @@ def _prediction(
     gives = model.head.gives
     video = said.video.numpy() if "video" in gives else None
     classes = said.classes.argmax(-1).numpy() - 1 if "classes" in gives else None
-    return Prediction(embeddings.numpy(), actions, video, classes, said.done.sigmoid().numpy(), motion)
+    told = Prediction(embeddings.numpy(), actions, video, classes, said.done.sigmoid().numpy(), motion)
+    if classes is None:
+        return told
+    return replace(told, background=said.classes.softmax(-1)[:, 0].numpy())
 
 
 def _row(outputs: HeadOutputs | None, i: int, length: int) -> HeadOutputs | None:

@@ -22,6 +22,7 @@ from tacit_learning.alignment.model.heads import (
 )
 from tacit_learning.alignment.model.motion import MotionNet
 from tacit_learning.alignment.model.normalisers import Distances, FeatureScale
+from tacit_learning.alignment.model.outcome import Outcome, OutcomeNet
 from tacit_learning.alignment.model.protas import ProtasHead
 from tacit_learning.alignment.model.recipe_head import SPECS, RecipeHead
 from tacit_learning.alignment.settings import AlignmentConfig
@@ -65,11 +66,22 @@ class Frames(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Sizes that come with the data: F, C with background, and the number of tasks."""
+    """Sizes that come with the data: F, C with background, the numbers of tasks and kinds of failure."""
 
     num_features: int
     num_classes: int
     num_tasks: int
+    num_failures: int = 0
+
+
+class Stepped(NamedTuple):
+    """What one frame says: outputs and motion logits with T = 1, the new memory, and the outcome with T = 1;
+    None where it is not learned."""
+
+    outputs: HeadOutputs
+    motion: Tensor | None
+    memory: Tensor
+    outcome: Outcome | None
 
 
 class AlignmentModel(nn.Module):
@@ -96,6 +108,9 @@ class AlignmentModel(nn.Module):
         self.head_net = make_head(config, shape, width)
         moves = config.progress.enabled and config.progress.motion_weight > 0
         self.motion_net = MotionNet(config.motion, shape.num_features) if moves else None
+        judges = config.progress.enabled and config.progress.outcome_weight > 0
+        sizes = (shape.num_features, shape.num_failures)
+        self.outcome_net = OutcomeNet(config.outcome, *sizes) if judges else None
 
     @property
     def head(self) -> Head | None:
@@ -115,6 +130,10 @@ class AlignmentModel(nn.Module):
     def motion(self, features: Tensor) -> Tensor | None:
         """Return logits of the task going back, standing still, going on (B, T, 3); None: not learned."""
         return self.motion_net(self.scale(features)) if self.motion_net is not None else None
+
+    def outcome(self, features: Tensor) -> Outcome | None:
+        """Return success and failure of features (B, T, F); None: not learned."""
+        return self.outcome_net(self.scale(features)) if self.outcome_net is not None else None
 
     @property
     def encodes(self) -> bool:
@@ -176,9 +195,7 @@ class AlignmentModel(nn.Module):
         assert self.foreground is not None
         return self.foreground(self.embedding_scale(embeddings.detach())).squeeze(-1)
 
-    def step(
-        self, features: Tensor, elapsed: Tensor, memory: Tensor, task: int = 0
-    ) -> tuple[HeadOutputs, Tensor | None, Tensor]:
+    def step(self, features: Tensor, elapsed: Tensor, memory: Tensor, task: int = 0) -> Stepped:
         """Take one frame with explicit memory: what the exported graph does.
 
         Args:
@@ -186,13 +203,10 @@ class AlignmentModel(nn.Module):
             elapsed: Seconds since the first frame (B, 1); 0 marks the first frame, whose memory is not read.
             memory: (B, state_size).
             task: Which task is followed.
-
-        Returns:
-            Outputs and motion logits with T = 1, and the new memory.
         """
         assert self.head is not None
         is_first = elapsed <= 0  # no other input of a progress bundle could tell the first frame
-        encoder, before, travelled, head, moving = split(memory, self._sizes())
+        encoder, before, travelled, head, moving, judging = split(memory, self._sizes())
         scaled = self.scale(features)
         embedding, encoder = self.encoder.step(scaled, encoder, is_first)
         share = torch.zeros_like(elapsed)
@@ -211,7 +225,11 @@ class AlignmentModel(nn.Module):
         motion = None
         if self.motion_net is not None:
             motion, moving = self.motion_net.step(scaled, moving, is_first)
-        return outputs, motion, join([encoder, before, travelled, head, moving], embedding)
+        outcome = None
+        if self.outcome_net is not None:
+            outcome, judging = self.outcome_net.step(scaled, judging, is_first)
+        memory = join([encoder, before, travelled, head, moving, judging], embedding)
+        return Stepped(outputs, motion, memory, outcome)
 
     def _travelled(self, embedding: Tensor, before: Tensor, travelled: Tensor, is_first: Tensor) -> Tensor:
         """Return the distance (B, 1) travelled up to this frame, from that up to the one before."""
@@ -226,7 +244,8 @@ class AlignmentModel(nn.Module):
     def _sizes(self) -> list[int]:
         head = self.head.state_size if self.head is not None else 0
         moving = self.motion_net.state_size if self.motion_net is not None else 0
-        return [self.encoder.state_size, *((self.dim, 1) if self.travels else (0, 0)), head, moving]
+        judging = self.outcome_net.state_size if self.outcome_net is not None else 0
+        return [self.encoder.state_size, *((self.dim, 1) if self.travels else (0, 0)), head, moving, judging]
 
 
 def reads_features(config: AlignmentConfig) -> bool:

@@ -30,7 +30,8 @@ STREAM_KEY = "tacit.alignment"
 """Key of the metadata of a model of features."""
 OUTPUTS = ("progress", "done", "hidden_out")
 """What every graph gives; then, where its head says so, what `DETAILS` names."""
-DETAILS = {name: name for name in ("classes", "remaining", "motion")} | {"action": "action_progress"}
+DETAILS = {name: name for name in ("classes", "remaining", "motion", "success", "failure")}
+DETAILS |= {"action": "action_progress"}
 
 
 class FeatureGraph(nn.Module):
@@ -47,6 +48,8 @@ class FeatureGraph(nn.Module):
         self.model, self.by_action, self.task = model, level == "action", task
         gives = model.head.gives if model.head is not None else frozenset()
         gives |= {"motion"} if model.motion_net is not None else set()
+        if model.outcome_net is not None:
+            gives |= {"success", "failure"} if model.shape.num_failures else {"success"}
         self.details = tuple(name for name in DETAILS if name in gives)
 
     @property
@@ -56,17 +59,21 @@ class FeatureGraph(nn.Module):
 
     def forward(self, features: Tensor, hidden: Tensor, elapsed: Tensor) -> tuple[Tensor, ...]:
         """Map (1, F), (1, S), (1, 1) [s] to progress and done (1, 1), the new memory (1, S), and what the
-        head knows of: class probabilities (1, C), remaining time [s], motion in -1..1, progress of the
-        action."""
-        outputs, motion, hidden = self.model.step(features, elapsed, hidden, self.task)
+        model knows of: class probabilities (1, C), remaining time [s], motion in -1..1, success (1, 1),
+        failure (1, 1 + K) with the probability of none first, progress of the action. `done` is success
+        where that was learned."""
+        outputs, motion, hidden, outcome = self.model.step(features, elapsed, hidden, self.task)
+        done = outputs.done.sigmoid() if outcome is None else outcome.success_probability
         details = {
             "action": outputs.action,
             "classes": outputs.classes.squeeze(1).softmax(-1),
             "remaining": outputs.remaining,
             "motion": elapsed if motion is None else direction(motion),
+            "success": done,
+            "failure": elapsed if outcome is None else outcome.failure_probabilities.squeeze(1),
         }
         progress = outputs.action if self.by_action else outputs.video
-        return progress, outputs.done.sigmoid(), hidden, *(details[name] for name in self.details)
+        return progress, done, hidden, *(details[name] for name in self.details)
 
 
 class FrameGraph(nn.Module):
@@ -106,7 +113,7 @@ def check_streams(model: AlignmentModel, level: str, source: str) -> None:
             f"{source}: recipe v3 (positions in a prefix) runs every prefix anew and cannot stream; train "
             "v2, v4 or dense"
         )
-    if isinstance(head, ProgressHead) and "done" not in head.gives:
+    if isinstance(head, ProgressHead) and "done" not in head.gives and model.outcome_net is None:
         raise BundleError(
             f"{source}: never learned when the task is done (progress.dense.done is 0), which every stream "
             "tells; train it with a weight, such as 0.1"
@@ -128,6 +135,7 @@ class StreamInfo(Config):
     fps: float
     level: str
     labels: tuple[str, ...]
+    failures: tuple[str, ...] = ()
     task: str = ""
     train: dict[str, object] = {}
 
@@ -136,7 +144,8 @@ class StreamInfo(Config):
 class StreamEstimate:
     """One frame: progress and done in 0..1, seconds since the first frame; and where the head knows of
     them progress of the action, class probabilities (C,) with the background first, remaining time,
-    and whether the task goes back (-1), stands still (0) or goes on (1)."""
+    whether the task goes back (-1), stands still (0) or goes on (1), success in 0..1, and the
+    probabilities (1 + K,) that nothing or each kind of failure goes wrong."""
 
     progress: float
     done: float
@@ -145,6 +154,8 @@ class StreamEstimate:
     classes: NDArray[np.float32] | None
     remaining_s: float | None
     motion: float | None
+    success: float | None = None
+    failure: NDArray[np.float32] | None = None
 
 
 class FeatureStream:
@@ -200,4 +211,6 @@ class FeatureStream:
             outputs["classes"][0] if "classes" in outputs else None,
             numbers.get("remaining"),
             numbers.get("motion"),
+            numbers.get("success"),
+            outputs["failure"][0] if "failure" in outputs else None,
         )

@@ -14,6 +14,7 @@ from tacit.bundle.file import (
     relative_difference,
     run_graph,
     save_bundle,
+    save_detector,
     save_playing,
     verify,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "relative_difference",
     "run_graph",
     "save_bundle",
+    "save_detector",
     "save_playing",
     "verify",
 ]

@@ -108,6 +108,20 @@ def save_playing(bundle: PolicyBundle, play: PlaySpec, path: str | Path) -> Poli
     return _write(path, bundle.model_bytes, bundle.manifest.model_copy(update={"play": play}))
 
 
+def save_detector(
+    bundle: PolicyBundle, thresholds: Mapping[str, float | None], path: str | Path
+) -> PolicyBundle:
+    """Write a progress bundle to `path` with other thresholds of done, failure, stall and regression.
+
+    Raises:
+        BundleError: The bundle tells no progress.
+    """
+    if bundle.manifest.kind != "progress":
+        raise BundleError(f"{bundle.source}: kind is {bundle.manifest.kind!r}, which tells no progress")
+    update = {"detector": dict(thresholds)}
+    return _write(path, bundle.model_bytes, bundle.manifest.model_copy(update=update))
+
+
 def _write(path: str | Path, model_bytes: bytes, manifest: Manifest) -> PolicyBundle:
     """Seal the manifest, attach it and write the file; a kill leaves the old file or the new one."""
     path = Path(path)

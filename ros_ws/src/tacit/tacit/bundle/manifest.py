@@ -69,7 +69,8 @@ class Manifest(Config):
     """What a bundle is. `digest` is sha256 over all other fields, as canonical JSON.
 
     `play` is how the chunks of a policy are played. Bundles written before there was such a field have
-    none; they are played as the defaults of `PlaySpec` say, and their digest does not count it.
+    none; they are played as the defaults of `PlaySpec` say, and their digest does not count it. `detector`
+    are the thresholds of a progress bundle (`tacit.progress.DetectorConfig`), fitted to validation episodes.
     """
 
     schema_version: Literal["tacit-bundle 1"] = "tacit-bundle 1"
@@ -90,6 +91,7 @@ class Manifest(Config):
     state_max: Annotated[tuple[float, ...], Field(max_length=MAX_NAMES)]
     hidden_size: Annotated[int, Field(ge=0, le=MAX_HIDDEN)] = 0
     play: PlaySpec | None = None
+    detector: dict[Name, float | None] | None = None
     golden: Golden = Golden()
     train: dict[str, Any] = {}
     tacit_version: str = tacit.__version__
@@ -130,7 +132,7 @@ class Manifest(Config):
     @property
     def _unsaid(self) -> dict[str, Any]:
         """Fields of later versions that say nothing here: bundles without them keep their digest."""
-        unsaid: dict[str, Any] = {} if self.play is not None else {"play": True}
+        unsaid: dict[str, Any] = {name: True for name in ("play", "detector") if getattr(self, name) is None}
         for group in ("cameras", "touch"):
             colours = [name for name, image in getattr(self, group).items() if image.depth_range_m is None]
             unsaid[group] = {name: {"depth_range_m"} for name in colours}

@@ -51,8 +51,9 @@ class ProgressEstimate:
     """How far the task is: both values in 0..1; `restarted` marks the first frame after a reset.
 
     step: the most likely step of the task ("" between steps), its probability `step_share`, the time that
-    is left, and whether the task goes back (-1), stands (0) or goes on (1); None where the bundle does not
-    tell.
+    is left, and whether the task goes back (-1), stands (0) or goes on (1); success: probability that the
+    task is done, and well; failure: that something goes wrong, most likely of `kind`; background: that no
+    step runs. None where the bundle does not tell: bundles of before there were failures tell no success.
     """
 
     progress: float
@@ -63,6 +64,10 @@ class ProgressEstimate:
     step_share: float | None = None
     remaining_s: float | None = None
     motion: float | None = None
+    success: float | None = None
+    failure: float | None = None
+    kind: str = ""
+    background: float | None = None
 
 
 class OnnxGraph:
@@ -205,9 +210,20 @@ class OnnxProgress:
         restarted = self._started_ns is None
         self._hidden, self._started_ns, self._last_ns = outputs["hidden_out"], started_ns, stamp_ns
         progress, done = float(outputs["progress"][0, 0]), float(outputs["done"][0, 0])
-        remaining, motion = (_number(outputs, name) for name in ("remaining", "motion"))
+        numbers = [_number(outputs, name) for name in ("remaining", "motion", "success")]
         step, share = self._likely_step(outputs)
-        return ProgressEstimate(progress, done, elapsed_s, restarted, step, share, remaining, motion)
+        failure, kind = self._likely_failure(outputs)
+        background = None if share is None else float(outputs["classes"][0, 0])
+        said = (step, share, *numbers, failure, kind, background)
+        return ProgressEstimate(progress, done, elapsed_s, restarted, *said)
+
+    def _likely_failure(self, outputs: Mapping[str, NDArray[Any]]) -> tuple[float | None, str]:
+        """Return the probability that something goes wrong and its likely kind, where the graph tells."""
+        kinds = self.manifest.train.get("failures", ())
+        shares = outputs["failure"][0] if "failure" in outputs else np.zeros(0)
+        if len(shares) != len(kinds) + 1 or not len(kinds):
+            return None, ""
+        return float(1.0 - shares[0]), str(kinds[int(shares[1:].argmax())])
 
     def _likely_step(self, outputs: Mapping[str, NDArray[Any]]) -> tuple[str | None, float | None]:
         """Return the name and probability of the step, where the graph gives classes."""

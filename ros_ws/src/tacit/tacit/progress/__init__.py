@@ -1,9 +1,9 @@
-"""Progress of a task while it runs: done, stalled, fallen back; live and along a recording.
+"""Progress of a task while it runs: done, failed, stalled, fallen back; live and along a recording.
 
 Imports point down this list only: watch, follow > detector > course, decimator, doubts, recorded.
 """
 
 from tacit.progress.decimator import Decimator
-from tacit.progress.detector import CompletionDetector, DetectorConfig, TaskState
+from tacit.progress.detector import CompletionDetector, DetectorConfig, TaskState, detector_of
 
-__all__ = ["CompletionDetector", "Decimator", "DetectorConfig", "TaskState"]
+__all__ = ["CompletionDetector", "Decimator", "DetectorConfig", "TaskState", "detector_of"]

@@ -12,6 +12,8 @@ NOISE_S = 1.0
 CHANCE_NOISES, SURE_NOISES = 1.5, 3.0
 """A rise of less than a noise and a half may be chance, one of three is none, however small. On a steady ramp
 the average lags behind, so the noise is the rise within the time of smoothing: each three of those count."""
+GAIN = 0.01
+"""What counts as a rise of an estimate with the noise of a trained model."""
 LEAST_GAIN = 1e-4
 """A smaller rise is rounding, or the last of an average that settles."""
 
@@ -71,12 +73,13 @@ class Course:
     """A value that should rise: how long it has not, and whether it has fallen back.
 
     Args:
-        gain: Rise of the maximum that counts, unless noise explains it; less counts where there is none.
+        gain: Rise of the maximum that counts; None: `GAIN`, or more where noise explains that, and less
+            where there is none.
         drop: Fall below the maximum that is a regression.
         recovery: Distance from the maximum at which it ends.
     """
 
-    def __init__(self, gain: float, drop: float, recovery: float) -> None:
+    def __init__(self, gain: float | None, drop: float, recovery: float) -> None:
         self._gain, self._drop, self._recovery = gain, drop, recovery
         self._maximum = -math.inf
         self.gained = math.inf
@@ -104,7 +107,8 @@ class Course:
         elif fallen < self._recovery:
             self.regressed = False
         self.known_s += known_step_s
-        gain = min(max(self._gain, CHANCE_NOISES * noise), SURE_NOISES * noise + LEAST_GAIN)
+        by_noise = min(max(GAIN, CHANCE_NOISES * noise), SURE_NOISES * noise + LEAST_GAIN)
+        gain = by_noise if self._gain is None else self._gain
         if not self._has_risen:
             self.gained = min(self.gained, value)
         if value > self.gained + gain:

@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from tacit.config import Config
-from tacit.progress.course import CHANCE_NOISES, Course, Held, Smoothed
+from tacit.bundle.manifest import Manifest
+from tacit.bundle.runtime import ProgressEstimate
+from tacit.config import Config, parse
+from tacit.progress.course import Course, Held, Smoothed
 from tacit.rig import Positive
 
 TaskState = Literal["running", "done", "failed", "stalled", "regressed", "invalid"]
 
+BEFORE = 0.95
+"""Smoothed progress that counts as complete for bundles without thresholds: trained models end at .98."""
 ARRIVED = 0.999
 """A steady progress without a threshold counts as complete above this; see `CompletionDetector`."""
 ARRIVAL_NOISES = 2.0
@@ -31,10 +35,11 @@ class DetectorConfig(Config):
     Success and failure are probabilities: above `..._above` for `..._dwell_s` they are on, below `..._below`
     as long they are off. `done_above` is for estimators that tell progress alone: the smoothed progress
     that counts as complete; None: as near to 1 as its noise allows. A stall is `stall_after_s` without a
-    rise, and at least `stall_share` of the task's length: `length_s`, or where that is None what the pace
-    so far promises. The motion thresholds are for models that also tell whether the task goes on (1),
-    stands (0) or goes back (-1): stall and regression are then judged by the sum of that over time [s],
-    since an estimate that is only being revised also rests and falls.
+    rise by `stall_gain` (None: by more than noise), and at least `stall_share` of the task's length:
+    `length_s`, or where that is None what the pace so far promises. The motion thresholds are for models
+    that also tell whether the task goes on (1), stands (0) or goes back (-1): stall and regression are then
+    judged by the sum of that over time [s], since an estimate that is only being revised also rests and
+    falls.
     """
 
     smoothing_s: Positive = 0.3
@@ -48,7 +53,7 @@ class DetectorConfig(Config):
     failure_above: float = 0.6
     failure_below: float = 0.4
     failure_dwell_s: Positive = 0.3
-    stall_gain: Positive = 0.01
+    stall_gain: Positive | None = None
     stall_after_s: Positive = 5.0
     stall_share: float = 0.25
     length_s: float | None = None
@@ -56,6 +61,13 @@ class DetectorConfig(Config):
     regression_recovery: Positive = 0.1
     motion_gain_s: Positive = 0.8
     motion_drop_s: Positive = 1.0
+
+
+def detector_of(manifest: Manifest) -> DetectorConfig:
+    """Return the thresholds of a bundle; those of a bundle that has none are as they were before it could."""
+    if manifest.detector is None:
+        return DetectorConfig(done_above=BEFORE)
+    return parse(DetectorConfig, manifest.detector, "bundle: detector")
 
 
 class CompletionDetector:
@@ -146,6 +158,24 @@ class CompletionDetector:
             return "regressed"
         return "stalled" if self._is_stalled(course) else "running"
 
+    def take(self, estimate: ProgressEstimate, stamp_ns: int, value: float | None = None) -> TaskState:
+        """Take what a bundle says of a frame, and return the state.
+
+        Args:
+            estimate: Of the frame.
+            stamp_ns: Its stamp.
+            value: What to judge completion by, instead of the progress.
+        """
+        return self.update(
+            estimate.progress if value is None else value,
+            stamp_ns,
+            estimate.motion,
+            success=estimate.success,
+            failure=estimate.failure,
+            kind=estimate.kind,
+            background=estimate.background,
+        )
+
     @property
     def _age_s(self) -> float:
         return (self._last_ns - (self._first_ns or 0)) / 1e9
@@ -188,7 +218,7 @@ class CompletionDetector:
             self._by_progress.update(self._progress.value, self._progress.noise, self._age_s, known_s)
             return self._by_progress
         self._gone_s += motion * step_s
-        self._by_motion.update(self._gone_s, self.config.motion_gain_s / CHANCE_NOISES, self._age_s, known_s)
+        self._by_motion.update(self._gone_s, 0.0, self._age_s, known_s)
         return self._by_motion
 
     def _is_stalled(self, course: Course) -> bool:

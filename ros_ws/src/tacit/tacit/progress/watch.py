@@ -21,7 +21,8 @@ SLOWEST_RATE = 0.9
 @dataclass(frozen=True)
 class Judgement:
     """What one frame says: progress (None where invalid), task state, whether done, any fault, the step
-    that runs ("" between steps; None where the bundle tells none), and the run it belongs to."""
+    that runs ("" between steps; None where the bundle tells none), the run it belongs to, the probability
+    of success (None where the bundle tells none), and the kind of failure that holds ("" none)."""
 
     progress: float | None
     state: TaskState
@@ -29,6 +30,8 @@ class Judgement:
     fault: Fault | None = None
     step: str | None = None
     run: int = 0
+    success: float | None = None
+    failure: str = ""
 
 
 class ProgressWatch:
@@ -100,11 +103,12 @@ class ProgressWatch:
         if estimate.restarted:
             self._detector.reset()
         value = estimate.progress if self._signal == "progress" else estimate.done
-        state = self._detector.update(value, tick.stamp_ns, estimate.motion)
+        state = self._detector.take(estimate, tick.stamp_ns, value)
         if state == "invalid" or not math.isfinite(estimate.progress):
             return self._invalid(Fault("not_finite", "the model's answer is not finite"))
         progress = min(1.0, max(0.0, estimate.progress))
-        return Judgement(progress, state, self._detector.is_done, step=estimate.step)
+        told = {"step": estimate.step, "success": estimate.success, "failure": self._detector.failure}
+        return Judgement(progress, state, self._detector.is_done, **told)
 
     def _invalid(self, fault: Fault) -> Judgement:
         return Judgement(None, "invalid", self._detector.is_done, fault)

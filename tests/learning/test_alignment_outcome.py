@@ -1,0 +1,156 @@
+"""Progress that knows failure: targets by the steps of the whole task, success and failure of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_videos import ACTIONS, FEATURES, FPS, tiny_alignment, tiny_video
+
+from tacit_learning.alignment.checkpoints import load_alignment
+from tacit_learning.alignment.data import batches as keys
+from tacit_learning.alignment.data.outcomes import failure_target, step_seconds, success_target, task_progress
+from tacit_learning.alignment.data.videos import Annotated, make_videos
+from tacit_learning.alignment.judge.predict import predict
+from tacit_learning.alignment.model.outcome import OutcomeNet
+from tacit_learning.alignment.model.streaming import FeatureStream
+from tacit_learning.alignment.settings import OutcomeConfig
+from tacit_learning.alignment.train_alignment import train_on
+from tacit_learning.data.annotation_files import load_annotation_set, save_annotation_set
+from tacit_learning.data.annotations import FAILURE, Annotation, AnnotationSet, Event, Segment
+from tacit_learning.engine.tracking import SilentReporter
+from tacit_learning.export import export_checkpoint
+from tacit_learning.losses.progress import video_progress
+
+WHOLE = [Segment("reach", 0, 9), Segment("grip", 10, 19), Segment("lift", 20, 29)]
+
+
+def episode(
+    segments: list[Segment], num_frames: int = 40, success: bool = True, *failures: Event
+) -> Annotation:
+    return Annotation.of_segments(
+        "e", num_frames, FPS, segments, task_steps=ACTIONS, success=success, events=failures
+    )
+
+
+def test_a_whole_episode_has_the_progress_that_its_steps_alone_would_give() -> None:
+    whole = episode(WHOLE)
+    torch.testing.assert_close(task_progress(whole, {}), video_progress(whole))
+    assert success_target(whole)[0].nonzero().flatten().tolist() == list(range(30, 40))
+    assert success_target(episode(WHOLE, 30))[0].nonzero().flatten().tolist() == [29], "it ends as it is done"
+
+
+def test_an_episode_that_lacks_steps_ends_below_one_and_is_no_success() -> None:
+    missed = episode([Segment("reach", 0, 39)], 40, False, Event(f"{FAILURE}miss", 10, 39))
+    progress = task_progress(missed, {"reach": 2.0})
+    assert progress[9] == pytest.approx(10 / 20 / 3), "as far as others are who took two seconds"
+    assert progress[10:].tolist() == pytest.approx([10 / 20 / 3] * 30), "what goes wrong does not go on"
+    assert not success_target(missed)[0].any() and success_target(missed)[1].all()
+    dropped = episode([*WHOLE[:2], Segment("reach", 20, 39)], 40, False, Event(f"{FAILURE}drop", 20, 39))
+    assert task_progress(dropped, {})[19] == pytest.approx(1.9 / 3) and task_progress(dropped, {})[39] < 1 / 3
+
+
+def test_a_retry_goes_on_where_it_left_off_and_succeeds() -> None:
+    segments = [Segment("reach", 0, 29), Segment("grip", 30, 39), Segment("lift", 40, 49)]
+    retry = episode(segments, 60, True, Event(f"{FAILURE}miss", 10, 19))
+    progress = task_progress(retry, {})
+    assert progress[9] == progress[19] == pytest.approx(1 / 6) and progress[29] == pytest.approx(1 / 3)
+    assert progress[59] == 1.0 and success_target(retry)[0].sum() == 10
+    target, mask = failure_target(retry, ("drop", "miss"))
+    assert target.nonzero().flatten().tolist() == list(range(10, 20)) and target.max() == 2 and mask.all()
+    assert step_seconds([retry]) == {"reach": 2.0, "grip": 1.0, "lift": 1.0}, "without what went wrong"
+
+
+def test_the_first_second_of_a_hang_is_nobodys_to_tell() -> None:
+    hang = episode(WHOLE[:2], 60, False, Event(f"{FAILURE}hang", 20, 59))
+    target, mask = failure_target(hang, ("hang",))
+    assert (~mask).nonzero().flatten().tolist() == list(range(20, 30)) and target[30:].eq(1).all()
+
+
+def test_events_and_labels_survive_the_file(tmp_path: Path) -> None:
+    missed = episode([Segment("reach", 0, 39)], 40, False, Event(f"{FAILURE}miss", 10, 39))
+    save_annotation_set(AnnotationSet.of_videos([missed]), tmp_path)
+    assert load_annotation_set(tmp_path).videos == (missed,)
+
+
+def failing(count: int) -> Annotated:
+    """Videos that succeed, with a second after it, and that lose the part: feature 6 shows the end well
+    done, feature 7 that the part is gone."""
+    videos, features = [], {}
+    for split, number in (("train", count), ("validation", 4)):
+        for i in range(number):
+            annotation, rows = tiny_video(f"{split}{i}", 1000 + 50 * (split == "train") + i, split=split)
+            fails, last = bool(i % 2), annotation.num_frames
+            rest = np.zeros((12, FEATURES), np.float32)
+            rest[:, 7 if fails else 6] = 1.0
+            steps = annotation.segments()[: 2 if fails else 3]
+            events = (Event(f"{FAILURE}drop", steps[-1].end + 1, last + 11),) if fails else ()
+            values = np.concatenate([rows, rest])
+            if fails:
+                values[steps[-1].end + 1 :, 7] = 1.0
+            told = {"split": split, "task_steps": ACTIONS, "success": not fails, "events": events}
+            videos.append(Annotation.of_segments(annotation.name, last + 12, FPS, steps, **told))
+            features[annotation.name] = values + np.float32(0.05) * np.random.default_rng(i).normal(
+                size=values.shape
+            ).astype(np.float32)
+    return Annotated(AnnotationSet.of_videos(videos), features)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("outcome")
+    config = tiny_alignment(folder / "run", train__steps=60, train__validate_every=60, train__lr=1e-2)
+    progress = config.progress.model_copy(update={"outcome_weight": 1.0})
+    outcome = OutcomeConfig(width=12, hidden=8, dropout=0.0)
+    losses = config.losses.model_copy(update={"loss_type": {}})
+    changes = {"progress": progress, "outcome": outcome, "losses": losses}
+    train_on(config.model_copy(update=changes), failing(10), None, SilentReporter())
+    export_checkpoint(folder / "run", folder / "model.onnx")
+    return folder
+
+
+def test_success_and_failure_are_learned_and_exported_and_streamed_as_the_batch_says(run: Path) -> None:
+    trained, annotated = load_alignment(run / "run", "last"), failing(10)
+    assert trained.known.failures == ("drop",) and set(trained.known.seconds) == set(ACTIONS)
+    videos = make_videos(annotated, annotated.annotations.split("validation"), "video", like=trained.known)
+    stream = FeatureStream(run / "model.onnx")
+    assert stream.info.failures == ("drop",)
+    for video, whole in zip(videos.videos, predict(trained.model, videos), strict=True):
+        stream.reset()
+        found = [stream.step(row.numpy(), 7 + round(t * 1e9 / FPS)) for t, row in enumerate(video.features)]
+        assert whole.success is not None and whole.failure is not None
+        np.testing.assert_allclose([one.success for one in found], whole.success, atol=1e-5)
+        np.testing.assert_allclose([one.done for one in found], whole.success, atol=1e-5)
+        np.testing.assert_allclose([one.failure for one in found], whole.failure, atol=1e-5)
+        succeeds = bool(video.annotation.success)
+        assert (found[-1].success > 0.5) == succeeds  # type: ignore[operator]
+        assert (whole.failure[-1, 1] > 0.5) == (not succeeds)
+
+
+def test_temperature_takes_back_what_is_said_too_loudly() -> None:
+    random = torch.Generator().manual_seed(0)
+    honest = 2 * torch.randn(4000, generator=random)
+    truth = (torch.rand(4000, generator=random) < honest.sigmoid()).float()
+    net = OutcomeNet(OutcomeConfig(), 3, 2)
+    kinds = torch.randint(0, 3, (4000,), generator=random)
+    net.calibrate((3 * honest, truth), (torch.randn(4000, 3, generator=random), kinds))
+    assert float(net.temperature[0]) == pytest.approx(3.0, rel=0.15) and float(net.temperature[1]) > 5
+
+
+def test_a_long_pause_in_a_clip_is_a_hang_unless_the_task_is_done() -> None:
+    annotated = failing(2)
+    first = annotated.annotations.videos[0]
+    hung = replace(first, name="hung", success=False, events=(Event(f"{FAILURE}hang", 5, 9),))
+    both = Annotated(
+        AnnotationSet.of_videos([first, hung]), annotated.features | {"hung": annotated.features[first.name]}
+    )
+    video = make_videos(both, both.annotations.videos, "video").videos[0]
+    last = len(video) - 1
+    frames = np.concatenate([np.arange(6), np.full(25, 6), np.arange(7, len(video)), np.full(25, last)])
+    clip = keys.gather([video], [frames], FPS, hang=1)
+    told = clip[keys.FAILURE][0] * clip[keys.FAILURE_MASK][0]
+    assert told.nonzero().flatten().tolist() == list(range(17, 31)), "from a second of the pause on"
+    assert not clip[keys.FAILURE_MASK][0][12:17].any(), "half a second and more: nobody can tell"
