@@ -38,6 +38,7 @@ from tacit_learning.alignment.model.streaming import (
 from tacit_learning.data.spec import PolicySpec
 from tacit_learning.data.view import NO_TOUCH_SIZE
 from tacit_learning.engine.checkpoint import load_checkpoint
+from tacit_learning.layers.text import embed_texts
 
 OPSET = 20
 PARITY_TOLERANCE = 1e-5
@@ -114,9 +115,9 @@ def export_alignment(trained: TrainedAlignment, out: str | Path, task: str | Non
     model, known, checkpoint = trained.model, trained.known, trained.checkpoint
     level = trained.config.progress.level
     check_streams(model, level, str(checkpoint.folder))
-    number = _task_number(known.tasks, task)
+    number, said = followed_task(trained, task)
     graph = FeatureGraph(model, level, number).eval()
-    provenance = {**trained.provenance, "task": known.tasks[number], "level": level}
+    provenance = {**trained.provenance, "task": said, "level": level}
     source = trained.source()
     if source is None:
         return _export_features(graph, trained, provenance, Path(out))
@@ -284,12 +285,20 @@ def _stream_parity(graph: FeatureGraph, path: Path) -> float:
     return worst
 
 
-def _task_number(tasks: Sequence[str], task: str | None) -> int:
+def followed_task(trained: TrainedAlignment, task: str | None) -> tuple[int, str]:
+    """Return the number of the task to follow and its name.
+
+    A model that reads the text of its task follows one that it has not seen: its text takes the first place.
+    """
+    tasks, reads = trained.known.tasks, trained.model.task_text
     if task is None and len(tasks) == 1:
-        return 0
-    if task not in tasks:
+        return 0, tasks[0]
+    if task in tasks:
+        return tasks.index(task), task
+    if task is None or reads is None or trained.config.text is None:
         raise ConfigError(f"--task {task}: the model knows several; {did_you_mean(str(task), tasks)}")
-    return tasks.index(task)
+    reads.texts[0] = embed_texts(trained.config.text.folder, [task])[0]
+    return 0, task
 
 
 def _refuse_difference(out: Path, difference: float) -> None:

@@ -18,11 +18,14 @@ from tacit_learning.alignment.checkpoints import load_alignment
 from tacit_learning.alignment.commands.evaluate_alignment import evaluate, videos_of
 from tacit_learning.alignment.data import batches as keys
 from tacit_learning.alignment.data.videos import Annotated, make_videos
+from tacit_learning.alignment.model.model import Frames
 from tacit_learning.alignment.recipes import recipe_loss
-from tacit_learning.alignment.settings import AlignmentConfig, ProgressConfig, RecipeConfig
+from tacit_learning.alignment.settings import AlignmentConfig, ProgressConfig, RecipeConfig, TextConfig
 from tacit_learning.alignment.train_alignment import make_objective, train_on
 from tacit_learning.data.annotations import AnnotationSet
 from tacit_learning.engine.tracking import SilentReporter
+from tacit_learning.export import followed_task
+from tacit_learning.layers.text import embed_texts
 from tacit_learning.options import CONFIGS, TABLES, overrides
 
 
@@ -126,3 +129,44 @@ def test_progress_is_learned_from_time_alone_and_scored_beside_the_labels(tmp_pa
     assert not report.action and {"ours, online", "ours, against the time"} <= set(report.video)
     assert report.video["ours, against the time"]["spearman"] > 0.5
     assert 0 <= report.embeddings["ours"]["nn_accuracy"] <= 1, "judged by the labels that it did not see"
+
+
+def text_encoder(folder: Path) -> Path:
+    """Write a tiny text encoder with its tokenizer."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "pour", "fold", "the", "tea", "shirt"]
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+def test_one_model_follows_tasks_by_their_text_and_one_that_it_has_not_seen(tmp_path: Path) -> None:
+    folder = text_encoder(tmp_path / "encoder")
+    embedded = embed_texts(folder, ["pour the tea", "fold the shirt", "pour"])
+    torch.testing.assert_close(embedded.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(embed_texts(folder, ["pour"])[0], embedded[2], rtol=1e-5, atol=1e-5)
+    text = {"folder": str(folder), "width": 4, "says": {"pour": "pour the tea"}}
+    config = tiny_alignment(tmp_path / "run").model_copy(update={"text": TextConfig(**text)})
+    train_on(config, tiny_annotated(3, ("pour", "fold_shirt")), None, SilentReporter())
+    trained = load_alignment(tmp_path / "run")
+    torch.testing.assert_close(trained.model.task_text.texts[0], embedded[0], rtol=1e-5, atol=1e-5)
+    frames = torch.zeros(2, 5, 8)
+    told = [
+        trained.model.read(
+            trained.model.embed(frames),
+            Frames(frames, torch.zeros(2, 5), torch.full((2,), task), torch.zeros(2, 5, dtype=torch.long)),
+        ).video
+        for task in (0, 1)
+    ]
+    assert not torch.allclose(told[0], told[1]), "the text changes what is said"
+    assert followed_task(trained, "pour") == (0, "pour")
+    assert followed_task(trained, "fold the tea") == (0, "fold the tea"), "it takes the first place"
+    expected = embed_texts(folder, ["fold the tea"])[0]
+    torch.testing.assert_close(trained.model.task_text.texts[0], expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ConfigError, match="nowhere: no such folder"):
+        embed_texts(tmp_path / "nowhere", ["pour"])

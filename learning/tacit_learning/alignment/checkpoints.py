@@ -110,7 +110,8 @@ def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
     labels, tasks = tuple(about["labels"]), tuple(about["tasks"])
     told = {"failures": tuple(about.get("failures", ())), "seconds": about.get("step_seconds", {})}
     known = Known(labels, tasks, float(about["fps"]), about["shares"], about["num_features"], **told)
-    shape = Shape(known.num_features, len(labels) + 1, len(tasks), len(known.failures))
+    sizes = (known.num_features, len(labels) + 1, len(tasks), len(known.failures))
+    shape = Shape(*sizes, int(about.get("text_width", 0)))
     model = AlignmentModel(config, shape)
     model.load_state_dict(weights_of(checkpoint, "model."))
     return TrainedAlignment(model.eval(), config, known, checkpoint)

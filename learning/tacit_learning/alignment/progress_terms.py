@@ -110,7 +110,9 @@ def segment_terms(
     told = (torch.rand(len(segments.labels), generator=generator) < rates.told).to(embeddings.device)
     seconds = torch.arange(segments.targets.shape[1]).to(embeddings) / rates.fps
     own, seen = segments.embeddings.split([embeddings.shape[-1], features.shape[-1]], dim=-1)
-    outputs = model.read_segments(own, seen, seconds.expand(segments.targets.shape), segments.labels, told)
+    seconds = seconds.expand(segments.targets.shape)
+    task = batch[keys.TASK][:1].expand(len(segments.labels))  # all videos of a batch are of one
+    outputs = model.read_segments(own, seen, seconds, segments.labels, told, task)
     weights = {"monotonic_weight": config.monotonic, "end_weight": config.end}
     return dense_loss(outputs.action, segments.targets, segments.mask, **weights)
 

@@ -159,6 +159,18 @@ class OutcomeConfig(Config):
     dropout: float = 0.1
 
 
+class TextConfig(Config):
+    """A condition on the text of the task, for a dense head that follows several.
+
+    `folder`: a frozen text encoder with its tokenizer; needed in training alone. `width`: of what enters the
+    head. `says`: text of a task by its name; else the name itself.
+    """
+
+    folder: str
+    width: int = 16
+    says: dict[str, str] = {}
+
+
 class ProtasConfig(Config):
     """Sizes of ProTAS; the published ones are stages 4, layers 10 (a field of 2047 frames), dropout .5."""
 
@@ -346,6 +358,7 @@ class AlignmentConfig(Config):
     head: HeadConfig = HeadConfig()
     motion: MotionConfig = MotionConfig()
     outcome: OutcomeConfig = OutcomeConfig()
+    text: TextConfig | None = None
     warp: WarpConfig = WarpConfig()
     train: TrainConfig
 

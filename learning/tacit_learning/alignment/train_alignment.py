@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import tacit
 from tacit.config import to_yaml
@@ -39,7 +39,7 @@ from tacit_learning.alignment.model.recipe_head import RecipeHead
 from tacit_learning.alignment.objective import AlignmentObjective, Schedule
 from tacit_learning.alignment.old_heads import load_old_head
 from tacit_learning.alignment.progress_terms import travelled
-from tacit_learning.alignment.settings import ALIGNMENT, COMBINED, AlignmentConfig
+from tacit_learning.alignment.settings import ALIGNMENT, COMBINED, AlignmentConfig, TextConfig
 from tacit_learning.data.windows import Batch
 from tacit_learning.engine.job import Job, to_device
 from tacit_learning.engine.loop import Result, fit
@@ -47,6 +47,7 @@ from tacit_learning.engine.processes import device_of
 from tacit_learning.engine.provenance import git_commit
 from tacit_learning.engine.seeding import seed_everything
 from tacit_learning.engine.tracking import Reporter
+from tacit_learning.layers.text import embed_texts
 from tacit_learning.losses.progress import progress_lambda
 
 DROWNED = 100.0
@@ -70,7 +71,9 @@ def train(config: AlignmentConfig, reporter: Reporter) -> Result:
         return train_on(config, annotated, None, reporter)
     assert data.episodes is not None and data.frames is not None
     device = device_of(config.train)
-    annotated, source, episodes = encode_episodes(data.episodes, data.frames, device, reporter)
+    annotated, source, episodes = encode_episodes(
+        data.episodes, data.frames, device, reporter, data.steps == "annotated"
+    )
     used = data.model_copy(update={"episodes": episodes})
     return train_on(config.model_copy(update={"data": used}), annotated, source, reporter)
 
@@ -110,7 +113,7 @@ def train_on(
         module=objective,
         batches=lambda first, rank, world: _batches(config, training, first, rank),
         validate=lambda module, device, step: _validate(config, training, validation, module, device),
-        texts=_texts(_with_identity(config, objective), training, source),
+        texts=_texts(_with_identity(config, objective), training, source, objective.model.shape.text_width),
         best=BEST if aligns else {"best_combined": COMBINED},
     )
     return fit(job, config.train, reporter)
@@ -121,7 +124,8 @@ def make_objective(
 ) -> AlignmentObjective:
     """Build the module that trains, with the statistics of the training videos."""
     sizes = (training.num_features, training.num_classes, len(training.tasks), len(training.failures))
-    shape = Shape(*sizes)
+    texts = None if config.text is None else task_texts(config.text, training.tasks)
+    shape = Shape(*sizes, 0 if texts is None else texts.shape[1])
     steps = config.train.steps or 1
     schedule = Schedule.of(len(training), config.train.batch_size, steps)
     frames = source.encoder if source is not None else None
@@ -131,10 +135,24 @@ def make_objective(
     if source is not None:  # the state has units of its own, and joints that hardly move
         statistics = source.spec.statistics
         objective.model.scale.set_last(statistics.state_mean, statistics.state_std)
+    if texts is not None and objective.model.task_text is not None:
+        objective.model.task_text.texts.copy_(texts)
     objective.set_orders(training.orders())
     if config.progress.learnable.old_head is not None:
         _start_from(objective, config.progress.learnable.old_head)
     return objective
+
+
+def task_texts(config: TextConfig, tasks: Sequence[str]) -> Tensor:
+    """Embed what each task says (N, E).
+
+    Raises:
+        ConfigError: No text encoder there, or a task without any text.
+    """
+    texts = [config.says.get(task, task.replace("_", " ")) for task in tasks]
+    if not all(texts):
+        raise ConfigError("text: the videos name no task, so there is no text; give text.says, or their task")
+    return embed_texts(config.folder, texts)
 
 
 def _with_identity(config: AlignmentConfig, objective: AlignmentObjective) -> AlignmentConfig:
@@ -288,7 +306,9 @@ def _chunks(videos: Sequence[Video], fps: float, size: int, device: torch.device
         yield to_device(whole_videos(videos[start:end], fps), device)
 
 
-def _texts(config: AlignmentConfig, training: VideoSet, source: EpisodeSource | None) -> dict[str, str]:
+def _texts(
+    config: AlignmentConfig, training: VideoSet, source: EpisodeSource | None, text_width: int = 0
+) -> dict[str, str]:
     """Return what a checkpoint must hold to be used without the data."""
     about = {
         "kind": config.kind,
@@ -298,6 +318,7 @@ def _texts(config: AlignmentConfig, training: VideoSet, source: EpisodeSource | 
         "background": sorted(training.background),
         "fps": training.fps,
         "num_features": training.num_features,
+        "text_width": text_width,
         "shares": dict(training.shares),
         "failures": list(training.failures),
         "step_seconds": dict(training.seconds),

@@ -52,6 +52,7 @@ class Episode:
     failures: tuple[Step, ...] = ()  # what went wrong, by kind, as the steps are counted
     task_steps: tuple[str, ...] = ()  # of the whole task, also those that this episode lacks
     success: bool | None = None
+    task: str = ""
 
     @property
     def num_ticks(self) -> int:
@@ -237,6 +238,7 @@ def _episode(rows: Rows, reading: Reading, config: DataConfig) -> Episode:
         failures=_steps(rows.told.failures, keep),
         task_steps=rows.told.task_steps,
         success=rows.told.success,
+        task=rows.told.task,
     )
 
 

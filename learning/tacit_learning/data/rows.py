@@ -25,15 +25,17 @@ from tacit.episode import EpisodeReader, Step
 from tacit.geometry.footprint import valid_for_alignment
 
 CACHE_NAME = "dataset.rows"
-CACHE_SCHEMA = "tacit-rows 2"
+CACHE_SCHEMA = "tacit-rows 3"
 
 
 class Told(NamedTuple):
-    """What was said of an episode: what went wrong, the steps of its whole task, and whether it was done."""
+    """What was said of an episode: what went wrong, the steps of its whole task, whether it was done, and the
+    name of the task."""
 
     failures: tuple[Step, ...]
     task_steps: tuple[str, ...]
     success: bool | None
+    task: str = ""
 
 
 class FileState(NamedTuple):
@@ -132,7 +134,7 @@ def _rows(reader: EpisodeReader, state: FileState | None) -> Rows:
         fps=float(reader.fps),
         ticks_ns=(int(stamps[0]), int(stamps[-1]), reader.num_ticks) if reader.num_ticks else (0, 0, 0),
         steps=tuple(reader.steps),
-        told=Told(tuple(reader.failures), reader.task_steps, reader.success),
+        told=Told(tuple(reader.failures), reader.task_steps, reader.success, reader.task),
         references=tuple(s for s in rig.tactile if f"tactile/{s}/reference" in reader.file),
         qpos=np.asarray(reader.qpos, np.float32),
         targets=np.asarray(reader.targets, np.float32),
@@ -231,7 +233,7 @@ def _members(folder: Path, group: Mapping[str, Any], arrays: Mapping[str, np.nda
             fps=float(fps),
             ticks_ns=tuple(ticks),
             steps=tuple(Step(*step) for step in steps),
-            told=Told(tuple(Step(*failure) for failure in told[0]), tuple(told[1]), told[2]),
+            told=Told(tuple(Step(*failure) for failure in told[0]), tuple(told[1]), *told[2:]),
             references=tuple(references),
             **{key: array[first:end] for key, array in arrays.items()},
         )

@@ -191,7 +191,7 @@ def _annotated(trained: TrainedAlignment, folder: Path | None) -> Annotated:
         return load_annotated(given, pictures=config.pictures, mstcn_fps=config.mstcn_fps)
     source, data = trained.source(), config.episodes
     assert source is not None and data is not None
-    return source.annotate(read_tables(data), device_of(trained.config.train))
+    return source.annotate(read_tables(data), device_of(trained.config.train), config.steps == "annotated")
 
 
 def as_json(report: Report) -> dict[str, object]:

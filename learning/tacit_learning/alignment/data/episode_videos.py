@@ -53,19 +53,22 @@ class EpisodeSource:
         """Return what the checkpoint keeps of it as text."""
         return self.spec.texts() | {"encoder.json": self.encoder_spec.model_dump_json(indent=1)}
 
-    def annotate(self, tables: Mapping[str, EpisodeTable], device: torch.device) -> Annotated:
+    def annotate(
+        self, tables: Mapping[str, EpisodeTable], device: torch.device, needs_steps: bool = True
+    ) -> Annotated:
         """Return the episodes of each split (its name -> its table) with the features of all their frames.
 
         Args:
             tables: Read as the encoder expects it.
             device: Where images are encoded.
+            needs_steps: Episodes must have step annotations.
 
         Raises:
-            EpisodeError: An episode has no step annotations.
+            EpisodeError: An episode has none.
         """
         annotations, features = [], {}
         for split, table in tables.items():
-            named = [_annotation(episode, table.fps, split) for episode in table.episodes]
+            named = [_annotation(episode, table.fps, split, needs_steps) for episode in table.episodes]
             images = encode(self.encoder, table, device)
             rows = frame_features(images, torch.from_numpy(table.state)).numpy()
             for annotation, start in zip(named, table.starts[:-1], strict=True):
@@ -82,7 +85,11 @@ def read_tables(data: DataConfig) -> dict[str, EpisodeTable]:
 
 
 def encode_episodes(
-    data: DataConfig, frames: EncoderConfig, device: torch.device, reporter: Reporter
+    data: DataConfig,
+    frames: EncoderConfig,
+    device: torch.device,
+    reporter: Reporter,
+    needs_steps: bool = True,
 ) -> tuple[Annotated, EpisodeSource, DataConfig]:
     """Read recordings and encode every frame once.
 
@@ -91,6 +98,7 @@ def encode_episodes(
         frames: Their frozen encoder.
         device: Where images are encoded.
         reporter: Shows progress.
+        needs_steps: Episodes must have step annotations.
 
     Returns:
         Annotated videos in the splits train and validation, how their features came about, and `data`
@@ -105,7 +113,7 @@ def encode_episodes(
     source = make_source(frames, tables[TRAIN], policy)
     counts = ", ".join(f"{len(table)} frames to {split}" for split, table in tables.items())
     reporter.message(f"encoding {counts} with {source.encoder.num_features} features each on {device}")
-    return source.annotate(tables, device), source, data
+    return source.annotate(tables, device, needs_steps), source, data
 
 
 def make_source(frames: EncoderConfig, training: EpisodeTable, policy: TrainedPolicy | None) -> EpisodeSource:
@@ -136,9 +144,9 @@ def load_source(
     return EpisodeSource(encoder.eval(), encoder_spec, spec)
 
 
-def _annotation(episode: Episode, fps: float, split: str) -> Annotation:
+def _annotation(episode: Episode, fps: float, split: str, needs_steps: bool) -> Annotation:
     """Return the steps of one episode as the annotation of a video."""
-    if not episode.steps:
+    if needs_steps and not episode.steps:
         raise EpisodeError(
             f"{episode.path}: /annotations/steps is empty, so its progress is unknown; record a stream of "
             "role steps, or annotate the episode"
@@ -147,4 +155,5 @@ def _annotation(episode: Episode, fps: float, split: str) -> Annotation:
     name = f"{Path(episode.path).parent.name}/{Path(episode.path).stem}"
     events = tuple(Event(FAILURE + kind, first, last) for kind, first, last in episode.failures)
     told = {"events": events, "task_steps": episode.task_steps, "success": episode.success}
-    return Annotation.of_segments(name, episode.num_ticks, fps, segments, split=split, **told)
+    fields = told | {"task": episode.task, "split": split}
+    return Annotation.of_segments(name, episode.num_ticks, fps, segments, **fields)

@@ -141,7 +141,8 @@ def _from_starts(
     seconds = (within / fps).expand(len(segments), -1)
     told = torch.full_like(labels, given, dtype=torch.bool)
     frames = torch.stack(rows)
-    outputs = model.read_segments(embeddings[frames], video.features[frames], seconds, labels, told)
+    task = torch.full_like(labels, video.task)
+    outputs = model.read_segments(embeddings[frames], video.features[frames], seconds, labels, told, task)
     for i, segment in enumerate(segments):
         progress[segment.start : segment.end + 1] = outputs.action[i, : segment.length].numpy()
     return progress

@@ -25,6 +25,7 @@ from tacit_learning.alignment.model.normalisers import Distances, FeatureScale
 from tacit_learning.alignment.model.outcome import Outcome, OutcomeNet
 from tacit_learning.alignment.model.protas import ProtasHead
 from tacit_learning.alignment.model.recipe_head import SPECS, RecipeHead
+from tacit_learning.alignment.model.task_text import TaskText
 from tacit_learning.alignment.settings import AlignmentConfig
 from tacit_learning.layers.causal import join, split
 from tacit_learning.losses.progress import cumulative_distance, increments
@@ -66,12 +67,14 @@ class Frames(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Sizes that come with the data: F, C with background, the numbers of tasks and kinds of failure."""
+    """Sizes that come with the data: F, C with background, the numbers of tasks and kinds of failure, and
+    the width of the embedding of a task's text."""
 
     num_features: int
     num_classes: int
     num_tasks: int
     num_failures: int = 0
+    text_width: int = 0
 
 
 class Stepped(NamedTuple):
@@ -105,6 +108,9 @@ class AlignmentModel(nn.Module):
         self.foreground = nn.Linear(self.dim, 1) if measures else None
         self.reads_features = reads_features(config)
         width = self.dim + (shape.num_features if self.reads_features else 0)
+        text = config.text if is_dense(config) else None
+        self.task_text = TaskText(shape.num_tasks, shape.text_width, text.width) if text is not None else None
+        width += text.width if text is not None else 0
         self.head_net = make_head(config, shape, width)
         moves = config.progress.enabled and config.progress.motion_weight > 0
         self.motion_net = MotionNet(config.motion, shape.num_features) if moves else None
@@ -155,11 +161,17 @@ class AlignmentModel(nn.Module):
         travelled = torch.zeros_like(frames.elapsed)
         if self.travels:
             travelled = self.distances.of_video(self.travel(embeddings), frames.task)
-        entered = self._entered(embeddings, frames.features)
+        entered = self._entered(embeddings, frames.features, frames.task)
         return self.head(HeadInputs(entered, frames.elapsed, travelled, frames.condition))
 
     def read_segments(
-        self, embeddings: Tensor, features: Tensor, seconds: Tensor, label: Tensor, given: Tensor
+        self,
+        embeddings: Tensor,
+        features: Tensor,
+        seconds: Tensor,
+        label: Tensor,
+        given: Tensor,
+        task: Tensor,
     ) -> HeadOutputs:
         """Run the head over actions whose starts are known, each as a sequence of its own.
 
@@ -169,18 +181,22 @@ class AlignmentModel(nn.Module):
             seconds: Time since the first frame of the action (S, L).
             label: Class of each action (S,).
             given: Whether the head is told the class (S,); it always knows that an action starts.
+            task: Number of the task of each (S,).
         """
         assert self.head is not None
         distance = cumulative_distance(embeddings)
         travelled = self.distances.of_action(distance, label.unsqueeze(1).expand(distance.shape))
         condition = torch.where(given, label + 1, self.shape.num_classes + 1).unsqueeze(1)
-        entered = self._entered(embeddings, features)
+        entered = self._entered(embeddings, features, task)
         return self.head(HeadInputs(entered, seconds, travelled, condition.expand(distance.shape)))
 
-    def _entered(self, embeddings: Tensor, features: Tensor) -> Tensor:
-        """Return what the head sees of frames: their scaled embedding, and their scaled features."""
-        scaled = self.embedding_scale(embeddings)
-        return torch.cat([scaled, self.scale(features)], dim=-1) if self.reads_features else scaled
+    def _entered(self, embeddings: Tensor, features: Tensor, task: Tensor) -> Tensor:
+        """Return what the head sees of frames (B, ..., D) of tasks (B,): their scaled embedding, their scaled
+        features, and what is to be done."""
+        parts = [self.embedding_scale(embeddings)]
+        parts += [self.scale(features)] if self.reads_features else []
+        parts += [self.task_text(task, embeddings)] if self.task_text is not None else []
+        return torch.cat(parts, dim=-1)
 
     def travel(self, embeddings: Tensor) -> Tensor:
         """Compute the distance (B, T) that embeddings (B, T, D) travel, on frames of actions if those are
@@ -210,13 +226,13 @@ class AlignmentModel(nn.Module):
         scaled = self.scale(features)
         embedding, encoder = self.encoder.step(scaled, encoder, is_first)
         share = torch.zeros_like(elapsed)
+        number = torch.full((len(features),), task, device=features.device)
         if self.travels:
             travelled = self._travelled(embedding, before, travelled, is_first)
             before = embedding
-            number = torch.full((len(features),), task, device=features.device)
             share = self.distances.of_video(travelled, number)
         inputs = HeadInputs(
-            self._entered(embedding, features).unsqueeze(1),
+            self._entered(embedding, features, number).unsqueeze(1),
             elapsed,
             share,
             torch.full_like(elapsed, UNKNOWN, dtype=torch.long),
@@ -250,9 +266,14 @@ class AlignmentModel(nn.Module):
 
 def reads_features(config: AlignmentConfig) -> bool:
     """Tell whether the head sees features beside embeddings that differ from them."""
-    dense = (config.progress.method, config.progress.recipe) == ("learnable", "dense")
     encodes = config.encoder.kind != "none" and config.encoder.pictures is None
-    return config.progress.enabled and dense and encodes and config.head.features
+    return is_dense(config) and encodes and config.head.features
+
+
+def is_dense(config: AlignmentConfig) -> bool:
+    """Tell whether progress is learned by the dense head."""
+    progress = config.progress
+    return progress.enabled and (progress.method, progress.recipe) == ("learnable", "dense")
 
 
 def make_head(config: AlignmentConfig, shape: Shape, dim: int) -> nn.Module | None:
