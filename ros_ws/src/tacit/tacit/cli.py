@@ -95,6 +95,11 @@ VERBS: dict[str, Verb] = {
         "make a synthetic set whose true progress is known at every frame",
         "Learn",
     ),
+    "simulate kinematics": Verb(
+        "tacit.tools.bench:simulate_kinematics",
+        "draw robot kinematics with step labels, as MS-TCN's files",
+        "Learn",
+    ),
     "train": Verb("tacit_learning.cli:train", "train a policy or a progress model", "Learn"),
     "evaluate alignment": Verb(
         "tacit_learning.alignment.commands.evaluate_alignment:main",

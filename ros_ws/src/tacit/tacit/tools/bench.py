@@ -74,6 +74,11 @@ def simulate_alignment(argv: list[str]) -> int:
     return load_from_checkout("chores.dataset:main", "tacit simulate alignment")(argv)
 
 
+def simulate_kinematics(argv: list[str]) -> int:
+    """Run `tacit simulate kinematics`: a drawn set like robot kinematics of suturing, as MS-TCN's files."""
+    return load_from_checkout("kinematics:main", "tacit simulate kinematics")(argv)
+
+
 def simulate_vace_e(argv: list[str]) -> int:
     """Run `tacit simulate vace_e`: drawn clips, for trying VACE-E without any data."""
     return load_from_checkout("drawn_clips:main", "tacit simulate vace_e")(argv)
