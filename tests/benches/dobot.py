@@ -58,7 +58,7 @@ class Numbers:
 
     Attributes:
         servo_commands: ServoJ that the controller accepted.
-        missed_share: Periods of the node that were left out, of all.
+        missed_share: Periods of the node in which no ServoJ came, of all in which commands were sent.
         gap_p99_ms, gap_max_ms: Between two ServoJ as they arrived.
         largest_step, allowed_step: Of any joint between two ServoJ, and velocity x period [rad].
         excess: By how much a step exceeded velocity x the time since the one before, as it arrived [rad].
@@ -67,6 +67,8 @@ class Numbers:
         late_commands: ServoJ that came later than the timeout after the last command, of all stops.
         zeros: Joint messages that said zero.
         successes, episodes: Of place_cube.
+        states: What the node said of itself during the ten minutes.
+        log: The end of the controller's log.
     """
 
     servo_commands: int = 0
@@ -83,7 +85,7 @@ class Numbers:
     zeros: int = 0
     successes: int = 0
     episodes: int = 0
-    is_realtime: bool = False
+    states: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
 
@@ -122,13 +124,13 @@ class Commander:
         pace = Pace(SteadyClock(), self.failures.append, 10)
         self.publisher = CommandPublisher(self.node, rig, PERIOD_S, pace=pace)
         self.limiter = MotionLimiter.from_rig(rig, PERIOD_S)
-        self.joints, self.status, self.state = [], [], ""
+        self.joints, self.status, self.states = [], [], []
         self.node.create_subscription(JointState, "/joint_states", self._joints, 50)
         self.node.create_subscription(
             Float64MultiArray, "/robot_state", lambda m: self.status.append(m.data), 10
         )
         self.node.create_subscription(
-            String, "/dobot/state", lambda m: setattr(self, "state", m.data), qos.state()
+            String, "/dobot/state", lambda m: self.states.append(m.data), qos.state()
         )
         self._clients = {n: self.node.create_client(Trigger, f"/dobot/{n}") for n in ("enable", "clear")}
         self._executor = SingleThreadedExecutor()
@@ -258,7 +260,8 @@ def measure_servo(args: Args, numbers: Numbers, folder: Path) -> None:
         run_for(commander, 60 * args.minutes, wave)
         time.sleep(1.0)
         judge_servo(fake, rig, numbers)
-        numbers.missed_share = missed_share(fake)
+        numbers.missed_share = 1 - len(fake.servo) / (60 * args.minutes * SERVO_HZ)
+        numbers.states = list(commander.states)
         cut_in_motion(args, numbers, fake, commander)
         numbers.zeros = sum(not q.any() for _, q in commander.joints)
         numbers.log = [f"{t:.3f} {text}" for t, text in fake.log[-40:]]
@@ -275,13 +278,6 @@ def judge_servo(fake: FakeDobot, rig: Rig, numbers: Numbers) -> None:
     numbers.largest_step = float(steps.max())
     numbers.allowed_step = float(velocity.max() / SERVO_HZ)
     numbers.excess = float((steps - velocity * np.maximum(gaps, 1 / SERVO_HZ)[:, None]).max())
-
-
-def missed_share(fake: FakeDobot) -> float:
-    """Return the share of periods between the first and the last ServoJ in which none came."""
-    times = np.array([t for t, _ in fake.servo])
-    periods = round((times[-1] - times[0]) * SERVO_HZ) + 1
-    return max(0.0, 1 - len(times) / periods)
 
 
 def cut_in_motion(args: Args, numbers: Numbers, fake: FakeDobot, commander: Commander) -> None:
@@ -355,7 +351,7 @@ def measure_place(args: Args, numbers: Numbers, folder: Path) -> None:
             numbers.successes += success
             numbers.episodes += 1
             console.print(
-                f"episode {seed}: {'placed' if success else 'not placed'} {where} {commander.state}"
+                f"episode {seed}: {'placed' if success else 'not placed'} {where} {commander.states[-1]}"
             )
         world.stop()
 

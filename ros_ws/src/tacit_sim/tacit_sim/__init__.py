@@ -2,6 +2,6 @@
 
 Imports point down this list only: cli > demonstrations, evaluate, expert_node, mover_node, simulator_node >
 choose_playing, closed_loop, experts, poses, topics > cell > tactile > failures, model > waypoints > board,
-disturbance > as_built, attributes, fake_dobot, lens, motion, rendering, tasks, wired. Only the nodes and
+disturbance, wired > as_built, attributes, fake_dobot, lens, motion, rendering, tasks. Only the nodes and
 topics know rclpy.
 """

@@ -20,9 +20,10 @@ from tacit.threads import Requests, WatchedThread
 from tacit_ros.wire.parameters import declare, parameter, read
 from tacit_ros.wire.process import WatchedNode, run_node
 from tacit_sim.as_built import JointError, as_built
-from tacit_sim.cell import Cell
+from tacit_sim.cell import LOOK_NS, Cell
 from tacit_sim.model import only_arm
 from tacit_sim.topics import CommandInbox, RobotTopics, TruthTopics, truth
+from tacit_sim.wired import WiredArm, serve_driver
 
 FALL_BEHIND_S = 0.5
 """Later than this, the pace starts anew instead of rushing to catch up."""
@@ -104,6 +105,11 @@ class SimulatorNode(WatchedNode):
         self._cell.reset(self._settings.seed)
         self._tick_ns = round(1e9 / rig.alignment.rate_hz)
         self._joint_ns = round(1e9 / max(stream.rate_hz for stream in rig.states.values()))
+        self._arm: WiredArm | None = None
+        if rig.drivers:  # what moves the arm comes through its driver, and what it measures goes there
+            _in_real_time(self._settings)
+            self._joint_ns, self._arm = LOOK_NS, WiredArm(rig, self._cell.state())
+            self._controller = serve_driver(rig, self._arm, self.thread_failed)
         self._robot = RobotTopics(
             self, self._cell, _joint_error(rig, self._settings), _clock_offsets(rig, self._settings)
         )
@@ -127,6 +133,8 @@ class SimulatorNode(WatchedNode):
     def close(self) -> None:
         """Stop the stepping thread and free the GL contexts."""
         self._thread.stop(nudge=self._inbox.wake)
+        if self._arm is not None:
+            self._controller.close()
 
     def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Hand a reset to the stepping thread and answer with the new truth."""
@@ -165,13 +173,15 @@ class SimulatorNode(WatchedNode):
         self._episode += 1
         self._commanded_ns = None
         self._inbox.clear()
+        if self._arm is not None:
+            self._arm.restart(self._cell.state())
         self._pacer.wait(self._cell.time_ns - before_ns)
         return json.dumps(truth(self._cell, self._episode) | {"seed": settings.seed})
 
     def _tick(self) -> None:
         """Show one tick, take its command, and step to the next; joints go out on the way."""
         self._truth.publish_clock()
-        self._robot.publish_joints()
+        self._show_joints()
         self._robot.publish_frame()
         self._truth.publish(self._episode)
         if self._settings.lockstep:
@@ -183,7 +193,13 @@ class SimulatorNode(WatchedNode):
             self._pacer.wait(self._joint_ns)
             if passed < self._tick_ns:
                 self._truth.publish_clock()
-                self._robot.publish_joints()
+                self._show_joints()
+
+    def _show_joints(self) -> None:
+        if self._arm is not None:
+            self._arm.show(self._cell.state(), self._cell.velocity())
+        else:
+            self._robot.publish_joints()
 
     def _await_command(self) -> None:
         """Lockstep: time stands still until the command of this tick is there."""
@@ -199,7 +215,7 @@ class SimulatorNode(WatchedNode):
 
     def _obey_newest(self) -> None:
         """Free running: execute what came since the last look; hold when commands have stopped."""
-        target = self._inbox.take(self._cell.state())
+        target = self._inbox.take(self._cell.state()) if self._arm is None else self._arm.take()
         if target is not None:
             self._commanded_ns = self._cell.time_ns
             self._cell.command(target)
@@ -209,6 +225,16 @@ class SimulatorNode(WatchedNode):
                 self._commanded_ns = None
                 self._cell.hold()
                 self.get_logger().warning(f"no command for {age_s:.2f} s: holding position")
+
+
+def _in_real_time(settings: SimulatorParameters) -> None:
+    """Refuse another pace than the wall clock's: a controller behind a wire waits for nobody.
+
+    Raises:
+        ConfigError: Lockstep, or another factor than 1.
+    """
+    if settings.lockstep or settings.real_time_factor != 1:
+        raise ConfigError("a rig with drivers is simulated in real time: lockstep:=false real_time_factor:=1")
 
 
 def _joint_error(rig: Rig, settings: SimulatorParameters) -> JointError:

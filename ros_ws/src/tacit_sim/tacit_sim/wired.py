@@ -10,9 +10,15 @@ import threading
 
 import numpy as np
 
+from tacit.errors import ConfigError
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
 from tacit.rig.units import from_canonical, to_canonical
+from tacit.threads import OnFailure
+from tacit_sim.fake_dobot.server import FakeDobot
+
+PORTS = {"dashboard_port": 29999, "feedback_port": 30004}
+"""Where a controller listens unless the rig's driver is told otherwise."""
 
 
 class WiredArm:
@@ -70,3 +76,22 @@ class WiredArm:
 
     def step(self, seconds: float) -> None:
         """Time passes in the cell."""
+
+
+def serve_driver(rig: Rig, arm: WiredArm, on_failure: OnFailure) -> FakeDobot:
+    """Serve the ports on which the rig's own driver looks for its controller.
+
+    Raises:
+        ConfigError: A port is taken, or the rig has not one driver.
+    """
+    if len(rig.drivers) != 1:
+        raise ConfigError(f"rig {rig.name}: {len(rig.drivers)} drivers, the simulated cell has one arm")
+    [driver] = rig.drivers.values()
+    dashboard, feedback = (int(driver.parameters.get(name, port)) for name, port in PORTS.items())
+    try:
+        return FakeDobot(arm, on_failure, (dashboard, feedback))
+    except OSError as error:
+        raise ConfigError(
+            f"ports {dashboard} and {feedback} of this machine: {error}; end what listens there, or change "
+            f"them in drivers of the rig {rig.name}"
+        ) from None

@@ -180,6 +180,8 @@ def _drivers(rig: Rig) -> list[NodeSpec]:
             if key not in values or key in ("rig", "arm"):
                 raise ConfigError(f"{where}; {did_you_mean(key, set(values) - {'rig', 'arm'})}")
             values[key] = _parse(where, str(value), values[key])
+        if rig.simulation is not None:
+            values["use_sim_time"] = True
         result.append(replace(spec, name=name, parameters=values))
     has_gels = any(sensor.device is not None for sensor in rig.tactile.values())
     return result + ([NODES["tactile_camera"]] if has_gels and rig.simulation is None else [])
@@ -222,10 +224,13 @@ def _in_stack(spec: NodeSpec, stack: StackSpec) -> NodeSpec:
 
 
 def _for_simulation(spec: NodeSpec, rig: Rig) -> NodeSpec:
-    """The task of the rig's simulation is the default task."""
-    if rig.simulation is None or "task" not in spec.parameters:
+    """The task of the rig's simulation is the default task; a driver before the cell has the cell's clock."""
+    if rig.simulation is None:
         return spec
-    return replace(spec, parameters={**spec.parameters, "task": rig.simulation.task})
+    values: dict[str, Value] = {"task": rig.simulation.task} if "task" in spec.parameters else {}
+    if rig.drivers and spec.name == "simulator":
+        values["publish_clock"] = True
+    return replace(spec, parameters={**spec.parameters, **values})
 
 
 def _assign(stack: str, specs: list[NodeSpec], options: Mapping[str, str]) -> dict[str, dict[str, str]]:

@@ -15,8 +15,8 @@ from tacit.control.safety import Fault, MotionLimiter
 from tacit.drivers.dobot.protocol import MODES, READY_MODES, Feedback
 from tacit.geometry.transforms import FloatArray
 
-HEARD_S = 0.1
-"""Feedback older than this says nothing about where the arm is: a dozen of its packets [s]."""
+HEARD_S = 0.2
+"""Feedback older than this says nothing about where the arm is: 25 of its packets [s]."""
 
 FIRST_STEP_RAD = 0.1
 """How far from the measured pose a first target may lie. One period of a policy moves less [rad]."""
