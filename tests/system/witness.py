@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from collections import defaultdict
 from functools import partial
@@ -62,6 +64,7 @@ class Witness:
         command_s, picture_s: When the last command and the last picture came [s, steady].
         moved_s: When the arm was last seen to move [s, steady].
         estimates: Number of messages on /progress.
+        silence_s: Longest time between two messages of measured joints, as they were handled here [s].
     """
 
     def __init__(self, node: Node, rig: Rig, camera: str) -> None:
@@ -70,7 +73,7 @@ class Witness:
         self.truth: dict[str, Any] = {}
         self.commands: dict[tuple[str, bytes], list[Command]] = defaultdict(list)
         self.command_s = self.picture_s = self.moved_s = 0.0
-        self.estimates = 0
+        self.estimates, self.silence_s, self._joints_s = 0, 0.0, math.inf
         self.joints = np.full(len(rig.state_names), np.nan)
         self._cuts_ns: list[int] = []  # the cell was set up anew: commands before and after are no motion
         for name, spec in rig.commands.items():
@@ -94,6 +97,11 @@ class Witness:
     def moves(self) -> bool:
         """Whether the arm moves now."""
         return time.monotonic() - self.moved_s < 0.1
+
+    def machine(self) -> str:
+        """Say how busy the machine was: what is late on a busy one is late in every row above."""
+        load, cores = os.getloadavg()[1], os.cpu_count()
+        return f"load {load:.0f} on {cores} cores; joints were silent for up to {self.silence_s:.2f} s"
 
     def num_commands(self) -> int:
         """Return how many commands came so far."""
@@ -142,6 +150,8 @@ class Witness:
 
     def _on_state(self, name: str, message: JointState) -> None:
         self.joints[self._rig.index_of(self._rig.states[name].names)] = message.position
+        now = time.monotonic()
+        self.silence_s, self._joints_s = max(self.silence_s, now - self._joints_s), now
         if len(message.velocity) and np.abs(message.velocity).max() > STAND_RAD_S:
             self.moved_s = time.monotonic()
 
