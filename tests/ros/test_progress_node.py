@@ -5,20 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from fake_robot import FakeRobot, lenient_rig
 from rclpy.parameter import Parameter
 from std_msgs.msg import Bool, Float32, String
-from tiny_bundles import progress_bundle
+from std_srvs.srv import SetBool, Trigger
+from tiny_bundles import manifest_for, progress_bundle
 
 from tacit.errors import BundleError, ConfigError
 from tacit.progress.watch import Judgement
 from tacit.rig import load_rig
 from tacit.streams import Finding
-from tacit_ros.progress_node import ProgressNode
+from tacit_ros.progress_node import ProgressNode, ProgressParameters, thresholds
 from tacit_ros.wire import qos
 
 WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0}
@@ -166,6 +169,64 @@ def test_doubt_about_a_stream_makes_the_judgement_invalid_with_the_reason(scene)
     one.frame(2, expect=False)
     one.bench.until(lambda: one.states[-1] == "invalid", "invalid")
     assert one.node._last.fault.reason == "two_publishers"
+
+
+def test_a_failure_is_named_stops_policy_and_recorder_once_and_may_be_made_good(
+    scene, bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+
+    def answer(request, response):
+        calls.append(getattr(request, "data", None))
+        response.success = True
+        return response
+
+    bench.node.create_service(Trigger, "/policy/hold", answer)
+    bench.node.create_service(SetBool, "/recorder/stop", answer)
+    one = scene(stop_on="failed", failure_above=0.5)
+    failures: list[str] = []
+    bench.node.create_subscription(
+        String, "/progress/failure", lambda m: failures.append(m.data), qos.latched()
+    )
+    says = {"success": 0.0, "failure": 0.9, "kind": "miss"}
+    plain = one.node.model.step
+    monkeypatch.setattr(one.node.model, "step", lambda seen: replace(plain(seen), **says))
+    clients = (one.node._stops._policy, one.node._stops._recorder)
+    bench.until(lambda: all(client.service_is_ready() for client in clients), "services")
+    one.frame(20)
+    bench.until(lambda: failures == ["miss"] and len(calls) == 2, "a named failure, and both stopped")
+    assert one.states[-1] == "failed" and True not in one.done
+    assert None in calls and False in calls, "the recorder is told that the task was not done"
+    says |= {"failure": 0.1}
+    one.frame(25)
+    bench.until(lambda: failures == ["miss", ""] and one.states[-1] == "running", "made good")
+    says |= {"success": 0.9}
+    one.frame(8)
+    bench.until(lambda: one.done[-1], "done by success")
+    assert len(calls) == 2
+
+
+def test_diagnostics_tell_state_timing_and_what_was_refused(scene, bench) -> None:
+    one = scene()
+    one.frame(2)
+    heard: list[DiagnosticArray] = []
+    bench.node.create_subscription(DiagnosticArray, "/diagnostics", heard.append, 10)
+    bench.until(lambda: heard, "diagnostics")
+    (status,) = heard[-1].status
+    values = {pair.key: pair.value for pair in status.values}
+    assert (status.name, values["state"], values["success"]) == ("progress", "running", "")
+    assert float(values["inference_p95_ms"]) > 0 and values["rejected_wrist"] == "0"
+
+
+def test_thresholds_are_those_of_the_bundle_where_no_parameter_sets_them() -> None:
+    manifest = manifest_for(
+        load_rig("nova2_sim"), "progress", detector={"success_above": 0.9, "length_s": 7.0}
+    )
+    told = thresholds(manifest, ProgressParameters(failure_above=0.6))
+    assert (told.success_above, told.length_s, told.failure_above) == (0.9, 7.0, 0.6)
+    assert told.failure_below == pytest.approx(0.4) and told.done_above is None
+    old = thresholds(manifest.model_copy(update={"detector": None}), ProgressParameters())
+    assert old.done_above == 0.95, "bundles of before are judged as they were"
 
 
 def test_slow_cameras_are_refused(bench, tmp_path: Path) -> None:

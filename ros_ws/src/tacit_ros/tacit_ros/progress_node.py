@@ -1,7 +1,8 @@
-"""The progress node `progress`: how far the task is, and whether it is done, stalled or falling back.
+"""The progress node `progress`: how far the task is, whether it is done, fails, stalls or falls back.
 
-`/progress` Float32 0..1, `/progress/state` String, `/progress/done` Bool (latched), `~/reset`; and
-`/progress/step` String (latched), where the bundle knows the steps of its task; `/diagnostics` once a second.
+`/progress` Float32 0..1, `/progress/state` String, `/progress/done` Bool (latched), `/diagnostics`,
+`~/reset`; where the bundle knows of them `/progress/step` String (latched), `/progress/success` Float32
+0..1, and `/progress/failure` String (latched): the kind of the failure that holds.
 """
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ import threading
 import time
 from dataclasses import dataclass
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from std_msgs.msg import Bool, Float32, String
 from std_srvs.srv import Trigger
 
-from tacit.bundle import describe, load_bundle
+from tacit.bundle import Manifest, describe, load_bundle
 from tacit.bundle.runtime import OnnxProgress
 from tacit.control.inputs import AlignedInputs
 from tacit.errors import BundleError
-from tacit.progress import DetectorConfig
+from tacit.progress import DetectorConfig, detector_of
 from tacit.progress.watch import Judgement, ProgressWatch
 from tacit.rig import load_rig
 from tacit.threads import WatchedThread
 from tacit_ros import messages
+from tacit_ros.progress_reactions import ProgressDiagnostics, Stops
 from tacit_ros.wire import qos
 from tacit_ros.wire.observations import RigSubscriptions
 from tacit_ros.wire.parameters import SHA256, declare, parameter
@@ -40,6 +41,15 @@ BLIND_S = 0.5
 """Without a tick for so long, while messages are refused, the last judgement is not of the present [s]."""
 
 
+BY_BUNDLE = "0: as the bundle says."
+THRESHOLDS = (
+    *("success_above", "failure_above", "done_above", "done_below", "dwell_s", "stall_after_s"),
+    *("stall_gain", "regression_drop", "motion_gain_s", "motion_drop_s"),
+)
+BELOW = 2 / 3
+"""Part of an upper threshold at which its lower one lies, where a parameter sets the upper one."""
+
+
 @dataclass(frozen=True)
 class ProgressParameters:
     """Parameters of the node; fixed once it runs."""
@@ -47,20 +57,35 @@ class ProgressParameters:
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
     bundle: str = parameter("", "Path of the exported progress model (.onnx).")
     sha256: str = parameter("", "Expected sha256 of the bundle; empty accepts any.", pattern=SHA256)
-    signal: str = parameter("progress", "Output that completion is judged by.", choices=("progress", "done"))
+    signal: str = parameter(
+        "progress",
+        "Output that completion is judged by, where the bundle tells no success.",
+        choices=("progress", "done"),
+    )
+    success_above: float = parameter(0.0, f"Probability of success that counts. {BY_BUNDLE}", low=0, high=1)
+    failure_above: float = parameter(0.0, f"Probability of failure that counts. {BY_BUNDLE}", low=0, high=1)
     done_above: float = parameter(
-        0.95, "Smoothed value above which the task counts as done.", above=0, high=1
+        0.0, f"Smoothed progress that counts as done, without success. {BY_BUNDLE}", low=0, high=1
     )
-    done_below: float = parameter(0.85, "Smoothed value below which the count starts anew.", low=0, high=1)
-    dwell_s: float = parameter(0.5, "Time above before `done` [s].", above=0)
-    stall_after_s: float = parameter(5.0, "Time without gain before `stalled` [s].", above=0)
-    stall_gain: float = parameter(0.01, "Rise of the smoothed value that counts as gain.", above=0, high=1)
+    done_below: float = parameter(0.0, f"Below it that count starts anew. {BY_BUNDLE}", low=0, high=1)
+    dwell_s: float = parameter(0.0, f"Time above done_above before `done` [s]. {BY_BUNDLE}", low=0)
+    stall_after_s: float = parameter(0.0, f"Time without gain before `stalled` [s]. {BY_BUNDLE}", low=0)
+    stall_gain: float = parameter(0.0, f"Rise that counts as gain. {BY_BUNDLE}", low=0, high=1)
     regression_drop: float = parameter(
-        0.2, "Fall below the highest value that counts as `regressed`.", above=0, high=1
+        0.0, f"Fall below the highest value that counts as `regressed`. {BY_BUNDLE}", low=0, high=1
     )
-    motion_gain_s: float = parameter(0.8, "The same as stall_gain for bundles that tell motion [s].", above=0)
+    motion_gain_s: float = parameter(
+        0.0, f"The same as stall_gain for bundles that tell motion [s]. {BY_BUNDLE}", low=0
+    )
     motion_drop_s: float = parameter(
-        1.0, "The same as regression_drop for bundles that tell motion [s].", above=0
+        0.0, f"The same as regression_drop for bundles that tell motion [s]. {BY_BUNDLE}", low=0
+    )
+    stop_on: str = parameter(
+        "nothing", "What stops policy and recorder.", choices=("nothing", "done", "failed", "both")
+    )
+    stop_policy: str = parameter("/policy/hold", "Service (Trigger) that is called then; empty: none.")
+    stop_recorder: str = parameter(
+        "/recorder/stop", "Service (SetBool: was it done?) that is called then; empty: none."
     )
     num_threads: int = parameter(1, "Threads of one inference.", low=1, high=64)
 
@@ -82,39 +107,41 @@ class ProgressNode(WatchedNode):
         rig = load_rig(settings.rig)
         bundle = load_bundle(settings.bundle, settings.sha256 or None)
         self.model = OnnxProgress(bundle, rig, settings.num_threads)
-        detector = DetectorConfig(
-            done_above=settings.done_above,
-            done_below=settings.done_below,
-            dwell_s=settings.dwell_s,
-            stall_after_s=settings.stall_after_s,
-            stall_gain=settings.stall_gain,
-            regression_drop=settings.regression_drop,
-            regression_recovery=settings.regression_drop / 2,
-            motion_gain_s=settings.motion_gain_s,
-            motion_drop_s=settings.motion_drop_s,
-        )
-        self.watch = ProgressWatch(self.model, rig, detector, settings.signal)
+        self.watch = ProgressWatch(self.model, rig, thresholds(bundle.manifest, settings), settings.signal)
         self.inputs = AlignedInputs(rig, self.model.manifest, lambda: self.get_clock().now().nanoseconds)
         self._progress = self.create_publisher(Float32, "/progress", 10)
         self._state = self.create_publisher(String, "/progress/state", qos.state())
         self._done = self.create_publisher(Bool, "/progress/done", qos.latched())
         self._step = self.create_publisher(String, "/progress/step", qos.latched())
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._success = self.create_publisher(Float32, "/progress/success", 10)
+        self._failure = self.create_publisher(String, "/progress/failure", qos.latched())
         self.create_service(Trigger, "~/reset", self._reset)
-        # Simulated time may stand still, and just then one asks what the node waits for.
-        self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.rig_subscriptions = RigSubscriptions(
             self, rig, self.inputs.intake, self.inputs.store, live_images=True
         )
         heard = {name: self.rig_subscriptions.topic(name) for name in self.inputs.names}
         self._others = Publishers(self, heard, intake=self.inputs.intake)
         self.get_logger().info(f"{bundle.source}\n{describe(self.model.manifest)}")
+        if "success" not in self.model.outputs:
+            self.get_logger().warning(
+                "the bundle tells neither success nor failure: done is judged by progress alone, and what "
+                "fails may be called done; train it on failures too and export it anew"
+            )
+        self._stops = Stops(self, settings.stop_on, settings.stop_policy, settings.stop_recorder)  # type: ignore[arg-type]
+        self._diagnostics = ProgressDiagnostics(
+            self, self.model, self.inputs, lambda: (self._said, self._last)
+        )
+        # Simulated time may stand still, and just then one asks what the node waits for.
+        self.create_timer(1.0, self._diagnostics.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._last, self._said = Judgement(None, "running", False), ""
         self._publish_done(False)
         self._first_tick, self._is_ending = 0, False
         self._publishing = threading.Lock()
         self._thread = WatchedThread("progress", self._run, self.thread_failed)
         self._thread.start()
+
+    def _said_last(self) -> tuple[str, Judgement]:
+        return self._said, self._last
 
     def close(self) -> None:
         """Abort the inference in progress and join the thread."""
@@ -157,8 +184,13 @@ class ProgressNode(WatchedNode):
         self._say(judgement.state)
         if judgement.step is not None and judgement.step != self._last.step:
             self._step.publish(messages.string(judgement.step))
+        if judgement.success is not None:
+            self._success.publish(messages.float32(judgement.success))
+        if judgement.failure != self._last.failure:
+            self._failure.publish(messages.string(judgement.failure))
         if judgement.done != self._last.done:
             self._publish_done(judgement.done)
+        self._stops.look(judgement)
         if judgement.fault is not None:
             self.get_logger().warning(f"invalid: {judgement.fault}", throttle_duration_sec=1.0)
         self._last = judgement
@@ -174,27 +206,6 @@ class ProgressNode(WatchedNode):
         if done:
             self.get_logger().info("task done")
 
-    def _report(self) -> None:
-        """Once a second: what was judged last, how long that took, and what is heard."""
-        last, runs, intake = self._last, self.model.graph.stats.summary(), self.inputs.intake
-        findings = {n: f"{f.kind}: {f.text}" for n, f in intake.findings().items()}
-        values: dict[str, object] = {
-            "state": self._said,
-            "progress": "" if last.progress is None else f"{last.progress:.3f}",
-            "done": last.done,
-            "inference_p95_ms": f"{runs.p95_ms:.2f}",
-            "inferences": runs.count,
-            **{f"age_{name}_ms": f"{age:.1f}" for name, age in self.inputs.ages_ms().items()},
-            **{f"rejected_{name}": intake.num_refused(name) for name in self.inputs.names},
-            **{f"finding_{name}": text for name, text in findings.items()},
-        }
-        reason = str(last.fault or next(iter(findings.values()), ""))
-        invalid = self._said == "invalid" or bool(findings)
-        text = f"{self._said or 'waiting'}{f' ({reason})' if reason else ''}"
-        status = messages.Status("progress", "warn" if invalid else "ok", text, values)
-        stamp_ns = self.get_clock().now().nanoseconds
-        self._diagnostics.publish(messages.diagnostics([status], stamp_ns, self.model.bundle.sha256[:12]))
-
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._publishing:
             if self._is_ending:
@@ -202,11 +213,26 @@ class ProgressNode(WatchedNode):
                 return response
             self.watch.reset()
             self._first_tick = self.inputs.reset()  # also the cure after a clock that has jumped back
+            if self._last.failure:
+                self._failure.publish(messages.string(""))
+            if self._last.step:
+                self._step.publish(messages.string(""))
             self._last = Judgement(None, "running", False)
             self._say("running")
             self._publish_done(False)
         response.success, response.message = True, "a new episode starts with the next frame"
         return response
+
+
+def thresholds(manifest: Manifest, settings: ProgressParameters) -> DetectorConfig:
+    """Return the thresholds of the bundle, with those that a parameter sets in their place."""
+    given = {name: getattr(settings, name) for name in THRESHOLDS if getattr(settings, name)}
+    for name in ("success", "failure"):
+        if f"{name}_above" in given:
+            given[f"{name}_below"] = BELOW * given[f"{name}_above"]
+    if "regression_drop" in given:
+        given["regression_recovery"] = given["regression_drop"] / 2
+    return detector_of(manifest).model_copy(update=given)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -88,6 +88,11 @@ class OnnxGraph:
         self._run_options: Any = None
         self._warm_up()
 
+    @property
+    def outputs(self) -> frozenset[str]:
+        """Names of the outputs."""
+        return frozenset(item.name for item in self._session.get_outputs())
+
     def inputs(self, observation: Observation) -> dict[str, NDArray[Any]]:
         """Return the tensors of an observation: state in bundle order, images in policy size.
 
@@ -186,6 +191,11 @@ class OnnxProgress:
         self.graph = OnnxGraph(self.bundle, rig, num_threads)
         self.reset()
 
+    @property
+    def outputs(self) -> frozenset[str]:
+        """Names of what the graph tells."""
+        return self.graph.outputs
+
     def reset(self) -> None:
         """Forget everything: the next observation is the first of its episode."""
         self._hidden = np.zeros((1, self.manifest.hidden_size), dtype=np.float32)
@@ -210,12 +220,22 @@ class OnnxProgress:
         restarted = self._started_ns is None
         self._hidden, self._started_ns, self._last_ns = outputs["hidden_out"], started_ns, stamp_ns
         progress, done = float(outputs["progress"][0, 0]), float(outputs["done"][0, 0])
-        numbers = [_number(outputs, name) for name in ("remaining", "motion", "success")]
         step, share = self._likely_step(outputs)
         failure, kind = self._likely_failure(outputs)
-        background = None if share is None else float(outputs["classes"][0, 0])
-        said = (step, share, *numbers, failure, kind, background)
-        return ProgressEstimate(progress, done, elapsed_s, restarted, *said)
+        return ProgressEstimate(
+            progress,
+            done,
+            elapsed_s,
+            restarted,
+            step=step,
+            step_share=share,
+            remaining_s=_number(outputs, "remaining"),
+            motion=_number(outputs, "motion"),
+            success=_number(outputs, "success"),
+            failure=failure,
+            kind=kind,
+            background=None if share is None else float(outputs["classes"][0, 0]),
+        )
 
     def _likely_failure(self, outputs: Mapping[str, NDArray[Any]]) -> tuple[float | None, str]:
         """Return the probability that something goes wrong and its likely kind, where the graph tells."""

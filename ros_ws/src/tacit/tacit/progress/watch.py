@@ -17,6 +17,9 @@ from tacit.streams import Tick
 SLOWEST_RATE = 0.9
 """Least part of the training rate at which frames may come; slower, progress would run too slowly."""
 
+SILENT_MS = 1_000.0
+"""A stream that was heard and has been silent for so long leaves nothing to judge [ms]."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -77,13 +80,23 @@ class ProgressWatch:
         return replace(self._judge(tick, inputs), run=run)
 
     def blind(self, inputs: AlignedInputs) -> Judgement | None:
-        """Return why nothing can be judged while no frame comes: messages are refused; None where none are.
+        """Return why nothing can be judged while no frame comes: messages are refused, or a stream is
+        silent; None where neither is.
 
-        A simulator that pauses sends nothing, or the same stamp again: there nothing has become invalid.
+        A simulator that pauses sends nothing, or the same stamp again, and its clock stands still: there
+        nothing has become invalid. Of stamps of another clock than ours nobody knows the age.
         """
         refusing = {n: f for n, f in inputs.intake.refusing().items() if f.kind != "duplicate"}
         for name, found in refusing.items():
             return replace(self._invalid(Fault(found.kind, f"{name}: {found.text}")), run=self.run)
+        if inputs.intake.is_foreign:
+            return None
+        now_ns = inputs.now_ns()
+        for name, newest in list(inputs.newest.items()):
+            age_ms = (now_ns - newest.stamp_ns) / 1e6
+            if age_ms > SILENT_MS:
+                fault = Fault("stale", f"{name}: nothing for {age_ms / 1e3:.1f} s; is its driver running?")
+                return replace(self._invalid(fault), run=self.run)
         return None
 
     def _begin(self, run: int) -> None:
@@ -107,8 +120,8 @@ class ProgressWatch:
         if state == "invalid" or not math.isfinite(estimate.progress):
             return self._invalid(Fault("not_finite", "the model's answer is not finite"))
         progress = min(1.0, max(0.0, estimate.progress))
-        told = {"step": estimate.step, "success": estimate.success, "failure": self._detector.failure}
-        return Judgement(progress, state, self._detector.is_done, **told)
+        done, failure = self._detector.is_done, self._detector.failure
+        return Judgement(progress, state, done, step=estimate.step, success=estimate.success, failure=failure)
 
     def _invalid(self, fault: Fault) -> Judgement:
         return Judgement(None, "invalid", self._detector.is_done, fault)

@@ -55,7 +55,7 @@ class Publishers:
         self._looks = 0
         if on_timer:
             clock = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
-            node.create_timer(LOOK_PERIOD_S, self.look, clock=clock)
+            self._timer = node.create_timer(LOOK_PERIOD_S, self.look, clock=clock)
 
     def look(self) -> None:
         """Look now."""
