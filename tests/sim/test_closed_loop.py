@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ pytest.importorskip("onnx")
 from tiny_bundles import manifest_for, policy_bundle, progress_bundle
 
 from tacit.bundle import PlaySpec, load_bundle
-from tacit.bundle.runtime import Observation, OnnxPolicy
+from tacit.bundle.runtime import Observation, OnnxPolicy, ProgressEstimate
 from tacit.errors import ConfigError
 from tacit.rig import Rig, parse_rig
 from tacit_sim.cell import Cell
@@ -23,6 +22,7 @@ from tacit_sim.choose_playing import WAYS, best, trials
 from tacit_sim.closed_loop import SETTLED_TICKS, Rollout, Runner
 from tacit_sim.evaluate import main, summarise
 from tacit_sim.experts import Expert
+from tacit_sim.tasks import OVER
 
 pytestmark = pytest.mark.sim
 TICK_NS = 40_000_000
@@ -37,7 +37,7 @@ class PlayedExpert:
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
         self._expert = Expert(cell.rig, cell.task)
-        self.manifest = manifest_for(cell.rig, chunk_size=170)
+        self.manifest = manifest_for(cell.rig, chunk_size=180)
 
     def act(self, _: object) -> np.ndarray:
         self._expert.start(self._cell.state(), self._cell.object_pose())
@@ -121,12 +121,16 @@ class ExactProgress:
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
 
+        self.manifest = manifest_for(cell.rig, "progress")
+
     def reset(self) -> None:
         self.stages: list[int] = []
 
-    def step(self, _: object) -> SimpleNamespace:
+    def step(self, _: object) -> ProgressEstimate:
         self.stages.append(self._cell.stage())
-        return SimpleNamespace(progress=0.1)
+        done = float(self._cell.success())
+        says = {"success": done, "failure": 0.0}
+        return ProgressEstimate(0.1, done, 0.0, False, **says)
 
 
 def test_progress_error_is_measured_against_the_stages_of_the_episode(cube_cell: Cell) -> None:
@@ -137,7 +141,12 @@ def test_progress_error_is_measured_against_the_stages_of_the_episode(cube_cell:
     for stage in range(5):
         length = progress.stages.count(stage)
         truth += [(stage + (k + 1) / length) / 5 for k in range(length)]
+    truth += [1.0] * progress.stages.count(OVER)
     assert rollout.num_ticks == len(truth)
+    assert rollout.done_tick is not None and 2 <= rollout.done_tick - len(truth) + 15 <= 6, (
+        "soon after success"
+    )
+    assert rollout.alarms == ("stalled",), "it says a tenth all along"
     assert rollout.progress_mae == pytest.approx(np.abs(np.array(truth) - 0.1).mean(), abs=1e-6)
 
 

@@ -18,11 +18,12 @@ from tacit.control.acting import Acting
 from tacit.control.inputs import AlignedInputs, as_recorded
 from tacit.episode import segments, video_progress
 from tacit.images.depth import to_look_at
+from tacit.progress import CompletionDetector, detector_of
 from tacit_sim.cell import Cell
 from tacit_sim.tasks import STAGES, distance_to_goal
 
 MAX_TICKS = 260
-"""Limit of an episode at 25 Hz; experts need 170 to 185."""
+"""Limit of an episode at 25 Hz; experts need 180 to 195."""
 
 SETTLED_TICKS = 5
 """Success must last this long, so that a part that is about to topple does not count."""
@@ -43,6 +44,8 @@ class Rollout:
         stage: Name of the last stage.
         fault: Why the policy held, "" where it did not: a node would have stopped there too.
         progress_mae: Mean absolute error of the estimated progress, where one was estimated.
+        done_tick: When the progress bundle called the task done; None: never, or there is no bundle.
+        alarms: What else its detector said, in order: failed with its kind, stalled, regressed.
         frames: Frames for a film strip, (H, W, 3) each.
     """
 
@@ -53,6 +56,8 @@ class Rollout:
     stage: str
     fault: str = ""
     progress_mae: float | None = None
+    done_tick: int | None = None
+    alarms: tuple[str, ...] = ()
     frames: list[NDArray[np.uint8]] = field(default_factory=list, repr=False)
 
 
@@ -101,6 +106,7 @@ class _Trace:
 
     stages: list[int] = field(default_factory=list)
     estimates: list[float] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
     frames: list[NDArray[np.uint8]] = field(default_factory=list)
 
 
@@ -129,6 +135,7 @@ class Runner:
         self._play, self._latency_ns = play, latency_ns
         self._tick_ns = round(1e9 / cell.rig.alignment.rate_hz)
         self._film_every = film_every
+        self._judge = CompletionDetector(detector_of(progress.manifest)) if progress is not None else None
 
     def run(self, seed: int, max_ticks: int = MAX_TICKS) -> Rollout:
         """Play one episode from the start of `seed` until success has settled or time is up."""
@@ -138,6 +145,8 @@ class Runner:
         sensors = Sensors(cell, acting.inputs)
         if self._progress is not None:
             self._progress.reset()
+        if self._judge is not None:
+            self._judge.reset()
         trace = _Trace()
         settled = 0
         refused = ""
@@ -180,7 +189,11 @@ class Runner:
         trace.stages.append(self._cell.stage())
         if self._progress is not None:
             touch = {name: as_recorded(image) for name, image in observation.touch.items()}
-            trace.estimates.append(self._progress.step(replace(observation, touch=touch)).progress)
+            estimate = self._progress.step(replace(observation, touch=touch))
+            trace.estimates.append(estimate.progress)
+            assert self._judge is not None
+            state = self._judge.take(estimate, observation.stamp_ns)
+            trace.states.append(f"{state} {self._judge.failure}".strip() if state == "failed" else state)
         if self._film_every > 0 and tick % self._film_every == 0:
             trace.frames.append(film_frame(observation))
 
@@ -193,7 +206,10 @@ class Runner:
             mae = float(np.abs(np.asarray(trace.estimates) - truth).mean())
         error = distance_to_goal(cell.task, cell.object_pose()[:3, 3])
         length = len(trace.stages)
-        return Rollout(seed, success, length, error, cell.stage_name(), fault, mae, trace.frames)
+        done = trace.states.index("done") if "done" in trace.states else None
+        alarms = tuple(dict.fromkeys(s for s in trace.states if s not in ("running", "done")))
+        said = (mae, done, alarms, trace.frames)
+        return Rollout(seed, success, length, error, cell.stage_name(), fault, *said)
 
 
 def _refusal(acting: Acting) -> str:

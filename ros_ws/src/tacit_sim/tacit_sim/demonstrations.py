@@ -139,7 +139,9 @@ def record(
     success = cell.success()
     with watch("write"):
         outcome = "placed" if success else failure or cell.stage_name()
-        path = recording.finish(success, outcome=outcome, failures=_failures(expert))
+        # What was lost and fell where it belongs is no failure, whatever was planned.
+        failures = [] if success and failure != "retry" else _failures(expert)
+        path = recording.finish(success, outcome=outcome, failures=failures)
     error_m = distance_to_goal(cell.task, cell.object_pose()[:3, 3])
     return Demonstration(seed, success, expert.num_ticks, error_m, path, failure)
 

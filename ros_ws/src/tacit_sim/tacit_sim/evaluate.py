@@ -172,6 +172,11 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         "failures_by_stage": dict(Counter(r.stage for r in rollouts if not r.success)),
         "progress_mae": float(np.mean(errors)) if errors else None,
         "progress_episodes": len(errors),
+        "called_done": {
+            "of_successes": sum(rollout.done_tick is not None for rollout in successes),
+            "of_failures": sum(r.done_tick is not None for r in rollouts if not r.success),
+        },
+        "alarms": dict(Counter(alarm for rollout in rollouts for alarm in rollout.alarms)),
         "rollouts": [{k: v for k, v in vars(rollout).items() if k != "frames"} for rollout in rollouts],
     }
 
@@ -211,4 +216,10 @@ def _print(report: dict[str, Any], console: Console) -> None:
         console.print(
             f"progress error (mean absolute, {report['progress_episodes']} episodes): "
             f"{report['progress_mae']:.3f}"
+        )
+    if report["progress_mae"] is not None or report["alarms"]:
+        done, failures = report["called_done"], report["episodes"] - report["successes"]
+        console.print(
+            f"called done: {done['of_successes']} of {report['successes']} successes, "
+            f"{done['of_failures']} of {failures} failures; alarms: {report['alarms'] or 'none'}"
         )
