@@ -8,7 +8,7 @@ import numpy as np
 
 from tacit_learning.alignment.data.videos import Annotated
 from tacit_learning.alignment.settings import AlignmentConfig
-from tacit_learning.data.annotations import Annotation, AnnotationSet, Segment
+from tacit_learning.data.annotations import FAILURE, Annotation, AnnotationSet, Event, Segment
 
 FPS, FEATURES = 10.0, 8
 ACTIONS = ("reach", "grip", "lift")
@@ -42,6 +42,29 @@ def tiny_annotated(count: int = 6, tasks: tuple[str, ...] = ("",), validation: i
     ]
     annotations = AnnotationSet.of_videos([annotation for annotation, _ in made])
     return Annotated(annotations, {annotation.name: features for annotation, features in made})
+
+
+def tiny_failing(count: int) -> Annotated:
+    """Videos that succeed, with a second after it, and that lose the part: feature 6 shows the end well
+    done, feature 7 that the part is gone."""
+    videos, features = [], {}
+    for split, number in (("train", count), ("validation", 4)):
+        for i in range(number):
+            annotation, rows = tiny_video(f"{split}{i}", 1000 + 50 * (split == "train") + i, split=split)
+            fails, last = bool(i % 2), annotation.num_frames
+            rest = np.zeros((12, FEATURES), np.float32)
+            rest[:, 7 if fails else 6] = 1.0
+            steps = annotation.segments()[: 2 if fails else 3]
+            events = (Event(f"{FAILURE}drop", steps[-1].end + 1, last + 11),) if fails else ()
+            values = np.concatenate([rows, rest])
+            if fails:
+                values[steps[-1].end + 1 :, 7] = 1.0
+            told = {"split": split, "task_steps": ACTIONS, "success": not fails, "events": events}
+            videos.append(Annotation.of_segments(annotation.name, last + 12, FPS, steps, **told))
+            features[annotation.name] = values + np.float32(0.05) * np.random.default_rng(i).normal(
+                size=values.shape
+            ).astype(np.float32)
+    return Annotated(AnnotationSet.of_videos(videos), features)
 
 
 def tiny_alignment(output: Path, **changes: object) -> AlignmentConfig:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_videos import ACTIONS, FEATURES, FPS, tiny_alignment, tiny_video
+from tiny_videos import ACTIONS, FPS, tiny_alignment, tiny_failing
 
 from tacit_learning.alignment.checkpoints import load_alignment
 from tacit_learning.alignment.data import batches as keys
@@ -76,29 +76,6 @@ def test_events_and_labels_survive_the_file(tmp_path: Path) -> None:
     assert load_annotation_set(tmp_path).videos == (missed,)
 
 
-def failing(count: int) -> Annotated:
-    """Videos that succeed, with a second after it, and that lose the part: feature 6 shows the end well
-    done, feature 7 that the part is gone."""
-    videos, features = [], {}
-    for split, number in (("train", count), ("validation", 4)):
-        for i in range(number):
-            annotation, rows = tiny_video(f"{split}{i}", 1000 + 50 * (split == "train") + i, split=split)
-            fails, last = bool(i % 2), annotation.num_frames
-            rest = np.zeros((12, FEATURES), np.float32)
-            rest[:, 7 if fails else 6] = 1.0
-            steps = annotation.segments()[: 2 if fails else 3]
-            events = (Event(f"{FAILURE}drop", steps[-1].end + 1, last + 11),) if fails else ()
-            values = np.concatenate([rows, rest])
-            if fails:
-                values[steps[-1].end + 1 :, 7] = 1.0
-            told = {"split": split, "task_steps": ACTIONS, "success": not fails, "events": events}
-            videos.append(Annotation.of_segments(annotation.name, last + 12, FPS, steps, **told))
-            features[annotation.name] = values + np.float32(0.05) * np.random.default_rng(i).normal(
-                size=values.shape
-            ).astype(np.float32)
-    return Annotated(AnnotationSet.of_videos(videos), features)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("outcome")
@@ -107,13 +84,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = OutcomeConfig(width=12, hidden=8, dropout=0.0)
     losses = config.losses.model_copy(update={"loss_type": {}})
     changes = {"progress": progress, "outcome": outcome, "losses": losses}
-    train_on(config.model_copy(update=changes), failing(10), None, SilentReporter())
+    train_on(config.model_copy(update=changes), tiny_failing(10), None, SilentReporter())
     export_checkpoint(folder / "run", folder / "model.onnx")
     return folder
 
 
 def test_success_and_failure_are_learned_and_exported_and_streamed_as_the_batch_says(run: Path) -> None:
-    trained, annotated = load_alignment(run / "run", "last"), failing(10)
+    trained, annotated = load_alignment(run / "run", "last"), tiny_failing(10)
     assert trained.known.failures == ("drop",) and set(trained.known.seconds) == set(ACTIONS)
     videos = make_videos(annotated, annotated.annotations.split("validation"), "video", like=trained.known)
     stream = FeatureStream(run / "model.onnx")
@@ -141,7 +118,7 @@ def test_temperature_takes_back_what_is_said_too_loudly() -> None:
 
 
 def test_a_long_pause_in_a_clip_is_a_hang_unless_the_task_is_done() -> None:
-    annotated = failing(2)
+    annotated = tiny_failing(2)
     first = annotated.annotations.videos[0]
     hung = replace(first, name="hung", success=False, events=(Event(f"{FAILURE}hang", 5, 9),))
     both = Annotated(

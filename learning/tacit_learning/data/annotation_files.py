@@ -166,4 +166,6 @@ def _entry(video: Annotation) -> VideoEntry:
         split=video.split,
         features=video.features,
         events=tuple((event.kind, event.start, event.end) for event in video.events),
+        task_steps=video.task_steps,
+        success=video.success,
     )

@@ -203,8 +203,8 @@ class Annotation:
         kept = Annotation.of_segments(
             self.name, len(chosen), fps, segments, background=self.background, events=tuple(events)
         )
-        told = {"task_steps": self.task_steps, "success": self.success}
-        return replace(kept, task=self.task, split=self.split, features=self.features, **told)
+        kept = replace(kept, task=self.task, split=self.split, features=self.features)
+        return replace(kept, task_steps=self.task_steps, success=self.success)
 
     def _refuse_lost(self, kept: set[int], fps: float) -> None:
         lost = [step for number, step in enumerate(self.segments()) if number not in kept]

@@ -155,8 +155,17 @@ def without_steps(annotated: Annotated) -> Annotated:
     """Return the videos as if nothing was known of their steps: each is one step, from its first frame to its
     last."""
     before = annotated.annotations
-    nothing = {"steps": (WHOLE,), "start_frames": (0,), "events": (), "task_steps": ()}
-    videos = tuple(replace(v, end_frames=(v.num_frames - 1,), **nothing) for v in before.videos)
+    videos = tuple(
+        replace(
+            video,
+            steps=(WHOLE,),
+            start_frames=(0,),
+            end_frames=(video.num_frames - 1,),
+            events=(),
+            task_steps=(),
+        )
+        for video in before.videos
+    )
     return Annotated(AnnotationSet(videos, before.background, (WHOLE,)), annotated.features)
 
 
@@ -272,8 +281,8 @@ def make_videos(
     videos = tuple(_video(annotation, features, known, by) for annotation, features in pairs)
     width = _common_width(videos, like)
     background = annotated.annotations.background
-    told = {"failures": kinds, "seconds": seconds}
-    return VideoSet(tuple(labels), tasks, rate, shares, width, videos, background, **told)
+    decided = (tuple(labels), tasks, rate, shares, width)
+    return VideoSet(*decided, videos, background, failures=kinds, seconds=seconds)
 
 
 def at_rate(annotation: Annotation, fps: float) -> Annotation:

@@ -106,6 +106,11 @@ VERBS: dict[str, Verb] = {
         "score an alignment model beside simple baselines",
         "Learn",
     ),
+    "evaluate progress": Verb(
+        "tacit_learning.alignment.commands.evaluate_progress:main",
+        "judge done, failure and progress on whole episodes; fit the thresholds",
+        "Learn",
+    ),
     "sample vace_e": Verb(
         "tacit_learning.vace_e.commands:sample", "generate videos with a trained model", "Learn"
     ),
