@@ -23,18 +23,20 @@ from tacit_ros.messages.values import (
 
 
 def message_class(type_name: str) -> type:
-    """Return the class of `package/msg/Name`.
+    """Return the class of `package/msg/Name` or `package/action/Name`.
 
     Raises:
-        MessageError: The package is not installed or has no such message.
+        MessageError: The package is not installed or has no such type.
     """
-    package, _, name = type_name.partition("/msg/")
+    package, _, rest = type_name.partition("/")
+    kind, _, name = rest.partition("/")
     try:
-        return getattr(importlib.import_module(f"{package}.msg"), name)
+        return getattr(importlib.import_module(f"{package}.{kind}"), name)
     except (ModuleNotFoundError, AttributeError):
         raise MessageError(
             f"message type {type_name!r} is not available; expected `package/msg/Name` of an installed "
-            f"package (pip install ros-{package.replace('_', '-')})"
+            f"package (pip install ros-{package.replace('_', '-')}, or with ROS: apt install "
+            f"ros-$ROS_DISTRO-{package.replace('_', '-')})"
         ) from None
 
 
