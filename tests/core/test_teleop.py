@@ -168,6 +168,20 @@ def test_reaching_for_the_end_of_the_arm_slows_down_and_the_way_back_is_free(rig
     assert desk.tool()[0, 3] > far[0] + 0.05
 
 
+def test_tool_that_was_held_back_returns_to_its_line_and_keeps_its_attitude(rig: Rig) -> None:
+    jogger, q = Jogger(rig, "arm"), rig.home[:6]  # type: ignore[index]
+    forward = np.array([0.1, 0, 0, 0, 0, 0])
+    q = jogger.step(q, forward, "world", DT)
+    start = jogger.pose(q)
+    q = q + [0.01, 0, 0, 0, 0.02, 0]  # as limits of acceleration do when a motion begins
+    pushed = jogger.pose(q)
+    for _ in range(50):
+        q = jogger.step(q, forward, "world", DT)
+    aside = np.abs(jogger.pose(q)[1:3, 3] - start[1:3, 3]).max()
+    assert aside < 0.1 * np.abs(pushed[1:3, 3] - start[1:3, 3]).max()
+    assert pose_error(start, jogger.pose(q)).rotation < 0.1 * pose_error(start, pushed).rotation
+
+
 def test_joint_limit_stops_the_whole_motion_and_leaves_the_way_back(rig: Rig) -> None:
     desk = Desk(rig)
     desk.take()
