@@ -59,6 +59,7 @@ class Numbers:
     Attributes:
         servo_commands: ServoJ that the controller accepted.
         missed_share: Periods of the node in which no ServoJ came, of all in which commands were sent.
+        stops: How often the node stopped because it did not hear the arm, and was started again.
         gap_p99_ms, gap_max_ms: Between two ServoJ as they arrived.
         largest_step, allowed_step: Of any joint between two ServoJ, and velocity x period [rad].
         excess: By how much a step exceeded velocity x the time since the one before, as it arrived [rad].
@@ -73,6 +74,7 @@ class Numbers:
 
     servo_commands: int = 0
     missed_share: float = 0.0
+    stops: int = 0
     gap_p99_ms: float = 0.0
     gap_max_ms: float = 0.0
     largest_step: float = 0.0
@@ -233,13 +235,17 @@ def wave(time_s: float) -> FloatArray:
     return np.append(q, 0.04 + 0.03 * np.sin(0.3 * time_s))
 
 
-def run_for(commander: Commander, seconds: float, target: Callable[[float], FloatArray]) -> None:
-    """Command targets at the policy's rate, on absolute deadlines, for a while; then nothing."""
+def run_for(commander: Commander, seconds: float, target: Callable[[float], FloatArray]) -> float:
+    """Command targets at the policy's rate, on absolute deadlines, for a while; then nothing.
+
+    Returns:
+        For how long: less where the robot has said that it is not ready [s].
+    """
     begin, over = time.monotonic(), threading.Event()
 
     def step() -> None:
         passed = time.monotonic() - begin
-        if passed < seconds:
+        if passed < seconds and (passed < 0.5 or list(commander.status[-1][:3]) == [1.0, 0.0, 0.0]):
             commander.tick(target(passed))
         else:
             over.set()
@@ -247,20 +253,26 @@ def run_for(commander: Commander, seconds: float, target: Callable[[float], Floa
     loop = PeriodicThread(round(1e9 * PERIOD_S), step, commander.failures.append)
     loop.start()
     over.wait(seconds + 10)
+    passed = time.monotonic() - begin
     loop.stop()
     commander.rest()
+    return passed
 
 
 def measure_servo(args: Args, numbers: Numbers, folder: Path) -> None:
     """Ten minutes of ServoJ, then cuts in motion."""
     rig = wired_rig()
     with driven(FollowingArm(START), rig, folder) as (fake, commander, _):
-        commander.enable()
-        commander.begin(np.append(START, 0.08))
-        run_for(commander, 60 * args.minutes, wave)
-        time.sleep(1.0)
+        commanded = 0.0
+        while (left := 60 * args.minutes - commanded) > 1.0:
+            commander.enable()
+            commander.begin(np.append(fake.joints(), 0.08))
+            commanded += run_for(commander, left, lambda t, begin=commanded: wave(begin + t))
+            numbers.stops += 1
+            time.sleep(1.0)
+        numbers.stops -= 1
         judge_servo(fake, rig, numbers)
-        numbers.missed_share = 1 - len(fake.servo) / (60 * args.minutes * SERVO_HZ)
+        numbers.missed_share = 1 - len(fake.servo) / (commanded * SERVO_HZ)
         numbers.states = list(commander.states)
         cut_in_motion(args, numbers, fake, commander)
         numbers.zeros = sum(not q.any() for _, q in commander.joints)
