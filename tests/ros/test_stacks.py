@@ -73,6 +73,8 @@ def test_desk_runs_on_demand_where_episodes_are_recorded() -> None:
     assert "desk" in names(["desk"]) and "desk" not in names([])
     with pytest.raises(ConfigError, match="record, teleop, full have one"):
         build_stack("simulate", "nova2_sim", {}, ["desk"])
+    with pytest.raises(ConfigError, match="did you mean 'description'"):
+        build_stack("record", "nova2_sim", {}, ["descripton"])
 
 
 def test_two_bundles_are_told_apart() -> None:

@@ -152,7 +152,9 @@ def templates(name: str, rig: Rig, extra: Iterable[str] = ()) -> list[NodeSpec]:
     stack, extra = stack_spec(name), tuple(extra)
     for node in extra:
         if node not in stack.extra:
-            raise ConfigError(f"stack {name!r} has no {node}; {', '.join(_with(node))} have one")
+            owners = ", ".join(_with(node))
+            hint = f"{owners} have one" if owners else did_you_mean(node, stack.extra)
+            raise ConfigError(f"stack {name!r} has no {node}; {hint}")
     if rig.simulation is None and not stack.nodes:
         raise ConfigError(
             f"stack {name!r} needs a simulated rig, but rig {rig.name!r} has no `simulation` section; "

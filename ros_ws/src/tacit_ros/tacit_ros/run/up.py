@@ -50,9 +50,9 @@ class UpArgs:
     ] = ()
     without: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Node of the stack to leave out; may be given again."""
-    desk: Annotated[
-        bool, tyro.conf.arg(help="Serve the operator's page on this machine (stacks record and full).")
-    ] = False
+    desk: Annotated[bool, tyro.conf.arg(help="Serve the operator's page on this machine: `--with desk`.")] = (
+        False
+    )
     namespace: Annotated[str, tyro.conf.arg(help="Of all nodes, as for one arm of two.")] = ""
     remap: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Name to replace, as /joint_states:=/left/joint_states; may be given again."""
@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.list:
         _print_line(describe(args.stack))
         return 0
-    if args.desk and importlib.util.find_spec("aiohttp") is None:
+    if (args.desk or "desk" in args.also) and importlib.util.find_spec("aiohttp") is None:
         raise ConfigError("--desk: its web library is not installed; pip install 'tacit[desk]'")
     extra = dict.fromkeys((*args.also, *(("desk",) if args.desk else ())))
     stack = build_stack(args.stack, args.rig, parse_options(args.options), extra)
@@ -250,7 +250,7 @@ def describe(name: str) -> str:
     options: Mapping[str, object] = arguments(name)
     stack = stack_spec(name)
     lines = [f"{name}: {stack.description}", f"nodes: {', '.join((*stack.simulated, *stack.nodes))}"]
-    lines += [f"with --{node}: {node}" for node in stack.extra]
+    lines += [f"on demand, by `--with {node}`: {node}" for node in stack.extra]
     return "\n".join([*lines, *(f"  {key}={value}" for key, value in options.items())])
 
 
