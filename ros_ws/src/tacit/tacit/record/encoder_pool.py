@@ -7,7 +7,6 @@ drops the newest frame and counts it; it never blocks a callback, and never shif
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
@@ -67,7 +66,7 @@ class EncoderPool:
         self._due: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._piled_up = threading.Event()
         self._threads: list[WatchedThread] = []
-        for number in range(min(len(qualities), os.cpu_count() or 1)):
+        for number in range(len(qualities)):  # on a busy machine each has a share of its own
             work = self._work if number == 0 else self._help
             self._threads.append(WatchedThread("encoder", work, on_failure))
         for thread in self._threads:
