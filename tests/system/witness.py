@@ -63,6 +63,7 @@ class Witness:
         commands: By topic and sender, in the order they came.
         command_s, picture_s: When the last command and the last picture came [s, steady].
         moved_s: When the arm was last seen to move [s, steady].
+        said_s, gone_s: When the policy last said something, and was first known to be gone [s, steady].
         estimates: Number of messages on /progress.
         silence_s: Longest time between two messages of measured joints, as they were handled here [s].
     """
@@ -72,7 +73,7 @@ class Witness:
         self.policy, self.progress = NodeState(node), NodeState(node, "/progress/state")
         self.truth: dict[str, Any] = {}
         self.commands: dict[tuple[str, bytes], list[Command]] = defaultdict(list)
-        self.command_s = self.picture_s = self.moved_s = 0.0
+        self.command_s = self.picture_s = self.moved_s = self.said_s = self.gone_s = 0.0
         self.estimates, self.silence_s, self._joints_s = 0, 0.0, math.inf
         self.joints = np.full(len(rig.state_names), np.nan)
         self._cuts_ns: list[int] = []  # the cell was set up anew: commands before and after are no motion
@@ -85,6 +86,7 @@ class Witness:
         pictures = rig.cameras[camera]
         kind, profile = messages.message_class(pictures.type), qos.live(pictures.qos)
         node.create_subscription(kind, pictures.topic, self._on_picture, profile, raw=True)
+        node.create_subscription(String, "/policy/state", self._on_said, qos.state())
         node.create_subscription(String, "/simulator/truth", self._on_truth, DEEP)
         node.create_subscription(Float32, "/progress", self._on_progress, 10)
 
@@ -154,6 +156,12 @@ class Witness:
         self.silence_s, self._joints_s = max(self.silence_s, now - self._joints_s), now
         if len(message.velocity) and np.abs(message.velocity).max() > STAND_RAD_S:
             self.moved_s = time.monotonic()
+
+        if self.policy.is_gone and self.gone_s == 0.0:
+            self.gone_s = now
+
+    def _on_said(self, message: String) -> None:
+        self.said_s = time.monotonic()
 
     def _on_picture(self, message: bytes) -> None:
         self.picture_s = time.monotonic()
