@@ -372,7 +372,7 @@ def test_it_comes_back_after_each_disconnect_and_nothing_is_heard_between(wire: 
     for cut in range(3):
         wire.follow(0.05)
         wire.fake.drop()
-        wire.until(lambda: not wire.arm.is_connected, "the loss")
+        wire.until(lambda: not wire.arm.is_connected and wire.arm.servo.feedback is None, "the loss")
         count = len(wire.joints)
         assert wire.arm.status().enabled == 0 and wire.arm.status().fault == 1
         wire.until(lambda n=cut: wire.arm.connections == n + 2, "a connection")
