@@ -29,8 +29,9 @@ FLOOR_PX = 0.05
 DRAWN_PX = FLOOR_PX * 2.0 ** np.arange(6)
 """Noise of corners that were drawn where pairs of poses put the board: these fit exactly and tell nothing of
 it, but a plane that is seen flat tips and nears more than it turns and shifts, which the robot does not."""
-MAX_ROUNDS, SETTLED, NEAR = 20, 3e-6, 1e-4
-"""Steps [m, rad]: below some micrometres it is done; below .1 mm noise sizes no longer change their grid."""
+MAX_ROUNDS, SETTLED, NEAR = 20, 0.03, 0.3
+"""Steps, in standard deviations of what is estimated: below 3 % it is done; below 30 % noise sizes no longer
+change their grid."""
 FREEDOM = 4.0
 """Of the t distribution: the usual value where it is not estimated; costs 2 % where errors are normal."""
 MAX_SURPRISE = 150.0
@@ -132,7 +133,7 @@ class Adjustment:
             linear, pixel = problem.linearised()
             posterior = infer(problem.counted(linear), pixel, fixed_noise, near)
             problem = problem.moved(linear, posterior)
-            largest = np.abs(posterior.mean[:12]).max()
+            largest = np.abs(posterior.mean[:12] / np.sqrt(np.diag(posterior.covariance)[:12])).max()
             if largest < SETTLED:
                 break
             near = posterior if largest < NEAR else None
