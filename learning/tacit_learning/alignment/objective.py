@@ -37,9 +37,6 @@ from tacit_learning.alignment.terms import Moment, alignment_losses, draw_frames
 from tacit_learning.data.windows import Batch
 from tacit_learning.losses.progress import progress_lambda
 
-SEGMENTS_PER_VIDEO = 3
-"""Actions that are also learned as sequences of their own, per video and step."""
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -170,9 +167,16 @@ class AlignmentObjective(nn.Module):
         assert isinstance(head, ProgressHead)
         outputs = self.model.read(embeddings, frames_of(clips)._replace(features=seen))
         terms = dense_terms(outputs, clips, config)
+        if config.dense.whole and clips is not batch:
+            plain = whole.detach() if config.dense.detach else whole
+            said = self.model.read(plain, frames_of(batch)._replace(features=features))
+            extra = config.dense.whole * dense_terms(said, batch, config)["progress"]
+            terms |= {"progress": terms["progress"] + extra, "whole": extra}
         if config.dense.segments:
             chance = generator or torch.Generator().manual_seed(0)
-            rates = SegmentRates(SEGMENTS_PER_VIDEO, self.config.head.condition_rate, float(batch[keys.FPS]))
+            rates = SegmentRates(
+                config.dense.per_video, self.config.head.condition_rate, float(batch[keys.FPS])
+            )
             source = whole.detach() if config.dense.detach else whole
             segments = segment_terms(self.model, source, features, batch, rates, config.dense, chance)
             terms |= {"progress": terms["progress"] + config.dense.segments * segments, "segments": segments}

@@ -160,11 +160,8 @@ class OutcomeConfig(Config):
 
 
 class TextConfig(Config):
-    """A condition on the text of the task, for a dense head that follows several.
-
-    `folder`: a frozen text encoder with its tokenizer; needed in training alone. `width`: of what enters the
-    head. `says`: text of a task by its name; else the name itself.
-    """
+    """A dense head told by text what to follow: `folder` of a frozen text encoder, needed in training alone;
+    `width` of what enters the head; `says`: text of a task by its name, else the name itself."""
 
     folder: str
     width: int = 16
@@ -282,7 +279,8 @@ class DenseConfig(Config):
     """Weights of what the dense head learns on every frame; 0 leaves a term out.
 
     `segments`: actions as sequences of their own, whose start is told. `done_at`: progress of the
-    video that counts as done. `detach`: no gradient into the encoder.
+    video that counts as done. `whole`: share of the same terms on videos as they are, beside clips that are
+    warped. `per_video`: actions drawn for `segments`. `detach`: no gradient into the encoder.
     """
 
     action: float = 2.0
@@ -294,6 +292,8 @@ class DenseConfig(Config):
     monotonic: float = 1.0
     end: float = 0.2
     done_at: float = 0.97
+    whole: float = 0.0
+    per_video: int = 3
     detach: bool = False
 
     @property
