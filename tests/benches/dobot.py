@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -126,7 +128,9 @@ class Commander:
         pace = Pace(SteadyClock(), self.failures.append, 10)
         self.publisher = CommandPublisher(self.node, rig, PERIOD_S, pace=pace)
         self.limiter = MotionLimiter.from_rig(rig, PERIOD_S)
-        self.joints, self.status, self.states = [], [], []
+        self.joints: list[tuple[float, np.ndarray]] = []
+        self.status: list[Any] = []
+        self.states: list[str] = []
         self.node.create_subscription(JointState, "/joint_states", self._joints, 50)
         self.node.create_subscription(
             Float64MultiArray, "/robot_state", lambda m: self.status.append(m.data), 10
@@ -134,7 +138,9 @@ class Commander:
         self.node.create_subscription(
             String, "/dobot/state", lambda m: self.states.append(m.data), qos.state()
         )
-        self._clients = {n: self.node.create_client(Trigger, f"/dobot/{n}") for n in ("enable", "clear")}
+        self._clients: dict[str, Any] = {
+            n: self.node.create_client(Trigger, f"/dobot/{n}") for n in ("enable", "clear")
+        }
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._stop = threading.Event()
@@ -145,7 +151,7 @@ class Commander:
         while not self._stop.is_set():
             self._executor.spin_once(timeout_sec=0.05)
 
-    def _joints(self, message: object) -> None:
+    def _joints(self, message: Any) -> None:
         self.joints.append((time.monotonic(), np.array(message.position)))
 
     def call(self, name: str) -> tuple[bool, str]:
@@ -156,7 +162,12 @@ class Commander:
         wait_until(client.service_is_ready, name, 20)
         future = client.call_async(Trigger.Request())
         wait_until(future.done, name, 20)
-        return future.result().success, future.result().message
+        answer = future.result()
+        return answer.success, answer.message
+
+    def hears_after(self, count: int) -> Callable[[], bool]:
+        """Return whether more than `count` joint states have come, to be asked again."""
+        return lambda: len(self.joints) > count
 
     def enable(self) -> None:
         """Clear and enable until the robot says that it is ready."""
@@ -213,7 +224,9 @@ def driven(plant: Plant, rig: Rig, folder: Path) -> Iterator[tuple[FakeDobot, Co
         text=True,
     )
     said: list[str] = []
-    reader = threading.Thread(target=lambda: said.extend(iter(node.stdout.readline, "")), daemon=True)
+    assert node.stdout is not None
+    lines = iter(node.stdout.readline, "")
+    reader = threading.Thread(target=lambda: said.extend(lines), daemon=True)
     reader.start()
     commander = Commander(rig)
     try:
@@ -233,6 +246,16 @@ def wave(time_s: float) -> FloatArray:
     hz = np.array([0.2, 0.31, 0.27, 0.4, 0.35, 0.3])
     q = START + amplitude * np.sin(2 * np.pi * hz * time_s)
     return np.append(q, 0.04 + 0.03 * np.sin(0.3 * time_s))
+
+
+def wave_after(begin_s: float, time_s: float) -> FloatArray:
+    """`wave`, gone on with."""
+    return wave(begin_s + time_s)
+
+
+def swing(start: FloatArray, time_s: float) -> FloatArray:
+    """Joints and opening [rad, m] of an arm that swings about where it stood."""
+    return np.append(start + 0.2 * np.sin(4 * time_s), 0.08)
 
 
 def run_for(commander: Commander, seconds: float, target: Callable[[float], FloatArray]) -> float:
@@ -267,7 +290,7 @@ def measure_servo(args: Args, numbers: Numbers, folder: Path) -> None:
         while (left := 60 * args.minutes - commanded) > 1.0:
             commander.enable()
             commander.begin(np.append(fake.joints(), 0.08))
-            commanded += run_for(commander, left, lambda t, begin=commanded: wave(begin + t))
+            commanded += run_for(commander, left, partial(wave_after, commanded))
             numbers.stops += 1
             time.sleep(1.0)
         numbers.stops -= 1
@@ -298,12 +321,12 @@ def cut_in_motion(args: Args, numbers: Numbers, fake: FakeDobot, commander: Comm
         commander.enable()
         commander.begin(np.append(fake.joints(), 0.08))
         start = fake.joints()
-        run_for(commander, 0.6, lambda t, start=start: np.append(start + 0.2 * np.sin(4 * t), 0.08))
+        run_for(commander, 0.6, partial(swing, start))
         last = time.monotonic()
         fake.drop()
         count = len(commander.joints)
         time.sleep(0.01)
-        wait_until(lambda n=count: len(commander.joints) > n + 20, "joints again", 30)
+        wait_until(commander.hears_after(count + 20), "joints again", 30)
         numbers.slowest_return_s = max(numbers.slowest_return_s, time.monotonic() - last)
         numbers.disconnects += 1
         numbers.reconnects += 1
