@@ -112,11 +112,11 @@ def test_latent_encoder_and_alignment_heads_stay_behind(policy_file: Path) -> No
     assert not any("latent_encoder" in n or "alignment" in n for n in names)
 
 
-def test_the_progress_preset_gives_progress_done_and_its_memory_alone(progress_file: Path) -> None:
+def test_the_progress_preset_gives_progress_success_and_its_memory_alone(progress_file: Path) -> None:
     bundle = load_bundle(progress_file)
     assert bundle.manifest.kind == "progress" and verify(bundle) <= bundle.manifest.golden.tolerance
     names = [output.name for output in onnx.load_from_string(bundle.model_bytes).graph.output]
-    assert names == ["progress", "done", "hidden_out"]
+    assert names == ["progress", "done", "hidden_out", "success"]
 
 
 def test_streamed_progress_equals_torch_on_the_whole_sequence(run_folder: Path, progress_file: Path) -> None:
@@ -137,7 +137,9 @@ def test_streamed_progress_equals_torch_on_the_whole_sequence(run_folder: Path, 
     with torch.no_grad():
         frames = Frames(x, torch.arange(12)[None] * 0.04, none[:, 0], none)
         outputs = trained.model.read(trained.model.embed(x), frames)
-    expected = torch.stack([outputs.video[0], outputs.done[0].sigmoid()], -1).numpy()
+        outcome = trained.model.outcome(x)
+    assert outcome is not None
+    expected = torch.stack([outputs.video[0], outcome.success_probability[0]], -1).numpy()
     found = np.array([[estimate.progress, estimate.done] for estimate in streamed])
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.ptp(expected[:, 0]) > 1e-4
