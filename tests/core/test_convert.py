@@ -79,7 +79,7 @@ def test_the_reader_is_found_by_what_lies_in_the_folder(tmp_path: Path, plant: C
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("own.hdf5", "episodes of tacit already; say what to make of them with --to (lerobot"),
+        ("own.hdf5", "say what to make of them with --to (lerobot"),
         ("cut.hdf5", "cannot be opened as HDF5"),
         ("demos.hdf5", "a data set of robomimic, which is only written"),
         ("replay.zarr", "a data set of zarr, which is only written"),

@@ -38,7 +38,9 @@ def make_source_of(table: EpisodeTable, config: AlignmentConfig) -> EpisodeSourc
 
 
 def untrained(table: EpisodeTable | None = None) -> tuple[AlignmentObjective, VideoSet]:
-    config = tiny_progress(Path("unused"), None)
+    config = tiny_progress(
+        Path("unused"), None, "progress.outcome_weight=0"
+    )  # test_alignment_outcome has that
     source = make_source_of(table or tiny_table(2, length=9), config)
     annotated = source.annotate({TRAIN: table or tiny_table(2, length=9)}, CPU)
     videos = make_videos(annotated, annotated.annotations.videos, "video")
@@ -57,7 +59,7 @@ def test_streaming_equals_the_batch() -> None:
     whole, memory = judged(model, batch), torch.full((2, model.state_size), 7.0)
     for t in range(9):
         with torch.no_grad():
-            found, _, memory = model.step(
+            found, _, memory, _ = model.step(
                 batch[keys.FEATURES][:, t], batch[keys.ELAPSED][:, t : t + 1], memory
             )
         now = torch.stack([found.video[:, 0], found.done[:, 0].sigmoid()], -1)
@@ -229,7 +231,7 @@ def test_frames_are_encoded_where_the_run_trains_and_with_its_seed(
 ) -> None:
     seen = []
 
-    def note(data: object, frames: object, device: torch.device, reporter: object) -> None:
+    def note(data: object, frames: object, device: torch.device, *_: object) -> None:
         seen.append((device, float(torch.rand(1))))  # as a backbone without weights would be drawn
         raise Stopped
 

@@ -130,7 +130,8 @@ def why_unknown(source: Path) -> str:
                 if not reader.is_foreign:
                     goals = ", ".join(name for name, entry in FORMATS.items() if entry.writes)
                     return (
-                        f"{source}: episodes of tacit already; say what to make of them with --to ({goals})"
+                        f"{source}: episodes of tacit already, and each holds its rig; `tacit convert` takes "
+                        f"them to others: say what to make of them with --to ({goals})"
                     )
     except EpisodeError as problem:
         return f"{source}: not recognised as a data set of others: {problem}"

@@ -6,6 +6,7 @@ and z from -thickness to 0. `tacit.rig.scene` supplies poses, the recorder store
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
@@ -141,7 +142,7 @@ def project_boxes(corners_camera: ArrayLike, camera: Camera) -> Footprints:
     """
     corners = np.asarray(corners_camera, dtype=np.float64)
     pixels = camera.project(points_in_front(corners, EDGES, NEAR_PLANE_M, _ALONG))
-    box = _bounds(pixels.reshape(len(corners), -1, 2))
+    box = _bounds(pixels.reshape(len(corners), math.prod(pixels.shape[1:-1]), 2))  # also of no boxes
     clipped = clip_box(box, camera.width, camera.height)
     area, inside = box_area(box), box_area(clipped)
     # Beyond the near plane at least one point is finite, unless all lie beyond the lens's fold: not in front.
