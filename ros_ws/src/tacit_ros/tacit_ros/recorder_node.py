@@ -110,6 +110,7 @@ class RecorderNode(WatchedNode):
         self._state_topic, self._said = self.create_publisher(String, "~/state", qos.state()), ""
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._look_around)
         self._intake = Poller(self._listen, POLL_PERIOD_S, self.thread_failed)
+        self._announce()  # not at the timer's first turn: an episode may begin before that
         self._say_hello()
 
     def close(self) -> None:
