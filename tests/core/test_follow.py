@@ -13,7 +13,6 @@ from tacit.bundle.runtime import OnnxProgress
 from tacit.cli import main
 from tacit.convert.video import probe_video
 from tacit.episode import EpisodeReader
-from tacit.progress import DetectorConfig
 from tacit.progress.follow import Reading, changes, follow
 from tacit.view.progress_video import BAR_GAP, BAR_HEIGHT, Bar, draw_progress
 
@@ -30,6 +29,25 @@ def test_every_due_tick_is_read_once_with_its_stamp(tmp_path: Path) -> None:
         [r.progress for r in readings], 0.1 * np.arange(1, len(readings) + 1), atol=1e-5
     )
     assert again == readings  # the memory starts anew
+
+
+def test_thresholds_are_those_of_the_bundle_but_for_what_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    episode = write_episode(tmp_path, 80)
+    progress_bundle(tmp_path, rig(), detector={"done_above": 0.95, "dwell_s": 1.6})
+
+    def done_at(*named: str) -> float:
+        arguments = ["view", "progress", str(tmp_path / "progress.onnx"), str(episode)]
+        assert main([*arguments, "--out", str(tmp_path / "film.mp4"), *named]) == 0
+        seconds, _, state = capsys.readouterr().out.splitlines()[0].split()[:3]
+        assert state == "done"
+        return float(seconds)
+
+    late = done_at()
+    assert late > 1.6
+    assert done_at("--detector.dwell-s", "1.2") == pytest.approx(late - 0.4, abs=0.041)
+    assert done_at("--detector.dwell-s", "0.5") < late - 0.4  # what is named may be the usual value
 
 
 def test_changes_are_where_the_state_turns() -> None:
@@ -63,10 +81,10 @@ def test_the_command_films_an_episode(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["view", "progress", str(tmp_path / "progress.onnx"), str(path), "--out", str(out)]) == 0
     with EpisodeReader(path) as reader:
         estimator = OnnxProgress(tmp_path / "progress.onnx", reader.rig)
-        expected = changes(list(follow(estimator, reader, DetectorConfig())))
-        count = len(list(follow(estimator, reader)))
-    assert probe_video(out).frames == count
+        readings = list(follow(estimator, reader))
+    assert probe_video(out).frames == len(readings)
     printed = capsys.readouterr().out
-    assert all(reading.state in printed for reading in expected) and expected
+    expected = changes(readings)  # by the thresholds of the bundle, as the node would judge
+    assert expected and [line.split()[2] for line in printed.splitlines()[:-1]] == [r.state for r in expected]
     assert main(["view", "progress", str(tmp_path / "progress.onnx"), str(path), "--camera", "tpo"]) == 2
     assert "did you mean 'top'" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -12,11 +12,12 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from tacit.bundle.manifest import Manifest
 from tacit.bundle.runtime import OnnxProgress
 from tacit.convert.video import write_video
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError, did_you_mean
-from tacit.progress import DetectorConfig, TaskState
+from tacit.progress import DetectorConfig, TaskState, detector_of
 from tacit.progress.follow import Reading, changes, follow
 from tacit.view.draw import COLORS, GROUND, Color, Image, draw_label, enlarge, picture
 
@@ -93,7 +94,7 @@ class Options:
     camera: str | None = None
     """Whose pictures to show; the first camera when left out."""
     detector: DetectorConfig = field(default_factory=DetectorConfig)
-    """Thresholds of done, stall and regression."""
+    """Thresholds of done, failure, stall and regression; those of the bundle where they are left out."""
 
 
 def main(argv: list[str]) -> int:
@@ -103,7 +104,7 @@ def main(argv: list[str]) -> int:
     with EpisodeReader(options.episode) as reader:
         camera = _camera(reader, options.camera)
         estimator = OnnxProgress(options.bundle, reader.rig)
-        readings = list(follow(estimator, reader, options.detector))
+        readings = list(follow(estimator, reader, _thresholds(options, argv, estimator.manifest)))
         target = options.out or options.episode.with_name(f"{options.episode.stem}_progress.mp4")
         count = write_video(target, _frames(reader, camera, readings), estimator.manifest.rate_hz)
     first_ns = readings[0].stamp_ns
@@ -112,6 +113,12 @@ def main(argv: list[str]) -> int:
         console.print(f"{seconds:7.2f} s  {reading.state:10s} progress {reading.progress:.2f}")
     console.print(f"{target}: {count} frames")
     return 0
+
+
+def _thresholds(options: Options, argv: list[str], manifest: Manifest) -> DetectorConfig:
+    """Return the thresholds of the bundle; what the arguments name is read once more, over those."""
+    stated = replace(options, detector=detector_of(manifest))
+    return tyro.cli(Options, args=argv, prog="tacit view progress", default=stated).detector
 
 
 def _frames(reader: EpisodeReader, camera: str, readings: Sequence[Reading]) -> Iterator[Image]:
