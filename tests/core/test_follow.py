@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tacit.bundle.runtime import OnnxProgress
 from tacit.cli import main
 from tacit.convert.video import probe_video
 from tacit.episode import EpisodeReader
+from tacit.progress import TaskState
 from tacit.progress.follow import Reading, changes, follow
 from tacit.view.progress_video import BAR_GAP, BAR_HEIGHT, Bar, draw_progress
 
@@ -65,6 +67,13 @@ def test_a_bar_is_as_long_as_its_value_and_truth_is_ticked() -> None:
     assert abs(filled.max() - (4 + 0.25 * 391)) <= 1
     white = np.flatnonzero((row > 250).all(axis=1))
     assert abs(white.mean() - (4 + 0.75 * 391)) <= 1
+
+
+@pytest.mark.parametrize("state", get_args(TaskState))
+def test_every_state_of_a_task_can_be_drawn(state: TaskState) -> None:
+    image = np.zeros((60, 400, 3), np.uint8)
+    drawn = draw_progress(image, [Bar("", 0.5)], state)
+    assert drawn[:60].any() == (state != "running")
 
 
 def test_a_value_that_is_not_finite_leaves_the_bar_empty() -> None:

@@ -27,6 +27,7 @@ MIN_WIDTH = 320
 STATE_COLORS: dict[TaskState, Color] = {
     "running": COLORS[1],
     "done": COLORS[2],
+    "failed": (255, 72, 60),
     "stalled": COLORS[0],
     "regressed": COLORS[3],
     "invalid": COLORS[4],
