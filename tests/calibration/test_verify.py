@@ -226,7 +226,7 @@ def test_a_fisheye_lens_enters_the_rig_as_one():
 
 
 @pytest.mark.parametrize("way", ["one board before both wrist cameras", "one fixed camera"])
-def test_the_base_of_a_second_arm_is_found(tmp_path, monkeypatch, way):
+def test_the_base_of_a_second_arm_is_found(tmp_path, monkeypatch, way, capsys):
     """The rig believes the second base 20 mm and 3 degrees from where it is."""
     truth = load_rig("xtrainer")
     T_true = np.asarray(truth.arms["right"].T_world_base)
@@ -251,6 +251,7 @@ def test_the_base_of_a_second_arm_is_found(tmp_path, monkeypatch, way):
     words += ["--first-samples", str(tmp_path / "left"), "--second-samples", str(tmp_path / "right")]
     words += ["--rig", str(tmp_path / "rig.yaml"), "--rig-out", str(tmp_path / "out.yaml")]
     assert main(words) == 0
+    assert capsys.readouterr().out.count("000.png is gone") == 2  # no pictures here, only their corners
     rig = load_rig(tmp_path / "out.yaml")
     error = pose_error(rig.arms["right"].T_world_base, T_true)
     record = rig.calibrations["arms.right.base"]

@@ -18,7 +18,9 @@ from tacit_calibration.samples import RobotViews
 def with_best_corners(
     views: RobotViews, picture: Callable[[str], Image], board: Board, lens: Camera
 ) -> RobotViews:
-    """Return the views with their corners refined through the lens; as they are where it is of another size.
+    """Return the views with their corners refined through the lens.
+
+    They stay as they are where the lens is of another size, or where a picture is gone, which is said.
 
     Args:
         views: Views of one board.
@@ -28,7 +30,11 @@ def with_best_corners(
     """
     if (lens.width, lens.height) != (views.width, views.height):
         return views  # the solver says so
-    corners = choose_corners(views.views, lambda name: gray_of(picture(name)), board, lens, say)
+    try:
+        corners = choose_corners(views.views, lambda name: gray_of(picture(name)), board, lens, say)
+    except FileNotFoundError as gone:
+        say(f"corners stay as they were found, not refined through this lens: {gone.filename} is gone")
+        return views
     return replace(views, views=corners)
 
 
