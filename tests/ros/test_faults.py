@@ -32,4 +32,4 @@ def test_fault_is_seen_held_for_and_named(fault: Fault, rig: Rig, policy: OnnxPo
 
 
 def test_nothing_is_seen_where_nothing_is_wrong(rig: Rig, policy: OnnxPolicy, tmp_path: Path) -> None:
-    assert alarms_missed(false_alarms(4, 1.0, rig, policy)) == []
+    assert alarms_missed(false_alarms(2, 0.5, rig, policy)) == []
