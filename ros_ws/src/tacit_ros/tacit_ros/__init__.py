@@ -7,5 +7,5 @@ was recorded elsewhere, `demo` shows the whole loop. Nothing here imports torch.
 Imports point down this list only:
 demo, desk_node, managed_node > bag, capture_node, description_node, dobot_node, gripper_action_node,
 overlay_node, policy_node, progress_node, recorder_node, replay_node, run, tactile_camera_node, teleop_node >
-bag_draft, gel, progress_reactions, wire > messages.
+gel, wire > messages.
 """

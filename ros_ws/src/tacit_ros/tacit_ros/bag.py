@@ -33,7 +33,7 @@ from tacit.record.references import TouchReferences
 from tacit.rig import CameraSpec, Rig, TactileSpec, load_rig, parse_rig
 from tacit.streams import Arrival, Intake
 from tacit_ros import messages
-from tacit_ros.bag_draft import draft_from
+from tacit_ros.wire.bag_draft import draft_from
 from tacit_ros.wire.hearing import Hearing
 
 BAG_FILES = (".mcap", ".db3")

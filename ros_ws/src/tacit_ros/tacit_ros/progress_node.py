@@ -27,11 +27,11 @@ from tacit.progress.watch import Judgement, ProgressWatch
 from tacit.rig import load_rig
 from tacit.threads import WatchedThread
 from tacit_ros import messages
-from tacit_ros.progress_reactions import ProgressDiagnostics, Stops
 from tacit_ros.wire import qos
 from tacit_ros.wire.observations import RigSubscriptions
 from tacit_ros.wire.parameters import SHA256, declare, parameter
 from tacit_ros.wire.process import WatchedNode, run_node
+from tacit_ros.wire.progress_reactions import ProgressDiagnostics, Stops
 from tacit_ros.wire.publishers import Publishers
 
 WAIT_S = 0.02
