@@ -76,12 +76,6 @@ class ReplayNode(CommandingNode):
         self.get_logger().info(text)
         self._start_loop()
 
-    def close(self) -> None:
-        """Stop and join the command thread; nothing is published afterwards."""
-        if self.loop is not None:
-            self.loop.stop()
-        self.commands.close()
-
     def _actions(self) -> dict[str, Callable[[], Answer]]:
         controller = self.controller
         return {

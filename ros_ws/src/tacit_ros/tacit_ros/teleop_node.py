@@ -68,12 +68,6 @@ class TeleopNode(CommandingNode):
         self.get_logger().info(f"rig {rig.name}: {rate_hz:g} commands/s; `tacit teleop keys`, Enter to begin")
         self._start_loop()
 
-    def close(self) -> None:
-        """Stop and join the command thread; nothing is published afterwards."""
-        if self.loop is not None:
-            self.loop.stop()
-        self.commands.close()
-
     def _actions(self) -> dict[str, Callable[[], Answer]]:
         controller = self.controller
         return {

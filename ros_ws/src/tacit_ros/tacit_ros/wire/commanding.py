@@ -164,6 +164,12 @@ class CommandingNode(WatchedNode):
         if self.controller.fault is not None:
             self.get_logger().warning(str(self.controller))
 
+    def close(self) -> None:
+        """Stop and join the command thread; nothing is published afterwards."""
+        if self.loop is not None:
+            self.loop.stop()
+        self.commands.close()
+
     def halt(self, reason: str) -> None:
         """Brake, and publish the final state with the reason.
 
