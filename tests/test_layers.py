@@ -85,6 +85,7 @@ LAWS = {
             "av",
             "pyarrow",
         },
+        only={"server": {"aiohttp"}},
     ),
     "tacit_ros": Law(
         "ros_ws/src/tacit_ros",

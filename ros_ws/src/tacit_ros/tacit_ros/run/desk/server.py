@@ -1,15 +1,9 @@
-"""The desk's web server: a page, pictures and actions, for this machine alone.
-
-It listens on 127.0.0.1. Every request must carry the token, which is in the address that the node logs, and
-name this machine as its host: no page of another site can read a picture or press a button.
-"""
+"""The desk's web server: a page, pictures and actions, for this machine alone (`tacit.view.server`)."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,28 +14,16 @@ from tacit.errors import ConfigError, ImageError, TacitError
 from tacit.rig import Rig
 from tacit.teleop.devices import EVENT_KEYS, FASTER, FRAME_KEY, GRIPPER_KEYS, MOVES, SLOWER
 from tacit.threads import OnFailure, WatchedThread
-from tacit.view.page import STYLE
+from tacit.view.server import LocalSite
 from tacit_ros.run.desk.clerk import Clerk
 from tacit_ros.run.desk.views import Views
 from tacit_ros.run.operator import MEANING, Action
 
-HOST = "127.0.0.1"
-NAMES_OF_THIS_MACHINE = (HOST, "localhost")
 PAGE = Path(__file__).with_name("desk.html")
 START_S = 10.0
 MAX_BODY = 64 << 10
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:; "
-        "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-    ),
-}
 MOST_KEYS = 16
 MEANT = frozenset([*MOVES, *GRIPPER_KEYS, *EVENT_KEYS, FRAME_KEY, FASTER, SLOWER])
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Hands(Protocol):
@@ -85,14 +67,14 @@ class Server:
     ) -> None:
         self._rig, self._views, self._clerk, self._keys = rig, views, clerk, keys
         self._hands = hands
-        self._token = secrets.token_urlsafe(16)
+        self._site = LocalSite("the desk", PAGE, self._facts, self._routes(), MAX_BODY)
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
-        self._bound: Future[int] = Future()
+        self._bound: Future[str] = Future()
         self._thread = WatchedThread("desk server", lambda: self._serve(port), on_failure)
         self._thread.start()
         try:
-            self.url = f"http://{HOST}:{self._bound.result(START_S)}/?token={self._token}"
+            self.url = self._bound.result(START_S)
         except OSError as problem:
             raise ConfigError(
                 f"port {port}: the desk cannot listen there ({problem}); is another desk running? "
@@ -114,51 +96,24 @@ class Server:
             self._loop.close()
 
     async def _until_ended(self, port: int) -> None:
-        runner = web.AppRunner(self.application(), access_log=None)
-        await runner.setup()
         try:
-            site = web.TCPSite(runner, HOST, port, shutdown_timeout=1.0)
-            try:
-                await site.start()
-            except OSError as problem:
-                self._bound.set_exception(problem)
-                return
-            self._bound.set_result(runner.addresses[0][1])
-            await self._ended.wait()
-        finally:
-            await runner.cleanup()
+            await self._site.run(port, self._bound.set_result, self._ended)
+        except OSError as problem:
+            if self._bound.done():
+                raise
+            self._bound.set_exception(problem)
 
-    def application(self) -> web.Application:
-        """Return the web application."""
-        application = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY)
-        application.add_routes(
-            [
-                web.get("/", self._page),
-                web.get("/state", self._state),
-                web.get("/picture/{name}", self._picture),
-                web.post("/do/{action}", self._do),
-                web.post("/keys", self._press),
-                web.post("/instruction", self._instruction),
-            ]
-        )
-        return application
+    def _routes(self) -> list[web.AbstractRouteDef]:
+        return [
+            web.get("/state", self._state),
+            web.get("/picture/{name}", self._picture),
+            web.post("/do/{action}", self._do),
+            web.post("/keys", self._press),
+            web.post("/instruction", self._instruction),
+        ]
 
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let in only who knows the token and means this machine."""
-        host = (request.host or "").rpartition(":")[0] or request.host
-        given = request.headers.get("X-Tacit-Token") or request.query.get("token", "")
-        if host not in NAMES_OF_THIS_MACHINE:
-            raise web.HTTPForbidden(text=f"host {host!r}: the desk answers to {HOST} and localhost only")
-        if not secrets.compare_digest(given.encode(), self._token.encode()):
-            raise web.HTTPForbidden(text="token: missing or wrong; open the address that the desk has logged")
-        response = await handler(request)
-        response.headers.update(HEADERS)
-        return response
-
-    async def _page(self, request: web.Request) -> web.Response:
-        facts = {
-            "token": self._token,
+    def _facts(self) -> dict[str, object]:
+        return {
             "rig": self._rig.name,
             "cameras": list(self._rig.cameras),
             "tactile": list(self._rig.tactile),
@@ -168,10 +123,6 @@ class Server:
             "keys": {key: action.value for key, action in self._keys.items()},
             "meaning": {action.value: text for action, text in MEANING.items()},
         }
-        text = PAGE.read_text(encoding="utf-8").replace("/*STYLE*/", STYLE.read_text(encoding="utf-8"))
-        # `<` would end the script element where a rig is named so.
-        text = text.replace("/*FACTS*/null", json.dumps(facts).replace("<", "\\u003c"))
-        return web.Response(text=text, content_type="text/html")
 
     async def _state(self, request: web.Request) -> web.Response:
         report = {**self._clerk.report, "ages_s": self._views.ages_s(), "robot": self._hands.state()}
