@@ -17,7 +17,7 @@ import pytest
 from episode_kit import tick_at, writer_at
 
 from tacit.config import parse
-from tacit.episode import EpisodeReader, EpisodeWriter
+from tacit.episode import EpisodeReader, EpisodeWriter, secure
 from tacit.episode.cut import trim
 from tacit.episode.edit import Labels, label
 from tacit.errors import ConfigError, EpisodeError
@@ -176,6 +176,23 @@ def test_a_file_is_checked_before_its_pictures_though_its_rows_are_known(kept: D
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     with pytest.raises(EpisodeError, match="events: a link to another file"):
         table_of(kept).images([NUM_TICKS])  # of another inode, as after a copy that keeps times: rows count
+
+
+def test_the_structure_of_a_file_is_walked_once_while_it_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "place" / "episode_0.hdf5")
+    walked: list[str] = []
+    real = secure.check_links
+    monkeypatch.setattr(secure, "check_links", lambda file: (walked.append(file.filename), real(file)))
+    settings = config(tmp_path)
+    table_of(settings).images([3])
+    table_of(settings).images([3])
+    assert len(walked) == 1
+    label(path, Labels(outcome="better"))
+    walked.clear()
+    table_of(settings).images([3])
+    assert len(walked) == 1
 
 
 def test_another_rig_is_refused_with_both_ways_out(root: Path, other_root: Path) -> None:

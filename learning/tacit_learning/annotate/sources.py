@@ -115,19 +115,19 @@ class Recording:
 
     def steps(self) -> list[Segment]:
         """Return the steps that it already has."""
-        with EpisodeReader(self.path, is_checked=True) as reader:
+        with EpisodeReader(self.path) as reader:
             return [Segment(step.name, step.start_frame, step.end_frame) for step in reader.steps]
 
     def pictures(self) -> Iterator[bytes]:
         """Yield every tick as JPEG, the cameras side by side."""
-        with EpisodeReader(self.path, is_checked=True) as reader:
+        with EpisodeReader(self.path) as reader:
             streams = [reader.pictures(name, slice(0, self.num_frames)) for name in reader.cameras]
             for images in zip(*streams, strict=True):
                 yield _jpeg(images)
 
     def numbers(self) -> Groups:
         """Return state, its speed, command, touch, and small pictures of the cameras."""
-        with EpisodeReader(self.path, is_checked=True) as reader:
+        with EpisodeReader(self.path) as reader:
             found = {"state": reader.qpos, "speed": _speed(reader.qpos, self.fps), "action": reader.action}
             every = max(1, round(self.fps / LOOKS_PER_S))
             for name in (*reader.cameras, *reader.tactile):

@@ -16,6 +16,7 @@ import numpy as np
 from tacit.episode import Step, find_episodes
 from tacit.episode.index import list_episodes
 from tacit.episode.many import MANY, read_many
+from tacit.episode.secure import trust_checked
 from tacit.errors import EpisodeError
 from tacit.rig import Rig
 from tacit_learning.data.contract import Contract, Reading
@@ -179,7 +180,7 @@ def load_table(paths: Sequence[Path], config: DataConfig) -> EpisodeTable:
     read = [(rows, contract.reading(rows)) for rows in every]
     episodes = [_episode(rows, reading, config) for rows, reading in read]
     sources = [
-        Source(rows.path, reading, episode.first, rows.state, rows.is_checked, rows.ticks_ns)
+        Source(rows.path, reading, episode.first, rows.state, rows.ticks_ns)
         for (rows, reading), episode in zip(read, episodes, strict=True)
     ]
     kept = [slice(episode.first, episode.first + episode.num_ticks) for episode in episodes]
@@ -202,6 +203,7 @@ def _all_rows(paths: Sequence[Path]) -> list[Rows]:
     """Return the rows of episodes; of a large set they are read once, then kept beside it."""
     known = load_rows(paths) if len(paths) >= MANY else {}
     fresh = list(read_many(read_rows, [path for path in paths if path not in known]))
+    trust_checked(rows.state for rows in fresh)
     if len(paths) >= MANY:
         save_rows(fresh, MANY)
     known |= {rows.path: rows for rows in fresh}

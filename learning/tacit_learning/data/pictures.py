@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from tacit.episode import EpisodeReader
+from tacit.episode.secure import FileState, file_state
 from tacit.errors import EpisodeError
 from tacit_learning.data.contract import Reading
-from tacit_learning.data.rows import FileState, file_state
 from tacit_learning.data.view import NO_TOUCH_SIZE
 
 MAX_OPEN = 64
@@ -33,7 +33,6 @@ class Source:
         reading: How its images become those of the table.
         first: Frame 0 of the table is this tick of the file.
         state: Of the file, when its rows were read.
-        is_checked: This run has walked its structure when it had that state.
         ticks_ns: Its first and last stamp, and their number.
     """
 
@@ -41,7 +40,6 @@ class Source:
     reading: Reading
     first: int
     state: FileState | None
-    is_checked: bool
     ticks_ns: tuple[int, int, int]
 
 
@@ -52,7 +50,6 @@ class ReaderImages:
         self._sources = list(sources)
         self._max_open = max_open
         self._open: OrderedDict[int, EpisodeReader] = OrderedDict()
-        self._checked = {i for i, source in enumerate(self._sources) if source.is_checked}
         self._pid = os.getpid()
 
     def __call__(self, episode: int, frame: int) -> Pictures:
@@ -81,8 +78,7 @@ class ReaderImages:
         if episode not in self._open:
             while len(self._open) >= self._max_open:
                 self._open.popitem(last=False)[1].close()
-            self._open[episode] = _open(self._sources[episode], episode in self._checked)
-            self._checked.add(episode)
+            self._open[episode] = _open(self._sources[episode])
         self._open.move_to_end(episode)
         return self._open[episode]
 
@@ -102,7 +98,7 @@ class CachedImages:
 def all_pictures(source: Source, ticks: slice) -> tuple[np.ndarray, np.ndarray]:
     """Return all camera (t, N, H, W, 3) and touch images (t, S, h, w, 3) of some ticks of an episode."""
     reading = source.reading
-    with _open(source, source.is_checked) as reader:
+    with _open(source) as reader:
         seen, felt = (
             [np.stack(list(reading.pictures(reader, name, ticks))) for name in names]
             for names in (reading.view.cameras, reading.view.sensors)
@@ -113,7 +109,7 @@ def all_pictures(source: Source, ticks: slice) -> tuple[np.ndarray, np.ndarray]:
 def no_contact(source: Source) -> np.ndarray:
     """Return the no-contact images (S, h, w, 3) of an episode that has them."""
     images = []
-    with _open(source, source.is_checked) as reader:
+    with _open(source) as reader:
         for sensor, transform in source.reading.view.sensors.items():
             reference = reader.reference(source.reading.stored[sensor])
             if reference is not None:
@@ -136,17 +132,11 @@ def no_touch(num_ticks: int) -> np.ndarray:
     return np.zeros((num_ticks, 0, *NO_TOUCH_SIZE, 3), np.uint8)
 
 
-def _open(source: Source, is_checked: bool) -> EpisodeReader:
-    """Open an episode; one that was relabelled since its rows were read is read on, one that was cut is not.
-
-    Args:
-        source: Where it is.
-        is_checked: Its structure needs no walk while the file has the state that it had.
-    """
-    if source.state is not None and file_state(source.path) == source.state:
-        return EpisodeReader(source.path, is_checked=is_checked)
+def _open(source: Source) -> EpisodeReader:
+    """Open an episode; one that was relabelled meanwhile is read on, one that was cut is not."""
+    is_as_read = source.state is not None and file_state(source.path) == source.state
     reader = EpisodeReader(source.path)
-    if ticks_of(reader) != source.ticks_ns:
+    if not is_as_read and ticks_of(reader) != source.ticks_ns:
         reader.close()
         raise EpisodeError(
             f"{source.path}: has other ticks than when its rows were read; start the run again"

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tacit.episode import EpisodeReader, Step
+from tacit.episode.secure import FileState, file_state
 from tacit.geometry.footprint import valid_for_alignment
 
 CACHE_NAME = "dataset.rows"
@@ -38,23 +39,6 @@ class Told(NamedTuple):
     task: str = ""
 
 
-class FileState(NamedTuple):
-    """What changes when a file does."""
-
-    inode: int
-    size: int
-    time_ns: int
-
-
-def file_state(path: Path) -> FileState | None:
-    """Return the state of a file; None where there is none."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
-
-
 @dataclass(frozen=True)
 class Rows:
     """The rows of one episode, in the order of its own rig.
@@ -62,7 +46,6 @@ class Rows:
     Attributes:
         path: Its file.
         state: Of the file, when it was read; None where it could change meanwhile.
-        is_checked: This run has walked the structure of the file; not where a cache told the rows.
         contract: Text of the rig.
         fps: Nominal tick rate [Hz].
         ticks_ns: First and last stamp, and the number of ticks.
@@ -78,7 +61,6 @@ class Rows:
 
     path: Path
     state: FileState | None
-    is_checked: bool
     contract: str
     fps: float
     ticks_ns: tuple[int, int, int]
@@ -129,7 +111,6 @@ def _rows(reader: EpisodeReader, state: FileState | None) -> Rows:
     return Rows(
         path=reader.path,
         state=state,
-        is_checked=True,
         contract=str(reader.attribute("contract_yaml")),
         fps=float(reader.fps),
         ticks_ns=(int(stamps[0]), int(stamps[-1]), reader.num_ticks) if reader.num_ticks else (0, 0, 0),
@@ -179,7 +160,15 @@ def _save(folder: Path, rows: Sequence[Rows]) -> None:
         facts[str(number)] = {
             "contract": contract,
             "episodes": [
-                [one.path.name, one.state[1:], one.fps, one.ticks_ns, one.steps, one.references, one.told]
+                [
+                    one.path.name,
+                    [one.state.size, one.state.time_ns],
+                    one.fps,
+                    one.ticks_ns,
+                    one.steps,
+                    one.references,
+                    one.told,
+                ]
                 for one in members
                 if one.state is not None
             ],
@@ -223,12 +212,11 @@ def _members(folder: Path, group: Mapping[str, Any], arrays: Mapping[str, np.nda
         first, end = end, end + ticks[2]
         path = folder / Path(name).name
         state = file_state(path)
-        if state is None or list(state[1:]) != seen:
+        if state is None or [state.size, state.time_ns] != seen:
             continue
         yield Rows(
             path=path,
             state=state,
-            is_checked=False,
             contract=group["contract"],
             fps=float(fps),
             ticks_ns=tuple(ticks),

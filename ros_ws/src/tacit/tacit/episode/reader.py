@@ -19,7 +19,7 @@ from tacit.episode.annotated import read_step_table, read_task_steps
 from tacit.episode.elements import Elements
 from tacit.episode.secure import open_episode
 from tacit.episode.steps import Step
-from tacit.errors import EpisodeError, ImageError, did_you_mean
+from tacit.errors import EpisodeError, ImageError, TacitError, did_you_mean
 from tacit.images import decode_image
 from tacit.images.depth import decode_depth
 from tacit.rig import Rig, parse_rig
@@ -34,15 +34,14 @@ class EpisodeReader:
 
     Args:
         path: The file.
-        is_checked: It was open before and has not changed since: its structure is not walked again.
 
     Raises:
         EpisodeError: Missing, cut off, hostile, of another schema or of a newer major version.
     """
 
-    def __init__(self, path: str | Path, *, is_checked: bool = False) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._file = open_episode(path, is_checked=is_checked)
+        self._file = open_episode(path)
         self._images: dict[str, h5py.Dataset] = {}
         self._elements: dict[str, Elements] = {}
         try:
@@ -105,10 +104,12 @@ class EpisodeReader:
     @functools.cached_property
     def rig(self) -> Rig:
         """The rig as it was when the episode was recorded."""
-        text = self.attribute("contract_yaml")
-        if not text:
+        if not (text := self.attribute("contract_yaml")):
             raise EpisodeError(f"{self.path}: holds no rig (contract_yaml); it was not recorded by tacit")
-        return _rig_of(str(text), self.path.name)
+        try:
+            return _rig_of(str(text))
+        except TacitError as problem:
+            raise EpisodeError(f"{self.path.name}: {problem}") from None
 
     @functools.cached_property
     def tick_ns(self) -> np.ndarray:
@@ -394,7 +395,6 @@ class EpisodeReader:
 
 
 @functools.lru_cache(maxsize=16)
-def _rig_of(text: str, name: str) -> Rig:
+def _rig_of(text: str) -> Rig:
     """Parse a rig; a data set repeats the same few texts."""
-    where = f"{name}: contract_yaml"
-    return parse_rig(yaml_mapping(text, where, EpisodeError), where)
+    return parse_rig(yaml_mapping(text, "contract_yaml", EpisodeError), "contract_yaml")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -34,12 +36,42 @@ MAX_ATTRIBUTES, MAX_ATTRIBUTE_BYTES = 1_000, 1 << 24
 """The longest attribute is the rig with its URDF, 4 MB at most."""
 
 
-def open_episode(path: str | Path, *, is_checked: bool = False) -> h5py.File:
-    """Open a file for reading after checking every link and dataset in it.
+class FileState(NamedTuple):
+    """What changes when a file does: nobody can set back `changed_ns`, as one can the time of change."""
+
+    device: int
+    inode: int
+    size: int
+    time_ns: int
+    changed_ns: int
+
+
+_checked: set[FileState] = set()
+"""Files whose structure this run has walked: a walk costs more than reading the numbers does."""
+
+
+def file_state(path: str | Path) -> FileState | None:
+    """Return the state of a file; None where there is none."""
+    try:
+        return _state(os.stat(path))
+    except FileNotFoundError:
+        return None
+
+
+def trust_checked(states: Iterable[FileState | None]) -> None:
+    """Count files as checked that a process of ours has walked when they had these states."""
+    _checked.update(state for state in states if state is not None)
+
+
+def _state(found: os.stat_result) -> FileState:
+    return FileState(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def open_episode(path: str | Path) -> h5py.File:
+    """Open a file for reading after checking every link and dataset in it, once while it stays as it is.
 
     Args:
         path: The file.
-        is_checked: This process has checked it before, and it has not changed since.
 
     Raises:
         EpisodeError: Missing, not HDF5, cut off, or holding what an episode never holds.
@@ -59,8 +91,10 @@ def open_episode(path: str | Path, *, is_checked: bool = False) -> h5py.File:
             "`tacit recover`, a file cut in transfer must be copied again"
         ) from None
     try:
-        if not is_checked:
+        state = _state(os.fstat(file.id.get_vfd_handle()))
+        if state not in _checked:
             check_links(file)
+            _checked.add(state)
     except EpisodeError:
         file.close()
         raise
