@@ -27,6 +27,7 @@ SHOWN = (
     "mae_clock",
     "hsa",
     "hsa_chance",
+    "hsa_pull",
     "alignment_loss",
     "progress_loss",
     "combined",

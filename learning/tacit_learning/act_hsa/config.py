@@ -52,6 +52,7 @@ class LossConfig(Config):
 class HsaConfig(Config):
     """Alignment of touch with the image region of the sensor; weight 0 switches it off.
 
+    `balance: gradient`: weight 1 pulls as hard as L1 at the tokens that both read; `none`: the raw weight.
     `source`: tokens that enter the policy encoder (`backbone`) or leave its layer `layer`
     (`policy`). `negatives`: other samples (`batch`), tokens of the same image outside the box
     dilated by one token (`tokens`). Two frames of one episode within `time_gap` ticks, or both
@@ -59,6 +60,7 @@ class HsaConfig(Config):
     """
 
     weight: float = 0.0
+    balance: Literal["gradient", "none"] = "gradient"
     tp_weight: float = 0.5
     temperature: float = 0.07
     source: Literal["backbone", "policy"] = "backbone"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tacit_learning.act_hsa.balance import GradientBalance
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.model import ActModel, ModelOutput
 from tacit_learning.act_hsa.touch_alignment import TouchAlignment, view_pairs
@@ -55,17 +56,19 @@ class ActHsaPolicy(nn.Module):
                 sizes.image_size,
                 self.model.image_grid,
             )
+            self.balance = GradientBalance(config.hsa.balance)
         for name in ("state_mean", "state_std", "action_mean", "action_std"):
             self.register_buffer(name, torch.tensor(getattr(spec.statistics, name), dtype=torch.float32))
         blank = torch.zeros(sizes.num_sensors, *sizes.touch_size, 3, dtype=torch.uint8)
         self.register_buffer("references", blank if spec.references is None else spec.references)
 
     def forward(self, batch: Batch, step: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute L1 + kl_weight KL + hsa_weight (HSA_w + tp_weight HSA_tp).
+        """Compute L1 + kl_weight KL + hsa_weight scale (HSA_w + tp_weight HSA_tp); scale by `hsa.balance`.
 
         Args:
             batch: See `tacit_learning.data.keys`.
-            step: Optimiser step, for the warm-up of the HSA weight; None: full weight.
+            step: Optimiser step, for the warm-up of the HSA weight and for when it is balanced; None: full
+                weight, balanced by this batch too.
 
         Returns:
             Scalar loss, and detached scalars: loss, l1, kl and those of the alignment.
@@ -82,8 +85,11 @@ class ActHsaPolicy(nn.Module):
             metrics["kl"] = kl.detach()
         if self.alignment is not None:
             hsa, alignment_metrics = self.alignment(output, batch, state, contact)
-            loss = loss + self._hsa_weight(step) * hsa
-            metrics |= alignment_metrics
+            if self.training:
+                self.balance.measure(l1, hsa, output.backbone_tokens, step)
+            weight = self._hsa_weight(step) * self.balance.scale()
+            loss = loss + weight * hsa
+            metrics |= alignment_metrics | self.balance.metrics(weight)
         return loss, {"loss": loss.detach(), **metrics}
 
     def predict(self, state: Tensor, images: Tensor, touch: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from tacit.config.documents import yaml_mapping
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
 from tacit_learning.act_hsa.policy import ActHsaPolicy, Identities
+from tacit_learning.act_hsa.watch import HsaCourse
 from tacit_learning.data.augment import augment
 from tacit_learning.data.episodes import EpisodeTable, find_training_episodes, load_table, split_episodes
 from tacit_learning.data.spec import PolicySpec, make_spec, read_spec
@@ -78,6 +79,7 @@ def train_on_tables(config: ActHsaConfig, tables: Tables, reporter: Reporter) ->
             batch, config.augment, step_generator(config.train.seed, number, rank), spec.view.depth_indices
         ),
         best={"best": "l1_z0"},
+        course=HsaCourse(config.hsa.warmup_steps),
     )
     return fit(job, config.train, reporter)
 

@@ -61,6 +61,10 @@ class Course:
         """Return further values to log beside the metrics of training steps."""
         return {}
 
+    def remark(self, step: int, means: Mapping[str, float]) -> str | None:
+        """Return what a person should know about the means of the last training steps; None: nothing."""
+        return None
+
     def state(self) -> Flat:
         """Return what must be saved beside module and optimiser; called on every process."""
         return {}

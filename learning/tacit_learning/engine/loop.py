@@ -298,6 +298,8 @@ class _Run(Generic[B]):
         logged = dict(zip(means, values.tolist(), strict=True))
         logged |= {"lr": self._adam.param_groups[0]["lr"], "samples_per_s": self._rate(step)}
         self._write("train", step, logged | dict(self.course.gauges()))
+        if self.processes.is_main and (remark := self.course.remark(step, logged)):
+            self.reporter.message(remark)
 
     def _write(self, kind: str, step: int, values: dict[str, float]) -> None:
         """Record metrics once, whatever the number of processes."""
