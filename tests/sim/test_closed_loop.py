@@ -150,6 +150,32 @@ def test_progress_error_is_measured_against_the_stages_of_the_episode(cube_cell:
     assert rollout.progress_mae == pytest.approx(np.abs(np.array(truth) - 0.1).mean(), abs=1e-6)
 
 
+class SaysMiss(ExactProgress):
+    """Sees a miss at its tenth frame."""
+
+    def step(self, _: object) -> ProgressEstimate:
+        super().step(_)
+        says = {"success": 0.0, "failure": float(len(self.stages) >= 10), "kind": "miss"}
+        return ProgressEstimate(0.1, 0.0, 0.0, False, **says)
+
+
+@pytest.mark.parametrize(("stop_on", "stops"), [("failed", True), ("both", True), ("done", False)])
+def test_a_failure_that_is_named_stops_the_policy_where_that_is_asked_for(
+    cube_cell: Cell, stop_on: str, stops: bool
+) -> None:
+    progress, expert = SaysMiss(cube_cell), PlayedExpert(cube_cell)
+    runner = Runner(cube_cell, expert, OPEN_LOOP, progress=progress, stop_on=stop_on)
+    rollout = runner.run(seed=21, max_ticks=25)
+    assert rollout.alarms == ("failed miss",) and not rollout.success
+    # It must hold for .3 s, which are eight frames of 40 ms, the tenth the first of them.
+    assert rollout.num_ticks == (17 if stops else 25)
+
+
+def test_stopping_needs_somebody_who_tells() -> None:
+    with pytest.raises(ConfigError, match="--progress"):
+        main(["--bundle", "x.onnx", "--stop-on", "failed"])
+
+
 def test_report_counts_failures_by_stage_and_errors_of_successes_alone() -> None:
     report = summarise(
         [Rollout(1, True, 160, 0.001, "retreat"), Rollout(2, False, 260, 0.2, "reach", progress_mae=None)]

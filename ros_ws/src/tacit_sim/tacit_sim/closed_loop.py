@@ -18,7 +18,7 @@ from tacit.control.acting import Acting
 from tacit.control.inputs import AlignedInputs, as_recorded
 from tacit.episode import segments, video_progress
 from tacit.images.depth import to_look_at
-from tacit.progress import CompletionDetector, detector_of
+from tacit.progress import CompletionDetector, StopOn, detector_of, stopping_states
 from tacit_sim.cell import Cell
 from tacit_sim.tasks import STAGES, distance_to_goal
 
@@ -120,6 +120,7 @@ class Runner:
         latency_ns: How much simulated time each inference takes.
         progress: A progress bundle to judge on the way.
         film_every: Keep a frame for a film strip every so many ticks; 0 for none.
+        stop_on: What of the progress bundle ends an episode, as the progress node would end the policy.
     """
 
     def __init__(
@@ -130,11 +131,12 @@ class Runner:
         latency_ns: int = 0,
         progress: OnnxProgress | None = None,
         film_every: int = 0,
+        stop_on: StopOn = "nothing",
     ) -> None:
         self._cell, self._policy, self._progress = cell, policy, progress
         self._play, self._latency_ns = play, latency_ns
         self._tick_ns = round(1e9 / cell.rig.alignment.rate_hz)
-        self._film_every = film_every
+        self._film_every, self._stops = film_every, stopping_states(stop_on)
         self._judge = CompletionDetector(detector_of(progress.manifest)) if progress is not None else None
 
     def run(self, seed: int, max_ticks: int = MAX_TICKS) -> Rollout:
@@ -154,6 +156,8 @@ class Runner:
             sensors.joints()
             self._note(tick, sensors.images(), trace)
             if tick == 0 and (refused := _refusal(acting)):
+                break
+            if trace.states and trace.states[-1].partition(" ")[0] in self._stops:
                 break
             acting.look(lambda stamp_ns: self._obey(acting, stamp_ns))
             self._advance(sensors)

@@ -21,6 +21,7 @@ from tacit.bundle import load_bundle, save_playing
 from tacit.bundle.player import PlayFlags, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy, OnnxProgress
 from tacit.errors import ConfigError
+from tacit.progress import StopOn
 from tacit.rig import load_rig
 from tacit.view.proportions import wilson_interval
 from tacit_sim.cell import Cell
@@ -61,6 +62,8 @@ class Arguments:
     """Longest episode."""
     progress: Path | None = None
     """Progress bundle to compare with the true progress on the way."""
+    stop_on: StopOn = "nothing"
+    """What of the progress bundle ends an episode, as stop_on of the progress node does on a robot."""
     output: Path | None = None
     """Write the result as JSON here."""
     films: Path | None = None
@@ -85,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=argv, prog="tacit evaluate")
     if not arguments.headless:
         raise ConfigError("tacit evaluate: --no-headless: it has no window; run `tacit up policy` to watch")
+    if arguments.stop_on != "nothing" and arguments.progress is None:
+        raise ConfigError(f"--stop-on {arguments.stop_on}: who tells? Give a --progress bundle")
     console = Console(highlight=False, soft_wrap=True)
     if arguments.choose_playing:
         report = choose_playing(arguments, console)
@@ -106,7 +111,8 @@ def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
     cell = Cell(rig, arguments.task)
     play = arguments.play.applied(bundle.manifest.playing, bundle.manifest.chunk_size)
     film_every = 12 if arguments.films else 0
-    runner = Runner(cell, policy, play, round(1e6 * arguments.latency_ms), progress, film_every)
+    latency_ns = round(1e6 * arguments.latency_ms)
+    runner = Runner(cell, policy, play, latency_ns, progress, film_every, arguments.stop_on)
     rollouts: list[Rollout] = []
     for seed in arguments.seeds(FIRST_SEED, EPISODES):
         rollouts.append(runner.run(seed, arguments.max_ticks))

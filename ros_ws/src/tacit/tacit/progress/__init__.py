@@ -4,6 +4,21 @@ Imports point down this list only: watch, follow > detector > course, decimator,
 """
 
 from tacit.progress.decimator import Decimator
-from tacit.progress.detector import CompletionDetector, DetectorConfig, TaskState, detector_of
+from tacit.progress.detector import (
+    CompletionDetector,
+    DetectorConfig,
+    StopOn,
+    TaskState,
+    detector_of,
+    stopping_states,
+)
 
-__all__ = ["CompletionDetector", "Decimator", "DetectorConfig", "TaskState", "detector_of"]
+__all__ = [
+    "CompletionDetector",
+    "Decimator",
+    "DetectorConfig",
+    "StopOn",
+    "TaskState",
+    "detector_of",
+    "stopping_states",
+]

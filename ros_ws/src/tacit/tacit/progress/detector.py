@@ -15,6 +15,8 @@ from tacit.progress.course import Course, Held, Smoothed
 from tacit.rig import Positive
 
 TaskState = Literal["running", "done", "failed", "stalled", "regressed", "invalid"]
+StopOn = Literal["nothing", "done", "failed", "both"]
+"""What of a task's state ends the run of a policy."""
 
 BEFORE = 0.95
 """Smoothed progress that counts as complete for bundles without thresholds: trained models end at .98."""
@@ -61,6 +63,12 @@ class DetectorConfig(Config):
     regression_recovery: Positive = 0.1
     motion_gain_s: Positive = 0.8
     motion_drop_s: Positive = 1.0
+
+
+def stopping_states(stop_on: StopOn) -> frozenset[TaskState]:
+    """Return the states that end the run of a policy."""
+    done: frozenset[TaskState] = frozenset({"done"} if stop_on in ("done", "both") else ())
+    return done | (frozenset({"failed"}) if stop_on in ("failed", "both") else frozenset())
 
 
 def detector_of(manifest: Manifest) -> DetectorConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.client import Client
@@ -12,10 +11,9 @@ from std_srvs.srv import SetBool, Trigger
 
 from tacit.bundle.runtime import OnnxProgress
 from tacit.control.inputs import AlignedInputs
+from tacit.progress import StopOn, stopping_states
 from tacit.progress.watch import Judgement
 from tacit_ros import messages
-
-StopOn = Literal["nothing", "done", "failed", "both"]
 
 
 class ProgressDiagnostics:
@@ -85,8 +83,7 @@ class Stops:
 
     def __init__(self, node: Node, stop_on: StopOn, policy: str, recorder: str) -> None:
         self._node = node
-        every: dict[str, tuple[str, ...]] = {"nothing": (), "both": ("done", "failed")}
-        self._states = every.get(stop_on, (stop_on,))
+        self._states = stopping_states(stop_on)
         self._policy: Client | None = node.create_client(Trigger, policy) if policy and self._states else None
         self._recorder: Client | None = (
             node.create_client(SetBool, recorder) if recorder and self._states else None
