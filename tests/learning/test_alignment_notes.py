@@ -21,6 +21,7 @@ from tacit_learning.alignment.data.videos import Annotated, make_videos
 from tacit_learning.alignment.model.model import Frames
 from tacit_learning.alignment.recipes import recipe_loss
 from tacit_learning.alignment.settings import AlignmentConfig, ProgressConfig, RecipeConfig, TextConfig
+from tacit_learning.alignment.terms import Moment
 from tacit_learning.alignment.train_alignment import make_objective, train_on
 from tacit_learning.data.annotations import AnnotationSet
 from tacit_learning.engine.tracking import SilentReporter
@@ -60,6 +61,19 @@ def test_the_command_of_the_notes_runs_and_says_that_progress_drowns_alignment(
     assert rows[0]["total_loss"] == pytest.approx(1e6 * rows[0]["progress_loss"], rel=1e-2)
 
 
+@pytest.mark.parametrize(("version", "loss"), [("1", "tcc"), ("2", "VAVA"), ("3", "Gtcc")])
+def test_every_version_of_the_notes_runs_with_every_other_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, loss: str
+) -> None:
+    write_mstcn(tmp_path / "data" / "egoprocel", repeat=1)
+    monkeypatch.chdir(tmp_path)
+    words = f"--version {version} --dataset egoprocel --loss_type {loss} --progress_loss learnable"
+    assert main(["train", "alignment", *words.split(), "--progress_lambda", "0.1", "train.steps=1"]) == 0
+    config = load_alignment(tmp_path / "runs" / f"alignment_v{version}").config
+    assert config.progress.recipe == f"v{version}"
+    assert config.losses.coefficients() == {loss.lower(): 1.0}
+
+
 def test_a_version_draws_and_weighs_as_the_notes_say() -> None:
     found = {version: recipe_loss(version, RecipeConfig()) for version in ("v1", "v2", "v3", "v4")}
     draws = {version: (loss.actions, loss.prefixes) for version, loss in found.items()}
@@ -94,6 +108,22 @@ def test_one_random_frame_is_refused_where_it_would_not_be_one() -> None:
     for method in ("learnable", "protas"):
         with pytest.raises(ValueError, match="one_random is a loss of the travelled distance alone"):
             ProgressConfig(frames="one_random", method=method)
+
+
+def test_videos_as_they_are_count_beside_warped_clips_by_their_share(tmp_path: Path) -> None:
+    dense = {"whole": 0.5, "segments": 0.0}
+    config = tiny_alignment(tmp_path, progress__dense=dense, progress__motion_weight=0)
+    annotated = tiny_annotated()
+    training = make_videos(annotated, annotated.annotations.split("train"), "video")
+    objective = make_objective(config, training).eval()
+    draws = {"batch_size": 3, "condition_rate": 0, "seed": 0, "first": 0, "rank": 0}
+    batch = next(keys.training_batches(training, config.warp, **draws))
+    plain = {key: value for key, value in batch.items() if not key.startswith(keys.CLIP)}
+    with torch.no_grad():
+        both, alone = (objective.parts(found, Moment(0, 0, 0), None) for found in (batch, plain))
+    assert float(alone["progress_loss"]) > 0.05
+    assert float(both["progress_whole"]) == pytest.approx(0.5 * float(alone["progress_loss"]), rel=1e-5)
+    assert float(both["progress_loss"]) > float(both["progress_whole"])
 
 
 def test_at_level_action_the_dense_head_says_nothing_of_the_video(tmp_path: Path) -> None:
