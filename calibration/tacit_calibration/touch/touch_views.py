@@ -111,7 +111,7 @@ def _view(rig: Rig, camera: str, arm: str, click: Click, q: FloatArray, raw: flo
             f"{rig.cameras[camera].parent}, but the samples are of arm {arm!r}; take samples of the arm that "
             "carries the sensor"
         )
-    slides = _slide(rig, click.sensor).any()
+    slides = _moves(rig, click.sensor)
     if slides and raw is None:
         raise CalibrationError(
             f"{click.name}: the sample has no gripper_raw, and the sensor sits on a finger"
@@ -127,7 +127,17 @@ def view_of_state(rig: Rig, camera: str, click: Click, state: FloatArray) -> Tou
     T_camera_flange = invert(T_world_camera) @ rig.geometry.flange_poses(state)[arm]
     gripper, slide = rig.arms[arm].gripper, _slide(rig, click.sensor)
     opening = float(state[rig.index_of([gripper.name])[0]]) if gripper is not None and slide.any() else 0.0
+    linked, finger = rig.arms[arm].fingers, rig.tactile[click.sensor].mount.rpartition(".")[2]
+    if linked is not None and gripper is not None and _moves(rig, click.sensor):
+        # The frame that the sensor is mounted on is the link itself, which the opening alone places.
+        T_camera_link = T_camera_flange @ linked.pose(finger, state[rig.index_of([gripper.name])[0]])
+        return TouchView(click, T_camera_link, opening, np.nan, np.zeros(3))
     return TouchView(click, T_camera_flange, opening, np.nan, slide)
+
+
+def _moves(rig: Rig, sensor: str) -> bool:
+    """Tell whether a sensor sits on a finger."""
+    return rig.tactile[sensor].mount.rpartition(".")[2] in FINGER_SIGNS
 
 
 def _slide(rig: Rig, sensor: str) -> FloatArray:

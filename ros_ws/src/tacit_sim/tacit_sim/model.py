@@ -199,6 +199,8 @@ def _flange(rig: Rig, origin: FloatArray, held: str) -> str:
 
 def _finger(rig: Rig, arm: str, gripper: GripperSpec, side: str) -> str:
     """One finger on its slide, with the compliant gel pad of the sensor that is mounted on it."""
+    if gripper.links is not None:
+        raise RigError(f"rig {rig.name}: gripper.links: fingers of the simulated cell slide; take links out")
     sign = 1.0 if side == "left" else -1.0
     axis = sign * np.asarray(gripper.axis)
     mounted = [(n, s) for n, s in rig.tactile.items() if s.mount == f"{arm}.finger_{side}"]

@@ -142,6 +142,22 @@ def chain_from_urdf(text: str, base_link: str, tip_link: str, names: Sequence[st
     return Chain(tuple(names), np.array(origins), np.array(kinds), after, coupling)
 
 
+def joint_range(text: str, name: str) -> tuple[float, float]:
+    """Return lower and upper limit of a joint [rad or m].
+
+    Raises:
+        RigError: There is no such joint, or it has no limits.
+    """
+    by_name = {element.get("name", ""): element for element in _root(text).iter("joint")}
+    if name not in by_name:
+        raise RigError(f"urdf: no joint {name!r}; {did_you_mean(name, by_name)}")
+    limit = by_name[name].find("limit")
+    lower, upper = (_numbers(limit, key, "0", name, count=1)[0] for key in ("lower", "upper"))
+    if not lower < upper:
+        raise RigError(f"urdf: joint {name!r}: limits {lower} and {upper}; expected <limit> of a range")
+    return lower, upper
+
+
 def _drive(joint: UrdfJoint, by_name: Mapping[str, UrdfJoint]) -> Mimic:
     """Return the joint that decides where this one stands, itself or one that it mimics, and how."""
     source, multiplier, offset = joint, 1.0, 0.0

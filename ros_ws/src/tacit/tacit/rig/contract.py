@@ -62,6 +62,9 @@ LATER_FIELDS: dict[str, object] = {
 LATER_SAFETY: dict[str, object] = {"estop_topic": "estop", "heartbeat": None}
 """The same of `safety`."""
 
+LATER_GRIPPER: dict[str, object] = {"links": None, "urdf_joint": None}
+"""The same of a gripper."""
+
 
 class Rig(Config):
     """A whole robot cell. Stream names (cameras, tactile, streams, commands) are one namespace."""
@@ -155,6 +158,8 @@ class Rig(Config):
         for group in ("cameras", "tactile", "streams", "commands"):
             for spec in data[group].values():
                 _drop_defaults(spec, LATER_FIELDS)
+        for arm in data["arms"].values():
+            _drop_defaults(arm["gripper"] or {}, LATER_GRIPPER)
         return canonical_hash(data)
 
     @functools.cached_property
@@ -165,9 +170,13 @@ class Rig(Config):
         arm_keys = ("model", "dh", "urdf", "base_link", "tip_link", "T_world_base")
         joint_keys = ("name", "sign", "offset", "urdf_joint")
         gripper_keys = ("name", "axis", "raw", "scale", "offset", "table")
+        linked_keys = (*gripper_keys, "links", "urdf_joint", "lower", "upper")
         arms = {
             name: _pick(arm, arm_keys)
-            | {"gripper": arm["gripper"] and _pick(arm["gripper"], gripper_keys)}
+            | {
+                "gripper": (gripper := arm["gripper"])
+                and _pick(gripper, linked_keys if gripper["links"] else gripper_keys)
+            }
             | {"joints": [_pick(joint, joint_keys) for joint in arm["joints"]]}
             for name, arm in dump["arms"].items()
         }

@@ -6,8 +6,9 @@ its own frame. Parts that the rig calls unmeasured have no frame.
 
 from __future__ import annotations
 
+import functools
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,7 @@ class RigFrame:
         axis: Direction (3,) in its own frame that it turns about or slides along.
         slides: Whether it slides.
         size_m: Box to draw (3,); empty for none.
+        along: Returns the pose where no joint describes the motion: the finger of a linkage.
     """
 
     name: str
@@ -47,9 +49,12 @@ class RigFrame:
     axis: tuple[float, float, float] = Z_AXIS
     slides: bool = False
     size_m: tuple[float, ...] = ()
+    along: Callable[[float], FloatArray] | None = None
 
     def at(self, value: float) -> FloatArray:
         """Return the pose (4, 4) in the parent for a value of its state [rad or m]."""
+        if self.along is not None:
+            return self.along(value)
         if not self.state:
             return self.T
         motion, along = np.eye(4), self.factor * value * np.asarray(self.axis)
@@ -100,7 +105,12 @@ def _arm(rig: Rig, name: str) -> Iterator[RigFrame]:
     yield RigFrame(flange, parent, chain.end)
     if arm.gripper is not None:
         axis = np.asarray(arm.gripper.axis) / np.linalg.norm(arm.gripper.axis)
+        linked = arm.fingers
         for finger, sign in FINGER_SIGNS.items():
+            if linked is not None:
+                moves = functools.partial(linked.pose, finger)
+                yield RigFrame(f"{name}_{finger}", flange, moves(0.0), arm.gripper.name, along=moves)
+                continue
             along = (float(axis[0]), float(axis[1]), float(axis[2]))
             yield RigFrame(
                 f"{name}_{finger}", flange, np.eye(4), arm.gripper.name, 0.5 * sign, along, slides=True
@@ -117,12 +127,12 @@ def robot_description(rig: Rig) -> str:
     ElementTree.SubElement(robot, "link", {"name": WORLD})
     named: set[str] = set()
     for frame in frames:
-        if frame.state and abs(frame.factor) != 1.0 and frame.state not in named:
+        if frame.along is None and frame.state and abs(frame.factor) != 1.0 and frame.state not in named:
             named.add(frame.state)
             _add_opening(robot, rig, frame)
         _add_link(robot, frame, frames)
         _add_joint(robot, rig, frame, frame.state in named)
-        named |= {frame.state} - {""}
+        named |= {frame.state} - {""} if frame.along is None else set()
     ElementTree.indent(robot, " ")
     return ElementTree.tostring(robot, encoding="unicode") + "\n"
 
@@ -136,13 +146,13 @@ def _add_opening(robot: ElementTree.Element, rig: Rig, frame: RigFrame) -> None:
 
 
 def _add_joint(robot: ElementTree.Element, rig: Rig, frame: RigFrame, mimics: bool) -> None:
-    kind = "fixed" if not frame.state else "prismatic" if frame.slides else "revolute"
-    name = f"{frame.name}_joint" if mimics or not frame.state else frame.state
+    kind = _kind(frame)
+    name = frame.state if kind in ("prismatic", "revolute") and not mimics else f"{frame.name}_joint"
     joint = ElementTree.SubElement(robot, "joint", {"name": name, "type": kind})
     ElementTree.SubElement(joint, "parent", {"link": frame.parent})
     ElementTree.SubElement(joint, "child", {"link": frame.name})
     ElementTree.SubElement(joint, "origin", _origin(frame.T))
-    if not frame.state:
+    if kind in ("fixed", "floating"):
         return
     ElementTree.SubElement(joint, "axis", {"xyz": _numbers(frame.axis)})
     spec = rig.joint(frame.state)
@@ -152,6 +162,13 @@ def _add_joint(robot: ElementTree.Element, rig: Rig, frame: RigFrame, mimics: bo
     if mimics:
         follows = {"joint": frame.state, "multiplier": repr(frame.factor)}
         ElementTree.SubElement(joint, "mimic", follows)
+
+
+def _kind(frame: RigFrame) -> str:
+    """Return the type of the joint: URDF has none for a linkage, so `/tf` alone says where it is."""
+    if frame.along is not None:
+        return "floating"
+    return "fixed" if not frame.state else "prismatic" if frame.slides else "revolute"
 
 
 def _add_link(robot: ElementTree.Element, frame: RigFrame, frames: tuple[RigFrame, ...]) -> None:

@@ -224,11 +224,15 @@ class RigGeometry:
         return np.asarray(self.rig.arms[arm].T_world_base) @ fk_numpy(self.robots[arm].chain, joints)
 
     def _in_flange(self, mount: _Mount, q: FloatArray) -> FloatArray:
-        """Return T_flange_child: fingers move by half the opening along the gripper axis."""
+        """Return T_flange_child: fingers go by half the opening along the axis, or as a URDF says."""
         if mount.arm is None or mount.sign == 0.0:
             return mount.T_mount_child
         # Openings are between the pads; each finger does half of it, the right one the other way.
-        half = 0.5 * mount.sign * q[..., self._openings[mount.arm], None]
+        finger = next(name for name, sign in FINGER_SIGNS.items() if sign == mount.sign)
+        opening = q[..., self._openings[mount.arm]]
+        if (linked := self.rig.arms[mount.arm].fingers) is not None:
+            return np.asarray(linked.pose(finger, opening) @ mount.T_mount_child)
+        half = 0.5 * mount.sign * opening[..., None]
         T = np.broadcast_to(mount.T_mount_child, (*q.shape[:-1], 4, 4)).copy()
         T[..., :3, 3] += half * self._finger_axes[mount.arm]
         return T

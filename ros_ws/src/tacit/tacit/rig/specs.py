@@ -14,10 +14,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from tacit.config import Config
 from tacit.errors import RigError, did_you_mean
+from tacit.geometry.fingers import LinkedFingers, linked_fingers
 from tacit.geometry.kinematics import DH_MODELS, Chain, DhParameters, chain_from_dh
 from tacit.geometry.transforms import Transform
 from tacit.geometry.urdf import chain_from_urdf, reduce_urdf
 from tacit.rig.topics import Name, Positive, Rate
+
+FINGERS = ("finger_left", "finger_right")
 
 
 def _reduced(urdf: str | None) -> str | None:
@@ -71,6 +74,9 @@ class GripperSpec(Config):
     driver reports: `linear` (opening = scale * raw + offset), `table` ((raw, opening) rows, raw
     increasing, opening monotone; two rows: it only says open or closed, and may pass from one to the other
     at once) or `claw` (the X-Trainer servo coefficient 0..1, plus offset).
+
+    Fingers slide along `axis` unless `links` names the two links of the arm's URDF that carry the pads: then
+    they move as `urdf_joint` does by <mimic>, as on linkage grippers, and are those links' frames.
     """
 
     name: Name = "gripper"
@@ -83,6 +89,8 @@ class GripperSpec(Config):
     scale: float = 1.0
     offset: float = 0.0
     table: tuple[tuple[float, float], ...] = ()
+    links: dict[Literal["finger_left", "finger_right"], str] | None = None
+    urdf_joint: Name | None = None
 
     @model_validator(mode="after")
     def _usable(self) -> GripperSpec:
@@ -92,6 +100,8 @@ class GripperSpec(Config):
             raise ValueError(f"gripper {self.name}: axis is zero, expected a direction in the flange frame")
         if self.raw == "linear" and self.scale == 0:
             raise ValueError(f"gripper {self.name}: scale is 0, expected metres of opening per raw unit")
+        if self.links is not None and len(self.links) != len(FINGERS):
+            raise ValueError(f"gripper {self.name}: links: expected a link for each of {', '.join(FINGERS)}")
         if self.raw == "table":
             _check_table(self.name, np.array(self.table, dtype=np.float64).reshape(-1, 2))
         return self
@@ -145,7 +155,7 @@ class ArmSpec(Config):
     @model_validator(mode="after")
     def _chain_exists(self) -> ArmSpec:
         try:
-            _ = self.chain
+            _ = self.chain, self.fingers
         except RigError as problem:
             raise ValueError(str(problem)) from None
         return self
@@ -186,6 +196,22 @@ class ArmSpec(Config):
             raise RigError("urdf: base_link and tip_link are needed; name the two links of the chain")
         names = [joint.urdf_joint or joint.name for joint in self.joints]
         return chain_from_urdf(str(self.urdf), self.base_link, self.tip_link, names)
+
+    @functools.cached_property
+    def fingers(self) -> LinkedFingers | None:
+        """Fingers that the URDF moves; None where they slide along the gripper's axis.
+
+        Raises:
+            RigError: There is no URDF, or it does not fit.
+        """
+        gripper = self.gripper
+        if gripper is None or gripper.links is None:
+            return None
+        if self.urdf is None or self.tip_link is None:
+            raise RigError("gripper.links: links of a URDF, and this arm has none; give urdf, or no links")
+        stroke, joint = (gripper.lower, gripper.upper), gripper.urdf_joint or gripper.name
+        links: dict[str, str] = {**gripper.links}
+        return linked_fingers(self.urdf, self.tip_link, links, joint, gripper.axis, stroke)
 
 
 class CalibrationRecord(Config):
