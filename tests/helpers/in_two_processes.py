@@ -2,7 +2,7 @@
 
 Importing torch and what stands on it takes longer than most tests compute; here it is done once for both.
 A process of pytest has threads of its own, which a fork would lose: so one starts anew, alone.
-`python in_two_processes.py file.py function argument ...` is that one.
+`python in_two_processes.py file.py function killed argument ...` is that one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU
 ALONE |= {"PYTHONFAULTHANDLER": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
-def in_two_processes(function: Callable[..., None], *told: str) -> None:
+def in_two_processes(function: Callable[..., None], *told: str, killed: str = "") -> None:
     """Call a function of a file's top level in both, with the environment that torchrun gives.
 
     The function starts and ends the group itself. What it raises in either process fails the test.
+    With `killed` another pair calls it before with that alone, and one of them must die by SIGKILL.
     """
-    command = [sys.executable, __file__, inspect.getfile(function), function.__name__, *told]
+    command = [sys.executable, __file__, inspect.getfile(function), function.__name__, killed, *told]
     run = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -46,10 +47,22 @@ def in_two_processes(function: Callable[..., None], *told: str) -> None:
     assert run.returncode == 0, said[-12000:]
 
 
-def main(path: str, name: str, *told: str) -> None:
+def main(path: str, name: str, killed: str, *told: str) -> None:
     """Import the function's file, fork twice, and wait; what one raises ends both."""
     function = runpy.run_path(path)[name]
     gc.freeze()  # a trainer looks for garbage, and what was imported is none
+    if killed:
+        try:
+            start(function, killed)
+        except multiprocessing.ProcessExitedException as end:
+            assert end.signal_name == "SIGKILL", end
+        else:
+            raise AssertionError("both processes ended by themselves; one was to be killed")
+    start(function, *told)
+
+
+def start(function: Callable[..., None], *told: str) -> None:
+    """Fork twice and wait."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}

@@ -1,10 +1,13 @@
 """Train VACE-E as one of two processes, several runs in turn: the imports cost more than a run.
 
 Plain runs are those of the command line, sharded ones use FSDP2 on the CPU. Accelerate takes its FSDP plugin
-on accelerators alone; here it is told that this is one.
+on accelerators alone; here it is told that this is one, and does with the plugin what it does there.
 """
 
 from __future__ import annotations
+
+import os
+import signal
 
 import torch.distributed as dist
 from accelerate import Accelerator
@@ -19,6 +22,7 @@ from tacit_learning.engine.tracking import Reporter, SilentReporter
 from tacit_learning.vace_e.config import VaceEConfig
 
 PLAIN = processes.Accelerator, training.Processes
+KILLED_AFTER = 5  # steps
 
 
 class ShardedAccelerator(Accelerator):
@@ -38,24 +42,38 @@ class ShardedProcesses(processes.Processes):
 
     def __init__(self, config: TrainConfig, options: processes.ProcessOptions, reporter: Reporter) -> None:
         super().__init__(config, options, reporter)
+        plugin = processes._fsdp(options)
+        if config.precision != "no":  # as `AcceleratorState` does
+            plugin.set_mixed_precision(config.precision)
         self.accelerator.state.distributed_type = DistributedType.FSDP
-        self.accelerator.state.fsdp_plugin = processes._fsdp(options)
+        self.accelerator.state.fsdp_plugin = plugin
+
+
+class KilledRun(training.VaceERun):
+    """Its second process is killed while the first waits for it."""
+
+    def gauges(self) -> dict[str, float]:
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == KILLED_AFTER and self.processes.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return dict(super().gauges())
 
 
 def train(told: str) -> None:
-    """Do one run, `config.yaml` or `sharded:config.yaml`."""
+    """Do one run: `config.yaml`, `sharded:config.yaml` or `killed:config.yaml`."""
     kind, _, path = told.rpartition(":")
-    sharded = kind == "sharded"
-    chosen = (ShardedAccelerator, ShardedProcesses) if sharded else PLAIN
+    chosen = (ShardedAccelerator, ShardedProcesses) if kind else PLAIN
     processes.Accelerator, training.Processes = chosen  # type: ignore[misc]
-    if sharded:
+    if kind == "killed":
+        training.VaceERun = KilledRun  # type: ignore[misc]
+    if kind:
         training.train(load(VaceEConfig, path), SilentReporter())
     elif code := main(["train", "vace_e", "--config", path]):
         raise SystemExit(code)
 
 
 def train_in_turn(*told: str) -> None:
-    """Do the runs, each `config.yaml` or `sharded:config.yaml`."""
+    """Do the runs, each as `train` is told."""
     # A second group on one store would meet the addresses of the first: all runs share one.
     end, dist.destroy_process_group = dist.destroy_process_group, lambda *_: None
     for each in told:

@@ -57,6 +57,9 @@ class Course:
     def validated(self) -> None:
         """Called on the main process when the metrics of a validation are written."""
 
+    def finished(self, weights: Mapping[str, Tensor]) -> None:
+        """Called on the main process at the end, with the whole weights (the average where one is kept)."""
+
     def gauges(self) -> Mapping[str, float]:
         """Return further values to log beside the metrics of training steps."""
         return {}

@@ -106,7 +106,7 @@ class _Run(Generic[B]):
         self.folder = Path(config.output)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.stages = self.course.stages or (one_stage(config.lr, config.steps),)
-        self.model = job.module.to(processes.device)
+        self.model = processes.place(job.module)
         self.ema = Ema(job.module, config.ema_decay) if config.ema_decay > 0 else None
         self.checkpoint = load_checkpoint(config.resume, resume=True) if config.resume else None
         self.position = self._restore() if self.checkpoint else Position()
@@ -130,8 +130,13 @@ class _Run(Generic[B]):
             step = self._run_stage(stage, step, batches)
             index += 1
         rate = self._rate(step)
+        if self.optimizer is None:  # nothing was left to train, and so nothing was sharded
+            self.model.to(self.processes.device)
         self._validate(step)
-        self._save(LAST, step)
+        weights = self._save(LAST, step)
+        if self.processes.is_main:
+            self.course.finished(self.ema.module.state_dict() if self.ema else weights)
+        self.processes.wait()
         if self.tracker is not None:
             self.tracker.close()
         self._let_go()
@@ -334,8 +339,8 @@ class _Run(Generic[B]):
         self.best |= better
         return list(better)
 
-    def _save(self, name: str, step: int) -> None:
-        """Write a checkpoint; every process must come here, for parameters may be sharded."""
+    def _save(self, name: str, step: int) -> dict[str, Tensor]:
+        """Write a checkpoint, and return all weights; every process must come here, for they may be sharded."""
         scaler = self.accelerator.scaler
         state = {} if scaler is None else scaler.state_dict()
         position = Position(step, self.clock.read(), dict(self.best), dict(self.metrics), state)
@@ -350,6 +355,7 @@ class _Run(Generic[B]):
         if self.processes.is_main:
             save_checkpoint(self.folder / "checkpoints" / name, position, parts, self.job.texts)
         self.processes.wait()
+        return weights
 
     def _optimizer_part(self, step: int) -> Flat:
         """Return the state of the optimiser; {} between two stages, for the next has its own."""

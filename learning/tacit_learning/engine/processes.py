@@ -21,7 +21,7 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DDPCommunicationHookType, DistributedType, broadcast_object_list, gather_object
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 
 from tacit.errors import ConfigError, MissingDependencyError
 from tacit_learning.engine.config import TrainConfig
@@ -117,6 +117,10 @@ class Processes:
     def is_sharded(self) -> bool:
         """Whether parameters are split over processes, so that each forward needs all of them."""
         return self.accelerator.distributed_type == DistributedType.FSDP
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Move a module to this process's device; one that will be sharded goes there shard by shard."""
+        return module if self.options.shards else module.to(self.device)
 
     def prepare(
         self, module: nn.Module, optimizer: torch.optim.Optimizer
@@ -225,9 +229,16 @@ def _hook(options: ProcessOptions, on_cuda: bool, notes: list[str]) -> DDPCommun
 
 
 def _fsdp(options: ProcessOptions) -> FullyShardedDataParallelPlugin:
+    """Return how FSDP2 splits a model.
+
+    Parameters are gathered in the number types they have, and autocast computes in bf16. The policy that
+    accelerate makes of `mixed_precision` would cast all of them, and layers that compute in float32 on purpose
+    (encoders, projections, norms of diffusers) would then meet two types.
+    """
     return FullyShardedDataParallelPlugin(
         fsdp_version=2,
         auto_wrap_policy="transformer_based_wrap",
         cpu_offload=options.offload_parameters,
         reshard_after_forward=True,
+        mixed_precision_policy=MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False),
     )

@@ -92,10 +92,7 @@ def train(config: VaceEConfig, reporter: Reporter) -> Result | None:
         result = fit(run.job(), options.model_copy(update={"steps": run.stop}), told, processes)
     finally:
         run.batches.close()
-    if not processes.is_main:
-        return None
-    run.export()
-    return result
+    return result if processes.is_main else None
 
 
 def gather_materials(config: VaceEConfig, processes: Processes, reporter: Reporter) -> Materials:
@@ -215,7 +212,7 @@ class VaceERun(Course):
 
     def gauges(self) -> Mapping[str, float]:
         """Return w_task of every layer; the weight of the embodiment is 2 - w_task."""
-        if self.model.encoders is None or self.processes.is_sharded:
+        if self.model.encoders is None:
             return {}
         balances = self.model.transformer.fusion.balances()
         return {f"w_task_layer_{layer}": float(pair[0]) for layer, pair in balances.items()}
@@ -235,11 +232,11 @@ class VaceERun(Course):
             raise ConfigError("resume_from: that run had no CLUB; set enable_club_loss=false")
         self.club.restore(state)
 
-    def export(self) -> None:
+    def finished(self, weights: Mapping[str, Tensor]) -> None:
         """Write the model in the layout of diffusers and peft, for other programs, and the page."""
-        if not self.processes.is_sharded:
-            base = None if self.config.base_model == TINY else self.config.base_model
-            save_model(self.model, self.folder / EXPORT, base, self.saved)
+        base = None if self.config.base_model == TINY else self.config.base_model
+        whole = {name.removeprefix(PREFIX): value for name, value in weights.items()}
+        save_model(self.model, self.folder / EXPORT, base, self.saved, whole)
         self.validated()
 
     def _batches(self, first: int, rank: int, world: int) -> Iterator[Batch]:

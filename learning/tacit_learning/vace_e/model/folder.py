@@ -45,7 +45,13 @@ class ModelRecord(Config):
     base: str | None = None
 
 
-def save_model(model: VaceE, folder: Path, base: str | None, trained: Collection[str]) -> None:
+def save_model(
+    model: VaceE,
+    folder: Path,
+    base: str | None,
+    trained: Collection[str],
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write a folder that `load_model` reads.
 
     Args:
@@ -53,17 +59,20 @@ def save_model(model: VaceE, folder: Path, base: str | None, trained: Collection
         folder: Made if missing.
         base: Where untrained base weights came from.
         trained: Groups that were trained; base weights are written when `dit` or `vace` is among them.
+        weights: Whole weights by their names in the model, where it is sharded; None: its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_adapters(model, folder, base)
+    save_adapters(model, folder, base, weights)
     if set(trained) & set(BASE_GROUPS):
-        save_base(model, folder / BASE_FOLDER)
+        save_base(model, folder / BASE_FOLDER, weights)
 
 
-def save_adapters(model: VaceE, folder: Path, base: str | None = None) -> None:
+def save_adapters(
+    model: VaceE, folder: Path, base: str | None = None, weights: Mapping[str, Tensor] | None = None
+) -> None:
     """Write everything but base weights: sizes, streams, low-rank adapters."""
     folder.mkdir(parents=True, exist_ok=True)
-    groups = _grouped(model)
+    groups = _grouped(model, weights)
     loras = []
     for name in sorted(group.removeprefix("lora:") for group in groups if group.startswith("lora:")):
         rank, targets = lora_rank_and_targets(model.transformer, name)
@@ -78,16 +87,16 @@ def save_adapters(model: VaceE, folder: Path, base: str | None = None) -> None:
     (folder / MODEL_FILE).write_text(record.model_dump_json(indent=2), encoding="utf-8")
 
 
-def save_base(model: VaceE, folder: Path) -> None:
+def save_base(model: VaceE, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
     """Write the base weights in the layout of diffusers, without streams and adapters."""
     folder.mkdir(parents=True, exist_ok=True)
-    groups = _grouped(model)
-    weights = {
+    groups = _grouped(model, weights)
+    tensors = {
         key.removeprefix(PREFIX).replace(".base_layer.", "."): value
         for group in BASE_GROUPS
         for key, value in groups[group].items()
     }
-    save_file(weights, folder / BASE_WEIGHTS, {"format": "pt"})
+    save_file(tensors, folder / BASE_WEIGHTS, {"format": "pt"})
     values = {key: value for key, value in dict(model.transformer.config).items() if not key.startswith("_")}
     text = json.dumps({"_class_name": VACE_CLASS} | values, indent=2, sort_keys=True)
     (folder / "config.json").write_text(text, encoding="utf-8")
@@ -159,11 +168,12 @@ def _fill(model: VaceE, saved: Mapping[str, Tensor], group: str, path: Path) -> 
             own[name].copy_(value)
 
 
-def _grouped(model: VaceE) -> dict[str, dict[str, Tensor]]:
-    """Return group -> name -> parameter."""
+def _grouped(model: VaceE, weights: Mapping[str, Tensor] | None = None) -> dict[str, dict[str, Tensor]]:
+    """Return group -> name -> parameter, with the values of `weights` where they are given."""
     groups: dict[str, dict[str, Tensor]] = {}
     for name, parameter in model.named_parameters():
-        groups.setdefault(group_of(name), {})[name] = parameter.detach()
+        value = parameter.detach() if weights is None else weights[name]
+        groups.setdefault(group_of(name), {})[name] = value
     return groups
 
 

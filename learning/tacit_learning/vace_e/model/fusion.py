@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from tacit_learning.vace_e.config_model import ModelConfig
 from tacit_learning.vace_e.model.encoders import Encoded, Tokens, latent_frame_times, sinusoid
@@ -180,10 +181,15 @@ class Fusion(nn.Module):
     def balances(self) -> dict[int, tuple[Tensor, Tensor]]:
         """Return (w_task, w_emb) of every adapter, cut from the graph; empty for context blocks."""
         return {
-            int(layer): tuple(adapter.weights().detach())
+            int(layer): tuple(2 * whole(adapter.balance.detach()).softmax(0))
             for layer, adapter in self.layers.items()
             if isinstance(adapter, Adapter)
         }
+
+
+def whole(value: Tensor) -> Tensor:
+    """Return a tensor that may be sharded over processes in one piece; all of them must ask."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
