@@ -340,7 +340,7 @@ class _Run(Generic[B]):
         return list(better)
 
     def _save(self, name: str, step: int) -> dict[str, Tensor]:
-        """Write a checkpoint, and return all weights; every process must come here, for they may be sharded."""
+        """Write a checkpoint, return all weights; every process must come here, for they may be sharded."""
         scaler = self.accelerator.scaler
         state = {} if scaler is None else scaler.state_dict()
         position = Position(step, self.clock.read(), dict(self.best), dict(self.metrics), state)

@@ -232,8 +232,8 @@ def _fsdp(options: ProcessOptions) -> FullyShardedDataParallelPlugin:
     """Return how FSDP2 splits a model.
 
     Parameters are gathered in the number types they have, and autocast computes in bf16. The policy that
-    accelerate makes of `mixed_precision` would cast all of them, and layers that compute in float32 on purpose
-    (encoders, projections, norms of diffusers) would then meet two types.
+    accelerate makes of `mixed_precision` would cast all of them, and layers that compute in float32 on
+    purpose (encoders, projections, norms of diffusers) would then meet two types.
     """
     return FullyShardedDataParallelPlugin(
         fsdp_version=2,
