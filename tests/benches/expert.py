@@ -13,14 +13,14 @@ from tacit.view.proportions import wilson_interval
 from tacit_sim.cell import Cell
 from tacit_sim.demonstrations import Demonstration
 from tacit_sim.experts import Expert
-from tacit_sim.tasks import distance_to_goal
+from tacit_sim.tasks import TASKS, distance_to_goal
 
 
 @dataclass(frozen=True)
 class ExpertArguments:
     """Count how often the scripted expert succeeds; physics and IK only, no images."""
 
-    task: tuple[str, ...] = ("place_cube", "insert_peg")
+    task: tuple[str, ...] = tuple(TASKS)
     """Tasks to try."""
     rig: str = "nova2_sim"
     """Rig name or rig.yaml."""
@@ -65,7 +65,7 @@ def run_expert(rig: str, task: str, episodes: int, seed: int, disturbed: bool) -
 def demonstrate(cell: Cell, expert: Expert, seed: int) -> Demonstration:
     """Play one episode of the expert without images or file: physics and IK alone."""
     cell.reset(seed)
-    expert.start(cell.state(), cell.object_pose())
+    expert.start(cell.state(), cell.object_pose(), hidden=cell.hidden)
     tick_ns = round(1e9 / cell.rig.alignment.rate_hz)
     for tick in range(expert.num_ticks):
         cell.command(expert.target(tick))

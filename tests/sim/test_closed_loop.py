@@ -178,12 +178,18 @@ def test_stopping_needs_somebody_who_tells() -> None:
 
 def test_report_counts_failures_by_stage_and_errors_of_successes_alone() -> None:
     report = summarise(
-        [Rollout(1, True, 160, 0.001, "retreat"), Rollout(2, False, 260, 0.2, "reach", progress_mae=None)]
+        [
+            Rollout(1, True, 160, 0.001, "retreat", goal=1, mark=1, placed_on=1),
+            Rollout(2, False, 260, 0.2, "reach", progress_mae=None),
+            Rollout(3, False, 160, 0.4, "reach", goal=1, mark=0, placed_on=0),
+            Rollout(4, False, 260, 0.03, "carry", goal=1, mark=1),
+        ]
     )
-    assert (report["episodes"], report["successes"], report["success_rate"]) == (2, 1, 0.5)
-    assert report["failures_by_stage"] == {"reach": 1}
+    assert (report["episodes"], report["successes"], report["success_rate"]) == (4, 1, 0.25)
+    assert report["failures_by_stage"] == {"reach": 2, "carry": 1}
+    assert (report["right_mark"], report["placed_on_any_mark"]) == (2, 2)
     assert report["placement_error_mm"]["max"] == pytest.approx(1.0)
-    assert report["placement_error_all_mm"]["max"] == pytest.approx(200.0)
+    assert report["placement_error_all_mm"]["max"] == pytest.approx(400.0)
     json.dumps(report)
 
 

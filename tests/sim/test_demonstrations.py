@@ -17,7 +17,7 @@ from tacit_sim.cell import Cell
 from tacit_sim.cli import simulate
 from tacit_sim.demonstrations import Stopwatch, record, seeds_done
 from tacit_sim.experts import Expert
-from tacit_sim.tasks import STAGES
+from tacit_sim.tasks import STAGES, find_task
 
 pytestmark = pytest.mark.sim
 
@@ -110,10 +110,15 @@ def test_touch_begins_with_the_grasp(episode: Path) -> None:
 
 
 def test_second_run_adds_only_what_is_missing(tmp_path: Path) -> None:
-    arguments = ["--out", str(tmp_path), "--task", "place_cube", "--seed", "40"]
+    arguments = ["--out", str(tmp_path), "--task", "sort_by_feel", "--seed", "40"]
     assert simulate([*arguments, "--episodes", "1"]) == 0
     assert simulate([*arguments, "--episodes", "2"]) == 0
-    assert seeds_done(tmp_path, "place_cube") == {40, 41}
+    assert seeds_done(tmp_path, "sort_by_feel") == {40, 41}
+    for path in find_episodes(tmp_path):
+        with EpisodeReader(path) as reader:  # what no camera shows stands beside the recording
+            assert reader.success
+            hidden = find_task("sort_by_feel").draw(int(str(reader.attribute("sim_seed"))))
+            assert (reader.attribute("sim_kind"), reader.attribute("sim_shift_m")) == (hidden.kind, 0.0)
     assert len(find_episodes(tmp_path)) == 2
 
 

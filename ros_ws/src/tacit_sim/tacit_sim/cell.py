@@ -17,10 +17,21 @@ from tacit_sim import board
 from tacit_sim.board import BoardPlace
 from tacit_sim.disturbance import Disturbance
 from tacit_sim.lens import Lens
-from tacit_sim.model import TIMESTEP_S, build_mjcf, lenses_of, only_arm, pose
+from tacit_sim.model import (
+    FELT_GROUP,
+    PAD_GROUPS,
+    ROBOT_GROUP,
+    TIMESTEP_S,
+    UNFELT_GROUP,
+    build_mjcf,
+    lenses_of,
+    only_arm,
+    pose,
+    ridge_names,
+)
 from tacit_sim.rendering import SceneRenderer, SensorNoise, mujoco
 from tacit_sim.tactile import TactileCamera
-from tacit_sim.tasks import LOOK_NS, OVER, STAGES, StageMachine, Task, Truth, find_task
+from tacit_sim.tasks import LOOK_NS, OVER, STAGES, Hidden, StageMachine, Task, Truth, find_task
 
 HOME = (-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284)
 """Start joints [rad]: tool down, flange at (-.35, 0, .297) m."""
@@ -103,18 +114,22 @@ class Cell:
             renderer.close()
         self._renderers = {}
 
-    def reset(self, seed: int, task: str | None = None) -> None:
+    def reset(self, seed: int, task: str | None = None, hidden: Hidden | None = None) -> None:
         """Start an episode: place the part, set the arm to its start, let both settle.
 
         Args:
             seed: Decides start positions and, if there is one, the disturbance.
             task: Another task than the present one.
+            hidden: What no camera shows; drawn from the seed if left out.
 
         Raises:
             ConfigError: No such task.
         """
         if task is not None and task != self.task.name:
             self._load(find_task(task))
+        self.hidden = self.task.draw(seed) if hidden is None else hidden
+        self.task = self.task.of(self.hidden)
+        self._hide()
         random = np.random.default_rng([seed, 0])
         mujoco.mj_resetData(self.model, self.data)
         self._place_part(random)
@@ -133,9 +148,19 @@ class Cell:
         offset = (random.random(2) - 0.5) * task.start_spread
         yaw = random.uniform(-1.0, 1.0) * task.start_yaw
         i = self._part_qpos
-        xy = np.asarray(CLEARED_XY if self.board_at else task.start_xy) + offset
-        self.data.qpos[i : i + 3] = (*xy, task.half_height)
+        x, y = np.asarray(CLEARED_XY if self.board_at else task.start_xy) + offset
+        self.data.qpos[i : i + 3] = (x, y + self.hidden.shift_m, task.half_height)
         self.data.qpos[i + 3 : i + 7] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
+
+    def _hide(self) -> None:
+        """Let touch feel the ridges of the kind alone, and put the sleeve where the part would be."""
+        if len(self.task.ridges) > 1:
+            for kind in range(len(self.task.ridges)):
+                group = FELT_GROUP if kind == self.hidden.kind else UNFELT_GROUP
+                for name in ridge_names(self.task, kind):
+                    self.model.geom(name).group = group
+        if self.task.sleeve is not None:
+            self.model.geom("sleeve").pos = (0.0, -self.hidden.shift_m, 0.0)
 
     @property
     def time_ns(self) -> int:
@@ -232,6 +257,10 @@ class Cell:
         picture = self.render(name) if name in self.rig.cameras else self.touch(name)
         return self._noise.add(picture, name, self._time_ns)
 
+    def sensed_reference(self, sensor: str) -> NDArray[np.uint8]:
+        """Return what a tactile sensor that touches nothing would send now."""
+        return np.asarray(self._noise.add(self.reference(sensor), sensor, self._time_ns), dtype=np.uint8)
+
     def segmentation(self, camera: str) -> NDArray[np.int32]:
         """Return the geom id at each pixel (H, W), -1 where there is none."""
         lens = self._lens(camera)
@@ -272,9 +301,13 @@ class Cell:
 
     def touch(self, sensor: str) -> NDArray[np.uint8]:
         """Return the image (H, W, 3) of a tactile sensor; exactly `reference` without contact."""
-        if self._pads[sensor] not in self._in_contact():
+        if not self.is_touched(sensor):
             return self.reference(sensor)
         return self._touch[sensor].image(self.indentation(sensor))
+
+    def is_touched(self, sensor: str) -> bool:
+        """Tell whether the pad of a sensor touches anything."""
+        return self._pads[sensor] in self._in_contact()
 
     def indentation(self, sensor: str) -> FloatArray:
         """Return how deep parts stand in the gel of a sensor (rows, columns) [m]."""
@@ -294,8 +327,8 @@ class Cell:
     def touching_robot(self) -> bool:
         """Tell whether the arm or its gripper touches table or part."""
         mujoco.mj_collision(self.model, self.data)
-        groups = self.model.geom_group[self.data.contact.geom]
-        return bool((groups[:, 0] != groups[:, 1]).any()) if len(groups) else False
+        robot = np.isin(self.model.geom_group[self.data.contact.geom], (ROBOT_GROUP, *PAD_GROUPS))
+        return bool((robot[:, 0] != robot[:, 1]).any()) if len(robot) else False
 
     def sensor_pose(self, sensor: str) -> FloatArray:
         """Return T_world_sensor (4, 4) of the gel plane at rest."""
@@ -335,3 +368,7 @@ class Cell:
     def success(self) -> bool:
         """Tell whether the task is done now."""
         return self._stages.success(self.truth())
+
+    def placed_on(self) -> int | None:
+        """Return the index of the mark, right or wrong, on which the part was placed and let go."""
+        return self._stages.placed_on(self.truth())

@@ -31,7 +31,7 @@ class SimulateArguments:
     rig: str = "nova2_sim"
     """Rig name or rig.yaml."""
     task: str | None = None
-    """place_cube or insert_peg; the rig's own task if left out."""
+    """place_cube, insert_peg, sort_by_feel, insert_peg_in_hand or insert_tight; the rig's own if left out."""
     episodes: int = 60
     """Number of episodes in all, with those already there."""
     seed: int = 0

@@ -20,7 +20,8 @@ from tacit.episode import segments, video_progress
 from tacit.images.depth import to_look_at
 from tacit.progress import CompletionDetector, StopOn, detector_of, stopping_states
 from tacit_sim.cell import Cell
-from tacit_sim.tasks import STAGES, distance_to_goal
+from tacit_sim.felt import FeltTouch, TouchControl
+from tacit_sim.tasks import STAGES, distance_to_goal, mark_under
 
 MAX_TICKS = 260
 """Limit of an episode at 25 Hz; experts need 180 to 195."""
@@ -46,6 +47,9 @@ class Rollout:
         progress_mae: Mean absolute error of the estimated progress, where one was estimated.
         done_tick: When the progress bundle called the task done; None: never, or there is no bundle.
         alarms: What else its detector said, in order: failed with its kind, stalled, regressed.
+        goal: Index of the mark where the part belonged.
+        mark: Index of the mark nearest to the part at the end; None: it stayed nearer to its start.
+        placed_on: Index of the mark, right or wrong, on which it was placed and let go; None: on none.
         frames: Frames for a film strip, (H, W, 3) each.
     """
 
@@ -58,6 +62,9 @@ class Rollout:
     progress_mae: float | None = None
     done_tick: int | None = None
     alarms: tuple[str, ...] = ()
+    goal: int = 0
+    mark: int | None = None
+    placed_on: int | None = None
     frames: list[NDArray[np.uint8]] = field(default_factory=list, repr=False)
 
 
@@ -74,10 +81,11 @@ class Sensors:
     Args:
         cell: Measured at each call.
         inputs: Take the streams that the bundle needs.
+        felt: Stands between the gels and the policy.
     """
 
-    def __init__(self, cell: Cell, inputs: AlignedInputs) -> None:
-        self._cell, self._inputs = cell, inputs
+    def __init__(self, cell: Cell, inputs: AlignedInputs, felt: FeltTouch) -> None:
+        self._cell, self._inputs, self._felt = cell, inputs, felt
         rig = cell.rig
         self._states = {name: rig.index_of(spec.names) for name, spec in rig.states.items()}
         self.joint_ns = round(1e9 / max(spec.rate_hz for spec in rig.states.values()))
@@ -90,7 +98,8 @@ class Sensors:
 
     def images(self) -> Observation:
         """Take a picture with every camera and touch sensor."""
-        observation = observe(self._cell)
+        seen = observe(self._cell)
+        observation = replace(seen, touch=self._felt.of(seen.touch))
         for name, image in {**observation.images, **observation.touch}.items():
             if name in self._inputs.names:
                 self._store(name, image)
@@ -121,6 +130,7 @@ class Runner:
         progress: A progress bundle to judge on the way.
         film_every: Keep a frame for a film strip every so many ticks; 0 for none.
         stop_on: What of the progress bundle ends an episode, as the progress node would end the policy.
+        touch: What the policy feels: a control, where it is not its own touch.
     """
 
     def __init__(
@@ -132,7 +142,9 @@ class Runner:
         progress: OnnxProgress | None = None,
         film_every: int = 0,
         stop_on: StopOn = "nothing",
+        touch: TouchControl = "real",
     ) -> None:
+        self._felt = FeltTouch(cell, touch)
         self._cell, self._policy, self._progress = cell, policy, progress
         self._play, self._latency_ns = play, latency_ns
         self._tick_ns = round(1e9 / cell.rig.alignment.rate_hz)
@@ -140,11 +152,12 @@ class Runner:
         self._judge = CompletionDetector(detector_of(progress.manifest)) if progress is not None else None
 
     def run(self, seed: int, max_ticks: int = MAX_TICKS) -> Rollout:
-        """Play one episode from the start of `seed` until success has settled or time is up."""
+        """Play one episode from the start of `seed` until the part rests on a mark or time is up."""
         cell = self._cell
         cell.reset(seed)
         acting = self.acting()
-        sensors = Sensors(cell, acting.inputs)
+        self._felt.reset(seed)
+        sensors = Sensors(cell, acting.inputs, self._felt)
         if self._progress is not None:
             self._progress.reset()
         if self._judge is not None:
@@ -161,7 +174,7 @@ class Runner:
                 break
             acting.look(lambda stamp_ns: self._obey(acting, stamp_ns))
             self._advance(sensors)
-            settled = settled + 1 if cell.success() else 0
+            settled = settled + 1 if cell.placed_on() is not None else 0
             if settled >= (SETTLED_TICKS if self._progress is None else PROGRESS_TAIL_TICKS):
                 break
         return self._result(seed, trace, refused or str(acting.controller.fault or ""))
@@ -212,7 +225,8 @@ class Runner:
         length = len(trace.stages)
         done = trace.states.index("done") if "done" in trace.states else None
         alarms = tuple(dict.fromkeys(s for s in trace.states if s not in ("running", "done")))
-        said = (mae, done, alarms, trace.frames)
+        marks = (cell.hidden.kind, mark_under(cell.task, cell.object_pose()[:3, 3]), cell.placed_on())
+        said = (mae, done, alarms, *marks, trace.frames)
         return Rollout(seed, success, length, error, cell.stage_name(), fault, *said)
 
 

@@ -132,7 +132,7 @@ def record(
         The outcome; a failed demonstration is stored too, with `success` false and what went wrong.
     """
     cell.reset(seed)
-    expert.start(cell.state(), cell.object_pose(), failure)
+    expert.start(cell.state(), cell.object_pose(), failure, cell.hidden)
     recording = Recording(cell.rig, _writer(cell, seed, root, failure))
     with _whole_or_trash(recording):
         _play(cell, expert, recording, watch)
@@ -191,6 +191,8 @@ def _writer(cell: Cell, seed: int, root: Path, failure: str) -> EpisodeWriter:
             SEED: seed,
             FAILURE: failure,
             "sim_disturbed": cell.disturbed,
+            "sim_kind": cell.hidden.kind,
+            "sim_shift_m": cell.hidden.shift_m,
             TASK_STEPS: json.dumps(STAGES),
         },
         sync=False,

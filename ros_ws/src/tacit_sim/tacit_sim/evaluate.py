@@ -27,6 +27,7 @@ from tacit.view.proportions import wilson_interval
 from tacit_sim.cell import Cell
 from tacit_sim.choose_playing import LATENCIES_MS, Trial, best, trials
 from tacit_sim.closed_loop import MAX_TICKS, Rollout, Runner
+from tacit_sim.felt import TouchControl
 
 EPISODES, FIRST_SEED = 100, 10_000
 CHOICE_EPISODES, FIRST_CHOICE_SEED = 10, 30_000
@@ -44,7 +45,7 @@ class Arguments:
     bundle: Path
     """Policy bundle (.onnx)."""
     task: str | None = None
-    """place_cube or insert_peg; the rig's own task if left out."""
+    """place_cube, insert_peg, sort_by_feel, insert_peg_in_hand or insert_tight; the rig's own if left out."""
     rig: str | None = None
     """Rig name or rig.yaml; the one the bundle was trained on if left out."""
     episodes: int | None = None
@@ -55,6 +56,9 @@ class Arguments:
     play: Annotated[PlayFlags, tyro.conf.arg(name="")] = PlayFlags()
     latency_ms: float = 0.0
     """Simulated time that each inference takes [ms]: its chunk is handed on so much later."""
+    touch: TouchControl = "real"
+    """What the policy feels: its own touch, or a control: that of another episode, blank gels, or its own
+    with the pixels in disorder."""
     choose_playing: bool = False
     """Try several ways of playing chunks, each with 0, 40, 80 and 120 ms of latency, and write the one that
     succeeds most often into the bundle."""
@@ -112,7 +116,7 @@ def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
     play = arguments.play.applied(bundle.manifest.playing, bundle.manifest.chunk_size)
     film_every = 12 if arguments.films else 0
     latency_ns = round(1e6 * arguments.latency_ms)
-    runner = Runner(cell, policy, play, latency_ns, progress, film_every, arguments.stop_on)
+    runner = Runner(cell, policy, play, latency_ns, progress, film_every, arguments.stop_on, arguments.touch)
     rollouts: list[Rollout] = []
     for seed in arguments.seeds(FIRST_SEED, EPISODES):
         rollouts.append(runner.run(seed, arguments.max_ticks))
@@ -124,6 +128,8 @@ def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
     cell.close()
     return summarise(rollouts) | {
         "task": cell.task.name,
+        "num_marks": len(cell.task.marks),
+        "touch": arguments.touch,
         "play": play.model_dump(),
         "latency_ms": arguments.latency_ms,
         "bundle": arguments.bundle.name,
@@ -171,6 +177,8 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         "successes": len(successes),
         "success_rate": len(successes) / max(1, len(rollouts)),
         "wilson_95": list(interval),
+        "right_mark": sum(rollout.mark == rollout.goal for rollout in rollouts),
+        "placed_on_any_mark": sum(rollout.placed_on is not None for rollout in rollouts),
         "placement_error_mm": percentiles([1e3 * rollout.error_m for rollout in successes]),
         "placement_error_all_mm": percentiles([1e3 * rollout.error_m for rollout in rollouts]),
         "ticks": percentiles([float(rollout.num_ticks) for rollout in successes]),
@@ -210,6 +218,11 @@ def _print(report: dict[str, Any], console: Console) -> None:
         f"{report['latency_ms']:g} ms: [bold]{report['successes']}/{report['episodes']}[/] "
         f"= {100 * report['success_rate']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
     )
+    if report["num_marks"] > 1:
+        console.print(
+            f"right mark: {report['right_mark']}/{report['episodes']}; placed on any mark: "
+            f"{report['placed_on_any_mark']}/{report['episodes']}"
+        )
     for key, unit in (("placement_error_mm", "mm"), ("ticks", "")):
         if report[key]:
             values = "  ".join(f"{name} {value:.1f}" for name, value in report[key].items())

@@ -23,7 +23,7 @@ from tacit_ros.wire.process import run_node
 from tacit_ros.wire.qos import latched
 from tacit_sim.experts import Expert
 from tacit_sim.failures import FAILURES
-from tacit_sim.tasks import find_task
+from tacit_sim.tasks import Hidden, find_task
 from tacit_sim.topics import CommandTopics
 
 RACE_TICKS = 5
@@ -95,7 +95,8 @@ class ExpertNode(Node):
     def _begin(self, truth: dict[str, Any]) -> None:
         """Plan from the truth of this tick."""
         expert = self._expert(truth["task"])
-        expert.start(np.array(truth["state"]), np.array(truth["object_pose"]), self._failure)
+        hidden = Hidden(**truth["hidden"])
+        expert.start(np.array(truth["state"]), np.array(truth["object_pose"]), self._failure, hidden)
         self._plan, self._requested = Plan(expert, truth["episode"]), False
 
     def _expert(self, task: str) -> Expert:

@@ -17,7 +17,7 @@ from tacit.rig import Rig
 from tacit_sim.cell import HOME
 from tacit_sim.failures import Mishap, Plan, plan_random, spoil
 from tacit_sim.model import only_arm, tool_in_flange
-from tacit_sim.tasks import Task
+from tacit_sim.tasks import Hidden, Task
 from tacit_sim.waypoints import CLOSED_M, HOVER_M, OPEN_M, Waypoint, at_tick
 
 TOOL_DOWN = np.diag([1.0, -1.0, -1.0])
@@ -43,7 +43,11 @@ def draw_grasp(task: Task, T_world_part: FloatArray) -> GraspOffset:
 
 
 def schedule(
-    task: Task, T_world_part: FloatArray, start: Waypoint, offset: GraspOffset | None = None
+    task: Task,
+    T_world_part: FloatArray,
+    start: Waypoint,
+    offset: GraspOffset | None = None,
+    shift_m: float = 0.0,
 ) -> list[Waypoint]:
     """Return the waypoints of one episode at 25 Hz.
 
@@ -52,19 +56,22 @@ def schedule(
         T_world_part: Pose (4, 4) of the part at the start.
         start: Tool and opening at tick 0.
         offset: How the grasp misses the ideal one; not at all by default.
+        shift_m: How far the part stands from the middle of its sleeve, which is where one grasps.
     """
     offset = offset or GraspOffset(0.0, 0.0, 0.0)
     yaw = float(np.arctan2(T_world_part[1, 0], T_world_part[0, 0]))
     yaw = (yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4 if task.part_shape == "box" else 0.0
     yaw += offset.yaw
-    x, y = T_world_part[:2, 3] + offset.along * np.array([-np.sin(yaw), np.cos(yaw)])
+    seen = T_world_part[:2, 3] - shift_m * T_world_part[:2, 1]
+    x, y = seen + offset.along * np.array([-np.sin(yaw), np.cos(yaw)])
     gx, gy = task.goal_xy
-    gy += offset.along if task.hole else 0.0  # a hole forgives no offset: bring the part there, not the tool
-    above_centre = 0.012 if task.hole else 0.0
+    if task.hole_width:  # it forgives no offset: bring the part there, not the tool
+        gy += offset.along - shift_m * np.cos(yaw)
+    above_centre = 0.012 if task.hole_width else 0.0
     grasp = task.half_height + above_centre + offset.up
-    approach, placed = (0.080, 0.049) if task.hole else (0.029, 0.025)
+    approach, placed = (0.080, 0.049) if task.hole_width else (0.029, 0.025)
     approach, placed = approach + offset.up, placed + offset.up
-    release = 140 + (15 if task.hole else 0)
+    release = 140 + (15 if task.hole_width else 0)
     return [
         start,
         Waypoint(25, x, y, HOVER_M, yaw, OPEN_M),
@@ -113,20 +120,28 @@ class Expert:
         self._inverse = ToolInverse(rig)
         self._plan = Plan([])
 
-    def start(self, state: FloatArray, T_world_part: FloatArray, failure: str = "") -> None:
+    def start(
+        self,
+        state: FloatArray,
+        T_world_part: FloatArray,
+        failure: str = "",
+        hidden: Hidden = Hidden(),  # noqa: B008  (frozen)
+    ) -> None:
         """Plan an episode.
 
         Args:
             state: Measured state (S,).
             T_world_part: Pose (4, 4) of the part.
             failure: What shall go wrong, one of `failures.FAILURES`; "" nothing.
+            hidden: What no camera shows, and the expert knows.
         """
+        task = self.task.of(hidden)
         T = self._inverse.pose(state[:-1])
         yaw = float(np.arctan2(T[1, 0], T[0, 0]))
         x, y, z = (float(value) for value in T[:3, 3])
         first = Waypoint(0, x, y, z, yaw, float(state[-1]))
-        waypoints = schedule(self.task, T_world_part, first, draw_grasp(self.task, T_world_part))
-        self._plan = spoil(failure, waypoints, self.task, plan_random(failure, T_world_part))
+        waypoints = schedule(task, T_world_part, first, draw_grasp(task, T_world_part), hidden.shift_m)
+        self._plan = spoil(failure, waypoints, task, plan_random(failure, T_world_part))
         self._q = np.array(state[:-1])
 
     @property

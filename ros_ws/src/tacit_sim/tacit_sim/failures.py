@@ -124,15 +124,26 @@ def _hang(waypoints: list[Waypoint], task: Task, random: np.random.Generator) ->
 
 
 def _wrong_place(waypoints: list[Waypoint], task: Task, random: np.random.Generator) -> Plan:
-    """Put the part down beside its goal, and leave."""
-    nearest = 0.06 if task.hole else 0.035  # beside the walls of a hole; beyond any tolerance
-    angle, distance = random.uniform(0, 2 * np.pi), nearest + random.uniform(0, 0.03)
-    dx, dy = distance * np.cos(angle), distance * np.sin(angle)
+    """Put the part down beside its goal, or on a mark where it does not belong, and leave."""
+    dx, dy = _to_wrong_mark(task, random) if len(task.marks) > 1 else _to_beside(task, random)
     down = waypoints[DOWN].z  # as high as it was held when it stood on the table
     moved = [replace(p, x=p.x + dx, y=p.y + dy) if i >= OVER else p for i, p in enumerate(waypoints)]
     for i in (PLACED, OPENED):
         moved[i] = replace(moved[i], z=down)
     return Plan(moved, (Mishap("wrong_place", waypoints[PLACED].tick + OPENING_TICKS),))
+
+
+def _to_wrong_mark(task: Task, random: np.random.Generator) -> FloatArray:
+    """Draw another mark than the goal; return the way there from the goal (2,) [m]."""
+    wrong = [mark for mark in task.marks if mark != task.goal_xy]
+    return np.asarray(random.choice(wrong), dtype=np.float64) - task.goal_xy
+
+
+def _to_beside(task: Task, random: np.random.Generator) -> FloatArray:
+    """Draw a place beside the goal; return the way there (2,) [m]."""
+    nearest = 0.06 if task.hole_width else 0.035  # beside the walls of a hole; beyond any tolerance
+    angle, distance = random.uniform(0, 2 * np.pi), nearest + random.uniform(0, 0.03)
+    return distance * np.array([np.cos(angle), np.sin(angle)])
 
 
 def _abort(waypoints: list[Waypoint], task: Task, random: np.random.Generator) -> Plan:

@@ -23,13 +23,15 @@ from tacit_sim.tasks import Task
 TIMESTEP_S = 0.002
 TABLE_HALF = (0.5, 0.6, 0.02)
 TABLE_POSITION = (-0.3, 0.0, -0.02)
-HOLE_WIDTH_M, HOLE_HEIGHT_M = 0.027, 0.030
+HOLE_HEIGHT_M = 0.030
 FINGER_HALF = (0.010, 0.045, 0.008)
 FINGER_CENTRE = (0.0, -0.039, -0.016)
 """Finger plate in the frame of its sensor (x width, y height, z out of the gel)."""
 
 TOUCH_GROUP, ROBOT_GROUP, PAD_GROUPS = 0, 1, (2, 3)
-"""Geom groups: what tactile rays see (parts, table), the arm, the gel pads left and right."""
+"""Geom groups: what cameras and tactile rays see (parts, table), the arm, the gel pads left and right."""
+UNFELT_GROUP, FELT_GROUP = 4, 5
+"""Geom groups that no camera draws: what nobody notices, and what tactile rays alone see."""
 
 # Link shapes of the Nova 2 as capsules (link, from, to, radius) in the frames of its URDF.
 CAPSULES = (
@@ -51,7 +53,8 @@ URDF_ORIGINS = (
     ((0, 0.088004, 0), (-np.pi / 2, 0, 0)),
 )
 RELIEF_RADIUS_M, RELIEF_HEIGHT_M, RELIEF_REACH_M = 0.002, 0.0007, 0.005
-"""Capsules of the cross on a box: radius, how far they stand out of the face, half length."""
+"""Capsules of the ridges on a box: radius, how far they stand out of the face, half length."""
+PART_COLOUR = 'rgba="0.85 0.2 0.15 1"'
 MASSES_KG = (0.803, 1.578, 0.999, 0.442, 0.575, 0.124)
 DAMPING = (20, 20, 15, 5, 5, 3)
 ARMATURE = (0.5, 0.5, 0.3, 0.1, 0.1, 0.05)
@@ -258,16 +261,16 @@ def _actuators(arm: ArmSpec, gripper: GripperSpec) -> str:
 
 
 def _table(task: Task) -> str:
-    x, y = task.goal_xy
     text = f"""
 <geom name="table" type="box" size="{numbers(TABLE_HALF)}" pos="{numbers(TABLE_POSITION)}"
  rgba="0.62 0.55 0.45 1"/>"""
-    if not task.hole:
-        return (
-            text + f'<geom name="goal" type="cylinder" size="0.03 0.0005" pos="{x} {y} 0.0005" contype="0" '
+    if not task.hole_width:
+        return text + "".join(
+            f'<geom name="goal{i}" type="cylinder" size="0.03 0.0005" pos="{x} {y} 0.0005" contype="0" '
             'conaffinity="0" group="1" rgba="0.2 0.65 0.3 1"/>'
+            for i, (x, y) in enumerate(task.marks)
         )
-    wall, radius = 0.008, HOLE_WIDTH_M / 2
+    (x, y), wall, radius = task.goal_xy, 0.008, task.hole_width / 2
     for i in range(8):
         angle = i * np.pi / 4
         centre = np.array([x, y]) + (radius + wall) * np.array([np.cos(angle), np.sin(angle)])
@@ -277,32 +280,51 @@ def _table(task: Task) -> str:
 
 
 def _part(task: Task) -> str:
+    group = FELT_GROUP if task.sleeve else TOUCH_GROUP
     return f"""
 <body name="part" pos="{numbers(task.start_xy)} {task.half_height}">
  <freejoint name="part"/>
- <geom name="part" type="{task.part_shape}" size="{numbers(task.part_size)}" mass="0.05"
-  rgba="0.85 0.2 0.15 1"/>
- {_relief(task)}
+ <geom name="part" type="{task.part_shape}" size="{numbers(task.part_size)}" mass="0.05" group="{group}"
+  {PART_COLOUR}/>
+ {_sleeve(task)}{_ridges(task)}
 </body>"""
 
 
-def _relief(task: Task) -> str:
-    """A cross on each side of a box, for touch to see: a flat face wider than the gel shows no shape.
-
-    It stands out less than the gel is thick, so it sinks in and the face behind it carries the load:
-    it takes no part in contacts.
-    """
-    if task.part_shape != "box":
+def _sleeve(task: Task) -> str:
+    """What cameras see in place of the part. Its place is set for each episode: not 0, which MuJoCo
+    takes for a geom that never leaves the middle of its body."""
+    if task.sleeve is None:
         return ""
-    x, y, _ = task.part_size
+    return (
+        f'<geom name="sleeve" type="box" size="{numbers(task.sleeve)}" pos="0 0.001 0" mass="0" contype="0" '
+        f'conaffinity="0" group="{ROBOT_GROUP}" {PART_COLOUR}/>'
+    )
+
+
+def ridge_names(task: Task, kind: int) -> list[str]:
+    """Return the names of the geoms that make the ridges of a kind, on all four sides."""
+    return [f"ridge{kind}_{side}_{way}" for side in range(4) for way in task.ridges[kind]]
+
+
+def _ridges(task: Task) -> str:
+    """Ridges on each side of a box, for touch to see: a flat face wider than the gel shows no shape.
+
+    They stand out less than the gel is thick, so they sink in and the face behind them carries the load:
+    they take no part in contacts.
+    """
+    group = TOUCH_GROUP if len(task.ridges) == 1 else UNFELT_GROUP  # of several kinds, each episode shows one
+    x, y = task.part_size[:2]
     sides = (((1, 0), (0, 1), x), ((-1, 0), (0, 1), x), ((0, 1), (1, 0), y), ((0, -1), (1, 0), y))
     geoms = []
-    for outward, along, half in sides:
-        centre = np.array((*outward, 0.0)) * (half - RELIEF_RADIUS_M + RELIEF_HEIGHT_M)
-        for direction in (np.array((*along, 0.0)), np.array((0.0, 0.0, 1.0))):
-            ends = (*(centre - RELIEF_REACH_M * direction), *(centre + RELIEF_REACH_M * direction))
-            geoms.append(
-                f'<geom type="capsule" fromto="{numbers(ends)}" size="{RELIEF_RADIUS_M}" mass="0"'
-                ' contype="0" conaffinity="0" rgba="0.85 0.2 0.15 1"/>'
-            )
+    for kind, ways in enumerate(task.ridges):
+        names = iter(ridge_names(task, kind))
+        for outward, along, half in sides:
+            centre = np.array((*outward, 0.0)) * (half - RELIEF_RADIUS_M + RELIEF_HEIGHT_M)
+            for way in ways:
+                direction = np.array((*along, 0.0) if way == "along" else (0.0, 0.0, 1.0))
+                ends = (*(centre - RELIEF_REACH_M * direction), *(centre + RELIEF_REACH_M * direction))
+                geoms.append(
+                    f'<geom name="{next(names)}" type="capsule" fromto="{numbers(ends)}" mass="0" '
+                    f'size="{RELIEF_RADIUS_M}" contype="0" conaffinity="0" group="{group}" {PART_COLOUR}/>'
+                )
     return "".join(geoms)

@@ -23,6 +23,8 @@ FARTHEST_SHARE = 0.99
 """Of the distance at which the drawing ends: what lies there is the empty background."""
 ONE_LEVEL = np.array([1.0, 1.0, 1.0, 0.0])  # of each channel; OpenCV wants four
 NOISE_SHIFTS = 64
+DRAWN_GROUPS = range(4)
+"""Geom groups that cameras see; the others are for touch, or for nobody."""
 """The window of the noise stands at one of 64 x 64 places."""
 APT_LINE = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
 
@@ -83,10 +85,12 @@ class SceneRenderer:
 
     def rgb(self, data: mujoco.MjData, camera: str) -> NDArray[np.uint8]:
         """Return the colour image (H, W, 3) of `camera`."""
-        self._renderer.update_scene(data, camera, _visible(range(6)))
+        self._renderer.update_scene(data, camera, _visible(DRAWN_GROUPS))
         return self._renderer.render()
 
-    def geoms(self, data: mujoco.MjData, camera: str, groups: Iterable[int] = range(6)) -> NDArray[np.int32]:
+    def geoms(
+        self, data: mujoco.MjData, camera: str, groups: Iterable[int] = DRAWN_GROUPS
+    ) -> NDArray[np.int32]:
         """Return the geom id seen by each pixel (H, W), -1 for none; other groups are not drawn."""
         self._renderer.enable_segmentation_rendering()
         try:
@@ -101,7 +105,7 @@ class SceneRenderer:
         """Return the distance along the optical axis (H, W) [m]; infinite where nothing is seen."""
         self._renderer.enable_depth_rendering()
         try:
-            self._renderer.update_scene(data, camera, _visible(range(6)))
+            self._renderer.update_scene(data, camera, _visible(DRAWN_GROUPS))
             metres = self._renderer.render()
         finally:
             self._renderer.disable_depth_rendering()

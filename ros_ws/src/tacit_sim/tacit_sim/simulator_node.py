@@ -34,7 +34,7 @@ class SimulatorParameters:
     """Parameters of the node; those that may change take effect at the next reset."""
 
     rig: str = parameter("nova2_sim", "Shipped rig or path of a rig.yaml.")
-    task: str = parameter("", "place_cube or insert_peg; the rig's own task when empty.", live=True)
+    task: str = parameter("", "Task of the cell, such as sort_by_feel; the rig's own when empty.", live=True)
     seed: int = parameter(0, "Decides start positions and disturbance.", low=0, live=True)
     disturbance: bool = parameter(False, "Push the executed (not the published) target about.", live=True)
     real_time_factor: float = parameter(1.0, "Simulated per real seconds; 0 is as fast as possible.", low=0)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.geometry.transforms import FloatArray
-from tacit_sim.model import TOUCH_GROUP
+from tacit_sim.model import FELT_GROUP, TOUCH_GROUP
 from tacit_sim.rendering import mujoco
 
 CAMERA_DISTANCE_M = 0.030
@@ -52,7 +52,7 @@ class TactileCamera:
         self._pitch = (size_m[0] / rays[0], size_m[1] / rays[1])
         self._size = (width, height)
         self._rays_sensor = gel_rays(size_m, rays)
-        self._groups = np.array([int(g == TOUCH_GROUP) for g in range(6)], np.uint8)
+        self._groups = np.array([int(g in (TOUCH_GROUP, FELT_GROUP)) for g in range(6)], np.uint8)
         count = self._columns * self._rows
         self._geom = np.zeros(count, np.int32)
         self._distance = np.zeros(count)

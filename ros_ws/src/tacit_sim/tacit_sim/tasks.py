@@ -6,7 +6,8 @@ A task is data; the stage machine looks only at physical truth (contact, height,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -34,6 +35,23 @@ LOOK_NS = 10_000_000
 RELEASE_LOOKS = 8
 """Looks without touch before a part counts as let go: contact may flicker."""
 
+Ridge = Literal["along", "upright"]
+"""Which way a ridge on a side face of a box runs."""
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What an episode decides and no camera shows.
+
+    Attributes:
+        kind: Which ridges the part bears, and so on which of the task's marks it belongs.
+        shift_m: How far the part that is felt stands from the middle of the sleeve that is seen, along
+            the pads [m].
+    """
+
+    kind: int = 0
+    shift_m: float = 0.0
+
 
 @dataclass(frozen=True)
 class Task:
@@ -43,7 +61,7 @@ class Task:
         part_size: MuJoCo half sizes of the part: box (x, y, z) or cylinder (r, half height).
         start_xy, start_spread: Centre and full width of the uniform square of start positions.
         start_yaw: Largest start angle to either side.
-        goal_xy: Where the part belongs.
+        marks: Where a part of each kind belongs.
         goal_tolerance: Largest distance from the goal in the plane.
         goal_height: Largest height of the part's centre at success.
         instruction: What one would tell a person.
@@ -53,6 +71,12 @@ class Task:
         grasp_spread: Largest offset of the expert's grasp to either side: along the pads [m], in
             height [m], about the vertical. No person grasps twice alike, and a policy that has
             only felt perfect grasps is lost after its first imperfect one.
+        ridges: What stands out of the side faces of a box, for each kind. Of several kinds each episode
+            draws one, and only touch tells which.
+        hole_width: Of the hole at the goal; 0 where there is a mark instead.
+        sleeve: Half sizes of the box that cameras see in place of the part; touch feels the part.
+        shift: Largest distance to either side between part and sleeve, drawn for each episode.
+        goal: Which of the marks is the goal: that of the kind of the episode.
     """
 
     name: str
@@ -61,57 +85,108 @@ class Task:
     start_xy: tuple[float, float]
     start_spread: tuple[float, float]
     start_yaw: float
-    goal_xy: tuple[float, float]
+    marks: tuple[tuple[float, float], ...]
     goal_tolerance: float
     goal_height: float
     instruction: str
     noise_heights: tuple[float, float]
     noise_yaw: float
     grasp_spread: tuple[float, float, float]
-    hole: bool = False
+    ridges: tuple[tuple[Ridge, ...], ...] = ()
+    hole_width: float = 0.0
+    sleeve: tuple[float, float, float] | None = None
+    shift: float = 0.0
+    goal: int = 0
+
+    @property
+    def goal_xy(self) -> tuple[float, float]:
+        """Where the part belongs."""
+        return self.marks[self.goal]
 
     @property
     def half_height(self) -> float:
         """Height of the part's centre when it stands on the table."""
         return self.part_size[-1]
 
+    def draw(self, seed: int) -> Hidden:
+        """Draw what is hidden in the episode of a seed; independent of where the part starts."""
+        random = np.random.default_rng([seed, 7])
+        kind = int(random.integers(len(self.marks)))
+        return Hidden(kind, float(random.uniform(-1.0, 1.0) * self.shift) if self.shift else 0.0)
 
-TASKS = {
-    task.name: task
-    for task in (
-        Task(
-            name="place_cube",
-            part_shape="box",
-            part_size=(0.018, 0.018, 0.025),
-            start_xy=(-0.35, -0.04),
-            start_spread=(0.08, 0.08),
-            start_yaw=float(np.deg2rad(30)),
-            goal_xy=(-0.32, 0.16),
-            goal_tolerance=0.020,
-            goal_height=0.030,
-            instruction="Pick up the cube and put it on the mark.",
-            noise_heights=(0.060, 0.120),
-            noise_yaw=0.25,
-            grasp_spread=(0.004, 0.004, 0.4),
-        ),
-        Task(
-            name="insert_peg",
-            part_shape="cylinder",
-            part_size=(0.012, 0.035),
-            start_xy=(-0.35, -0.04),
-            start_spread=(0.06, 0.06),
-            start_yaw=0.0,
-            goal_xy=(-0.32, 0.16),
-            goal_tolerance=0.006,
-            goal_height=0.045,
-            instruction="Pick up the peg and put it into the hole.",
-            noise_heights=(0.100, 0.138),
-            noise_yaw=0.006,
-            grasp_spread=(0.008, 0.003, 0.15),
-            hole=True,
-        ),
-    )
-}
+    def of(self, hidden: Hidden) -> Task:
+        """Return the task as it is in an episode where this is hidden."""
+        return replace(self, goal=hidden.kind)
+
+
+MARK_XY = (-0.32, 0.16)
+START_XY = (-0.35, -0.04)
+
+CUBE = Task(
+    name="place_cube",
+    part_shape="box",
+    part_size=(0.018, 0.018, 0.025),
+    start_xy=START_XY,
+    start_spread=(0.08, 0.08),
+    start_yaw=float(np.deg2rad(30)),
+    marks=(MARK_XY,),
+    goal_tolerance=0.020,
+    goal_height=0.030,
+    instruction="Pick up the cube and put it on the mark.",
+    noise_heights=(0.060, 0.120),
+    noise_yaw=0.25,
+    grasp_spread=(0.004, 0.004, 0.4),
+    ridges=(("along", "upright"),),
+)
+PEG = Task(
+    name="insert_peg",
+    part_shape="cylinder",
+    part_size=(0.012, 0.035),
+    start_xy=START_XY,
+    start_spread=(0.06, 0.06),
+    start_yaw=0.0,
+    marks=(MARK_XY,),
+    goal_tolerance=0.006,
+    goal_height=0.045,
+    instruction="Pick up the peg and put it into the hole.",
+    noise_heights=(0.100, 0.138),
+    noise_yaw=0.006,
+    grasp_spread=(0.008, 0.003, 0.15),
+    hole_width=0.027,
+)
+# A ridge is felt only where the pads lie flat on the face: starts and grasps are hardly turned. A small
+# spread of starts leaves the policy's few samples to what touch must teach it.
+SORT = replace(
+    CUBE,
+    name="sort_by_feel",
+    start_spread=(0.03, 0.03),
+    start_yaw=float(np.deg2rad(10)),
+    marks=(MARK_XY, (-0.32, -0.24)),
+    instruction="Pick up the box and put it on the left mark if its ridges lie along the table, "
+    "on the right mark if they stand upright.",
+    grasp_spread=(0.004, 0.004, 0.1),
+    ridges=(("along",), ("upright",)),
+)
+# The sleeve is as thick as the peg, so the pads close on both; the peg stands anywhere along it.
+IN_HAND = replace(
+    PEG,
+    name="insert_peg_in_hand",
+    start_spread=(0.03, 0.03),
+    instruction="Pick up the peg in its sleeve and put the peg into the hole.",
+    grasp_spread=(0.002, 0.003, 0.02),
+    hole_width=0.028,
+    sleeve=(0.0118, 0.021, 0.035),
+    shift=0.007,
+)
+# A millimetre is a third of a pixel of a small policy's picture, and two of its touch.
+TIGHT = replace(
+    PEG,
+    name="insert_tight",
+    start_spread=(0.03, 0.03),
+    instruction="Pick up the peg and put it into the tight hole.",
+    hole_width=0.0255,
+)
+TASKS = {task.name: task for task in (CUBE, PEG, SORT, IN_HAND, TIGHT)}
 
 
 def find_task(name: str) -> Task:
@@ -193,6 +268,23 @@ class StageMachine:
     def success(self, truth: Truth) -> bool:
         """Tell whether the task is done: lifted before, now placed and let go."""
         return self.lifted and self.placed(truth) and not truth.touched
+
+    def placed_on(self, truth: Truth) -> int | None:
+        """Return the index of the mark, right or wrong, on which the part was placed and let go."""
+        mark = mark_under(self._task, truth.position)
+        if mark is None:
+            return None
+        there = StageMachine(replace(self._task, goal=mark))
+        there.lifted = self.lifted
+        return mark if there.success(truth) else None
+
+
+def mark_under(task: Task, position: FloatArray) -> int | None:
+    """Return the index of the mark nearest to a part at `position` (3,); None where its start is nearer."""
+    places = [*task.marks, task.start_xy]
+    distances = [math.hypot(position[0] - x, position[1] - y) for x, y in places]
+    nearest = int(np.argmin(distances))
+    return nearest if nearest < len(task.marks) else None
 
 
 def distance_to_goal(task: Task, position: FloatArray) -> float:

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -200,6 +201,8 @@ def truth(cell: Cell, episode: int, segmentation: bool = False) -> dict[str, obj
         "lifted": cell.lifted(),
         "success": cell.success(),
         "error_m": distance_to_goal(cell.task, cell.object_pose()[:3, 3]),
+        "hidden": asdict(cell.hidden),
+        "placed_on": cell.placed_on(),
     }
     if segmentation:
         rig = cell.rig

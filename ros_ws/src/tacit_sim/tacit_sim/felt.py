@@ -1,0 +1,91 @@
+"""What a policy feels in a control: its own touch, that of another episode, none, or a scrambled one.
+
+A policy that does as well with another episode's touch does not use what it feels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tacit_sim.cell import Cell
+from tacit_sim.experts import Expert
+
+TouchControl = Literal["real", "other", "blank", "shuffled"]
+"""`real`: its own. `other`: while a gel is touched, what a gel of another episode felt as long after its
+first contact. `blank`: never a contact. `shuffled`: its own pixels, in an order that tells no place."""
+
+CONTROLS: tuple[TouchControl, ...] = get_args(TouchControl)
+OTHER_SEEDS = 1_000_000
+"""The other episode has this seed more: what is hidden in it is drawn independently."""
+
+Touch = Mapping[str, NDArray[np.uint8]]
+
+
+class FeltTouch:
+    """Puts what a control says in place of the touch of a cell's episodes.
+
+    Args:
+        cell: Where the policy acts.
+        control: What it feels.
+    """
+
+    def __init__(self, cell: Cell, control: TouchControl = "real") -> None:
+        self._cell, self._control = cell, control
+        self._others = _OtherEpisode(cell) if control == "other" else None
+        self._order: dict[int, NDArray[np.intp]] = {}
+
+    def reset(self, seed: int) -> None:
+        """Begin the episode of `seed`."""
+        if self._others is not None:
+            self._others.reset(seed + OTHER_SEEDS)
+
+    def of(self, touch: Touch) -> dict[str, NDArray[np.uint8]]:
+        """Return the images {sensor: (H, W, 3)} that the policy gets for the true ones."""
+        return {name: self._one(name, image) for name, image in touch.items()}
+
+    def _one(self, name: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self._control == "real":
+            return image
+        if self._control == "shuffled":
+            return self._shuffled(image)
+        if self._others is not None and self._cell.is_touched(name):
+            return self._others.next(name)
+        return self._cell.sensed_reference(name)
+
+    def _shuffled(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        pixels = image.reshape(-1, 3)
+        if len(pixels) not in self._order:
+            self._order[len(pixels)] = np.random.default_rng(0).permutation(len(pixels))
+        return pixels[self._order[len(pixels)]].reshape(image.shape)
+
+
+class _OtherEpisode:
+    """What the gels of another episode feel, from their first contact on, played by the expert."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = Cell(cell.rig, cell.task.name)
+        self._expert = Expert(cell.rig, cell.task)
+        self._tick_ns = round(1e9 / cell.rig.alignment.rate_hz)
+
+    def reset(self, seed: int) -> None:
+        cell, expert = self._cell, self._expert
+        cell.reset(seed)
+        expert.start(cell.state(), cell.object_pose(), hidden=cell.hidden)
+        self._felt: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in cell.rig.tactile}
+        self._taken = dict.fromkeys(self._felt, 0)
+        for tick in range(expert.num_ticks):
+            cell.command(expert.target(tick))
+            cell.step(self._tick_ns)
+            for name, felt in self._felt.items():
+                if cell.is_touched(name):
+                    felt.append(np.asarray(cell.sensed(name), dtype=np.uint8))
+
+    def next(self, name: str) -> NDArray[np.uint8]:
+        """Return the next image of a sensor; the last one again after all."""
+        felt, taken = self._felt[name], self._taken[name]
+        self._taken[name] = min(taken + 1, len(felt) - 1)
+        return felt[taken]
