@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -29,16 +30,17 @@ def pulls(policy: ActHsaPolicy, batch: Batch, weight: float) -> tuple[float, flo
     found = []
     assert policy.alignment is not None
     for name in ("l1", "hsa"):
-        state, output, contact = policy._run(batch)
-        tokens = output.backbone_tokens
+        output, contact = policy._run(batch)
+        tokens = output.tokens
         tokens.image.retain_grad()
         tokens.touch.retain_grad()
         if name == "l1":
             target = policy.normalize_action(batch[keys.ACTION])
             masked_l1(output.chunk, target, batch[keys.ACTION_IS_PAD]).backward()
         else:
-            (weight * policy.alignment(output, batch, state, contact)[0]).backward()
-        found.append(sum(float(t.grad.square().sum()) for t in (tokens.image, tokens.touch)) ** 0.5)  # type: ignore[union-attr]
+            (weight * policy.alignment(tokens, batch, contact)[0]).backward()
+        gradients = [t.grad for t in (tokens.image, tokens.touch) if t.grad is not None]
+        found.append(math.sqrt(sum(float(g.square().sum()) for g in gradients)))
     return found[0], found[1]
 
 

@@ -13,8 +13,9 @@ from tiny_world import tiny_config, tiny_rig, tiny_table
 from tacit.errors import ConfigError
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
+from tacit_learning.act_hsa.negatives import draw_tokens, negative_pairs
 from tacit_learning.act_hsa.policy import ActHsaPolicy
-from tacit_learning.act_hsa.touch_alignment import negative_pairs, view_pairs
+from tacit_learning.act_hsa.touch_alignment import view_pairs
 from tacit_learning.data import keys
 from tacit_learning.data.spec import make_spec
 from tacit_learning.data.windows import Batch, ChunkWindows
@@ -99,19 +100,60 @@ def test_l1_reaches_the_whole_network_but_not_the_alignment_heads(table, tmp_pat
     assert gradient_of(policy.alignment) < 1e-12
 
 
-@pytest.mark.parametrize(("source", "trunk"), [("backbone", False), ("policy", True)])
-def test_alignment_trains_what_the_policy_reads(table, tmp_path: Path, source: str, trunk: bool) -> None:
-    policy = make_policy(table, tmp_path, hsa__source=source)
+def test_alignment_trains_what_the_policy_reads(table, tmp_path: Path) -> None:
+    policy = make_policy(table, tmp_path)
     batch = make_batch(table)
-    state, output, contact = policy._run(batch)
-    loss, _ = policy.alignment(output, batch, state, contact)
+    output, contact = policy._run(batch)
+    loss, _ = policy.alignment(output.tokens, batch, contact)
     loss.backward()
     model = policy.model
     assert gradient_of(model.backbone) > 0
     assert gradient_of(model.touch_backbone) > 0
     assert gradient_of(policy.alignment) > 0
-    assert (gradient_of(model.encoder.layers[0]) > 0) == trunk
-    assert gradient_of(model.decoder) == 0
+    assert gradient_of(model.encoder) == gradient_of(model.decoder) == 0
+
+
+def test_the_touch_feature_tells_the_sensor_and_nothing_but_the_gel(table, tmp_path: Path) -> None:
+    policy, batch = make_policy(table, tmp_path).eval(), make_batch(table)
+    reference = policy.references[None].expand(len(batch[keys.STATE]), -1, -1, -1, -1)
+    blank = {**batch, keys.TOUCH: reference}  # the same grey in both gels; states and images differ
+    features = policy.alignment.touch_features(policy._run(blank)[0].tokens.touch)
+    assert (features[:, 0] - features[:, 1]).abs().max() > 1e-3
+    torch.testing.assert_close(features, features[:1].expand_as(features), rtol=1e-4, atol=1e-5)
+
+
+def test_hard_negatives_are_the_tokens_most_like_the_touch() -> None:
+    features, touch = torch.randn(3, 20, 8), torch.randn(3, 2, 8)
+    outside = torch.rand(3, 2, 20) < 0.7
+    chosen, mask = draw_tokens(features, touch, outside, 5, hard_share=1.0)
+    assert chosen.shape == (6, 5, 8) and mask.all()
+    for row, (b, s) in enumerate(itertools.product(range(3), range(2))):
+        likeness = torch.nn.functional.cosine_similarity(touch[b, s], features[b], dim=-1)
+        likeness[~outside[b, s]] = -2
+        best = features[b, likeness.argsort(descending=True)[:5]]
+        assert {tuple(x.tolist()) for x in chosen[row]} == {tuple(x.tolist()) for x in best}
+    few, mask = draw_tokens(features, touch, torch.zeros_like(outside), 64, hard_share=0.5)
+    assert few.shape == (6, 20, 8) and not mask.any()
+
+
+def test_a_learnt_temperature_moves_and_stays_within_limits(table, tmp_path: Path) -> None:
+    policy = make_policy(table, tmp_path, hsa__learn_temperature=True, hsa__temperature=0.1)
+    loss, metrics = policy(make_batch(table))
+    loss.backward()
+    assert policy.alignment.log_temperature.grad.abs() > 0
+    assert float(metrics["hsa_temperature"]) == pytest.approx(0.1)
+    with torch.no_grad():
+        policy.alignment.log_temperature.fill_(-9.0)
+    assert policy.alignment.temperature().item() == pytest.approx(0.01)
+    assert "hsa_temperature" not in make_policy(table, tmp_path)(make_batch(table))[1]
+
+
+def test_tokens_behind_a_layer_are_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"hsa.source: 'policy' is gone: .* leave out hsa.source and hsa.layer"
+    ):
+        tiny_config(tmp_path, hsa__source="policy", hsa__layer=1)
+    assert tiny_config(tmp_path, hsa__source="backbone", hsa__layer=0) == tiny_config(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["wrist", "third"])
@@ -145,15 +187,15 @@ def test_visibility_weights_the_third_person_term(table, tmp_path: Path) -> None
     torch.testing.assert_close(half["hsa_w"], full["hsa_w"])
 
 
-def test_neighbours_fingers_and_blank_pairs_are_no_negatives() -> None:
+def test_neighbours_fingers_and_blank_pairs_of_a_sensor_are_no_negatives() -> None:
     episode, frame = torch.tensor([0, 0, 0, 1]), torch.tensor([5, 15, 40, 5])
     touching = torch.tensor([[True, True], [True, True], [True, False], [True, False]])
     mask = negative_pairs(episode, frame, touching, time_gap=20)
     for i, j in itertools.product(range(8), range(8)):
         a, b = i // 2, j // 2
         near = episode[a] == episode[b] and abs(int(frame[a] - frame[b])) <= 20
-        blank = not touching.flatten()[i] and not touching.flatten()[j]
-        assert bool(mask[i, j]) == (not near and not blank)
+        alike = i % 2 == j % 2 and not touching.flatten()[i] and not touching.flatten()[j]
+        assert bool(mask[i, j]) == (not near and not alike)
 
 
 def test_wrist_camera_pairs_with_its_own_arm_and_the_world_with_all() -> None:
@@ -166,7 +208,7 @@ def test_wrist_camera_pairs_with_its_own_arm_and_the_world_with_all() -> None:
 
 def test_token_negatives_lie_outside_the_box(table, tmp_path: Path) -> None:
     policy, batch = make_policy(table, tmp_path), make_batch(table)
-    weights, outside = policy.alignment._weights(batch, 0)
+    weights, outside = policy.alignment.weights(batch[keys.BOXES][:, 0])
     assert not (outside & (weights > 0)).any()
     assert (weights.sum((-2, -1)) > 0.999).all()
 

@@ -34,8 +34,7 @@ class ModelOutput:
     chunk: Tensor  # (B, K, A)
     mu: Tensor | None  # (B, L)
     logvar: Tensor | None  # (B, L)
-    backbone_tokens: Tokens
-    layer_tokens: list[Tokens]
+    tokens: Tokens  # that enter the encoder
 
 
 class LatentEncoder(nn.Module):
@@ -131,10 +130,10 @@ class ActModel(nn.Module):
         mu, logvar, latent = self._latent(state, action, is_pad)
         memory, position = self._sequence(state, tokens, latent)
         in_tokens = self.config.positions == "tokens"
-        levels = self.encoder.levels(memory + position if in_tokens else memory, position)
+        encoded = self.encoder(memory + position if in_tokens else memory, position)
         start = self.queries if in_tokens else None
-        chunk = self.head(self.decoder(self.queries, levels[-1], position, start))
-        return ModelOutput(chunk, mu, logvar, tokens, [self._split(level) for level in levels])
+        chunk = self.head(self.decoder(self.queries, encoded, position, start))
+        return ModelOutput(chunk, mu, logvar, tokens)
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Map images (B, N, 3, H, W) to tokens (B, N, T, D), all cameras in one pass."""
@@ -199,18 +198,6 @@ class ActModel(nn.Module):
             memory.insert(0, latent)
             position.insert(0, self.latent_position)
         return torch.cat(memory, dim=1), torch.cat(position, dim=0)
-
-    def _split(self, level: Tensor) -> Tokens:
-        """Take image and touch tokens out of an encoder level (B, L, D)."""
-        num_touch = self.sizes.num_sensors * self.touch_position.shape[0]
-        first = 2 if self.config.latent_dim else 1
-        touch, image = level[:, first : first + num_touch], level[:, first + num_touch :]
-        return Tokens(
-            image.unflatten(1, (self.sizes.num_cameras, self.image_position.shape[0])),
-            touch.unflatten(1, (self.sizes.num_sensors, self.touch_position.shape[0]))
-            if num_touch
-            else level.new_zeros(len(level), 0, 0, level.shape[-1]),
-        )
 
 
 def _tokens(backbone: Backbone, projection: nn.Conv2d, images: Tensor) -> Tensor:

@@ -52,7 +52,6 @@ class ActHsaPolicy(nn.Module):
                 config.hsa,
                 config.model.dim,
                 view_pairs(spec.rig, cameras, sensors, config.hsa.cameras),
-                spec.rig.gripper_indices,
                 sizes.image_size,
                 self.model.image_grid,
             )
@@ -74,7 +73,7 @@ class ActHsaPolicy(nn.Module):
             Scalar loss, and detached scalars: loss, l1, kl and those of the alignment.
         """
         config = self.config
-        state, output, contact = self._run(batch)
+        output, contact = self._run(batch)
         target = self.normalize_action(batch[keys.ACTION])
         l1 = masked_l1(output.chunk, target, batch[keys.ACTION_IS_PAD], config.loss.l1_over)
         loss = l1
@@ -84,9 +83,9 @@ class ActHsaPolicy(nn.Module):
             loss = loss + config.loss.kl_weight * kl
             metrics["kl"] = kl.detach()
         if self.alignment is not None:
-            hsa, alignment_metrics = self.alignment(output, batch, state, contact)
+            hsa, alignment_metrics = self.alignment(output.tokens, batch, contact)
             if self.training:
-                self.balance.measure(l1, hsa, output.backbone_tokens, step)
+                self.balance.measure(l1, hsa, output.tokens, step)
             weight = self._hsa_weight(step) * self.balance.scale()
             loss = loss + weight * hsa
             metrics |= alignment_metrics | self.balance.metrics(weight)
@@ -115,14 +114,14 @@ class ActHsaPolicy(nn.Module):
         """Map canonical units to zero mean and unit deviation (B, K, A)."""
         return (action - self.action_mean) / self.action_std
 
-    def _run(self, batch: Batch) -> tuple[Tensor, ModelOutput, Tensor]:
+    def _run(self, batch: Batch) -> tuple[ModelOutput, Tensor]:
         state = self.normalize_state(batch[keys.STATE])
         if self.training and self.config.augment.state_noise > 0:
             state = state + self.config.augment.state_noise * torch.randn_like(state)
         touch, contact = prepare_touch(batch[keys.TOUCH], self.references)
         action = self.normalize_action(batch[keys.ACTION])
         images = prepare_images(batch[keys.IMAGES])
-        return state, self.model(state, images, touch, action, batch[keys.ACTION_IS_PAD]), contact
+        return self.model(state, images, touch, action, batch[keys.ACTION_IS_PAD]), contact
 
     def _hsa_weight(self, step: int | None) -> float:
         warmup = self.config.hsa.warmup_steps

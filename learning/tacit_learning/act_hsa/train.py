@@ -14,7 +14,7 @@ from torch import nn
 import tacit
 from tacit.config import parse, to_yaml
 from tacit.config.documents import yaml_mapping
-from tacit_learning.act_hsa.config import ActHsaConfig
+from tacit_learning.act_hsa.config import ActHsaConfig, HsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
 from tacit_learning.act_hsa.policy import ActHsaPolicy, Identities
 from tacit_learning.act_hsa.watch import HsaCourse
@@ -101,8 +101,14 @@ def policy_from(checkpoint: Checkpoint) -> TrainedPolicy:
     about = json.loads(texts["about.json"])
     camera, touch = (parse(BackboneIdentity, item, source) for item in about["backbones"])
     spec = read_spec(texts, config.data, source)
+    weights = dict(checkpoint.weights)
+    if (
+        config.hsa.weight > 0 and "alignment.sensor" not in weights
+    ):  # its heads were others; acting needs none
+        config = config.model_copy(update={"hsa": HsaConfig()})
+        weights = {k: v for k, v in weights.items() if not k.startswith(("alignment.", "balance."))}
     policy = ActHsaPolicy(config, spec, (camera, touch))
-    policy.load_state_dict(dict(checkpoint.weights))
+    policy.load_state_dict(weights)
     provenance = {k: about[k] for k in ("git", "dataset_sha256", "num_episodes", "tacit_version")}
     provenance |= {"step": checkpoint.position.step, "metrics": dict(checkpoint.metrics)}
     return TrainedPolicy(policy.eval(), config, spec, float(about["fps"]), provenance)

@@ -128,16 +128,9 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, position: Tensor, key_padding: Tensor | None = None) -> Tensor:
         """Map tokens (B, L, D) to tokens (B, L, D)."""
-        return self.levels(x, position, key_padding)[-1]
-
-    def levels(self, x: Tensor, position: Tensor, key_padding: Tensor | None = None) -> list[Tensor]:
-        """Return the output of every layer, each (B, L, D); the last one is normalised."""
-        outputs: list[Tensor] = []
         for layer in self.layers:
             x = layer(x, position, key_padding)
-            outputs.append(x)
-        outputs[-1] = self.norm(x)
-        return outputs
+        return self.norm(x)
 
 
 class Decoder(nn.Module):

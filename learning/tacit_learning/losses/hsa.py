@@ -19,7 +19,7 @@ def hsa_loss(
     touch: Tensor,
     vision: Tensor,
     *,
-    temperature: float = 0.07,
+    temperature: float | Tensor = 0.07,
     negatives: Tensor | None = None,
     negative_mask: Tensor | None = None,
     pair_mask: Tensor | None = None,
@@ -37,7 +37,7 @@ def hsa_loss(
     Args:
         touch: Touch features (B, D).
         vision: Features of the image region where the sensor is (B, D).
-        temperature: kappa > 0.
+        temperature: kappa > 0; a scalar tensor where it is learnt.
         negatives: Explicit negatives of each row (B, N, D).
         negative_mask: True = may serve as a negative (B, N).
         pair_mask: True = vision j may serve as a negative of touch i (B, B).
@@ -84,7 +84,7 @@ def _info_nce(similarity: Tensor, logits: list[Tensor]) -> Tensor:
     return torch.logsumexp(torch.cat([positive, *logits], dim=1), dim=1) - positive.squeeze(1)
 
 
-def _explicit(t: Tensor, negatives: Tensor, mask: Tensor | None, temperature: float) -> Tensor:
+def _explicit(t: Tensor, negatives: Tensor, mask: Tensor | None, temperature: float | Tensor) -> Tensor:
     n = _unit(negatives, torch.isfinite(negatives).all(-1))
     logits = torch.einsum("bd,bnd->bn", t, n) / temperature
     return logits if mask is None else _mask(logits, mask)
@@ -127,7 +127,7 @@ def _full_precision(x: Tensor) -> Tensor:
 def _check(
     touch: Tensor,
     vision: Tensor,
-    temperature: float,
+    temperature: float | Tensor,
     negatives: Tensor | None,
     negative_mask: Tensor | None,
     reduction: str,
@@ -138,7 +138,7 @@ def _check(
         raise ValueError(f"hsa_loss: negatives {tuple(negatives.shape)}, expected (B, N, D)")
     if negative_mask is not None and negatives is None:
         raise ValueError("hsa_loss: negative_mask without negatives")
-    if not temperature > 0:
+    if not isinstance(temperature, Tensor) and not temperature > 0:
         raise ValueError(f"hsa_loss: temperature {temperature}, expected > 0")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"hsa_loss: reduction {reduction!r}, expected 'mean', 'sum' or 'none'")
