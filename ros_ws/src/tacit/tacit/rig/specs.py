@@ -210,7 +210,7 @@ class ArmSpec(Config):
         if self.urdf is None or self.tip_link is None:
             raise RigError("gripper.links: links of a URDF, and this arm has none; give urdf, or no links")
         stroke, joint = (gripper.lower, gripper.upper), gripper.urdf_joint or gripper.name
-        links: dict[str, str] = {**gripper.links}
+        links = {str(finger): link for finger, link in gripper.links.items()}
         return linked_fingers(self.urdf, self.tip_link, links, joint, gripper.axis, stroke)
 
 
