@@ -11,19 +11,22 @@ from tacit_learning.data.augment import AugmentConfig
 from tacit_learning.data.view import DataConfig
 from tacit_learning.engine.config import TrainConfig
 from tacit_learning.layers.backbone import ConvSpec
+from tacit_learning.layers.tuning import PATTERN
 
 
 class ModelConfig(Config):
     """Structure of the policy network; the defaults are ACT's.
 
-    `backbone`: conv | folder | hub id | random:<name>. `touch_backbone`: the same, or `shared` (one
-    network for cameras and touch). `latent_dim: 0` leaves out the CVAE. `positions`: added to queries
-    and keys of every layer alone (`attention`, ACT's way), or to the tokens and the decoder's queries
+    `backbone`: conv | file | folder | hub id | random:<name>; `train_backbone`: full | frozen | last:<n>
+    blocks | lora. `touch_backbone`: as `backbone`, or `shared` (one network for cameras and touch).
+    `latent_dim: 0` leaves out the CVAE. `positions`: added to queries and keys of every layer alone
+    (`attention`, ACT's way), or to the tokens and the decoder's queries
     too (`tokens`), so that values say where they come from and each step of the chunk has a voice of
     its own: small networks learn far faster.
     """
 
     backbone: str = "microsoft/resnet-18"
+    train_backbone: Annotated[str, Field(pattern=rf"^({PATTERN})$")] = "full"
     conv: ConvSpec = ConvSpec()
     touch_backbone: str = "conv"
     touch_conv: ConvSpec = ConvSpec(channels=(16, 32, 32), strides=(2, 2, 2))

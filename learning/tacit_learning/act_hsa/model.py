@@ -154,7 +154,9 @@ class ActModel(nn.Module):
     def _build_encoders(self, identities: tuple[BackboneIdentity, BackboneIdentity] | None) -> None:
         config, sizes = self.config, self.sizes
         camera, touch = identities or (None, None)
-        self.backbone = build_backbone(config.backbone, config.conv, config.freeze_batch_norm, camera)
+        self.backbone = build_backbone(
+            config.backbone, config.conv, config.freeze_batch_norm, camera, config.train_backbone
+        )
         shared = config.touch_backbone == "shared"
         self.touch_backbone = (
             None

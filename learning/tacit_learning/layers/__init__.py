@@ -1,5 +1,5 @@
 """Layers: positions, the transformer of ACT, pooling inside boxes, vision backbones, prepared inputs.
 
-None imports another. Imports point down this list only: backbone, causal, inputs, pooling, positions, text,
-transformer.
+Imports point down this list only: backbone > backbone_files, causal, inputs, pooling, positions, text,
+transformer, tuning.
 """

@@ -1,7 +1,8 @@
 """Vision backbones: images in 0..1 to a grid of features, by one `backbone:` option.
 
-`conv` is a small net trained from scratch; a folder or hub id goes through transformers'
-AutoModel; `random:<name>` builds a network without weights, and nothing else ever does.
+`conv` is a small net trained from scratch; a file, folder or hub id becomes a model of transformers (CLIP,
+SigLIP and SigLIP 2, DINO to DINOv3, ViT, ResNet); `random:<name>` builds a network without weights, and
+nothing else ever does.
 Legend: B images, C channels, H W pixels, h w cells.
 """
 
@@ -17,8 +18,10 @@ from torch import Tensor, nn
 
 from tacit.config import Config
 from tacit.errors import ConfigError, did_you_mean
+from tacit_learning.layers.backbone_files import IMAGENET, VisionModel, from_config, read_file, read_folder
+from tacit_learning.layers.tuning import tune
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = IMAGENET
 RANDOM_CONFIGS: dict[str, dict[str, Any]] = {
     "resnet18": {
         "model_type": "resnet",
@@ -48,7 +51,7 @@ class ConvSpec(Config):
 
 
 class BackboneIdentity(Config):
-    """What a checkpoint must know to rebuild its backbone without files or network."""
+    """What a checkpoint must know to rebuild its backbone without files or network; `train`: see `tune`."""
 
     name: str
     pretrained: bool = False
@@ -56,6 +59,7 @@ class BackboneIdentity(Config):
     config: dict[str, Any] | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    train: str = "full"
 
 
 class Backbone(nn.Module):
@@ -88,46 +92,71 @@ class Backbone(nn.Module):
 class HubBody(nn.Module):
     """A transformers vision model as a feature grid: patch tokens without class tokens."""
 
-    def __init__(self, model: nn.Module, patch: int | None) -> None:
+    def __init__(self, model: nn.Module, patch: int | None, takes_patches: bool = False) -> None:
         super().__init__()
         self.model = model
         self.patch = patch
+        self.takes_patches = takes_patches
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images (B, 3, H, W) to features (B, C, h, w)."""
         if self.patch is None:
             return self.model(images).last_hidden_state
-        tokens = self.model(images, interpolate_pos_encoding=True).last_hidden_state
         h, w = images.shape[2] // self.patch, images.shape[3] // self.patch
+        if self.takes_patches:
+            tokens = self._of_patches(images, h, w)
+        else:
+            tokens = self.model(images, interpolate_pos_encoding=True).last_hidden_state
         return tokens[:, tokens.shape[1] - h * w :].transpose(1, 2).unflatten(2, (h, w))
+
+    def _of_patches(self, images: Tensor, h: int, w: int) -> Tensor:
+        """Feed a model of any resolution (SigLIP 2), which takes patches cut apart, colours last."""
+        p = self.patch
+        assert p is not None
+        cut = images[:, :, : h * p, : w * p].unflatten(2, (h, p)).unflatten(4, (w, p))
+        patches = cut.permute(0, 2, 4, 3, 5, 1).reshape(len(images), h * w, p * p * 3)
+        mask = torch.ones(patches.shape[:2], dtype=torch.long, device=images.device)
+        shapes = torch.tensor([[h, w]], device=images.device).expand(len(images), 2)
+        return self.model(patches, pixel_attention_mask=mask, spatial_shapes=shapes).last_hidden_state
 
 
 def build_backbone(
-    name: str, conv: ConvSpec, freeze_norm: bool = True, identity: BackboneIdentity | None = None
+    name: str,
+    conv: ConvSpec,
+    freeze_norm: bool = True,
+    identity: BackboneIdentity | None = None,
+    train: str = "full",
 ) -> Backbone:
     """Build the backbone that `name` asks for.
 
     Args:
-        name: `conv`, a folder with a transformers model, a hub id, or `random:<name>`.
+        name: `conv`, a file of weights, a folder with a transformers model, a hub id, or `random:<name>`.
         conv: Sizes for `conv`.
         freeze_norm: Turn BatchNorm of a hub model into constants (statistics and affine).
         identity: From a checkpoint: build the same structure without reading weights.
+        train: Which weights train: `full`, `frozen`, `last:<n>` blocks, or `lora`.
 
     Raises:
-        ConfigError: No such folder, cached model or download; unknown `random:` name.
+        ConfigError: No such file, folder, cached model or download; a part of the weights is missing; unknown
+            `random:` name; `train` asks for what the network does not have.
     """
+    train = train if identity is None else identity.train
     if name == "conv":
-        return Backbone(conv_body(conv), conv.channels[-1], identity or BackboneIdentity(name=name))
+        body = tune(conv_body(conv), train)
+        own = identity or BackboneIdentity(name=name, train=train)
+        return Backbone(body, conv.channels[-1], own)
     if identity is None:
         model, identity = _from_random(name) if name.startswith("random:") else _from_weights(name)
     else:
-        model = _from_config(identity.config or {})
+        model = from_config(identity.config or {})
     if freeze_norm:
         freeze_batch_norm(model)
+    tune(model, train)
     config = model.config
     patch = getattr(config, "patch_size", None)
     channels = config.hidden_size if patch else config.hidden_sizes[-1]
-    return Backbone(HubBody(model, patch), channels, identity)
+    body = HubBody(model, patch, config.model_type.startswith("siglip2"))
+    return Backbone(body, channels, identity.model_copy(update={"train": train}))
 
 
 def conv_body(spec: ConvSpec) -> nn.Sequential:
@@ -156,27 +185,26 @@ def _from_random(name: str) -> tuple[Any, BackboneIdentity]:
     kind = name.removeprefix("random:")
     if kind not in RANDOM_CONFIGS:
         raise ConfigError(f"model.backbone: no {name!r}; {did_you_mean(kind, RANDOM_CONFIGS)}")
-    model = _from_config(RANDOM_CONFIGS[kind])
+    model = from_config(RANDOM_CONFIGS[kind])
     return model, BackboneIdentity(name=name, config=RANDOM_CONFIGS[kind])
 
 
-def _from_config(config: dict[str, Any]) -> Any:
-    from transformers import AutoConfig, AutoModel
-
-    values = {key: value for key, value in config.items() if key != "model_type"}
-    return AutoModel.from_config(AutoConfig.for_model(config["model_type"], **values))
-
-
 def _from_weights(name: str) -> tuple[Any, BackboneIdentity]:
-    """Load a folder, else the local cache, else the hub; never random weights."""
-    model = _load_hub(name, local_only=True) or _load_hub(name, local_only=False)
-    if model is None:
+    """Load a file or a folder, else the local cache, else the hub; never random weights."""
+    path = Path(name)
+    if path.is_file():
+        found: VisionModel | None = read_file(path)
+    else:
+        found = read_folder(name, local_only=True)
+        if found is None and not path.exists():
+            found = read_folder(name, local_only=False)
+    if found is None:
         raise ConfigError(
-            f"model.backbone: {name!r} is neither 'conv', a folder with a transformers model, a cached "
-            "model nor one that could be downloaded; give a folder, or 'random:resnet18' to start "
-            "without weights on purpose"
+            f"model.backbone: {name!r} is neither 'conv', a file of weights, a folder with a transformers "
+            "model, a cached model nor one that could be downloaded; give a folder, or 'random:resnet18' to "
+            "start without weights on purpose"
         )
-    mean, std = _preprocessing(name)
+    model, mean, std = found
     identity = BackboneIdentity(
         name=name,
         pretrained=True,
@@ -186,27 +214,6 @@ def _from_weights(name: str) -> tuple[Any, BackboneIdentity]:
         std=std,
     )
     return model, identity
-
-
-def _load_hub(name: str, local_only: bool) -> Any:
-    from transformers import AutoModel
-
-    try:
-        model = AutoModel.from_pretrained(name, local_files_only=local_only)
-    except (OSError, ValueError):
-        return None
-    return getattr(model, "vision_model", model)
-
-
-def _preprocessing(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Read the model's own mean and deviation; ImageNet's where it states none."""
-    from transformers.utils import cached_file
-
-    found = cached_file(name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
-    if found is None:
-        return IMAGENET_MEAN, IMAGENET_STD
-    values = json.loads(Path(found).read_text(encoding="utf-8"))
-    return tuple(values.get("image_mean", IMAGENET_MEAN)), tuple(values.get("image_std", IMAGENET_STD))
 
 
 def weights_sha256(model: nn.Module) -> str:
