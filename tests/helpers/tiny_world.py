@@ -88,7 +88,7 @@ def tiny_config(output: Path, **changes: object) -> ActHsaConfig:
             "norm": "pre",
             "camera_embedding": True,
         },
-        "hsa": {"weight": 0.5, "feature_dim": 16, "num_tokens": 4, "time_gap": 2},
+        "hsa": {"weight": 0.5, "feature_dim": 16, "num_tokens": 4, "time_gap": 2, "third_person": "any"},
         "train": {
             "output": str(output),
             "steps": 4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +139,20 @@ def test_a_box_is_usable_where_enough_of_it_is_in_the_image(root: Path) -> None:
         usable = table.box_valid[:, n]
         assert (area[usable] >= 15.9).all()
         assert (table.visibility[:, n][usable] >= 0.25).all()
+
+
+def test_a_gel_turned_away_is_no_row_of_a_camera_in_the_world(tmp_path: Path) -> None:
+    path = write(tmp_path / "episode_0.hdf5")
+    with h5py.File(path, "r+") as file:  # to both cameras the left gel shows its face, the right one its back
+        for camera, (sensor, flags) in itertools.product(("wrist", "top"), {"left": 15, "right": 11}.items()):
+            file[f"sensor_bbox/{camera}/{sensor}"][:] = [30, 20, 60, 50]
+            file[f"sensor_corners/{camera}/{sensor}"][:] = 40
+            file[f"sensor_visibility/{camera}/{sensor}"][:] = 1
+            file[f"sensor_flags/{camera}/{sensor}"][:] = flags
+    table = load_table([path], config(tmp_path))
+    assert list(table.view.cameras) == ["wrist", "top"]
+    assert table.box_valid.all(axis=0).tolist() == [[True, True], [True, False]]
+    assert not table.box_valid[:, 1, 1].any()
 
 
 def test_state_and_steps_come_as_recorded(root: Path) -> None:

@@ -187,6 +187,14 @@ def test_visibility_weights_the_third_person_term(table, tmp_path: Path) -> None
     torch.testing.assert_close(half["hsa_w"], full["hsa_w"])
 
 
+def test_a_gel_that_touches_is_no_row_of_a_camera_in_the_world(table, tmp_path: Path) -> None:
+    policy, batch = make_policy(table, tmp_path, hsa__third_person="seen"), make_batch(table)
+    metrics = policy(batch)[1]
+    assert metrics["hsa_tp"] == 0 and metrics["hsa_w"] > 0
+    batch[keys.TOUCH][:3] = policy.references  # these touch nothing, and are seen
+    assert policy(batch)[1]["hsa_tp"] > 0
+
+
 def test_neighbours_fingers_and_blank_pairs_of_a_sensor_are_no_negatives() -> None:
     episode, frame = torch.tensor([0, 0, 0, 1]), torch.tensor([5, 15, 40, 5])
     touching = torch.tensor([[True, True], [True, True], [True, False], [True, False]])

@@ -59,12 +59,14 @@ class HsaConfig(Config):
     `negatives`: other samples (`batch`), tokens of the same image outside the box dilated by one token
     (`tokens`; `hard_share` of them are those most like the touch, not drawn at random). Two frames of one
     episode within `time_gap` ticks, or of one sensor without contact, are never negatives of each other.
-    `learn_temperature`: `temperature` is where it starts.
+    `learn_temperature`: `temperature` is where it starts. `third_person`: to a camera in the world a gel that
+    touches is covered by what it touches (`seen`: such rows are no rows; `any`: they are).
     """
 
     weight: float = 0.0
     balance: Literal["gradient", "none"] = "gradient"
     tp_weight: float = 0.5
+    third_person: Literal["seen", "any"] = "seen"
     temperature: Annotated[float, Field(gt=0)] = 0.07
     learn_temperature: bool = False
     feature_dim: int = 256

@@ -131,7 +131,8 @@ class TouchAlignment(nn.Module):
             for name, pairs in (("wrist", self.wrist), ("third", self.third)):
                 if not bool(pairs[n].any()):
                     continue
-                loss, measured = self._view(n, pairs[n], tokens, touch, batch, pair_mask, name == "third")
+                seen = (n, pairs[n], tokens, touch, batch, touching, pair_mask, name == "third")
+                loss, measured = self._view(*seen)
                 terms[name] = terms[name] + loss / pairs.any(1).sum()
                 metrics += [measured] if name == "wrist" else []
         result = {"hsa_w": terms["wrist"].detach(), "hsa_tp": terms["third"].detach()}
@@ -165,6 +166,7 @@ class TouchAlignment(nn.Module):
         tokens: Tokens,
         touch: Tensor,
         batch: Batch,
+        touching: Tensor,
         pair_mask: Tensor,
         is_third: bool,
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -173,6 +175,8 @@ class TouchAlignment(nn.Module):
         image = tokens.image[:, camera]
         vision = self._rows(self.vision_head(pool(image.unsqueeze(1), weights)).flatten(0, 1))
         covered = (weights.sum((-2, -1)) > 0) & batch[keys.BOX_VALID][:, camera]
+        if is_third and self.config.third_person == "seen":
+            covered = covered & ~touching
         valid, rows = self._rows((covered & paired).flatten()), self._rows(touch.flatten(0, 1))
         negatives = self._negatives(image, touch, outside, pair_mask)
         losses = negatives.losses(rows, vision, valid, self.temperature())

@@ -23,10 +23,11 @@ from safetensors.numpy import save_file
 
 from tacit.episode import EpisodeReader, Step
 from tacit.episode.secure import FileState, file_state
-from tacit.geometry.footprint import valid_for_alignment
+from tacit.geometry.footprint import FACES, valid_for_alignment
 
 CACHE_NAME = "dataset.rows"
-CACHE_SCHEMA = "tacit-rows 3"
+CACHE_SCHEMA = "tacit-rows 4"
+WORLD = "world"
 
 
 class Told(NamedTuple):
@@ -55,7 +56,8 @@ class Rows:
         qpos: (T, A) f4.
         targets: What a policy is to command (T, A) f4.
         boxes: (T, C, S, 4) f4 in pixels of the stored image; NaN where nobody says.
-        usable: Where they are good enough to align touch with vision (T, C, S) bool.
+        usable: Where they are good enough to align touch with vision (T, C, S) bool; to a camera in the world
+            the gel must show its face.
         visibility: (T, C, S) f4.
     """
 
@@ -107,6 +109,8 @@ def _rows(reader: EpisodeReader, state: FileState | None) -> Rows:
             corners, flags = reader.corners(camera, sensor), reader.flags(camera, sensor)
             seen = (boxes[:, c, s], corners, visibility[:, c, s], flags, spec.width, spec.height)
             usable[:, c, s] = valid_for_alignment(*seen)
+            if spec.parent == WORLD:  # turned away, it shows its back and the finger: 16 % of its pixels
+                usable[:, c, s] &= (flags & FACES) != 0
     stamps = reader.tick_ns
     return Rows(
         path=reader.path,
