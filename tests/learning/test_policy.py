@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -275,6 +276,16 @@ def test_policy_without_latent_or_alignment_still_trains(table, tmp_path: Path) 
     loss.backward()
     assert "kl" not in metrics
     assert "active_units" not in evaluate(policy.eval(), [make_batch(table)], CPU)
+
+
+def test_a_policy_without_sensors_is_one_of_vision_whatever_the_weight_of_hsa(table, tmp_path: Path) -> None:
+    spec = make_spec(table)
+    blind = dataclasses.replace(spec, view=dataclasses.replace(spec.view, sensors={}), references=None)
+    policy = ActHsaPolicy(tiny_config(tmp_path, hsa__weight=1.0), blind)
+    assert policy.alignment is None
+    batch = make_batch(table)
+    chunk = predict(policy, {**batch, keys.TOUCH: batch[keys.TOUCH][:, :0]})
+    assert chunk.shape == batch[keys.ACTION].shape
 
 
 def test_evaluation_puts_baselines_beside_the_error(table, tmp_path: Path) -> None:

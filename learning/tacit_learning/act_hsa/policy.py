@@ -46,7 +46,7 @@ class ActHsaPolicy(nn.Module):
         sizes = spec.sizes
         self.model = ActModel(config.model, sizes, identities)
         self.alignment: TouchAlignment | None = None
-        if config.hsa.weight > 0:
+        if config.hsa.weight > 0 and spec.view.sensors:  # without touch there is nothing to align
             cameras, sensors = list(spec.view.cameras), list(spec.view.sensors)
             self.alignment = TouchAlignment(
                 config.hsa,

@@ -125,6 +125,11 @@ VERBS: dict[str, Verb] = {
         "Learn",
     ),
     "export": Verb("tacit_learning.cli:export", "pack a checkpoint into one self-describing ONNX", "Learn"),
+    "study touch": Verb(
+        "tacit_sim.study.command:main",
+        "policies with and without touch: train, play the same starts, compare",
+        "Learn",
+    ),
     "evaluate": Verb("tacit_sim.evaluate:main", "count how often a bundle succeeds in the cell", "Act"),
     "replay": Verb("tacit_ros.run.up:replay", "do again what an episode commanded, robot or cell", "Act"),
     "replay bundle": Verb(

@@ -16,6 +16,21 @@ class Interval(NamedTuple):
     high: float
 
 
+def paired_p(only_first: int, only_second: int) -> float:
+    """Return how likely chance alone parts two equal policies at least so far on the same starts.
+
+    The exact two-sided form of McNemar's test (1947): among starts where just one of them succeeded, either
+    is as likely.
+
+    Args:
+        only_first: Starts on which only the first succeeded.
+        only_second: Starts on which only the second did.
+    """
+    trials, fewer = only_first + only_second, min(only_first, only_second)
+    tail = sum(math.comb(trials, k) for k in range(fewer + 1)) / 2**trials
+    return min(1.0, 2.0 * tail)
+
+
 def wilson_interval(successes: int, trials: int, z: float = Z_95) -> Interval:
     """Return the Wilson score interval of a proportion (Wilson 1927); 0..1 without trials.
 
