@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ HEAD_WIDTH = 64
 """Of all ViTs of these families; a file does not say how many heads it has."""
 UNUSED = ("pooler.", "head.", "vision_model.head.")
 """What makes one vector of the features; nobody here asks for it, and DINO has none."""
+LOADING: dict[str, bool] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""Transformers tells what it did not find or fit, and whoever loads refuses it by name."""
 OPENAI_MARK = "input_resolution"
 """Only OpenAI's own files hold it; their CLIP has QuickGELU, that of open_clip has GELU."""
 
@@ -101,13 +103,9 @@ def read_file(path: Path) -> VisionModel:
     found = family.tensors
     if hasattr(getattr(empty, "embeddings", None), "mask_token"):  # for patches that are hidden; none are
         found.setdefault("embeddings.mask_token", torch.zeros(1, family.config["hidden_size"]))
-    try:  # the names are those that transformers writes; what it calls them inside differs by its version
-        model, about = type(empty).from_pretrained(
-            None, config=empty.config, state_dict=found, output_loading_info=True
-        )
-    except RuntimeError as problem:
-        raise _other_sizes(str(path), problem) from None
-    _refuse_missing(str(path), about["missing_keys"])
+    # The names are those that transformers writes; what it calls them inside differs by its version.
+    model, about = type(empty).from_pretrained(None, config=empty.config, state_dict=found, **LOADING)
+    _refuse_parts(str(path), about)
     stated = _stated_scale(path.parent / "preprocessor_config.json")
     return VisionModel(model, *(stated or family.scale))
 
@@ -121,15 +119,12 @@ def read_folder(name: str, local_only: bool) -> VisionModel | None:
     from transformers import AutoModel
 
     try:
-        whole, about = AutoModel.from_pretrained(name, local_files_only=local_only, output_loading_info=True)
+        whole, about = AutoModel.from_pretrained(name, local_files_only=local_only, **LOADING)
     except (OSError, ValueError, KeyError):
         return None
-    except RuntimeError as problem:
-        raise _other_sizes(name, problem) from None
     vision = getattr(whole, "vision_model", whole)
     prefix = "vision_model." if vision is not whole else ""
-    missing = [key.removeprefix(prefix) for key in about["missing_keys"] if key.startswith(prefix)]
-    _refuse_missing(name, missing)
+    _refuse_parts(name, about, prefix)
     return VisionModel(vision, *(_hub_scale(name) or IMAGENET))
 
 
@@ -141,20 +136,20 @@ def from_config(config: Mapping[str, Any]) -> Any:
     return AutoModel.from_config(AutoConfig.for_model(config["model_type"], **values))
 
 
-def _refuse_missing(source: str, keys: Iterable[str]) -> None:
-    missing = sorted(
-        key for key in keys if not key.startswith(UNUSED) and not key.endswith("num_batches_tracked")
-    )
-    if missing:
-        raise ConfigError(
-            f"model.backbone: {source}: lacks {', '.join(missing[:3])} ({len(missing)} of its weights): a "
-            "part of a model, or a damaged copy; copy it again, or name another"
-        )
-
-
-def _other_sizes(source: str, problem: RuntimeError) -> ConfigError:
-    note = " ".join(str(problem).split())[:300]
-    return ConfigError(f"model.backbone: {source}: weights of other sizes than the model has: {note}")
+def _refuse_parts(source: str, about: Mapping[str, Any], prefix: str = "") -> None:
+    """Refuse what was loaded in part; `about` is what transformers tells of it."""
+    sizes = {
+        key: f"{tuple(found)}, expected {tuple(wanted)}" for key, found, wanted in about["mismatched_keys"]
+    }
+    for keys, what in ((about["missing_keys"], "lacks"), (sizes, "has other sizes at")):
+        own = sorted(key.removeprefix(prefix) for key in keys if key.startswith(prefix))
+        wrong = [key for key in own if not key.startswith(UNUSED) and not key.endswith("num_batches_tracked")]
+        if wrong:
+            size = f": {sizes[prefix + wrong[0]]}" if keys is sizes else ""
+            raise ConfigError(
+                f"model.backbone: {source}: {what} {', '.join(wrong[:3])}{size} ({len(wrong)} in all): a "
+                "part of a model, or a damaged copy; copy it again, or name another"
+            )
 
 
 def _tensors(path: Path) -> tuple[Tensors, bool]:
