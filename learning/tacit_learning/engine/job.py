@@ -46,6 +46,14 @@ class Course:
         """Return the group of parameters that stages choose from, by a parameter's name."""
         return ""
 
+    def clip_group(self, name: str) -> str:
+        """Return which parameters share one limit of the gradient's norm; by default all."""
+        return ""
+
+    def decay_share(self, step: int, share: float) -> float:
+        """Return how far the decay of the learning rate is, 0..1, when `share` of this run is over."""
+        return share
+
     def is_saved(self, name: str) -> bool:
         """Whether a checkpoint holds this weight; the others come from where the model came from."""
         return True

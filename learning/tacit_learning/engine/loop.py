@@ -157,7 +157,8 @@ class _Run(Generic[B]):
         """Train until the stage or the run ends; return the finished steps."""
         self.clock.go()
         while step < stage.end and (share := self._share(step)) < 1:
-            set_learning_rate(self._adam, self.config, step - stage.first_step, share)
+            decay = self.course.decay_share(step, share)
+            set_learning_rate(self._adam, self.config, step - stage.first_step, decay)
             self.window.append(self._step(step, batches))
             step += 1
             self._visit(stage, step)
@@ -233,7 +234,7 @@ class _Run(Generic[B]):
                 self.accelerator.backward(loss)
                 found.append({**metrics, "loss": loss.detach()})
                 if self.accelerator.sync_gradients:
-                    found[-1]["grad_norm"] = self._clip()
+                    found[-1] |= self._clip()
                     self._check(step, found)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
@@ -241,11 +242,22 @@ class _Run(Generic[B]):
             self.ema.update(self.processes.unwrap(self.model))
         return _means(found)
 
-    def _clip(self) -> Tensor:
-        """Clip the gradient where the options say so; return its norm before that."""
+    def _clip(self) -> Metrics:
+        """Clip the gradient of each group where the options say so; return the norms before that."""
         limit = self.config.clip_norm or float("inf")  # nothing is longer: the norm alone is measured
-        norm = torch.as_tensor(self.accelerator.clip_grad_norm_(self.model.parameters(), limit))
-        return norm.full_tensor() if hasattr(norm, "full_tensor") else norm.detach()
+        groups: dict[str, list[torch.nn.Parameter]] = {}
+        for name, parameter in self.processes.unwrap(self.model).named_parameters():
+            if parameter.grad is not None:
+                groups.setdefault(self.course.clip_group(name), []).append(parameter)
+        self.accelerator.unscale_gradients()
+        found: Metrics = {}
+        for group, members in groups.items():
+            norm = torch.nn.utils.clip_grad_norm_(members, limit)
+            whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm.detach()
+            found[f"grad_norm_{group}"] = whole
+        if len(found) == 1:
+            return {"grad_norm": found.popitem()[1]}
+        return {"grad_norm": torch.stack(list(found.values())).norm()} | found
 
     def _check(self, step: int, found: Sequence[Metrics]) -> None:
         """Stop before an update that would spoil the weights; every process stops at the same step.
@@ -346,8 +358,8 @@ class _Run(Generic[B]):
         position = Position(step, self.clock.read(), dict(self.best), dict(self.metrics), state)
         weights = self.processes.weights(self.model)
         parts = {
-            "model": {name: value for name, value in weights.items() if self.course.is_saved(name)},
-            "average": {} if self.ema is None else self.ema.module.state_dict(),
+            "model": self._saved(weights),
+            "average": {} if self.ema is None else self._saved(self.ema.module.state_dict()),
             "optimizer": self._optimizer_part(step),
             "rng": rng_state(),
             "course": self.course.state(),
@@ -356,6 +368,9 @@ class _Run(Generic[B]):
             save_checkpoint(self.folder / "checkpoints" / name, position, parts, self.job.texts)
         self.processes.wait()
         return weights
+
+    def _saved(self, weights: Flat) -> Flat:
+        return {name: value for name, value in weights.items() if self.course.is_saved(name)}
 
     def _optimizer_part(self, step: int) -> Flat:
         """Return the state of the optimiser; {} between two stages, for the next has its own."""

@@ -190,7 +190,10 @@ def make_inputs(config: VaceEConfig, dataset: VaceEDataset, frozen: Frozen) -> I
 
 def make_networks(config: VaceEConfig, device: torch.device) -> Frozen:
     """Return the frozen networks of a run."""
-    return make_frozen(config.base_model, config.image_encoder, model_config(config), device, config.seed)
+    codec = None if config.codec is None else Path(config.codec)
+    return make_frozen(
+        config.base_model, config.image_encoder, model_config(config), device, config.seed, codec
+    )
 
 
 def make_schedule(config: VaceEConfig, dataset: VaceEDataset, rank: int, world: int) -> Schedule:

@@ -137,6 +137,8 @@ def _validator(trained: Trained, arguments: EvaluateArguments, device: torch.dev
     config = with_data(trained.config, arguments.test_data, arguments.metadata)
     changes = {"num_samples": arguments.num_samples, "num_videos": arguments.num_videos}
     settings = config.validation.model_copy(update={k: v for k, v in changes.items() if v is not None})
+    metrics = tuple(dict.fromkeys([*settings.metrics, "control"]))
+    settings = settings.model_copy(update={"metrics": metrics})
     config = config.model_copy(update={"validation": settings, "use_cache": False})
     frozen = make_networks(config, device)
     tested = VaceEDataset(config, labels=trained.labels, extend=False)

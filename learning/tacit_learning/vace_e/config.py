@@ -14,7 +14,7 @@ from tacit.config import Config
 from tacit.errors import did_you_mean
 from tacit_learning.engine.stages import SPLIT, StageConfig
 
-Metric = Literal["video_quality", "task_alignment", "motion_accuracy"]
+Metric = Literal["video_quality", "task_alignment", "motion_accuracy", "control"]
 EXAMPLE_COMPRESSION = 0.5  # of a 32-bit gradient: bf16
 GROUPS = ("vace_e", "vace", "dit", "lora:dit", "lora:vace")
 
@@ -97,9 +97,10 @@ class LoggingConfig(Config):
 class ValidationConfig(Config):
     """What is measured every `frequency` epochs, on `num_samples` held-out windows.
 
-    `data`: a folder of its own; without one `held_out` (a share of the episodes) is kept from
-    training. `sigmas`: bins of the fixed grid of noise levels. `num_videos`: how many are drawn.
-    `weights`: a folder with `lpips_vgg.safetensors`; without it LPIPS is unavailable.
+    `control`, among the metrics, draws every window four times, with the motion of another one or none;
+    `tacit evaluate vace_e` always does. `data`: a folder of its own; without one `held_out` (a share of the
+    episodes) is kept from training. `sigmas`: bins of the fixed grid of noise levels. `num_videos`: how
+    many are drawn. `weights`: a folder with `lpips_vgg.safetensors`; without it LPIPS is unavailable.
     """
 
     enabled: bool = True
@@ -115,7 +116,11 @@ class ValidationConfig(Config):
 
 
 class DataOptions(Config):
-    """What is read: folders, windows, limits and labels.
+    """What is read: folders, windows, limits, masks and labels.
+
+    `masks`: `loose` hides more than the data set's masks do, each time something else, so that the shape
+    of a mask does not give the place of the hand away; `open` hides everything, `tight` what the data set
+    says. `mask_versions`: drawn masks of a window that are kept encoded beside the fixed one.
 
     `other_sizes`: further (height, width) of windows; a video takes the size nearest to its own shape.
     """
@@ -135,6 +140,8 @@ class DataOptions(Config):
     max_objects: int = Field(default=10, ge=1)
     fallback_to_video_only: bool = True
     control_from_mask: bool = False
+    masks: Literal["tight", "loose", "open"] = "loose"
+    mask_versions: int = Field(default=4, ge=0)
     gripper_open_values: tuple[int, ...] | None = None
     strict: bool = False
     task_label_by: Literal["prompt", "task_type"] = "prompt"
@@ -156,12 +163,14 @@ class ModelOptions(Config):
 
     `base_model`, `image_encoder`: a local folder or a hub id; `tiny` builds a random small model, for
     tests and to try the chain without weights. `model_size`: a preset, by default that of the base.
+    `codec`: with `tiny`, a file of a fitted linear codec in place of a random autoencoder.
     `vace_e_layers`: blocks after which the streams enter; empty: those of the preset (0,5,10,15,20,25).
     `vace_e_checkpoint`: a run, or a folder of saved adapters, to start from.
     """
 
     base_model: str = "Wan-AI/Wan2.1-VACE-1.3B-diffusers"
     image_encoder: str | None = "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers"
+    codec: str | None = None
     enable_vace_e: bool = True
     vace_e_task_processing: bool = True
     model_size: str | None = None
@@ -188,7 +197,8 @@ class ObjectiveOptions(Config):
     """Weights and shapes of the losses; `extra_losses` maps registered names to weights.
 
     `feature_batch`: inputs of the feature losses per step over all processes; 0 takes the video batch.
-    `club_warmup`: share of the run over which the weight of CLUB grows to `club_lambda`.
+    `club_warmup`: share of the run over which the weight of CLUB grows to `club_lambda`. `feature_share`:
+    the feature losses together count at most as this multiple of the flow loss; null: as they are.
     """
 
     enable_contrastive_loss: bool = True
@@ -207,6 +217,7 @@ class ObjectiveOptions(Config):
     extra_loss_modules: tuple[str, ...] = ()
     feature_batch: int = Field(default=256, ge=0)
     feature_views: int = Field(default=2, ge=1)
+    feature_share: float | None = Field(default=0.5, gt=0)
     flow_shift: float | None = Field(default=None, gt=0)
     flow_weighting: Literal["none", "bell", "logit_normal"] = "none"
     mask_weight: float = Field(default=1.0, gt=0)
@@ -214,7 +225,12 @@ class ObjectiveOptions(Config):
 
 
 class EngineOptions(Config):
-    """How training runs: precision, memory, processes, seeds, saving."""
+    """How training runs: precision, memory, processes, seeds, saving.
+
+    `clip_norm`: of the gradient of encoders, fusion and each part of the base, apart. `final_learning_rate`:
+    share of the learning rate that a cosine leaves at the end of the run. `ema_decay`: share of the old
+    average of the weights per step; 0 keeps none.
+    """
 
     output_path: str
     training_stages: dict[str, VaceEStage] = {"vace_e": VaceEStage()}
@@ -225,6 +241,8 @@ class EngineOptions(Config):
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_steps: int = Field(default=0, ge=0)
     clip_norm: float = Field(default=1.0, ge=0)
+    final_learning_rate: float = Field(default=0.1, ge=0, le=1)
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
     distributed: Literal["ddp", "fsdp2"] = "ddp"
     use_gradient_checkpointing: bool = True
@@ -281,6 +299,10 @@ class VaceEConfig(EngineOptions, ObjectiveOptions, ModelOptions, DataOptions):
 
     @model_validator(mode="after")
     def _agree(self) -> VaceEConfig:
+        if self.ema_decay and self.distributed == "fsdp2":
+            raise ValueError(
+                "ema_decay: the average is kept whole, which fsdp2 is there to avoid; set it to 0"
+            )
         for name, stage in self.training_stages.items():
             lora = [group.removeprefix("lora:") for group in stage.trainable_models if ":" in group]
             missing = set(lora) - set(self.lora_base_model)

@@ -138,7 +138,15 @@ _TINY_ENCODERS = EncoderConfig(
     projection_dim=16,
     image_dim=32,
 )
+_STUDY = BackboneConfig(
+    heads=4, head_dim=24, ffn_dim=256, layers=4, vace_layers=(0, 2), text_dim=32, text_length=8, freq_dim=64
+)
 PRESETS: dict[str, ModelConfig] = {
+    "study": ModelConfig(
+        backbone=_STUDY,
+        encoders=_TINY_ENCODERS.model_copy(update={"dim": 64, "heads": 4, "feedforward": 128}),
+        layers=(0, 1, 2, 3),
+    ),
     "tiny": ModelConfig(backbone=_TINY, encoders=_TINY_ENCODERS, layers=(0, 2)),
     "small": ModelConfig(backbone=_SMALL, encoders=_TINY_ENCODERS, layers=(0, 2, 4)),
     "wan_1_3b": ModelConfig(),
@@ -147,7 +155,8 @@ PRESETS: dict[str, ModelConfig] = {
         layers=(0, 5, 10, 15, 20, 25, 30, 35),
     ),
 }
-"""`small` is the size of the speed measurement; `wan_1_3b` and `wan_14b` are Wan2.1-VACE."""
+"""`study` is the size of `tacit study control`, `small` of the speed measurement; `wan_1_3b` and `wan_14b`
+are Wan2.1-VACE."""
 
 
 def preset(name: str) -> ModelConfig:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,7 @@ class VaceEContext:
     step: int
 
 
+SMALLEST = 1e-6  # of the feature losses; below it they are as they are
 ExtraLoss = Callable[[Tensor, Tensor, VaceEContext], Tensor]
 _EXTRA: dict[str, ExtraLoss] = {}
 
@@ -106,6 +107,10 @@ class Objective(nn.Module):
         self.num_steps = num_steps
         self.watch: Callable[[Batch, Tensor, int], None] | None = None  # told (batch, velocity, step)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, as the average of the weights is one, has neither CLUB nor somebody who watches."""
+        return {**self.__dict__, "club": None, "watch": None}
+
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss to descend and the numbers to log, all on the device."""
         predictions = self.predict(batch)
@@ -146,6 +151,7 @@ class Objective(nn.Module):
             gathered = Features(*(gather_rows(each) for each in predictions.features))
             everyone = gather_rows(torch.stack([labels.task_label, labels.embodiment_label], dim=1))
             terms = self._feature_terms(gathered, everyone, step, metrics)
+            terms = terms * self._feature_scale(flow, metrics)
             # a feature batch comes once per step: made up for the division by the accumulated batches
             scale = 1 if batch.features is None else self.config.gradient_accumulation_steps
             # features stay in the graph even where every weight is 0, or DDP would wait for them
@@ -159,6 +165,23 @@ class Objective(nn.Module):
                 metrics[f"extra_{name}"] = value.detach()
                 loss = loss + weight * value
         return loss, metrics
+
+    def _feature_scale(self, flow: Tensor, metrics: dict[str, Tensor]) -> Tensor:
+        """Return what the feature losses are multiplied by, so that they do not swamp the flow early on."""
+        config = self.config
+        if config.feature_share is None:
+            return torch.ones_like(flow)
+        weights = {
+            "task_excess": config.task_contrastive_lambda,
+            "embodiment_excess": config.embodiment_contrastive_lambda,
+            "club_mi": config.club_lambda,
+            "xcov": config.xcov_lambda,
+        }
+        parts = [weight * metrics[name].abs() for name, weight in weights.items() if name in metrics]
+        whole = torch.stack([torch.full_like(flow, SMALLEST), *parts]).sum()
+        together = gather_rows(flow.detach()[None]).mean()  # one scale on all processes
+        metrics["feature_scale"] = (config.feature_share * together / whole).clamp(max=1)
+        return metrics["feature_scale"]
 
     def _feature_terms(
         self, features: Features, labels: Tensor, step: int, metrics: dict[str, Tensor]

@@ -122,6 +122,8 @@ def train_options(config: VaceEConfig) -> TrainConfig:
         weight_decay=config.weight_decay,
         warmup_steps=config.warmup_steps,
         clip_norm=config.clip_norm,
+        final_lr=config.final_learning_rate,
+        ema_decay=config.ema_decay,
         precision=config.mixed_precision,
         device=config.device,
         threads=config.threads,
@@ -190,11 +192,22 @@ class VaceERun(Course):
             for name, text in self._texts().items():
                 (self.folder / name).write_text(text, encoding="utf-8")
             objective.watch = self._keep_intermediate if self.config.save_intermediate_outputs else None
-        return Job(objective, self._batches, self._validate, self._texts(), best={}, course=self)
+        return Job(
+            objective, self._batches, self._validate, self._texts(), best={"best": "flow"}, course=self
+        )
 
     def group_of(self, name: str) -> str:
         """Return the group of a parameter of the objective."""
         return group_of(name.removeprefix(PREFIX))
+
+    def clip_group(self, name: str) -> str:
+        """Encoders, which the feature losses pull at, apart from what the flow alone moves."""
+        group = self.group_of(name)
+        return "encoders" if group == "vace_e" and ".fusion." not in name else group
+
+    def decay_share(self, step: int, share: float) -> float:
+        """The decay follows the planned steps, so that a run that stops early can go on."""
+        return step / self.schedule.num_steps
 
     def is_saved(self, name: str) -> bool:
         """Whether a weight may differ from the base weights, which stay where they came from."""
@@ -248,7 +261,8 @@ class VaceERun(Course):
         if not self.config.validation.enabled:
             return {}
         self.batches.wait()
-        return self.validator.run(self.model, device, self.folder, step, self.processes.is_main)
+        assert isinstance(objective, Objective)
+        return self.validator.run(objective.model, device, self.folder, step, self.processes.is_main)
 
     def _keep_intermediate(self, batch: Batch, velocity: Tensor, step: int) -> None:
         """Keep what the first step of a stage read and said."""

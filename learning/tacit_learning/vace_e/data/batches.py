@@ -10,16 +10,18 @@ import torch
 from tacit_learning.engine.stages import Stage
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.batch_choice import FeatureBatchSampler
-from tacit_learning.vace_e.data.inputs import Clips, FeatureBatch, Inputs, move
+from tacit_learning.vace_e.data.inputs import NEGATIVE_PROMPT, Clips, FeatureBatch, Inputs, move
 from tacit_learning.vace_e.data.noise import (
-    CLIP_DROPOUT,
     FEATURE_DROPOUT,
     Noise,
     Place,
     draw_noise,
+    draw_versions,
+    drop_cues,
     drop_streams,
 )
 from tacit_learning.vace_e.data.schedule import Schedule
+from tacit_learning.vace_e.model.signals import pad_text
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,16 @@ class BatchReader:
         """Read and draw one batch, on the CPU."""
         config, place = self.config, self.place
         number = step * config.gradient_accumulation_steps + micro
-        clips = self.inputs.clips(self.schedule.numbers(step, micro))
+        windows = self.schedule.numbers(step, micro)
+        versions = draw_versions(place, number, len(windows), self.inputs.num_versions)
+        clips = self.inputs.clips(windows, versions)
         noise = draw_noise(place, number, tuple(clips.latents.shape), config.shift, config.flow_weighting)
         dropout = config.modality_dropout
-        clips = replace(clips, signals=drop_streams(clips.signals, place, number, CLIP_DROPOUT, dropout))
+        signals, unprompted = drop_cues(clips.signals, place, number, dropout)
+        empty, _ = pad_text([self.inputs.tokens_of(NEGATIVE_PROMPT)], clips.text.shape[1])
+        clips = replace(
+            clips, signals=signals, text=torch.where(unprompted[:, None, None], empty, clips.text)
+        )
         last = micro == config.gradient_accumulation_steps - 1
         if self.sampler is None or not last or "vace_e" not in stage.groups:
             return Batch(clips, noise, None)

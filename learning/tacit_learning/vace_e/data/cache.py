@@ -21,7 +21,7 @@ from tacit.errors import ConfigError
 from tacit_learning.engine.checkpoint import save_tensors
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 
-CACHE_VERSION = 2  # goes up when equal files would be encoded from other pixels
+CACHE_VERSION = 3  # goes up when equal files would be encoded from other pixels
 SUFFIX = ".safetensors"
 
 
@@ -78,14 +78,19 @@ class LatentCache:
         return sum(path.stat().st_size for path in self.folder.glob(f"??/*{SUFFIX}"))
 
 
-def video_key(dataset: VaceEDataset, i: int, encoder: str, dtype: torch.dtype) -> str:
-    """Return the key of the latents of window i: target, control and mask, as they are cut."""
+def video_key(dataset: VaceEDataset, i: int, encoder: str, dtype: torch.dtype, version: int = 0) -> str:
+    """Return the key of the latents of window i: target, control and mask, as they are cut.
+
+    Drawn versions of the mask depend on the whole data set and its seed: they may hide other windows' hands.
+    """
     files, options = dataset.files(i), dataset.options
     paths = [files.target, files.mask] + ([] if options.control_from_mask else [files.control])
     facts = {
         "frames": dataset.frames(i).tolist(),
         "size": list(dataset.bucket(i)[1:]),
         "control_from_mask": options.control_from_mask,
+        "masks": options.masks,
+        "version": [version, dataset.seed, len(dataset)] if version else 0,
     }
     return cache_key("video", _stamps(paths, dataset.records[i].identity), facts, encoder, dtype)
 

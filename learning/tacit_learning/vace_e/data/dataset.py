@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ from tacit_learning.vace_e.data.windows import (
 )
 
 OptionsT = TypeVar("OptionsT", bound=DataOptions)
+TRIES = 32  # to find another window of one size
 INDEX_NAME = "vace_e_index.json"
 KEPT_EPISODES = 4096
 """Trajectories held in memory; an episode takes about 100 kB, and feature batches read hundreds a step."""
@@ -130,6 +132,17 @@ class VaceEDataset(Dataset[VaceEItem]):
             **windowed_motion(motion, record.frames, frames, self.options.max_hand_motion_length),
             **windowed_objects(objects, record.frames, frames, self.options.max_object_trajectory_length),
         )
+
+    def mask_like(self, i: int, number: int) -> np.ndarray:
+        """Return the mask of a drawn window of the size of window i (F, H, W) bool, or its own."""
+        rng = self.draws(i, number)
+        tries = (int(j) for j in rng.integers(len(self), size=TRIES))
+        chosen = next((j for j in tries if self.bucket(j) == self.bucket(i)), i)
+        return fit_mask(read_frames(self.files(chosen).mask, self.frames(chosen)), *self.bucket(chosen)[1:])
+
+    def draws(self, i: int, number: int) -> np.random.Generator:
+        """Return a generator of one window, whatever its place in the data set."""
+        return np.random.default_rng([self.seed, number, zlib.crc32(self.records[i].identity.encode())])
 
     def bucket(self, i: int) -> Bucket:
         """Return the size of window i: of the sizes, the one whose shape is nearest to its video's."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tacit.convert.vace_e_files import hide
 from tacit_learning.losses.flow import mask_share
 from tacit_learning.vace_e.config_model import TEMPORAL, ModelConfig
 from tacit_learning.vace_e.data.batch_choice import Draw
@@ -28,6 +29,7 @@ from tacit_learning.vace_e.data.cache import (
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.data.items import VaceEItem, labels_of, signals_of
 from tacit_learning.vace_e.data.jitter import jittered
+from tacit_learning.vace_e.data.masks import drawn_mask, loosened
 from tacit_learning.vace_e.model.conditioning import (
     encode_halves,
     encode_latents,
@@ -39,6 +41,8 @@ from tacit_learning.vace_e.model.conditioning import (
 from tacit_learning.vace_e.model.frozen import Frozen
 from tacit_learning.vace_e.model.signals import Signals, pad_text
 
+NEGATIVE_PROMPT = ""  # what guidance leads away from, and what a sample without its prompt trains on
+KEPT_BYTES = 512_000_000  # of latents of windows in memory: all of a small data set
 KEPT_TOKENS = 4096
 """Texts and images whose tokens stay in memory; an image takes 0.7 MB in bf16."""
 
@@ -121,23 +125,38 @@ class Inputs:
         self.dtype = dtype
         self.seed = seed
         self._tokens: OrderedDict[str, Tensor] = OrderedDict()
+        self._windows: dict[tuple[int, int], Entry] = {}
+        self._room = KEPT_BYTES
 
     def fill(self, numbers: Sequence[int], visit: Callable[[int], None] = lambda done: None) -> None:
         """Encode what the cache lacks of these windows, one kind after the other to save memory."""
-        self.tokens_of("")  # the negative prompt of sampling
+        self.tokens_of(NEGATIVE_PROMPT)
         kinds: tuple[Callable[[int], object], ...] = (self.text_tokens, self.image_tokens, self._latents)
         done = 0
         for kind, name in zip(kinds, ("text", "image", "vae"), strict=True):
             for i in numbers:
                 kind(i)
+                for version in range(1, self.num_versions if name == "vae" else 0):
+                    self._halves(i, version)
                 done += 1
                 visit(done)
             self.frozen.release(name)
 
-    def clips(self, numbers: Sequence[int]) -> Clips:
-        """Return windows of one bucket as a batch on the CPU, in float32."""
+    @property
+    def num_versions(self) -> int:
+        """Versions of a window's mask: the fixed one, and those that were drawn for training."""
+        return 1 + (self.dataset.options.mask_versions if self.dataset.options.masks == "loose" else 0)
+
+    def clips(self, numbers: Sequence[int], versions: Sequence[int] | None = None) -> Clips:
+        """Return windows of one bucket as a batch on the CPU, in float32.
+
+        Args:
+            numbers: The windows.
+            versions: Of their masks; None: 0, the fixed one.
+        """
         items = [self.dataset.item(i, video=False, reference=False) for i in numbers]
-        entries = [self._latents(i) for i in numbers]
+        pairs = zip(numbers, versions or [0] * len(numbers), strict=True)
+        entries = [self._window(i, version) for i, version in pairs]
         target, inactive, reactive = (
             torch.stack([entry[name] for entry in entries]).float()
             for name in ("target", "inactive", "reactive")
@@ -181,6 +200,13 @@ class Inputs:
         """Return the share of the pixels of window i that are to be generated."""
         return float(unpack_mask(self._latents(i)).float().mean())
 
+    def pixels(self, i: int) -> VaceEItem:
+        """Return window i with its pixels, its mask and control as the fixed version has them."""
+        return self._hidden(self._pixels(i), 0)
+
+    def _pixels(self, i: int) -> VaceEItem:
+        return self.dataset.item(i, reference=False)
+
     def _view(self, draw: Draw, step: int | None) -> VaceEItem:
         item = self.dataset.item(draw.item, video=False, reference=False)
         if step is None:
@@ -194,6 +220,16 @@ class Inputs:
         width, length = self.model.encoders.image_dim, self.model.backbone.text_length
         return signals_of(items, texts, images, width, latent_frames, length)
 
+    def _window(self, i: int, version: int) -> Entry:
+        """Return target and control of window i under a version of its mask; kept where there is room."""
+        entry = self._windows.get((i, version))
+        if entry is None:
+            entry = {**self._latents(i), **(self._halves(i, version) if version else {})}
+            self._room -= sum(value.nbytes for value in entry.values())
+            if self._room > 0 and self.cache is not None:
+                self._windows[i, version] = entry
+        return entry
+
     def _latents(self, i: int) -> Entry:
         """Return what the autoencoder makes of window i, and of its reference image."""
         self._reference(i)
@@ -201,17 +237,36 @@ class Inputs:
         return self._entry(key, lambda: self._encode_video(i))
 
     def _encode_video(self, i: int) -> Entry:
-        item = self.dataset.item(i, reference=False)
+        item = self._pixels(i)
+        made = self._encode_halves(item, i, 0)
+        target = torch.zeros_like(made["inactive"])  # sampling needs none
+        if item.video is not None:
+            target = encode_latents(self.frozen.vae, _signed(item.video, self.frozen.device))[0]
+        return {"target": target.to(self.dtype), **made}
+
+    def _halves(self, i: int, version: int) -> Entry:
+        """Return the control of window i under a drawn version of its mask."""
+        key = video_key(self.dataset, i, self.frozen.identity, self.dtype, version)
+        return self._entry(key, lambda: self._encode_halves(self._pixels(i), i, version))
+
+    def _encode_halves(self, item: VaceEItem, i: int, version: int) -> Entry:
+        item = self._hidden(item, version, i)
         if item.control is None or item.mask is None:
             raise ValueError(f"window {i} has no control video or no mask")
-        vae, device = self.frozen.vae, self.frozen.device
-        mask = torch.from_numpy(item.mask[None]).to(device)
-        inactive, reactive = encode_halves(_signed(item.control, device), mask, vae)
-        target = torch.zeros_like(inactive)  # sampling needs none
-        if item.video is not None:
-            target = encode_latents(vae, _signed(item.video, device))
-        made = {"target": target, "inactive": inactive, "reactive": reactive}
-        return {name: value[0].to(self.dtype) for name, value in made.items()} | pack_mask(item.mask)
+        mask = torch.from_numpy(item.mask[None]).to(self.frozen.device)
+        halves = encode_halves(_signed(item.control, self.frozen.device), mask, self.frozen.vae)
+        names = ("inactive", "reactive")
+        return {n: v[0].to(self.dtype) for n, v in zip(names, halves, strict=True)} | pack_mask(item.mask)
+
+    def _hidden(self, item: VaceEItem, version: int, i: int = 0) -> VaceEItem:
+        """Return an item under a version of its mask: what it adds is hidden in the control as well."""
+        if item.control is None or item.mask is None or self.dataset.options.masks == "tight":
+            return item
+        mask = loosened(item.mask, self.dataset.options.masks)
+        if version:
+            decoy = self.dataset.mask_like(i, version)
+            mask = drawn_mask(item.mask, decoy, self.dataset.draws(i, version))
+        return replace(item, mask=mask, control=hidden(item.control, mask))
 
     def _reference(self, i: int) -> Tensor | None:
         facts = {"role": "reference", "size": list(self.dataset.bucket(i)[1:])}
@@ -255,6 +310,11 @@ class Inputs:
                 self._tokens.popitem(last=False)
         self._tokens.move_to_end(key)
         return self._tokens[key].float()
+
+
+def hidden(video: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return a video (F, H, W, 3) with grey where the mask (F, H, W) says so."""
+    return np.stack([hide(*pair) for pair in zip(video, mask, strict=True)])
 
 
 def _signed(video: np.ndarray, device: torch.device) -> Tensor:

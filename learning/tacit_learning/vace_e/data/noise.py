@@ -16,7 +16,8 @@ from tacit_learning.losses.flow import FlowWeighting, sample_uniform, shift_sigm
 from tacit_learning.vace_e.config_model import STREAMS
 from tacit_learning.vace_e.model.signals import Signals
 
-LEVELS, NOISE, CLIP_DROPOUT, FEATURE_DROPOUT, FIXED = range(5)
+LEVELS, NOISE, CLIP_DROPOUT, FEATURE_DROPOUT, FIXED, MASKS = range(6)
+ALONE = 2.0  # times as often as a whole tail is left out, one cue alone is
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,42 @@ def drop_streams(signals: Signals, place: Place, batch: int, kind: int, probabil
     own = place.samples(len(signals))
     keep = chance[own.start : own.stop] >= probability
     return replace(signals, present=signals.present & keep.to(signals.present.device))
+
+
+def drop_cues(signals: Signals, place: Place, batch: int, probability: float) -> tuple[Signals, Tensor]:
+    """Leave out what guidance leaves out, so that every branch it evaluates has been trained.
+
+    Guidance adds text, motion, objects and embodiment one after the other, so `probability` of the samples
+    lose all cues from one of them on, each as often; and twice as many lose one cue alone.
+
+    Args:
+        signals: The streams of this process.
+        place: Seed, and which samples of the global batch are here.
+        batch: Running number of the batch.
+        probability: Share of the samples that lose a tail of the cues.
+
+    Returns:
+        The signals, and True where the prompt of the base model goes as well (B,) bool.
+    """
+    generator = step_generator(place.seed, batch, CLIP_DROPOUT)
+    own = place.samples(len(signals))
+    total = len(signals) * place.world
+    chance = torch.rand(total, generator=generator)[own.start : own.stop, None]
+    chosen = torch.randint(len(STREAMS), (total,), generator=generator)[own.start : own.stop, None]
+    cue = torch.arange(len(STREAMS))
+    tail = (chance < probability) & (cue >= chosen)
+    alone = (chance >= probability) & (chance < (1 + ALONE) * probability) & (cue == chosen)
+    gone = tail | alone
+    present = signals.present & ~gone.to(signals.present.device)
+    return replace(signals, present=present), gone[:, STREAMS.index("text")]
+
+
+def draw_versions(place: Place, batch: int, count: int, num_versions: int) -> list[int]:
+    """Return which version of its mask each sample of this process trains on; the fixed one is 0."""
+    generator = step_generator(place.seed, batch, MASKS)
+    drawn = torch.randint(num_versions, (count * place.world,), generator=generator).tolist()
+    own = place.samples(count)
+    return drawn[own.start : own.stop]
 
 
 def fixed_noise(seed: int, window: int, sigma: float, shape: tuple[int, ...]) -> Noise:

@@ -14,6 +14,7 @@ from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.batch_choice import Draw
 from tacit_learning.vace_e.data.inputs import Inputs, move
 from tacit_learning.vace_e.data.noise import fixed_noise
+from tacit_learning.vace_e.judge.control import control_scores
 from tacit_learning.vace_e.judge.lpips import FILE as LPIPS_FILE
 from tacit_learning.vace_e.judge.lpips import load_lpips
 from tacit_learning.vace_e.judge.metrics import (
@@ -68,6 +69,8 @@ class Validator:
             wanted = set(self.config.validation.metrics)
             if wanted & {"video_quality", "motion_accuracy"}:
                 scores |= self.videos(model, device, folder if write else None, step)
+            if "control" in wanted:
+                scores |= self.control(model, device)
             if "task_alignment" in wanted:
                 scores |= self.task_alignment(model, device)
         model.train(was_training)
@@ -122,6 +125,13 @@ class Validator:
                 save_clip(folder / SAMPLES, f"step_{step:07d}_{clip.name}", clip)
         self.held_out.frozen.release("vae")
         return mean_scores(found)
+
+    def control(self, model: VaceE, device: torch.device) -> dict[str, Score]:
+        """Return whether drawn hands follow their commands, in pixels."""
+        if model.encoders is None:
+            return {"control_swapped": Unavailable("enable_vace_e is false: no motion is read")}
+        settings, batch = sampler_settings(self.config), self.config.batch_size
+        return control_scores(model, self.training, self.held_out, self.windows, settings, device, batch)
 
     def task_alignment(self, model: VaceE, device: torch.device) -> dict[str, Score]:
         """Return what probes read of task and embodiment from both features, on held-out episodes."""

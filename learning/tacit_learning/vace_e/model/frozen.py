@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from tacit_learning.engine.seeding import seeded
 from tacit_learning.vace_e.config_model import ModelConfig
+from tacit_learning.vace_e.model.codec import load_codec
 from tacit_learning.vace_e.model.conditioning import VideoCoder
 from tacit_learning.vace_e.model.loading import load_part, load_vae
 
@@ -67,7 +69,12 @@ class Frozen:
 
 
 def make_frozen(
-    base_model: str, image_encoder: str | None, model: ModelConfig, device: torch.device, seed: int = 0
+    base_model: str,
+    image_encoder: str | None,
+    model: ModelConfig,
+    device: torch.device,
+    seed: int = 0,
+    codec: Path | None = None,
 ) -> Frozen:
     """Return the frozen networks of a base model.
 
@@ -77,11 +84,13 @@ def make_frozen(
         model: Gives the widths of the random networks of `tiny`.
         device: Where they run.
         seed: Seed of the random networks of `tiny`.
+        codec: With `tiny`, the file of a linear codec in place of a random autoencoder.
     """
     if base_model == TINY:
+        coder = "" if codec is None else f"-{hashlib.sha256(codec.read_bytes()).hexdigest()[:16]}"
         return Frozen(
-            f"{TINY}-{model.backbone.text_dim}-{model.encoders.image_dim}-{seed}",
-            lambda: _tiny_vae(seed),
+            f"{TINY}-{model.backbone.text_dim}-{model.encoders.image_dim}-{seed}{coder}",
+            lambda: _tiny_vae(seed) if codec is None else load_codec(codec),
             lambda: _WordVectors(model.backbone.text_dim, seed),
             lambda: _Patches(model.encoders.image_dim, seed),
             device,

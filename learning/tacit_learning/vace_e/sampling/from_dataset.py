@@ -11,12 +11,11 @@ import torch
 from tacit.convert.video import write_video
 from tacit.images import encode_png
 from tacit.view.draw import film_strip
-from tacit_learning.vace_e.data.inputs import Inputs, move
+from tacit_learning.vace_e.data.inputs import NEGATIVE_PROMPT, Inputs, move
 from tacit_learning.vace_e.model.signals import pad_text
 from tacit_learning.vace_e.model.vace_e import VaceE
 from tacit_learning.vace_e.sampling.solver import SamplerSettings, decode_video, sample_latents
 
-NEGATIVE_PROMPT = ""
 SHEET_FRAMES = 6
 
 
@@ -48,7 +47,7 @@ def draw_window(
     negative, _ = pad_text([inputs.tokens_of(NEGATIVE_PROMPT)], clips.text.shape[1])
     latents = sample_latents(model, clips, settings, negative)
     video = decode_video(inputs.frozen.vae, latents, clips.num_reference)[0]
-    item = inputs.dataset.item(window, reference=False)
+    item = inputs.pixels(window)
     if item.control is None or item.mask is None:
         raise ValueError(f"window {window} has no control video or no mask")
     name = f"{item.task_name}_{item.episode_name}".replace(" ", "_")

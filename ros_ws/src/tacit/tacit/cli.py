@@ -119,6 +119,9 @@ VERBS: dict[str, Verb] = {
         "measure a trained video model: loss, videos, probes",
         "Learn",
     ),
+    "study control": Verb(
+        "tacit.tools.bench:study_control", "does a drawn hand follow the motion it is told?", "Learn"
+    ),
     "export signals": Verb(
         "tacit_learning.alignment.commands.export_signals:main",
         "write progress as rewards and weights to parquet",

@@ -89,6 +89,11 @@ def simulate_videos(argv: list[str]) -> int:
     return load_from_checkout("cell_videos:main", "tacit simulate videos")(argv)
 
 
+def study_control(argv: list[str]) -> int:
+    """Run `tacit study control`: VACE-E trained and measured on clips of a hand with true paths."""
+    return load_from_checkout("control:main", "tacit study control")(argv)
+
+
 def load_from_checkout(target: str, command: str) -> Callable[[list[str]], int]:
     """Return `module:function` of `tests/benches`.
 
