@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 from tacit import __version__, cli
 from tacit.bundle import MANIFEST_KEY
-from tacit.rig import TactileSpec
+from tacit.rig import GelSpec
 from tacit.tools import doctor
 
 try:
@@ -244,7 +244,7 @@ def test_worked_examples_of_contributing_are_short_and_real(root: Path) -> None:
         new = {"huber.py", "test_huber_loss.py", "my_format.py", "my_node.py"}
         assert all((root / path).is_file() or Path(path).name in new for path in named), named
         if kind == "yaml" and "tactile" in (rig := yaml.safe_load(text)):
-            assert TactileSpec.model_validate(rig["tactile"]["thumb"]).mount == "arm.finger_left"
+            assert GelSpec.model_validate(rig["tactile"]["thumb"]).mount == "arm.finger_left"
 
 
 PACKAGE_FOLDERS = {

@@ -175,7 +175,7 @@ def _manifest(policy: Imported, names: Sequence[str], rig: Rig, play: PlayFlags)
         state_names=tuple(names),
         action_names=tuple(names),
         cameras={name: item for name, item in inputs.items() if name in rig.cameras},
-        touch={name: item for name, item in inputs.items() if name in rig.tactile},
+        touch={name: item for name, item in inputs.items() if name in rig.gels},
         chunk_size=chunk,
         rate_hz=rig.alignment.rate_hz,
         state_min=_floats(policy.state_min),

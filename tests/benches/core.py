@@ -20,7 +20,7 @@ from tacit.episode import EpisodeWriter
 from tacit.images import ImageTransform, decode_image, encode_jpeg
 from tacit.rig import Rig, load_rig
 from tacit.rig.scene import RigGeometry
-from tacit.rig.topics import CameraSpec, CommandSpec, StreamSpec, TactileSpec
+from tacit.rig.topics import CameraSpec, CommandSpec, GelSpec, StreamSpec
 from tacit.streams import Aligner, Arrival, Tick, align, plans_of
 
 ROUNDS = 5
@@ -84,7 +84,7 @@ def best_seconds(action: Callable[[], object], count: int) -> float:
 
 def synthetic_arrivals(rig: Rig, seconds: float) -> list[Arrival]:
     """Return what the drivers of `rig` would send, in order of reception, images as JPEG."""
-    imaging: dict[str, CameraSpec | TactileSpec] = {**rig.cameras, **rig.tactile}
+    imaging: dict[str, CameraSpec | GelSpec] = rig.images
     pictures = {n: encode_jpeg(drawn_image(spec.height, spec.width)) for n, spec in imaging.items()}
     low_dim: dict[str, StreamSpec | CommandSpec] = {**rig.streams, **rig.commands}
     arrivals = []

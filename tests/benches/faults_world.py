@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benches.synthetic import NUM_PICTURES, picture
 from tacit.geometry.transforms import FloatArray
 from tacit.images import encode_jpeg
-from tacit.rig import CameraSpec, Rig, StreamBase, TactileSpec, load_rig, parse_rig
+from tacit.rig import CameraSpec, GelSpec, Rig, StreamBase, load_rig, parse_rig
 from tacit_ros import messages
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -275,7 +275,7 @@ def pictures_of(camera: str) -> tuple[NDArray[np.uint8], ...]:
 def reader_of(rig: Rig, name: str, robot: Robot) -> tuple[Callable[[], object], Build]:
     """Return what the driver of a stream measures, and how it makes a message of that."""
     spec: StreamBase = rig.specs[name]
-    if isinstance(spec, (CameraSpec, TactileSpec)):
+    if isinstance(spec, (CameraSpec, GelSpec)):
         seen = itertools.cycle(pictures_of(name))
         build = messages.compressed_image if name == COMPRESSED_CAMERA else messages.image
         return lambda: next(seen), build  # type: ignore[return-value]  # of what `seen` holds

@@ -22,7 +22,7 @@ from rclpy.serialization import serialize_message
 
 from tacit.images import encode_jpeg
 from tacit.images.depth import encode_depth
-from tacit.rig import CameraSpec, CommandSpec, Rig, StreamBase, StreamSpec, TactileSpec, is_depth, load_rig
+from tacit.rig import CameraSpec, CommandSpec, GelSpec, Rig, StreamBase, StreamSpec, is_depth, load_rig
 from tacit_ros import messages
 from tacit_ros.wire import qos
 from tacit_ros.wire.decoders import COMPRESSED, JOINT_STATE
@@ -152,13 +152,13 @@ class SyntheticRobot:
         publisher: Publisher = node.create_publisher(
             messages.message_class(spec.type), spec.topic, qos.profile(spec.qos)
         )
-        if isinstance(spec, (CameraSpec, TactileSpec)):
+        if isinstance(spec, (CameraSpec, GelSpec)):
             make = self._images(name, spec)
         else:
             make = self._numbers(name, spec)
         return _Source(name, round(1e9 / spec.rate_hz), publisher, make)
 
-    def _images(self, name: str, spec: CameraSpec | TactileSpec) -> Callable[[int], bytes]:
+    def _images(self, name: str, spec: CameraSpec | GelSpec) -> Callable[[int], bytes]:
         width, height = self.faults.sizes.get(name, (spec.width, spec.height))
         if is_depth(spec):
             depths = [depth(width, height, number) for number in range(NUM_PICTURES)]

@@ -18,7 +18,7 @@ import pytest
 from builtin_interfaces.msg import Duration
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+from std_msgs.msg import Float32MultiArray, Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from tacit.errors import ImageError
@@ -56,6 +56,13 @@ def fuzz_rig() -> Rig:
         data["streams"][kind] = extra | topic | {"names": names}
     array_type = {"topic": "/array", "type": "std_msgs/msg/Float64MultiArray", "names": list("abcd")}
     data["streams"]["array"] = extra | array_type
+    skins = load_rig("nova2_sim_taxels").model_dump(mode="json")["tactile"]
+    wide = {"type": "std_msgs/msg/Float64MultiArray", "array": {"rows": 2, "columns": 2, "range": [0, 1]}}
+    tip = {"rows": 1, "columns": 1, "channels": 6, "range": [-9, 9]}
+    data["tactile"]["skin"] = skins["right"] | {"topic": "/d"}
+    data["tactile"]["wide"] = skins["right"] | {"topic": "/e"} | wide
+    tip_type = {"topic": "/f", "type": "geometry_msgs/msg/WrenchStamped"}
+    data["tactile"]["tip"] = skins["right"] | tip_type | {"array": tip}
     return parse_rig(data, "fuzz")
 
 
@@ -138,10 +145,26 @@ class Spoiler:
             message.layout.dim.append(MultiArrayDimension(label=label, size=size, stride=stride))
         return message
 
+    def skin(self, kind: type, shape: tuple[int, ...]) -> Any:
+        """An array of taxels, mostly of the right size, with a layout that fits, or does not, or is none."""
+        count = self.length(int(np.prod(shape)))
+        code = "f" if kind is Float32MultiArray else "d"
+        limit = 3e38 if code == "f" else 1e308  # beyond that a message cannot be built at all
+        data = array(code, [float(np.clip(x, -limit, limit)) for x in self.numbers(count)])
+        message = kind(data=data)
+        sizes = self.pick([shape, shape, shape, shape[:2], (int(np.prod(shape)),), shape[::-1], (0, 2), ()])
+        labels = self.pick([("rows", "columns", "channels"), ("channels", "rows", "columns"), ("", "", "")])
+        for label, size in zip(labels, sizes, strict=False):
+            message.layout.dim.append(MultiArrayDimension(label=label, size=int(size)))
+        message.layout.data_offset = int(self.pick([0, 0, 0, 1, 2**32 - 1]))
+        return message
+
     def of(self, name: str) -> object:
         """A message for a stream of the rig."""
         spec = self.rig.specs[name]
         kind = spec.type.rpartition("/")[2]
+        if name in self.rig.taxels and kind != "WrenchStamped":
+            return self.skin(messages.message_class(spec.type), self.rig.taxels[name].array.shape)
         is_index = getattr(spec, "role", "") == "steps"
         names = (name,) if is_index else getattr(spec, "names", ())
         if kind == "Image":
@@ -198,7 +221,7 @@ def test_a_decoder_gives_a_value_or_names_the_kind_of_fault(name: str) -> None:
             check_value(name, value)
             intake.take(name, stamp_ns, stamp_ns, value, stamp_ns)  # what judges it next must bear it, too
     assert seen["taken"], seen  # else nothing was tried but the first check
-    if not name.endswith(("WrenchStamped", "TwistStamped", "progress")):
+    if not name.endswith(("WrenchStamped", "TwistStamped", "progress", "tip")):
         assert sum(seen.values()) > seen["taken"], seen
 
 
@@ -244,6 +267,9 @@ def check_value(name: str, value: object) -> None:
             assert picture.ndim == 1
             return
         assert pixels.shape[:2] == (spec.height, spec.width)
+        return
+    if name in RIG.taxels:
+        assert np.asarray(value).shape == RIG.taxels[name].array.shape
         return
     for row in value.values() if isinstance(value, dict) else [value]:
         numbers = row.positions if isinstance(row, Trajectory) else row

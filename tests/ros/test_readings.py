@@ -9,10 +9,10 @@ import pytest
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from rclpy.serialization import deserialize_message, serialize_message
-from std_msgs.msg import Float64MultiArray, MultiArrayDimension
+from std_msgs.msg import Float32MultiArray, Float64MultiArray, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from tacit.rig import NUMBER_TYPES, Rig, load_rig, parse_rig
+from tacit.rig import NUMBER_TYPES, ArraySpec, Rig, load_rig, parse_rig
 from tacit.streams import Trajectory
 from tacit_ros import messages
 from tacit_ros.wire.decoders import decoder_of, joint_reading_of
@@ -118,6 +118,45 @@ def test_array_of_another_length_is_refused() -> None:
     with pytest.raises(messages.MessageError, match="2 values") as caught:
         messages.read_named(message, ARRAY, ["a"])
     assert caught.value.kind == "size"
+
+
+SKIN = ArraySpec(rows=2, columns=3, channels=2, range=((0, 1),))
+
+
+@pytest.mark.parametrize(
+    ("dims", "problem"),
+    [
+        ([], ""),
+        ([("", 12)], ""),
+        ([("rows", 2), ("columns", 3), ("channels", 2)], ""),
+        ([("height", 2), ("width", 3), ("", 2)], ""),
+        ([("", 2), ("", 3), ("", 2)], ""),
+        ([("", 3), ("", 2), ("", 2)], "layout of 3 x 2 x 2, the rig says 2 rows x 3 columns x 2 channels"),
+        ([("channels", 2), ("columns", 3), ("rows", 2)], "layout of 2 channels x 3 columns x 2 rows"),
+        ([("rows", 2), ("columns", 3)], "layout of 2 rows x 3 columns"),
+    ],
+)
+def test_taxels_come_by_rows_columns_and_channels_or_are_refused(dims: list, problem: str) -> None:
+    message = Float32MultiArray(data=array("f", map(float, range(12))))
+    message.layout.dim = [MultiArrayDimension(label=label, size=size) for label, size in dims]
+    if problem:
+        with pytest.raises(messages.MessageError, match=problem) as caught:
+            messages.read_taxels(wire(message), SKIN)
+        assert caught.value.kind == "size"
+        return
+    reading = messages.read_taxels(wire(message), SKIN)
+    assert reading.dtype == np.float32
+    np.testing.assert_array_equal(reading, np.arange(12).reshape(2, 3, 2))
+
+
+def test_taxels_of_another_number_are_refused_and_a_wrench_is_one_of_six_channels() -> None:
+    with pytest.raises(messages.MessageError, match="11 values, the rig says 2 rows") as caught:
+        messages.read_taxels(wire(Float32MultiArray(data=array("f", [0.0] * 11))), SKIN)
+    assert caught.value.kind == "size"
+    wrench = WrenchStamped()
+    wrench.wrench.force.z, wrench.wrench.torque.x = 3.0, 0.25
+    tip = ArraySpec(rows=1, columns=1, channels=6, range=((-9, 9),))
+    assert messages.read_taxels(wire(wrench), tip).tolist() == [[[0, 0, 3, 0.25, 0, 0]]]
 
 
 @pytest.mark.parametrize(

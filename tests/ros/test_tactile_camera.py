@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
 from tacit.errors import RigError, TacitError
-from tacit.rig import DeviceSpec, Rig, TactileSpec, load_rig, parse_rig
+from tacit.rig import DeviceSpec, GelSpec, Rig, load_rig, parse_rig
 from tacit_ros import messages
 from tacit_ros.gel.devices import DeviceError, find_device
 from tacit_ros.gel.feed import REFERENCE_FRAMES, GelFeed
@@ -44,7 +44,7 @@ def gel(number: int) -> np.ndarray:
 
 
 @pytest.fixture
-def spec(rig: Rig) -> TactileSpec:
+def spec(rig: Rig) -> GelSpec:
     """The left sensor of the cell, with a device that takes pictures of its size."""
     device = DeviceSpec(width=SIZE[0], height=SIZE[1])
     return rig.tactile["left"].model_copy(update={"device": device, "serial": "D20118"})
@@ -83,7 +83,7 @@ def test_picture_is_cropped_then_turned_then_flipped_then_sized(change: dict, ex
     assert picture.shape == (24, 32, 3) and corners(picture) == expected
 
 
-def test_picture_is_rgb_and_a_crop_must_lie_inside(spec: TactileSpec) -> None:
+def test_picture_is_rgb_and_a_crop_must_lie_inside(spec: GelSpec) -> None:
     blue = np.zeros((60, 80, 3), dtype=np.uint8)
     blue[..., 0] = 200
     assert shaped(blue, DeviceSpec(width=80, height=60), SIZE)[0, 0].tolist() == [0, 0, 200]
@@ -182,14 +182,14 @@ class Script:
 
 
 def test_no_repeated_and_no_black_picture_is_new_and_a_lost_sensor_is_opened_again(
-    spec: TactileSpec, monkeypatch: pytest.MonkeyPatch
+    spec: GelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tacit_ros.gel.feed.RETRY_S", 0.0)
     a, b, c, black = gel(1), gel(2), gel(3), np.zeros_like(gel(0))
     plugs = iter([Script([black, a, a, a, b, black, black, b, a]), DeviceError("unplugged"), Script([c, c])])
     stopping, seen, said = threading.Event(), [], []
 
-    def opened(spec: TactileSpec, device: DeviceSpec) -> Script:
+    def opened(spec: GelSpec, device: DeviceSpec) -> Script:
         plug = next(plugs, None)
         if plug is None:
             stopping.set()
@@ -208,7 +208,7 @@ def test_no_repeated_and_no_black_picture_is_new_and_a_lost_sensor_is_opened_aga
     assert said == ["left: a script", gone, "left: unplugged", "left: a script", gone, "left: over"]
 
 
-def test_reference_is_the_mean_of_a_gel_at_rest_and_refused_while_it_changes(spec: TactileSpec) -> None:
+def test_reference_is_the_mean_of_a_gel_at_rest_and_refused_while_it_changes(spec: GelSpec) -> None:
     def feed_of(pictures: list[np.ndarray]) -> GelFeed:
         feed = GelFeed("left", spec, lambda *_: None, lambda _: None, lambda *_: Script(pictures))
         threading.Thread(target=lambda: _when_wanted(feed), daemon=True).start()
@@ -228,9 +228,7 @@ def test_reference_is_the_mean_of_a_gel_at_rest_and_refused_while_it_changes(spe
         feed_of(moving).reference()
 
 
-def test_files_stand_in_for_a_sensor_over_and_over_until_they_are_gone(
-    tmp_path: Path, spec: TactileSpec
-) -> None:
+def test_files_stand_in_for_a_sensor_over_and_over_until_they_are_gone(tmp_path: Path, spec: GelSpec) -> None:
     folder = tmp_path / "gel"
     folder.mkdir()
     for number in range(2):

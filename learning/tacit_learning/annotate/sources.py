@@ -130,7 +130,7 @@ class Recording:
         with EpisodeReader(self.path) as reader:
             found = {"state": reader.qpos, "speed": _speed(reader.qpos, self.fps), "action": reader.action}
             every = max(1, round(self.fps / LOOKS_PER_S))
-            for name in (*reader.cameras, *reader.tactile):
+            for name in (*reader.cameras, *reader.gels):
                 seen = reader.pictures(name, slice(0, self.num_frames, every))
                 found[name] = _held([_small(image) for image in seen], every, self.num_frames)
         return found

@@ -100,13 +100,13 @@ class Contract:
         find = Names(self._config.names, str(rows.path))
         states = [find(name, rig.state_names, "joint") for name in self.rig.state_names]
         cameras = {name: find(name, rig.cameras, "camera") for name in self.view.cameras}
-        sensors = {name: find(name, rig.tactile, "sensor") for name in self.view.sensors}
+        sensors = {name: find(name, rig.gels, "sensor") for name in self.view.sensors}
         for name, theirs in cameras.items():
             if is_depth(rig.cameras[theirs]) != is_depth(self.rig.cameras[name]):
                 raise EpisodeError(f"{rows.path}: of {name!r} and {theirs!r} one measures depth, one colour")
         view = view_of(
             {name: rig.cameras[theirs] for name, theirs in cameras.items()},
-            {name: rig.tactile[theirs] for name, theirs in sensors.items()},
+            {name: rig.gels[theirs] for name, theirs in sensors.items()},
             self._config,
         )
         places = tuple(rig.state_names.index(name) for name in states)

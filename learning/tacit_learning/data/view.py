@@ -16,7 +16,7 @@ from tacit.errors import EpisodeError, did_you_mean
 from tacit.images import ImageTransform, decode_image
 from tacit.images.depth import DepthRange, decode_depth, depth_levels
 from tacit.rig import Rig, is_depth
-from tacit.rig.topics import CameraSpec, TactileSpec
+from tacit.rig.topics import CameraSpec, GelSpec
 
 ResizeMode = Literal["squash", "letterbox"]
 NO_TOUCH_SIZE = (32, 32)  # [px], shape of the empty touch input of a policy without sensors
@@ -142,13 +142,11 @@ def make_view(rig: Rig, config: DataConfig) -> View:
         raise EpisodeError(
             f"data.cameras: no camera; {did_you_mean('', rig.cameras)} (depth ones must be named)"
         )
-    sensors = _choose(config.sensors, rig.tactile, "data.sensors")
-    return view_of({n: rig.cameras[n] for n in cameras}, {n: rig.tactile[n] for n in sensors}, config)
+    sensors = _choose(config.sensors, rig.gels, "data.sensors")
+    return view_of({n: rig.cameras[n] for n in cameras}, {n: rig.gels[n] for n in sensors}, config)
 
 
-def view_of(
-    cameras: Mapping[str, CameraSpec], sensors: Mapping[str, TactileSpec], config: DataConfig
-) -> View:
+def view_of(cameras: Mapping[str, CameraSpec], sensors: Mapping[str, GelSpec], config: DataConfig) -> View:
     """Build the transforms of chosen streams.
 
     Raises:
@@ -176,5 +174,5 @@ def _choose(wanted: tuple[str, ...] | None, available: Collection[str], key: str
     return tuple(available) if wanted is None else wanted
 
 
-def _transform(spec: CameraSpec | TactileSpec, size: tuple[int, int], mode: ResizeMode) -> ImageTransform:
+def _transform(spec: CameraSpec | GelSpec, size: tuple[int, int], mode: ResizeMode) -> ImageTransform:
     return ImageTransform(spec.height, spec.width, size[0], size[1], mode)

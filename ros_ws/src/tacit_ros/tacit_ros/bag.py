@@ -30,7 +30,7 @@ from tacit.record.monitor import monitors_of
 from tacit.record.preroll import Surroundings, reasons_not_to_start
 from tacit.record.recording import Recording
 from tacit.record.references import TouchReferences
-from tacit.rig import CameraSpec, Rig, TactileSpec, load_rig, parse_rig
+from tacit.rig import CameraSpec, GelSpec, Rig, load_rig, parse_rig
 from tacit.streams import Arrival, Intake
 from tacit_ros import messages
 from tacit_ros.wire.bag_draft import draft_from
@@ -203,7 +203,7 @@ class _Replay:
         if self._recording is None:
             self._references.saw(name)
         if name in self._rig.images and np.asarray(value).ndim > 1:
-            value = encode(value, TOUCH_QUALITY if name in self._rig.tactile else QUALITY)
+            value = encode(value, TOUCH_QUALITY if name in self._rig.gels else QUALITY)
         arrival = Arrival(name, stamp_ns, recv_ns, value)
         if self._recording is None:
             self._arrived.append(arrival)
@@ -350,7 +350,7 @@ def _topics(rig: Rig, bag: Any, path: Path) -> list[_Topic]:
 def _places(spec: Any) -> list[tuple[str, str]]:
     """Return (topic, type) where a stream may be: a picture also as image_transport compresses it."""
     places = [(spec.topic, spec.type)]
-    if isinstance(spec, (CameraSpec, TactileSpec)):
+    if isinstance(spec, (CameraSpec, GelSpec)):
         base = spec.topic.removesuffix("/compressed").removesuffix("/compressedDepth")
         places += [(f"{base}/{ending}", COMPRESSED) for ending in ("compressed", "compressedDepth")]
         places.append((base, "sensor_msgs/msg/Image"))

@@ -19,7 +19,7 @@ from std_srvs.srv import Trigger
 
 from tacit.errors import RigError, TacitError, did_you_mean
 from tacit.images import encode_jpeg
-from tacit.rig import Rig, TactileSpec, load_rig
+from tacit.rig import GelSpec, Rig, load_rig
 from tacit.threads import WatchedThread
 from tacit_ros import messages
 from tacit_ros.gel.feed import GelFeed, Picture
@@ -68,7 +68,7 @@ class TactileCameraNode(WatchedNode):
         for thread in self._threads:
             thread.stop()
 
-    def _feed(self, name: str, spec: TactileSpec) -> GelFeed:
+    def _feed(self, name: str, spec: GelSpec) -> GelFeed:
         publisher: Publisher = self.create_publisher(
             messages.message_class(spec.type), spec.topic, qos.profile(spec.qos)
         )
@@ -78,7 +78,7 @@ class TactileCameraNode(WatchedNode):
     def _say(self, text: str) -> None:
         self.get_logger().info(text)
 
-    def _sender(self, name: str, spec: TactileSpec, publisher: Publisher) -> Callable[[int, Picture], None]:
+    def _sender(self, name: str, spec: GelSpec, publisher: Publisher) -> Callable[[int, Picture], None]:
         builder = messages.ImageBuilder(name)
 
         def send(stamp_ns: int, picture: Picture) -> None:
@@ -128,17 +128,17 @@ class TactileCameraNode(WatchedNode):
         return messages.Status(f"tactile_camera: {name}", level, feed.text, values)
 
 
-def _chosen(rig: Rig, sensor: str) -> dict[str, TactileSpec]:
+def _chosen(rig: Rig, sensor: str) -> dict[str, GelSpec]:
     """Return the sensors to drive.
 
     Raises:
         RigError: There is none, or no sensor of that name.
     """
-    if sensor and sensor not in rig.tactile:
-        raise RigError(f"parameter sensor: {sensor!r} in rig {rig.name}; {did_you_mean(sensor, rig.tactile)}")
+    if sensor and sensor not in rig.gels:
+        raise RigError(f"parameter sensor: {sensor!r} in rig {rig.name}; {did_you_mean(sensor, rig.gels)}")
     if sensor:
-        return {sensor: rig.tactile[sensor]}
-    chosen = {name: spec for name, spec in rig.tactile.items() if spec.device is not None}
+        return {sensor: rig.gels[sensor]}
+    chosen = {name: spec for name, spec in rig.gels.items() if spec.device is not None}
     if not chosen:
         raise RigError(
             f"rig {rig.name}: no tactile sensor has a `device`; give those with a USB camera "

@@ -105,7 +105,7 @@ class Cell:
         rays = self.rig.simulation.tactile_rays if self.rig.simulation else (40, 30)
         self._touch = {
             name: TactileCamera(self.model, sensor.size_m, rays, sensor.width, sensor.height)
-            for name, sensor in self.rig.tactile.items()
+            for name, sensor in self.rig.gels.items()
         }
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ def bind(manifest: Manifest, rig: Rig) -> Binding:
         action = _permutation(manifest.action_names, rig.state_names, f"{source}: action_names")
     for label, wanted, present in (
         ("cameras", manifest.cameras, rig.cameras),
-        ("touch", manifest.touch, rig.tactile),
+        ("touch", manifest.touch, rig.gels),
     ):
         for name, image in wanted.items():
             if name not in present:

@@ -135,8 +135,7 @@ def _describe(model: type[BaseModel], item: dict[str, Any], source: str) -> str:
     location = item["loc"]
     path = ".".join(str(part)[:NAME_LENGTH] for part in location) or "(top)"
     if item["type"] == "extra_forbidden":
-        owner = _model_at(model, location[:-1])
-        fields = owner.model_fields if owner else ()
+        fields = {f: None for owner in _models_at(model, location[:-1]) for f in owner.model_fields}
         return f"{source}: {path}: unknown key; {did_you_mean(str(location[-1])[:NAME_LENGTH], fields)}"
     if item["type"] == "missing":
         return f"{source}: {path}: required key is missing"
@@ -146,19 +145,20 @@ def _describe(model: type[BaseModel], item: dict[str, Any], source: str) -> str:
     return f"{source}: {path}: {message}, found {item['input']!r:.80}"
 
 
-def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel] | None:
-    """Follow a pydantic error location, through models, mappings and lists, to the model there."""
-    owner: type[BaseModel] | None = model
+def _models_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[type[BaseModel]]:
+    """Follow a pydantic error location, through models, mappings and lists, to the models that may stand
+    there."""
+    owners: list[type[BaseModel]] = [model]
     annotation: object = model
     for part in location:
-        if owner is not None:
-            field = owner.model_fields.get(str(part))
-            annotation = field.annotation if field else None
+        if owners:
+            fields = [owner.model_fields[str(part)] for owner in owners if str(part) in owner.model_fields]
+            annotation = fields[0].annotation if fields else None
         else:
             annotation = _element(annotation)
         annotation = _present(annotation)
-        owner = None if get_origin(annotation) in (dict, list, tuple) else _first_model(annotation)
-    return owner
+        owners = [] if get_origin(annotation) in (dict, list, tuple) else _all_models(annotation)
+    return owners
 
 
 def _present(annotation: object) -> object:
@@ -174,11 +174,7 @@ def _element(annotation: object) -> object:
     return arguments[-1] if arguments else None
 
 
-def _first_model(annotation: object) -> type[BaseModel] | None:
+def _all_models(annotation: object) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in get_args(annotation):
-        found = _first_model(argument)
-        if found is not None:
-            return found
-    return None
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _all_models(argument)]

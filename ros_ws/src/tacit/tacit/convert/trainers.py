@@ -54,7 +54,7 @@ def robot_tables(reader: EpisodeReader, rotation: str = "quat") -> dict[str, np.
 
 def whole_streams(reader: EpisodeReader) -> list[str]:
     """Return the cameras and sensors that have a picture at every tick."""
-    streams = (*reader.cameras, *reader.tactile)
+    streams = (*reader.cameras, *reader.gels)
     ticks = range(reader.num_ticks)
     return [name for name in streams if all(reader.image_bytes(name, tick).size for tick in ticks)]
 

@@ -1,9 +1,9 @@
 """Episodes on disk (`tacit-episode` 1.0): write, read, recover, check.
 
 Imports point down this list only: audit, ranking > likeness > measures > rules_warnings, writer >
-copies, cut, recompute, recovery, rows, rules_claims, rules_errors > index > edit, excerpt > findings,
-finish, layout, native > reader > annotated > columns > commit, elements, files, many, reserve, schema,
-secure, steps.
+copies, cut, recompute, recovery, rows, rules_claims, rules_errors, rules_touch > index > edit, excerpt >
+findings, finish, layout, native > reader > annotated > columns > commit, elements, files, many, reserve,
+schema, secure, steps.
 """
 
 from typing import TYPE_CHECKING

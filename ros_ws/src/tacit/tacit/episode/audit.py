@@ -14,6 +14,7 @@ from tacit.episode.findings import Audit, AuditReport, DatasetReport, Finding, L
 from tacit.episode.reader import EpisodeReader
 from tacit.episode.rules_claims import CLAIM_ERRORS, CLAIM_WARNINGS
 from tacit.episode.rules_errors import ERROR_RULES
+from tacit.episode.rules_touch import TOUCH_WARNINGS
 from tacit.episode.rules_warnings import GAP_ERROR_MS, WARNING_RULES, action_lag_s
 from tacit.errors import TacitError
 
@@ -44,7 +45,7 @@ def check_episode(path: str | Path, full: bool = False) -> AuditReport:
             return AuditReport(path, (Finding("E01", "error", path.name, message),))
         audit = Audit(reader, full)
         findings = [*_state(reader)]
-        errors, warnings = ERROR_RULES | CLAIM_ERRORS, WARNING_RULES | CLAIM_WARNINGS
+        errors, warnings = ERROR_RULES | CLAIM_ERRORS, WARNING_RULES | CLAIM_WARNINGS | TOUCH_WARNINGS
         for rules, level in ((errors, "error"), (warnings, "warning")):
             for name, rule in rules.items():
                 findings += _apply(name, level, rule, audit)  # type: ignore[arg-type]

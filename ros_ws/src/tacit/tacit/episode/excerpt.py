@@ -32,8 +32,8 @@ def copy_excerpt(source: h5py.File, copy: h5py.File, rows_of: RowsOf) -> None:
     """
     _copy_group(source, copy, "", rows_of)
     if schema.IMAGES in copy:
-        missing = [name for name in copy.get("tactile", ()) if f"{schema.IMAGES}/{name}" not in copy]
-        link_tactile(copy, missing)
+        gels = [name for name in copy.get("tactile", ()) if f"observations/{name}" in copy]
+        link_tactile(copy, [name for name in gels if f"{schema.IMAGES}/{name}" not in copy])
 
 
 def table_of(path: str) -> str:

@@ -13,7 +13,7 @@ from tacit.episode import schema
 from tacit.episode.columns import Attributes, Column, set_attributes
 from tacit.geometry.footprint import FRESH
 from tacit.images import encode_png
-from tacit.rig import Rig, is_depth
+from tacit.rig import Rig, TaxelSpec, is_depth
 from tacit.rig.scene import RigGeometry, RigLike, measured
 
 
@@ -47,7 +47,8 @@ def root_attributes(rig: Rig) -> dict[str, str | float | bool]:
 
 
 def write_static(file: h5py.File, rig: Rig, references: Mapping[str, np.ndarray]) -> None:
-    """Write calibration, sensor descriptions and no-contact references (RGB uint8 by sensor)."""
+    """Write calibration, sensor descriptions and no-contact references by sensor: RGB uint8 of gels,
+    (R, C, K) of taxels."""
     write_calibration(file, rig)
     for name, camera in rig.cameras.items():
         set_attributes(file[f"cameras/{name}"], {"width": camera.width, "height": camera.height})
@@ -55,8 +56,16 @@ def write_static(file: h5py.File, rig: Rig, references: Mapping[str, np.ndarray]
         group = file[f"tactile/{name}"]
         set_attributes(group, {"type": sensor.sensor_type, "serial": sensor.serial})
         if name in references:
-            dataset = group.create_dataset("reference", shape=(1,), dtype=schema.VLEN_U1)
-            dataset[0] = encode_png(references[name])
+            write_reference(group, references[name])
+
+
+def write_reference(group: h5py.Group, reference: np.ndarray) -> None:
+    """Write what a sensor says without contact: a gel's picture, or the offset (R, C, K) of taxels."""
+    if reference.dtype.kind == "f":
+        group.create_dataset("reference", data=reference.astype(np.float32))
+        return
+    dataset = group.create_dataset("reference", shape=(1,), dtype=schema.VLEN_U1)
+    dataset[0] = encode_png(reference)
 
 
 def write_calibration(file: h5py.File, rig: Rig) -> None:
@@ -146,6 +155,7 @@ def create_columns(file: h5py.File, rig: Rig) -> dict[str, Column]:
         elif stream.role in schema.EXTRA_ROLES:
             columns.append(Column(file, f"observations/extra/{name}", (len(stream.names),), np.float32))
     columns += _image_columns(file, rig)
+    columns += [_taxel_column(file, name, spec) for name, spec in rig.taxels.items()]
     for name in rig.specs:
         columns += _timestamp_columns(file, name)
     known = measured(rig)
@@ -187,8 +197,14 @@ def _image_columns(file: h5py.File, rig: Rig) -> list[Column]:
             "pipeline_json": "{}",
         }
         columns.append(Column(file, image_path(rig, name), (), schema.VLEN_U1, schema.VLEN_CHUNK, attributes))
-    link_tactile(file, rig.tactile)
+    link_tactile(file, rig.gels)
     return columns
+
+
+def _taxel_column(file: h5py.File, name: str, spec: TaxelSpec) -> Column:
+    array = spec.array
+    ends = {"low": np.array(array.low), "high": np.array(array.high)}
+    return Column(file, f"{schema.TAXELS}/{name}", array.shape, np.float32, 64, ends | {"unit": array.unit})
 
 
 def link_tactile(file: h5py.File, sensors: Iterable[str]) -> None:

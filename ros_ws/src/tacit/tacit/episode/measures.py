@@ -28,6 +28,8 @@ STILL_RAD_S, STILL_M_S = 0.01, 0.002
 CONTACT_LEVELS = 6.0
 """Change of a hundredth of the touch image from no contact [grey levels]; sensors at rest show 1 to 3."""
 CONTACT_PERCENTILE = 99.0
+CONTACT_SHARE = 0.05
+"""Change of a taxel from no contact, as a part of its range; those at rest show a hundredth."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +116,19 @@ def _pictures(reader: EpisodeReader) -> Iterator[tuple[str, float]]:
 
 
 def _touched(reader: EpisodeReader) -> NDArray[np.float32]:
-    """Whether any sensor differs from its picture without contact, at a few ticks."""
-    references = {name: reader.reference(name) for name in reader.tactile}
-    known = {name: image for name, image in references.items() if image is not None}
-    if not known:
-        return np.zeros(0, np.float32)
+    """Whether any sensor differs from what it says without contact, at a few ticks."""
     ticks = np.linspace(0, reader.num_ticks - 1, CONTACT_TICKS).round().astype(int)
-    changes = [
-        max(_change(reader.touch(name, int(tick)), image) for name, image in known.items()) for tick in ticks
+    contacts = [
+        [_change(reader.touch(name, int(tick)), image) > CONTACT_LEVELS for tick in ticks]
+        for name in reader.gels
+        if (image := reader.reference(name)) is not None
     ]
-    return (np.array(changes) > CONTACT_LEVELS).astype(np.float32)
+    for name in reader.taxels:
+        offset, array = reader.reference(name), reader.rig.taxels[name].array
+        if offset is not None:
+            change = np.abs(reader.readings(name)[ticks] - offset) / (array.high - array.low)
+            contacts.append((change.max(axis=(1, 2, 3)) > CONTACT_SHARE).tolist())
+    return np.any(contacts, axis=0).astype(np.float32) if contacts else np.zeros(0, np.float32)
 
 
 def _change(image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:

@@ -11,22 +11,23 @@ import numpy as np
 from tacit.episode import schema
 from tacit.episode.columns import Column, Table, set_attributes
 from tacit.errors import EpisodeError
-from tacit.rig import CommandSpec, StreamSpec
+from tacit.rig import CommandSpec, StreamSpec, TaxelSpec
 
 FIELDS = ("position", "velocity", "effort")
 
 
 class NativeStream(Table):
-    """`/streams/<name>/`: stamp_ns, recv_ns and the values (N, n) f8 of one topic.
+    """`/streams/<name>/`: stamp_ns, recv_ns and the values of one topic, (N, n) f8; of taxels
+    (N, R, C, K) f4.
 
     JointState topics have `position` and, when the first message carries them, `velocity` and
     `effort`; other topics have `data`. Values are in canonical units, in the order of `spec.names`.
     """
 
-    def __init__(self, file: h5py.File, name: str, spec: StreamSpec | CommandSpec) -> None:
+    def __init__(self, file: h5py.File, name: str, spec: StreamSpec | CommandSpec | TaxelSpec) -> None:
         self._file, self._name = file, name
-        # a step marker is one index into its names
-        self._width = 1 if getattr(spec, "role", "") == "steps" else len(spec.names)
+        self._dtype = np.float32 if isinstance(spec, TaxelSpec) else np.float64
+        self._shape = _shape_of(spec)
         self._main = "position" if spec.type.endswith("JointState") else "data"
         self._fields = [self._main]
         group = f"streams/{name}"
@@ -41,7 +42,7 @@ class NativeStream(Table):
                 "qos": json.dumps(spec.qos.model_dump()),
                 "expected_hz": float(spec.rate_hz),
                 "latency_ms": float(spec.latency_ms),
-                "names": json.dumps(spec.names),
+                "names": json.dumps(getattr(spec, "names", ())),
             },
         )
 
@@ -62,16 +63,23 @@ class NativeStream(Table):
         self.append_row({"stamp_ns": stamp_ns, "recv_ns": recv_ns, **row})
 
     def _column(self, field: str) -> Column:
-        return Column(self._file, f"streams/{self._name}/{field}", (self._width,), np.float64)
+        return Column(self._file, f"streams/{self._name}/{field}", self._shape, self._dtype)
 
     def _row(self, values: object) -> np.ndarray:
         """A message that lacks an optional field gets NaN there: absent is not zero."""
         if values is None:
-            return np.full(self._width, np.nan)
-        row = np.atleast_1d(np.asarray(values, dtype=np.float64))
-        if row.shape != (self._width,):
-            raise EpisodeError(f"stream {self._name}: values of shape {row.shape}, expected ({self._width},)")
+            return np.full(self._shape, np.nan)
+        row = np.atleast_1d(np.asarray(values, dtype=self._dtype))
+        if row.shape != self._shape:
+            raise EpisodeError(f"stream {self._name}: values of shape {row.shape}, expected {self._shape}")
         return row
+
+
+def _shape_of(spec: StreamSpec | CommandSpec | TaxelSpec) -> tuple[int, ...]:
+    if isinstance(spec, TaxelSpec):
+        return spec.array.shape
+    # a step marker is one index into its names
+    return (1 if getattr(spec, "role", "") == "steps" else len(spec.names),)
 
 
 class EventTable(Table):

@@ -45,7 +45,7 @@ class EpisodeReader:
         self._images: dict[str, h5py.Dataset] = {}
         self._elements: dict[str, Elements] = {}
         try:
-            self.is_foreign = self._check_schema()
+            self.is_foreign = schema.is_foreign(self._file, self.path)
             self.num_ticks = self._rows_of(schema.ACTION)
         except EpisodeError:
             self._file.close()
@@ -186,6 +186,16 @@ class EpisodeReader:
         """Names of the tactile sensors."""
         return tuple(self._file["tactile"]) if "tactile" in self._file else ()
 
+    @functools.cached_property
+    def taxels(self) -> tuple[str, ...]:
+        """Names of those tactile sensors that send arrays of numbers."""
+        return tuple(self._file.get(schema.TAXELS, ()))
+
+    @functools.cached_property
+    def gels(self) -> tuple[str, ...]:
+        """Names of those tactile sensors that send pictures."""
+        return tuple(name for name in self.tactile if name not in self.taxels)
+
     def image(self, camera: str, tick: int) -> np.ndarray:
         """Return one camera image (H, W, 3) RGB uint8."""
         return self._decode(camera, tick, self._image_dataset(camera, self.cameras)[tick])
@@ -196,7 +206,12 @@ class EpisodeReader:
 
     def touch(self, sensor: str, tick: int) -> np.ndarray:
         """Return one tactile image (H, W, 3) RGB uint8."""
-        return self._decode(sensor, tick, self._image_dataset(sensor, self.tactile)[tick])
+        return self._decode(sensor, tick, self._image_dataset(sensor, self.gels)[tick])
+
+    def readings(self, sensor: str, ticks: slice | int = slice(None)) -> np.ndarray:
+        """Return what an array said at the ticks (T, R, C, K) f4; NaN before the first of an optional one."""
+        self._known(sensor, self.taxels, "array of taxels")
+        return self._dataset(f"{schema.TAXELS}/{sensor}")[ticks]
 
     def pictures(self, stream: str, ticks: slice, decode: Decode | None = None) -> Iterator[np.ndarray]:
         """Yield the images of a camera or sensor at successive ticks, as one by one, in one read.
@@ -227,10 +242,13 @@ class EpisodeReader:
         return data
 
     def reference(self, sensor: str) -> np.ndarray | None:
-        """Return the no-contact image (H, W, 3) of a sensor, or None when none was recorded."""
+        """Return the no-contact image (H, W, 3) of a gel, the reading (R, C, K) of an array; or None."""
         self._known(sensor, self.tactile, "sensor")
         path = f"tactile/{sensor}/reference"
-        return decode_image(self._file[path][0]) if path in self._file else None
+        if path not in self._file:
+            return None
+        stored = self._file[path]
+        return stored[:] if sensor in self.taxels else decode_image(stored[0])
 
     # -- where touch is seen -------------------------------------------------------------------
 
@@ -317,24 +335,6 @@ class EpisodeReader:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _check_schema(self) -> bool:
-        """Return whether the file is of the ACT family; raise when it is of neither kind."""
-        name = self._file.attrs.get("schema")
-        if name is None:
-            if schema.ACTION in self._file and schema.QPOS in self._file:
-                return True
-            raise EpisodeError(
-                f"{self.path}: no attribute `schema` and no /action with /observations/qpos: neither a "
-                "tacit episode nor an ALOHA file"
-            )
-        version = str(self._file.attrs.get("schema_version", "?"))
-        if name != schema.SCHEMA or version.split(".")[0] != schema.MAJOR:
-            raise EpisodeError(
-                f"{self.path}: schema {name} {version}, expected {schema.SCHEMA} {schema.MAJOR}.x; "
-                "read it with the tacit that wrote it"
-            )
-        return False
-
     def _rows_of(self, path: str) -> int:
         """Return the number of rows of a table (T, n); check that it is one."""
         shape = self._dataset(path).shape
@@ -365,7 +365,7 @@ class EpisodeReader:
 
     @property
     def _image_streams(self) -> tuple[str, ...]:
-        return (*self._all_cameras, *self.tactile)
+        return (*self._all_cameras, *self.gels)
 
     def _decode(self, stream: str, tick: int, data: np.ndarray, decode: Decode | None = None) -> np.ndarray:
         """Decode variable-length or zero-padded bytes; raw images are returned as they are.

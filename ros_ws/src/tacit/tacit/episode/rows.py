@@ -35,7 +35,7 @@ class TickRows(Table):
         self._commands = {name: rig.index_of(spec.names) for name, spec in rig.commands.items()}
         self._step_stream = next((n for n, s in rig.streams.items() if s.role == "steps"), None)
         self._extras = [name for name, spec in rig.streams.items() if spec.role in schema.EXTRA_ROLES]
-        self._images = rig.images
+        self._images, self._taxels = rig.images, rig.taxels
         self._pending: list[tuple[np.ndarray, bool]] = []
         self.pending_bytes = 0
 
@@ -55,6 +55,7 @@ class TickRows(Table):
         }
         images = {image_path(self._rig, name): self._image(samples, name) for name in self._images}
         row |= images
+        row |= {f"{schema.TAXELS}/{name}": self._reading(samples, name) for name in self._taxels}
         row |= {f"observations/extra/{name}": self._extra(samples, name) for name in self._extras}
         if self._step_stream is not None:
             row[schema.STEP_INDEX] = _step_index(samples.get(self._step_stream))
@@ -133,6 +134,18 @@ class TickRows(Table):
         if column.num_rows == 0:
             column.dataset.attrs["encoding"] = schema.image_format(data)
         return data
+
+    def _reading(self, samples: Mapping[str, Sample], name: str) -> np.ndarray:
+        """The reading of an array; NaN for an optional one that has not been seen."""
+        spec = self._taxels[name]
+        if name not in samples:
+            if spec.required:
+                raise EpisodeError(f"tick without touch stream {name!r}; is it published?")
+            return np.full(spec.array.shape, np.nan, np.float32)
+        value = np.asarray(samples[name].value, np.float32)
+        if value.shape != spec.array.shape:
+            raise EpisodeError(f"touch stream {name!r}: shape {value.shape}, expected {spec.array.shape}")
+        return value
 
     def _extra(self, samples: Mapping[str, Sample], name: str) -> np.ndarray:
         width = len(self._rig.streams[name].names)

@@ -88,12 +88,17 @@ def images(audit: Audit) -> Violations:
 
 
 def finite(audit: Audit) -> Violations:
-    """E05: joints, actions, poses and calibration are finite numbers."""
+    """E05: joints, actions, poses, calibration and what taxels have said are finite numbers."""
     groups = (schema.QPOS, schema.ACTION, "action_sent", "observations/ee_pose", "camera_pose", "sensor_pose")
     for path, dataset in datasets(audit.reader.file):
         if path.startswith((*groups, "cameras/")) and not np.isfinite(dataset[()]).all():
             bad = np.argwhere(~np.isfinite(dataset[()]))[0].tolist()
             yield path, f"not finite at {bad}"
+    for name in audit.reader.taxels:
+        heard = audit.reader.timestamps(name)["index"] >= 0
+        bad_ticks = ~np.isfinite(audit.reader.readings(name)).all(axis=(1, 2, 3)) & heard
+        if bad_ticks.any():
+            yield f"{schema.TAXELS}/{name}", f"not finite at tick {np.argmax(bad_ticks)}"
 
 
 def rigid(audit: Audit) -> Violations:
@@ -212,7 +217,7 @@ def image_datasets(audit: Audit) -> list[tuple[str, h5py.Dataset]]:
     reader, file = audit.reader, audit.reader.file
     cameras = [(name, file[f"{schema.IMAGES}/{name}"]) for name in reader.cameras]
     cameras += [(name, file[f"{schema.DEPTH}/{name}"]) for name in reader.depth_cameras]
-    return cameras + [(name, file[f"observations/{name}"]) for name in reader.tactile]
+    return cameras + [(name, file[f"observations/{name}"]) for name in reader.gels]
 
 
 def _noted(tick_ns: np.ndarray, i: int | np.signedinteger, gaps: list[int]) -> bool:

@@ -36,6 +36,8 @@ TASK_STEPS = "task_steps_json"
 IMAGES = "observations/images"
 DEPTH = "observations/depth"
 """Apart from the colours: other programs take whatever lies in `IMAGES` for colour pictures."""
+TAXELS = "observations/tactile_arrays"
+"""Touch that is no picture: `<sensor>` (T, R, C, K) f4."""
 BBOX_CONVENTION = "opencv pixel centres at integers"
 
 SOURCE = "source"
@@ -93,6 +95,29 @@ def axis_of(path: str) -> Axis:
     if first in ("stats", "drops"):
         return "derived"
     return {"streams": "native", "events": "event"}.get(first, "static")  # type: ignore[return-value]
+
+
+def is_foreign(file: h5py.File, path: object) -> bool:
+    """Return whether the file is of the ACT family and not ours.
+
+    Raises:
+        EpisodeError: It is of neither kind, or of another major version.
+    """
+    name = file.attrs.get("schema")
+    if name is None:
+        if ACTION in file and QPOS in file:
+            return True
+        raise EpisodeError(
+            f"{path}: no attribute `schema` and no /action with /observations/qpos: neither a "
+            "tacit episode nor an ALOHA file"
+        )
+    version = str(file.attrs.get("schema_version", "?"))
+    if name != SCHEMA or version.split(".")[0] != MAJOR:
+        raise EpisodeError(
+            f"{path}: schema {name} {version}, expected {SCHEMA} {MAJOR}.x; "
+            "read it with the tacit that wrote it"
+        )
+    return False
 
 
 def is_encoded(dataset: h5py.Dataset) -> bool:

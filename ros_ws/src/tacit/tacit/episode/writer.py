@@ -28,7 +28,7 @@ from tacit.episode.reserve import Reserve
 from tacit.episode.rows import TickRows
 from tacit.episode.steps import Step
 from tacit.errors import EpisodeError, did_you_mean
-from tacit.rig import CommandSpec, Rig, StreamSpec
+from tacit.rig import CommandSpec, Rig, StreamSpec, TaxelSpec
 from tacit.streams import Tick
 from tacit.streams.counts import GAP_PERIODS, StreamCounts
 
@@ -50,7 +50,8 @@ class EpisodeWriter:
         session_id: Names a recording session.
         operator: Who demonstrated.
         started_ns: ROS time of the start; the first tick where it is None.
-        references: No-contact image (H, W, 3) RGB uint8 per tactile sensor.
+        references: Per touch sensor what it says without contact: image (H, W, 3) RGB uint8 of a gel, offset
+            (R, C, K) of taxels.
         metadata: Further root attributes (`host`, `ros_distro`, `rmw`, `git_commit`, `task_json`, ...).
         sync: Call fsync each second (a simulator that can repeat its episode needs none).
 
@@ -83,9 +84,8 @@ class EpisodeWriter:
         self._last_tick_ns = 0
         self._flushed_at: int | None = None
         self._synced_at = 0
-        for name in references or {}:
-            if name not in rig.tactile:
-                raise EpisodeError(f"reference of sensor {name!r}; {did_you_mean(name, rig.tactile)}")
+        for name, reference in (references or {}).items():
+            _check_reference(rig, name, reference)
         self._file = self._create()
         self._reserve = Reserve(self._file)
         attributes = root_attributes(rig) | {
@@ -106,7 +106,8 @@ class EpisodeWriter:
             set_attributes(self._file, attributes | dict(metadata or {}))
             write_static(self._file, rig, references or {})
             self._rows = TickRows(self._file, rig)
-            low_dim: dict[str, StreamSpec | CommandSpec] = {**rig.streams, **rig.commands}
+            low_dim: dict[str, StreamSpec | CommandSpec | TaxelSpec]
+            low_dim = {**rig.streams, **rig.taxels, **rig.commands}
             self._streams = {name: NativeStream(self._file, name, spec) for name, spec in low_dim.items()}
             self._events = EventTable(self._file)
             self._tables: dict[str, Table] = {
@@ -150,7 +151,8 @@ class EpisodeWriter:
             name: Stream or command of the rig.
             stamp_ns: Stamp of its header.
             recv_ns: Time of reception.
-            values: Array (n,) in canonical units, or a mapping with position, velocity, effort.
+            values: Array (n,) in canonical units, a reading of taxels (R, C, K), or a mapping with
+                position, velocity, effort.
 
         Raises:
             EpisodeError: Unknown stream, or a wrong shape.
@@ -307,6 +309,16 @@ class EpisodeWriter:
                 f"{self.part}: writing failed after {self.num_ticks} ticks ({_short(problem)}); what was "
                 "flushed before is on the disk: free some space, then run `tacit recover` on this file"
             ) from problem
+
+
+def _check_reference(rig: Rig, name: str, reference: np.ndarray) -> None:
+    if name not in rig.tactile:
+        raise EpisodeError(f"reference of sensor {name!r}; {did_you_mean(name, rig.tactile)}")
+    expected = rig.taxels[name].array.shape if name in rig.taxels else None
+    if expected is not None and not (reference.shape == expected and np.isfinite(reference).all()):
+        raise EpisodeError(
+            f"reference of {name!r}: shape {reference.shape}, expected {expected} finite numbers"
+        )
 
 
 def _short(problem: OSError | RuntimeError) -> str:

@@ -101,7 +101,7 @@ class RecorderSession:
         self._wake = threading.Event()
         self._requests = Requests("the recorder", EpisodeError, self._wake.set)
         qualities = dict.fromkeys(rig.cameras, settings.jpeg_quality)
-        qualities |= dict.fromkeys(rig.tactile, settings.tactile_quality)
+        qualities |= dict.fromkeys(rig.gels, settings.tactile_quality)
         self._encoders = EncoderPool(qualities, self._enqueue, self._thread_failed)
         self._writer = WatchedThread("writer", self._work, self._thread_failed)
         self._writer.start()

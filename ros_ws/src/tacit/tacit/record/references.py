@@ -1,7 +1,8 @@
-"""The no-contact picture of each tactile sensor: what an episode's touch images are compared with."""
+"""What each touch sensor says without contact: what an episode's touch is compared with."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -18,6 +19,8 @@ OPEN_FRACTION = 0.7
 whole before a grasp (the simulated cell: 75 %), and what is gripped is seldom as wide as that."""
 SAME_TIME_NS = 500_000_000
 """A gripper's last word counts for a touch image within this time; older, it may have closed since."""
+OFFSET_READINGS = 10
+"""The offset of an array is the mean of so many readings: a single one would add its noise to all others."""
 
 
 class TouchReferences:
@@ -32,12 +35,13 @@ class TouchReferences:
         monitors: The newest value of every stream.
 
     Attributes:
-        images: RGB (H, W, 3) by sensor, those that are known.
+        images: By sensor, those that are known: of gels RGB (H, W, 3), of taxels their offset (R, C, K).
     """
 
     def __init__(self, rig: Rig, monitors: Mapping[str, StreamMonitor]) -> None:
-        self.images: dict[str, NDArray[np.uint8]] = {}
+        self.images: dict[str, NDArray[np.uint8] | NDArray[np.float32]] = {}
         self._monitors, self._sensors = monitors, tuple(rig.tactile)
+        self._readings = {name: deque[NDArray[np.float32]](maxlen=OFFSET_READINGS) for name in rig.taxels}
         openings = {a.gripper.name: OPEN_FRACTION * a.gripper.upper for a in rig.arms.values() if a.gripper}
         self._grippers = [
             (stream, index, openings[name])
@@ -53,6 +57,8 @@ class TouchReferences:
 
     def saw(self, name: str) -> None:
         """Take the newest picture of a sensor if it has none yet; between episodes only."""
+        if name in self._readings:
+            self._collect(name)
         if name in self._sensors and name not in self.images:
             self._take(name)
 
@@ -62,11 +68,26 @@ class TouchReferences:
             self._take(name)
 
     def _take(self, name: str) -> None:
+        if name in self._readings:
+            if self._readings[name]:
+                self.images[name] = np.asarray(np.mean(self._readings[name], axis=0), np.float32)
+            return
         touch = self._monitors[name]
-        if touch.value is None or not all(self._is_open(*place, touch.stamp_ns) for place in self._grippers):
+        if not self._is_untouched(touch):
             return
         with suppress(ImageError):  # a picture that cannot be decoded is no reference; the next one may be
             self.images[name] = np.array(as_rgb(touch.value))
+
+    def _collect(self, name: str) -> None:
+        """Keep the newest readings of an array without contact; a grasp between them ends what it follows."""
+        touch, readings = self._monitors[name], self._readings[name]
+        if not self._is_untouched(touch):
+            readings.clear()
+        else:
+            readings.append(np.array(touch.value, np.float32))
+
+    def _is_untouched(self, touch: StreamMonitor) -> bool:
+        return touch.value is not None and all(self._is_open(*p, touch.stamp_ns) for p in self._grippers)
 
     def _is_open(self, stream: str, index: int, opening: float, stamp_ns: int) -> bool:
         gripper = self._monitors[stream]

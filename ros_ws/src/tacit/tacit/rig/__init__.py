@@ -1,6 +1,6 @@
 """The rig contract: one YAML that says what a robot cell is, and the scene that it spans.
 
-Imports point down this list only: frames, units > contract > scene > specs > topics.
+Imports point down this list only: frames, units > contract > scene > specs, taxels > topics.
 """
 
 from tacit.rig.contract import RIGS_FOLDER, Rig, canonical_hash, load_rig, parse_rig, shipped_rigs
@@ -17,6 +17,7 @@ from tacit.rig.specs import (
     SafetySpec,
     SimulationSpec,
 )
+from tacit.rig.taxels import ArraySpec, TaxelSpec
 from tacit.rig.topics import (
     COMMAND_TYPES,
     NAME_PATTERN,
@@ -24,6 +25,7 @@ from tacit.rig.topics import (
     CameraSpec,
     CommandSpec,
     DeviceSpec,
+    GelSpec,
     Name,
     Positive,
     QosSpec,
@@ -41,12 +43,14 @@ __all__ = [
     "RIGS_FOLDER",
     "AlignmentSpec",
     "ArmSpec",
+    "ArraySpec",
     "CalibrationRecord",
     "CameraSpec",
     "CommandSpec",
     "DeviceSpec",
     "DhRow",
     "DriverSpec",
+    "GelSpec",
     "GripperSpec",
     "HeartbeatSpec",
     "JointSpec",
@@ -61,6 +65,7 @@ __all__ = [
     "StreamBase",
     "StreamSpec",
     "TactileSpec",
+    "TaxelSpec",
     "canonical_hash",
     "is_depth",
     "load_rig",

@@ -34,16 +34,17 @@ from tacit.rig.specs import (
     SafetySpec,
     SimulationSpec,
 )
+from tacit.rig.taxels import AnyTactile, TaxelSpec
 from tacit.rig.topics import (
     COMMAND_TYPES,
     NUMBER_TYPES,
     STATE_TYPES,
     CameraSpec,
     CommandSpec,
+    GelSpec,
     Name,
     StreamBase,
     StreamSpec,
-    TactileSpec,
 )
 
 RIGS_FOLDER = Path(__file__).parent.parent / "rigs"
@@ -74,7 +75,7 @@ class Rig(Config):
     description: str = ""
     arms: Annotated[dict[Name, ArmSpec], Field(min_length=1)]
     cameras: dict[Name, CameraSpec]
-    tactile: dict[Name, TactileSpec] = {}
+    tactile: dict[Name, AnyTactile] = {}
     streams: dict[Name, StreamSpec]
     commands: dict[Name, CommandSpec]
     alignment: AlignmentSpec
@@ -225,13 +226,23 @@ class Rig(Config):
         return {name: spec for name, spec in self.streams.items() if spec.role == "robot_state"}
 
     @functools.cached_property
-    def images(self) -> dict[str, CameraSpec | TactileSpec]:
-        """Every stream of pictures by name: cameras, then tactile sensors."""
-        return {**self.cameras, **self.tactile}
+    def gels(self) -> dict[str, GelSpec]:
+        """The touch sensors that send pictures."""
+        return {name: spec for name, spec in self.tactile.items() if isinstance(spec, GelSpec)}
+
+    @functools.cached_property
+    def taxels(self) -> dict[str, TaxelSpec]:
+        """The touch sensors that send arrays of numbers."""
+        return {name: spec for name, spec in self.tactile.items() if isinstance(spec, TaxelSpec)}
+
+    @functools.cached_property
+    def images(self) -> dict[str, CameraSpec | GelSpec]:
+        """Every stream of pictures by name: cameras, then gels."""
+        return {**self.cameras, **self.gels}
 
     @functools.cached_property
     def image_names(self) -> tuple[str, ...]:
-        """Names of cameras, then tactile sensors."""
+        """Names of cameras, then gels."""
         return tuple(self.images)
 
     def joint(self, name: str) -> JointSpec | GripperSpec:

@@ -41,8 +41,11 @@ class RigLike(Protocol):
     name: str
     arms: dict[str, ArmSpec]
     cameras: dict[str, CameraSpec]
-    tactile: dict[str, TactileSpec]
     unmeasured: tuple[str, ...]
+
+    @property
+    def tactile(self) -> Mapping[str, TactileSpec]:
+        """Touch sensors by name, of every kind."""
 
     @property
     def state_names(self) -> tuple[str, ...]:

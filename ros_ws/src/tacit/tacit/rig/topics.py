@@ -137,26 +137,32 @@ class DeviceSpec(Config):
 
 
 class TactileSpec(StreamBase):
-    """A camera-based tactile sensor.
+    """A touch sensor: where it sits, and how large its face is. What it sends, its two kinds say.
 
-    `size_m` is (width, height, thickness). The sensor frame sits in the centre of the gel face,
-    x along the width, y along the height, z out of the gel. Mount is `<arm>.flange`,
+    `size_m` is (width, height, thickness). The sensor frame sits in the centre of the sensing face,
+    x along the width, y along the height, z out of it. Mount is `<arm>.flange`,
     `<arm>.finger_left` (moves +opening/2 along the gripper axis) or `<arm>.finger_right`.
     """
+
+    mount: str
+    T_mount_sensor: Transform
+    size_m: tuple[Positive, Positive, Positive]
+    sensor_type: str
+    serial: str = ""
+
+
+class GelSpec(TactileSpec):
+    """A camera-based tactile sensor, with a picture (height, width) of its gel."""
 
     type: ImageType = "sensor_msgs/msg/Image"
     width: Pixels
     height: Pixels
     frozen_after: FrozenAfter = 5
-    mount: str
-    T_mount_sensor: Transform
-    size_m: tuple[Positive, Positive, Positive]
     sensor_type: str = "gelsight"
-    serial: str = ""
     device: DeviceSpec | None = None
 
     @model_validator(mode="after")
-    def _can_be_found(self) -> TactileSpec:
+    def _can_be_found(self) -> GelSpec:
         if self.device is not None and not (self.serial or self.device.path):
             raise ValueError(
                 "device: neither `serial` of the sensor nor `device.path` says which camera it is"

@@ -1,7 +1,7 @@
 """Streams with clocks of their own become ticks with one time.
 
 Imports point down this list only:
-aligner, intake > counts, interpolation, numbers, pictures, stamps >
+aligner, intake > counts, interpolation, numbers, pictures, stamps, taxels >
 findings, trajectory.
 """
 

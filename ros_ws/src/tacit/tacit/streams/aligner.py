@@ -21,9 +21,9 @@ from tacit.streams.interpolation import SILENT_PERIODS, interpolate
 from tacit.streams.trajectory import Trajectory
 
 Kind = Literal["linear", "nearest", "hold"]
-Value = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float64] | Trajectory
-"""What a message says: an image, RGB (H, W, 3), depth (H, W) or encoded (N,), or numbers in canonical units,
-(n,) or a `Trajectory`."""
+Value = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32] | NDArray[np.float64] | Trajectory
+"""What a message says: an image, RGB (H, W, 3), depth (H, W) or encoded (N,), a reading of taxels (R, C, K)
+float32, or numbers in canonical units, (n,) or a `Trajectory`."""
 JointReading = dict[str, NDArray[np.float64]]
 """position (n,) and, where the driver reports them, velocity and effort (n,), canonical."""
 TIMER = "timer"
@@ -350,10 +350,10 @@ def align(aligner: Aligner, arrivals: Iterable[Arrival]) -> list[Tick]:
 
 
 def plans_of(rig: Rig) -> list[StreamPlan]:
-    """Return the plan of every stream of a rig: images nearest, states linear, the rest held."""
-    plans = []
+    """Return the plan of every stream of a rig: images and touch nearest, states linear, the rest held."""
+    plans, sensed = [], {*rig.cameras, *rig.tactile}
     for name, spec in rig.specs.items():
-        kind: Kind = "nearest" if name in rig.images else "linear" if name in rig.states else "hold"
+        kind: Kind = "nearest" if name in sensed else "linear" if name in rig.states else "hold"
         latency_ns = round(spec.latency_ms * 1e6)
         plans.append(StreamPlan(name, kind, round(1e9 / spec.rate_hz), spec.required, latency_ns))
     return plans

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tacit.rig import CameraSpec, Rig, TactileSpec, is_depth
+from tacit.rig import CameraSpec, GelSpec, Rig, TaxelSpec, is_depth
 from tacit.streams.findings import Finding, Kind
 from tacit.streams.numbers import NumberJudge, all_finite
 from tacit.streams.pictures import PictureJudge
 from tacit.streams.stamps import AHEAD_NS, StampJudge
+from tacit.streams.taxels import TaxelJudge
 from tacit.streams.trajectory import Trajectory
 
 REMEMBER_NS = 1_000_000_000
@@ -119,9 +120,11 @@ class Intake:
     def _stamp_judges(self) -> dict[str, StampJudge]:
         return {n: StampJudge(round(1e9 / s.rate_hz), self._simulated) for n, s in self._specs.items()}
 
-    def _value_judge(self, name: str) -> NumberJudge | PictureJudge:
+    def _value_judge(self, name: str) -> NumberJudge | PictureJudge | TaxelJudge:
         spec = self._specs[name]
-        if isinstance(spec, (CameraSpec, TactileSpec)):
+        if isinstance(spec, TaxelSpec):
+            return TaxelJudge(spec)
+        if isinstance(spec, (CameraSpec, GelSpec)):
             return PictureJudge(spec.frozen_after, (spec.height, spec.width), is_depth(spec))
         return NumberJudge(self._rig, name)
 
@@ -134,8 +137,8 @@ class Intake:
             name: Stream.
             header_ns: Stamp of its header; None where its type has none.
             recv_ns: Reception on the machine's clock.
-            value: As decoded: image, numbers (n,), or a mapping with `position` (n,) and maybe velocity and
-                effort, of which what is not finite is left out.
+            value: As decoded: image, taxels (R, C, K), numbers (n,), or a mapping with `position` (n,) and
+                maybe velocity and effort, of which what is not finite is left out.
             heard_ns: Reception on the steady clock.
 
         Returns:
@@ -197,9 +200,9 @@ class Intake:
         return self._refused[name]
 
     def longest_repeat(self, name: str) -> int:
-        """Return how many equal pictures in a row a camera has sent at most; 0 for numbers."""
+        """Return how many equal pictures or readings in a row came at most; 0 for other numbers."""
         judge = self._values[name]
-        return judge.longest_repeat if isinstance(judge, PictureJudge) else 0
+        return 0 if isinstance(judge, NumberJudge) else judge.longest_repeat
 
     @property
     def newest_ns(self) -> int:
@@ -316,7 +319,7 @@ class Intake:
 
     def _judge_value(self, name: str, stamp_ns: int, value: object) -> Finding | None:
         judge = self._values[name]
-        if isinstance(judge, PictureJudge):
+        if not isinstance(judge, NumberJudge):
             return judge.judge(value)  # type: ignore[arg-type]  # as its decoder made it
         if isinstance(value, dict):
             for field in [f for f, v in value.items() if f != "position" and not all_finite(v)]:

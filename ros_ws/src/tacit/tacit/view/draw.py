@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from tacit.episode import EpisodeReader
 from tacit.geometry.footprint import FACES, INTERSECTS, Footprint
 from tacit.images.depth import depth_colours
+from tacit.images.taxels import taxel_colours
 
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -33,6 +34,14 @@ def picture(reader: EpisodeReader, camera: str, tick: int) -> Image:
     if camera in reader.depth_cameras:
         return depth_colours(reader.depth(camera, tick))
     return reader.image(camera, tick)
+
+
+def touch_picture(reader: EpisodeReader, sensor: str, tick: int) -> Image:
+    """Return what a touch sensor felt, to look at: the picture of a gel, or taxels in colours."""
+    if sensor not in reader.taxels:
+        return reader.touch(sensor, tick)
+    array = reader.rig.taxels[sensor].array
+    return taxel_colours(reader.readings(sensor, tick), array.low, array.high, reader.reference(sensor))
 
 
 def enlarge(image: Image, factor: int) -> Image:

@@ -18,6 +18,7 @@ from tacit.view.draw import (
     enlarge,
     film_strip,
     picture,
+    touch_picture,
 )
 from tacit.view.page import Page
 from tacit.view.player import player
@@ -115,9 +116,11 @@ def _add_images(page: Page, reader: EpisodeReader, ticks: np.ndarray) -> None:
 def touch_strip(reader: EpisodeReader, sensor: str, ticks: Sequence[int] | np.ndarray) -> tuple[Image, str]:
     """Return the images of a sensor at `ticks` and, below them, their change from the no-contact
     reference where there is one; and the caption."""
-    images = [reader.touch(sensor, int(i)) for i in ticks]
-    reference = reader.reference(sensor)
+    images = [touch_picture(reader, sensor, int(i)) for i in ticks]
+    reference = None if sensor in reader.taxels else reader.reference(sensor)
     caption = f"Sensor `{sensor}` at the same ticks."
+    if sensor in reader.taxels:
+        caption += " A tile for each channel; orange: more than without contact, blue: less."
     if reference is not None:
         images += [difference(image, reference) for image in images]
         caption = f"Sensor `{sensor}` at the same ticks; below: change from no contact, four times amplified."

@@ -17,7 +17,7 @@ import numpy as np
 
 from tacit.episode import EpisodeReader
 from tacit.images import encode_jpeg
-from tacit.view.draw import COLORS, Image, draw_box, draw_quad, picture
+from tacit.view.draw import COLORS, Image, draw_box, draw_quad, picture, touch_picture
 
 MAX_FRAMES = 100
 COLUMNS = 10
@@ -92,7 +92,7 @@ def _camera(reader: EpisodeReader, camera: str, tick: int) -> Image:
 
 
 def _touch(reader: EpisodeReader, sensor: str, tick: int) -> Image:
-    return _sized(reader.touch(sensor, tick), TOUCH_WIDTH_PX)
+    return _sized(touch_picture(reader, sensor, tick), TOUCH_WIDTH_PX)
 
 
 def _sized(image: Image, width: int) -> Image:

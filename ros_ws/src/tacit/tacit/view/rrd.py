@@ -75,8 +75,10 @@ class _Log:
                 self._to.log(f"world/{camera}/boxes", self._boxes_in(camera, tick))
                 pose = self._poses[camera][tick]
                 self._to.log(f"world/{camera}", rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
-        for sensor in reader.tactile:
+        for sensor in reader.gels:
             self._to.log(f"touch/{sensor}", self._encoded(sensor, tick))
+        for sensor in reader.taxels:
+            self._to.log(f"touch/{sensor}", rr.Tensor(reader.readings(sensor, tick)))
 
     def _encoded(self, stream: str, tick: int) -> Any:
         """A picture as it is stored."""

@@ -26,9 +26,9 @@ def located_touch(path: Path, num_moments: int = 4, factor: int = 2) -> Image:
         for tick in moments:
             tiles += [boxed_image(episode, camera, tick, factor) for camera in episode.cameras]
             height = tiles[-1].shape[0]
-            touch = [episode.touch(sensor, tick) for sensor in episode.tactile]
+            touch = [episode.touch(sensor, tick) for sensor in episode.gels]
             tiles += [enlarge(image, max(1, height // image.shape[0])) for image in touch]
-        columns = len(episode.cameras) + len(episode.tactile)
+        columns = len(episode.cameras) + len(episode.gels)
     return film_strip(tiles, columns)
 
 

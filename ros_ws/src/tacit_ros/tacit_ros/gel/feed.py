@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.errors import RigError, TacitError
-from tacit.rig import DeviceSpec, TactileSpec
+from tacit.rig import DeviceSpec, GelSpec
 from tacit.streams.pictures import PictureJudge
 from tacit_ros.gel.devices import DeviceError
 from tacit_ros.gel.shape import shaped
@@ -52,10 +52,10 @@ class GelFeed:
     def __init__(
         self,
         name: str,
-        spec: TactileSpec,
+        spec: GelSpec,
         hand_on: Callable[[int, Picture], None],
         tell: Callable[[str], None],
-        opened: Callable[[TactileSpec, DeviceSpec], Source] = open_source,
+        opened: Callable[[GelSpec, DeviceSpec], Source] = open_source,
     ) -> None:
         if spec.device is None:
             raise RigError(f"tactile.{name}: no `device`; say which camera it is, or start its own driver")

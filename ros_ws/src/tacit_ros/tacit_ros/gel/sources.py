@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tacit.rig import DeviceSpec, TactileSpec
+from tacit.rig import DeviceSpec, GelSpec
 from tacit_ros.gel.devices import DeviceError, find_device
 
 MANUAL_EXPOSURE = 1.0
@@ -52,7 +52,7 @@ class Source(Protocol):
         """Release it."""
 
 
-def open_source(spec: TactileSpec, device: DeviceSpec) -> Source:
+def open_source(spec: GelSpec, device: DeviceSpec) -> Source:
     """Open a sensor: files where `path` is a folder or a video, else the camera by path or serial number.
 
     Raises:

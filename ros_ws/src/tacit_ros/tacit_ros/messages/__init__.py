@@ -13,7 +13,7 @@ from tacit_ros.messages.frames import tf_message_class, transform
 from tacit_ros.messages.images import ImageBuilder, Rgb, compressed_image, image
 from tacit_ros.messages.named import build_named, message_class
 from tacit_ros.messages.pixels import COLOUR_ENCODINGS, DEPTH_ENCODINGS, read_depth, read_image
-from tacit_ros.messages.readings import READERS, read_joint_field, read_named
+from tacit_ros.messages.readings import READERS, read_joint_field, read_named, read_taxels
 from tacit_ros.messages.serialised import reader_of
 from tacit_ros.messages.stamps import (
     SECOND,
@@ -82,6 +82,7 @@ __all__ = [
     "read_image",
     "read_joint_field",
     "read_named",
+    "read_taxels",
     "reader_of",
     "region_of_interest",
     "string",

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped, Vector3, WrenchStamped
+from numpy.typing import ArrayLike, NDArray
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, Float32, Float64, Float64MultiArray, Int32, MultiArrayLayout
+from std_msgs.msg import (
+    Bool,
+    Float32,
+    Float32MultiArray,
+    Float64,
+    Float64MultiArray,
+    Int32,
+    MultiArrayLayout,
+)
 from trajectory_msgs.msg import JointTrajectory
 
 from tacit.errors import did_you_mean
+from tacit.rig import ArraySpec
 from tacit.streams.trajectory import Trajectory
 from tacit_ros.messages.stamps import SECOND, MessageError, NotForUs
 from tacit_ros.messages.values import Vector
 
+F = TypeVar("F", np.float32, np.float64)
+
 MOST_DIMENSIONS = 16
 """An array of more is a damaged message; numpy ends at 32 or 64, and each costs time."""
+
+TAXEL_AXES = {"rows": 0, "height": 0, "columns": 1, "cols": 1, "width": 1, "channels": 2, "channel": 2}
+"""What drivers call the dimensions of a skin. Where they are square, only this tells them apart."""
 
 UNIT_TOLERANCE = 1e-3
 """Quaternions sent as float32 or rounded to a few digits are this far off length 1; an unset one is 1 off."""
@@ -121,7 +137,44 @@ def _read_array(message: Float64MultiArray, names: Sequence[str]) -> Vector:
     return values[_indices(labels, names)] if sorted(labels) == sorted(names) else values
 
 
-def _flat(layout: MultiArrayLayout, data: Vector) -> Vector:
+def read_taxels(message: object, array: ArraySpec) -> NDArray[np.float32]:
+    """Return the reading (R, C, K) of a touch sensor: an array, or a wrench.
+
+    A layout, where there is one, is rows, columns and channels; the last may be left out where it is 1.
+
+    Raises:
+        MessageError: Another number of values, or a layout of other sizes or in another order.
+    """
+    if isinstance(message, WrenchStamped):
+        return _singles(_read_wrench(message, ())).reshape(array.shape)
+    assert isinstance(message, (Float32MultiArray, Float64MultiArray))
+    sizes = [int(dimension.size) for dimension in message.layout.dim]
+    known = (list(array.shape), list(array.shape[:2]) if array.channels == 1 else [], [prod(array.shape)])
+    labels = [dimension.label.strip().lower() for dimension in message.layout.dim]
+    axes = [TAXEL_AXES[label] for label in labels if label in TAXEL_AXES]
+    if sizes and (sizes not in known or axes != sorted(axes)):
+        told = " x ".join(f"{size} {label}".strip() for size, label in zip(sizes, labels, strict=True))
+        raise MessageError(f"layout of {told}, {_as_rig(array)}", "size")
+    values = _flat(message.layout, _singles(message.data))
+    if len(values) != prod(array.shape):
+        raise MessageError(f"{len(values)} values, {_as_rig(array)}", "size")
+    return values.reshape(array.shape)
+
+
+def _singles(values: ArrayLike) -> NDArray[np.float32]:
+    with np.errstate(all="ignore"):  # beyond float32 is no number either, and refused as such
+        return np.array(values, np.float32)
+
+
+def _as_rig(array: ArraySpec) -> str:
+    rows, columns, channels = array.shape
+    return (
+        f"the rig says {rows} rows x {columns} columns x {channels} channels; correct `array` in the rig, or "
+        "the layout that the driver sends"
+    )
+
+
+def _flat(layout: MultiArrayLayout, data: NDArray[F]) -> NDArray[F]:
     """Return the values in the order of their indices, the last dimension fastest.
 
     std_msgs defines element (i, j, k) as data[data_offset + stride_1 * i + stride_2 * j + k]; the

@@ -185,7 +185,7 @@ def _drivers(rig: Rig) -> list[NodeSpec]:
         if rig.simulation is not None:
             values["use_sim_time"] = True
         result.append(replace(spec, name=name, parameters=values))
-    has_gels = any(sensor.device is not None for sensor in rig.tactile.values())
+    has_gels = any(sensor.device is not None for sensor in rig.gels.values())
     return result + ([NODES["tactile_camera"]] if has_gels and rig.simulation is None else [])
 
 

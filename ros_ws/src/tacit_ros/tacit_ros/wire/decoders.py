@@ -1,7 +1,8 @@
 """From one message of a rig topic to its canonical value, or a MessageError that says what is wrong.
 
 Images become RGB (H, W, 3) uint8, depth (H, W) uint16 millimetres, or stay encoded (1-D uint8) when the
-topic is compressed; numbers become float64 in the order of the rig's names, converted to rad and m.
+topic is compressed; arrays of taxels (R, C, K) float32; numbers become float64 in the order of the rig's
+names, converted to rad and m.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from tacit.errors import RigError, did_you_mean
-from tacit.rig import CameraSpec, CommandSpec, Rig, StreamSpec, TactileSpec, is_depth
+from tacit.rig import CameraSpec, CommandSpec, GelSpec, Rig, StreamSpec, TaxelSpec, is_depth
 from tacit.rig.units import efforts_to_canonical, rates_to_canonical, to_canonical
 from tacit.streams import JointReading, Trajectory, Value
 from tacit_ros import messages
@@ -34,7 +35,9 @@ def decoder_of(rig: Rig, name: str) -> Decoder:
     if name not in specs:
         raise RigError(f"rig {rig.name}: no stream {name!r}; {did_you_mean(name, specs)}")
     spec = specs[name]
-    if isinstance(spec, (CameraSpec, TactileSpec)):
+    if isinstance(spec, TaxelSpec):
+        return lambda message: messages.read_taxels(message, spec.array)
+    if isinstance(spec, (CameraSpec, GelSpec)):
         return _image_decoder(spec)
     assert isinstance(spec, (StreamSpec, CommandSpec))
     return _number_decoder(rig, name, spec)
@@ -64,7 +67,7 @@ def has_joint_reading(rig: Rig, name: str) -> bool:
     return name in rig.states and rig.states[name].type == JOINT_STATE
 
 
-def _image_decoder(spec: CameraSpec | TactileSpec) -> Decoder:
+def _image_decoder(spec: CameraSpec | GelSpec) -> Decoder:
     """The reader of a camera's or sensor's pictures; its size is checked before a pixel is touched."""
     expected = (spec.height, spec.width)
     depth = is_depth(spec)

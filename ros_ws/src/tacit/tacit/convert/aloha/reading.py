@@ -299,9 +299,7 @@ def _references(file: h5py.File, rig: Rig) -> dict[str, Image]:
     """Return what the sensors show untouched, in files of ours."""
     try:
         return {
-            n: decode_image(file[f"{NO_CONTACT}/{n}"][:])
-            for n in file.get(NO_CONTACT, ())
-            if n in rig.tactile
+            n: decode_image(file[f"{NO_CONTACT}/{n}"][:]) for n in file.get(NO_CONTACT, ()) if n in rig.gels
         }
     except ImageError as problem:
         raise EpisodeError(f"{file.filename}: /{NO_CONTACT}: {problem}") from None

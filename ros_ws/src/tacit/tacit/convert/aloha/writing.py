@@ -96,12 +96,12 @@ def _write_file(path: Path, reader: EpisodeReader, job: Writing) -> list[str]:
         file.attrs.update({"sim": bool(reader.attribute("sim", False)), "compress": style.encoded})
         _write_numbers(file, reader, job)
         lengths = {}
-        for number, stream in enumerate((*reader.cameras, *reader.tactile)):
+        for number, stream in enumerate((*reader.cameras, *reader.gels)):
             if not all(len(data) for data in _stored(reader, stream)):
                 notes.append(f"{stream} left out: it has no picture at some frames")
                 continue
             place = f"observations/images/{names.get(stream, stream)}"
-            if job.style == "xtrainer" and stream in reader.tactile:
+            if job.style == "xtrainer" and stream in reader.gels:
                 place = f"observations/tactile{1 + number - len(reader.cameras)}"
             if place in file:
                 raise EpisodeError(f"--rename: two streams would be {place}; give them different names")
@@ -112,7 +112,7 @@ def _write_file(path: Path, reader: EpisodeReader, job: Writing) -> list[str]:
         if style.encoded and lengths:
             table = file.create_dataset(COMPRESS_LEN, data=np.array(list(lengths.values()), np.float32))
             table.attrs["streams"] = json.dumps([place.rpartition("/")[2] for place in lengths])
-        for sensor in reader.tactile:
+        for sensor in reader.gels:
             reference = reader.reference(sensor)
             if reference is not None:
                 file.create_dataset(f"{NO_CONTACT}/{sensor}", data=encode_png(reference))
@@ -155,7 +155,7 @@ def _pictures(reader: EpisodeReader, stream: str, style: Style, job: Writing) ->
         if style.encoded and not swaps and image_format(data) == "jpeg":
             yield data
             continue
-        image = reader.touch(stream, tick) if stream in reader.tactile else reader.image(stream, tick)
+        image = reader.touch(stream, tick) if stream in reader.gels else reader.image(stream, tick)
         if swaps:
             image = np.ascontiguousarray(image[..., ::-1])
         yield encode_jpeg(image, job.quality) if style.encoded else image

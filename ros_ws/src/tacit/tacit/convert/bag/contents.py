@@ -74,7 +74,7 @@ def _pictures(reader: EpisodeReader, messages: Messages) -> Iterator[Entry]:
 def _references(reader: EpisodeReader, messages: Messages) -> Iterator[Entry]:
     """Yield what each sensor shows untouched, at the first tick."""
     stamp_ns = int(reader.tick_ns[0])
-    for sensor in reader.tactile:
+    for sensor in reader.gels:
         reference = reader.reference(sensor)
         if reference is not None:
             make = partial(messages.picture, encode_png(reference), stamp_ns, sensor, "png")

@@ -73,7 +73,7 @@ class NoteTaker:
         """Take what an episode says beyond its frames."""
         rig = reader.rig
         self._rigs.setdefault(rig.rig_id, rig.model_dump(mode="json"))
-        references = {name: reader.reference(name) for name in reader.tactile}
+        references = {name: reader.reference(name) for name in reader.gels}
         note = EpisodeNote(
             rig=rig.rig_id,
             length=reader.num_ticks,

@@ -119,7 +119,7 @@ def _told(reader: EpisodeReader) -> _Told:
     pictures = {
         name: Feature("video", (spec.height, spec.width, 3), PICTURE_NAMES)
         for name, spec in rig.images.items()
-        if name in (*reader.cameras, *reader.tactile) and _always(reader, name)
+        if name in (*reader.cameras, *reader.gels) and _always(reader, name)
     }
     numbers = {
         key: Feature(str(table.dtype), table.shape[1:] or (1,), _names(key, rig))

@@ -161,7 +161,7 @@ def _with_notes(episode: Incoming, notes: Notes, number: int, folder: Path, rig:
         action=None if note.action == "measured" else episode.action,
         stamps=str(note.attributes.get("stamps", episode.stamps)),
         steps=notes.steps_of(number),
-        references={name: image for name, image in references.items() if name in rig.tactile},
+        references={name: image for name, image in references.items() if name in rig.gels},
         metadata={**note.attributes, **episode.metadata},
     )
 

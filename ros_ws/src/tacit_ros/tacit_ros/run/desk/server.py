@@ -130,7 +130,7 @@ class Server:
 
     async def _picture(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        if name not in self._rig.image_names:
+        if name not in self._views.shown_names:
             raise web.HTTPNotFound(text=f"no image stream {name!r}")
         after = request.query.get("after", "0")
         number = int(after) if after.isdecimal() and len(after) < 19 else 0

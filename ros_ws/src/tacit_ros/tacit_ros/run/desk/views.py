@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tacit.images import encode_jpeg
 from tacit.images.depth import to_look_at
+from tacit.images.taxels import taxel_colours
 from tacit.rig import Rig
 from tacit.streams import Value
 from tacit.view.draw import draw_footprints
@@ -63,8 +64,13 @@ class Views:
 
     @property
     def names(self) -> list[str]:
-        """What `take` expects: image streams and states."""
-        return [*self._rig.image_names, *self._boxes.streams]
+        """What `take` expects: cameras, touch and states."""
+        return [*self.shown_names, *self._boxes.streams]
+
+    @property
+    def shown_names(self) -> list[str]:
+        """What there is to look at: cameras and touch."""
+        return [*self._rig.cameras, *self._rig.tactile]
 
     def take(self, name: str, value: Value) -> None:
         """Take one message; returns at once."""
@@ -81,7 +87,7 @@ class Views:
         now_s = time.monotonic()
         with self._lock:
             seen = dict(self._seen)
-        return {name: now_s - seen[name].heard_s if name in seen else None for name in self._rig.image_names}
+        return {name: now_s - seen[name].heard_s if name in seen else None for name in self.shown_names}
 
     def shown(self, name: str, after: int = 0) -> Shown | None:
         """Return the newest picture of a stream; None where none came since message `after`.
@@ -93,10 +99,16 @@ class Views:
             seen = self._seen.get(name)
         if seen is None or seen.number == after:
             return None
-        picture = to_look_at(seen.value)
+        picture = self._picture(name, seen.value)
         boxes = self._boxes.seen_by(name) if name in self._rig.cameras else None
         picture = draw_footprints(picture, boxes or {})
         return Shown(encode_jpeg(_smaller(picture), JPEG_QUALITY).tobytes(), seen.number)
+
+    def _picture(self, name: str, value: Value) -> NDArray[np.uint8]:
+        if name not in self._rig.taxels:
+            return to_look_at(value)
+        array = self._rig.taxels[name].array
+        return taxel_colours(np.asarray(value), array.low, array.high)
 
 
 def _smaller(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
