@@ -19,6 +19,7 @@ from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.act_hsa.touch_alignment import view_pairs
 from tacit_learning.data import keys
 from tacit_learning.data.spec import make_spec
+from tacit_learning.data.view import NO_TOUCH_SIZE
 from tacit_learning.data.windows import Batch, ChunkWindows
 from tacit_learning.layers.inputs import prepare_touch
 
@@ -284,7 +285,7 @@ def test_a_policy_without_sensors_is_one_of_vision_whatever_the_weight_of_hsa(ta
     policy = ActHsaPolicy(tiny_config(tmp_path, hsa__weight=1.0), blind)
     assert policy.alignment is None
     batch = make_batch(table)
-    chunk = predict(policy, {**batch, keys.TOUCH: batch[keys.TOUCH][:, :0]})
+    chunk = predict(policy, {**batch, keys.TOUCH: batch[keys.TOUCH].new_zeros(6, 0, *NO_TOUCH_SIZE, 3)})
     assert chunk.shape == batch[keys.ACTION].shape
 
 
