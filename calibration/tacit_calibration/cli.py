@@ -7,6 +7,7 @@ from typing import Protocol
 
 import tyro
 
+from tacit.config.arguments import check
 from tacit_calibration.commands.board import BoardArgs
 from tacit_calibration.commands.capture import CaptureArgs
 from tacit_calibration.commands.check import CheckArgs
@@ -49,4 +50,5 @@ def main(argv: list[str]) -> int:
         description="Boards, lenses, camera poses, tactile sensors and grippers: from pictures to the rig.",
         sort_subcommands=False,
     )
+    check(chosen, f"tacit calibrate {argv[0]}")
     return chosen.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from tacit.bundle.player import PlayFlags
 from tacit.config import load
+from tacit.config.arguments import NewFile, Writes, parse_known_words, parse_words
+from tacit.config.claims import sole_writer
+from tacit.config.pace import in_words
 from tacit.errors import ConfigError, did_you_mean
 from tacit_learning.options import ACT_HSA, TABLES, find_config, overrides
 
@@ -86,7 +90,7 @@ class ExportArguments:
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """A run folder (then its last checkpoint) or a checkpoint folder."""
-    out: Path
+    out: NewFile
     """File to write, ending in .onnx."""
     task: str | None = None
     """The task to follow, where an alignment model knows several."""
@@ -99,16 +103,28 @@ class ConsoleReporter:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar: Progress | None = None
+        self._first: tuple[float, float] | None = None
 
     def metrics(self, kind: str, step: int, share: float, values: Mapping[str, float]) -> None:
         """Show metrics of `kind` train or val."""
         text = "  ".join(f"{key} {values[key]:.4g}" for key in SHOWN if key in values)
         if not self._console.is_terminal or kind == "val":
+            left = self._left(share) if kind == "train" else ""
             self._console.print(
-                f"{kind:5s} step {step:6d} {100 * min(share, 1):3.0f} %  {text}", highlight=False
+                f"{kind:5s} step {step:6d} {100 * min(share, 1):3.0f} %  {text}{left}", highlight=False
             )
         if self._console.is_terminal:
             self._show(share, step, text)
+
+    def _left(self, share: float) -> str:
+        """Return how long it will still take, by what this run has done since its first report."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, share)
+        began, first = self._first
+        if share <= first or share >= 1:
+            return ""
+        return f"  {in_words((1 - share) * (now - began) / (share - first))} left"
 
     def message(self, text: str) -> None:
         """Show one line."""
@@ -135,7 +151,7 @@ class ConsoleReporter:
 
 def train(argv: Sequence[str]) -> int:
     """Run `tacit train`; returns the exit code."""
-    arguments, rest = tyro.cli(TrainArguments, args=list(argv), prog="tacit train", return_unknown_args=True)
+    arguments, rest = parse_known_words(TrainArguments, argv, "tacit train")
     changes = overrides(rest, TABLES.get(arguments.kind, ACT_HSA))
     reporter = ConsoleReporter(Console())
     try:
@@ -151,10 +167,13 @@ def export(argv: Sequence[str]) -> int:
     from tacit_learning.export_foreign import ForeignArguments, export_foreign, is_foreign
 
     if is_foreign(argv):
-        done = export_foreign(tyro.cli(ForeignArguments, args=list(argv), prog="tacit export"))
+        given = parse_words(ForeignArguments, argv, "tacit export")
+        with sole_writer(given.out, is_file=True):
+            done = export_foreign(given)
     else:
-        arguments = tyro.cli(ExportArguments, args=list(argv), prog="tacit export")
-        done = export_checkpoint(arguments.checkpoint, arguments.out, arguments.task, arguments.play)
+        arguments = parse_words(ExportArguments, argv, "tacit export")
+        with sole_writer(arguments.out, is_file=True):
+            done = export_checkpoint(arguments.checkpoint, arguments.out, arguments.task, arguments.play)
     size = done.path.stat().st_size / 1e6
     Console().print(
         f"{done.path}: {size:.1f} MB, differs from torch by at most {done.max_difference:.1e}; "
@@ -170,6 +189,13 @@ def _config_of(arguments: TrainArguments) -> Path:
     return arguments.config or Path(f"{arguments.kind}.yaml")
 
 
+def _require_output(config: object) -> None:
+    """Refuse an output in which nothing can be written, before data are read."""
+    output = getattr(config, "output_path", None) or getattr(getattr(config, "train", None), "output", None)
+    if output and (problem := Writes("folder").problem(Path(output))):
+        raise ConfigError(f"train.output: {output}: {problem}")
+
+
 def _train(arguments: TrainArguments, changes: list[str], reporter: ConsoleReporter) -> None:
     if arguments.kind not in MODELS:
         hint = did_you_mean(arguments.kind, MODELS)
@@ -178,6 +204,7 @@ def _train(arguments: TrainArguments, changes: list[str], reporter: ConsoleRepor
     module, _, name = model.config.partition(":")
     options = getattr(importlib.import_module(module), name)
     config = load(options, find_config(_config_of(arguments)), changes)
+    _require_output(config)
     result = importlib.import_module(model.training).train(config, reporter)
     if result is None:  # nothing but caches were asked for
         return

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tacit.bundle.manifest import ImageInput, Manifest
 from tacit.bundle.player import PlayFlags
+from tacit.config.arguments import Count, NewFile
 from tacit.errors import ConfigError, did_you_mean
 from tacit.rig import Rig, is_depth, load_rig
 from tacit_learning.export import Exported, export_graph
@@ -33,7 +34,7 @@ class ForeignArguments:
     Example: tacit export --from-lerobot outputs/act_cube --rig my_rig.yaml --out act_cube.onnx
     """
 
-    out: Path
+    out: NewFile
     """File to write, ending in .onnx."""
     rig: str
     """Rig by name or path: whose joints and cameras the policy saw."""
@@ -47,7 +48,7 @@ class ForeignArguments:
     """Cameras of the rig for those of the policy, as policy=rig; for ACT the names of the rig alone."""
     grippers: Literal["metres", "normalised"] = "metres"
     """What the policy says of grippers: the opening, or 0 closed to 1 open, as ALOHA does."""
-    heads: int = HEADS
+    heads: Count = HEADS
     """Heads of the attention of an ACT policy."""
     play: Annotated[PlayFlags, tyro.conf.arg(name="")] = PlayFlags()
 

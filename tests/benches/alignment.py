@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from benches import alignment_references as reference
+from tacit.config.arguments import Count, NewFile, parse_words
 from tacit_learning.losses.distances import squared_distances
 from tacit_learning.losses.gtcc import gtcc_loss
 from tacit_learning.losses.lav import lav_loss
@@ -38,9 +38,9 @@ SLOW_S = 0.1  # a reference slower than this is measured twice
 class Args:
     """Measure the alignment losses: the least of several rounds, forward plus backward, one thread."""
 
-    rounds: int = 30
+    rounds: Count = 30
     """Rounds of each loss; of a slow reference 2."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write the numbers to this file too."""
 
 
@@ -93,9 +93,8 @@ def cases() -> Iterator[Case]:
 
 def main(argv: list[str]) -> int:
     """Measure, print a table and return 0."""
-    import tyro
 
-    args = tyro.cli(Args, args=argv, prog="tacit bench alignment")
+    args = parse_words(Args, argv, "tacit bench alignment")
     with one_thread():
         rows = [measure(case, args.rounds) for case in cases()]
     _print_rows(rows)

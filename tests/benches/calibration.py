@@ -23,6 +23,7 @@ from benches.calibration_peers import (
     opencv_methods,
 )
 from benches.calibration_scenes import CAMERA, CASES, Case, Pictures, Scene, make_scene
+from tacit.config.arguments import Count, NewFile, parse_words
 from tacit.errors import CalibrationError, did_you_mean
 from tacit.geometry.transforms import invert, pose_error
 from tacit_calibration.commands.place import say, track
@@ -45,13 +46,13 @@ OURS = BUNDLE, AS_MODELLED
 class Args:
     """Calibrate a wrist camera on synthetic robots and compare with OpenCV's methods."""
 
-    seeds: Annotated[int, tyro.conf.arg(help="Robots per case; 100 decide, 10 give a first look.")] = 100
+    seeds: Annotated[Count, tyro.conf.arg(help="Robots per case; 100 decide, 10 give a first look.")] = 100
     cases: Annotated[str, tyro.conf.arg(help="Which of A to H.")] = "ABCDEFGH"
     opencv_python: Annotated[
         Path | None,
         tyro.conf.arg(help="Interpreter with opencv-python-headless<5; OpenCV 5.0 has no hand-eye methods."),
     ] = None
-    json: Annotated[Path | None, tyro.conf.arg(help="Write the numbers to this file too.")] = None
+    json: Annotated[NewFile | None, tyro.conf.arg(help="Write the numbers to this file too.")] = None
 
 
 class Score(NamedTuple):
@@ -117,7 +118,7 @@ class Outcome:
 
 def main(argv: list[str]) -> int:
     """Measure, print a table; 0 when every bar is met, 1 when one is missed."""
-    args = tyro.cli(Args, args=argv, prog="tacit bench calibration")
+    args = parse_words(Args, argv, "tacit bench calibration")
     unknown = next((name for name in args.cases if name not in CASES), None)
     if unknown is not None:
         raise CalibrationError(f"--cases: no case {unknown!r}; {did_you_mean(unknown, CASES)}")

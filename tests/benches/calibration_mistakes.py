@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
 import tyro
 
 from benches.calibration_scenes import CAMERA, CASES, Pictures, make_scene
+from tacit.config.arguments import NewFile, parse_words
 from tacit.errors import CalibrationError
 from tacit.geometry.rotations import rotation_from_vector
 from tacit.geometry.transforms import from_rotation, invert
@@ -38,7 +38,7 @@ class Args:
         int | None, tyro.conf.arg(help="Robots per case without a mistake; as --seeds if left out.")
     ] = None
     kinds: Annotated[tuple[str, ...], tyro.conf.arg(help="Which mistakes; all if left out.")] = ()
-    json: Annotated[Path | None, tyro.conf.arg(help="Write the numbers to this file too.")] = None
+    json: Annotated[NewFile | None, tyro.conf.arg(help="Write the numbers to this file too.")] = None
 
 
 class Kind(NamedTuple):
@@ -100,7 +100,7 @@ ACCUSATIONS = "squares are", "arm's model is off", "takes the robot as exact", L
 
 def main(argv: list[str]) -> int:
     """Count and print; 0 when every mistake of a percent and more is named always, and nothing else."""
-    args = tyro.cli(Args, args=argv, prog="tacit bench calibration-mistakes")
+    args = parse_words(Args, argv, "tacit bench calibration-mistakes")
     unknown = [name for name in args.kinds if name not in (*KINDS, CLEAN)]
     if unknown:
         raise CalibrationError(f"--kinds: no mistake {unknown[0]!r}; there are {', '.join((*KINDS, CLEAN))}")

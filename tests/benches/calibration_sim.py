@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tacit.config.arguments import Count, NewFolder, Seed, parse_words
 from tacit.errors import TacitError
 from tacit.geometry.footprint import INTERSECTS
 from tacit.geometry.transforms import FloatArray, pose_error
@@ -54,12 +55,12 @@ class CalibrationSimArguments:
     Takes 10-20 minutes on two cores. Samples that are there already are kept, so it can be resumed.
     """
 
-    out: Annotated[Path, tyro.conf.arg(help="Session folder.")] = Path("runs/calibration-sim")
+    out: Annotated[NewFolder, tyro.conf.arg(help="Session folder.")] = Path("runs/calibration-sim")
     rig: Annotated[str, tyro.conf.arg(help="Simulated rig that the cell is believed to be.")] = (
         "nova2_sim_vga"
     )
-    seed: Annotated[int, tyro.conf.arg(help="Decides how the cell differs from its rig; not 0.")] = 5
-    views: Annotated[int, tyro.conf.arg(help="Pictures per camera.")] = 20
+    seed: Annotated[Seed, tyro.conf.arg(help="Decides how the cell differs from its rig; not 0.")] = 5
+    views: Annotated[Count, tyro.conf.arg(help="Pictures per camera.")] = 20
     joint_error_deg: Annotated[
         float, tyro.conf.arg(help="Joint error that depends on the pose, one sigma [deg].")
     ] = 0.02
@@ -268,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when box centres are below 2 px in the median and 4 px in 95 %, in every camera, else 1.
     """
-    arguments = tyro.cli(CalibrationSimArguments, args=argv, prog="tacit bench calibration-sim")
+    arguments = parse_words(CalibrationSimArguments, argv, "tacit bench calibration-sim")
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 101))
     console = Console()
     started = time.perf_counter()

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from tacit.config.arguments import Count, NewFolder, Seed, parse_words
 from tacit.convert.vace_e import Look, Seen, episode_content, name_task, write_whole
 from tacit.convert.vace_e_files import ObjectTrack, TaskAttributes
 from tacit.errors import ConfigError, did_you_mean
@@ -38,21 +37,21 @@ class VideoArguments(Look):
     Example: tacit simulate videos --out data/videos --episodes 4
     """
 
-    out: Path
+    out: NewFolder
     """Folder of the new data set: <out>/<task>/episode_<n>/, and metadata.json."""
     rig: str = "nova2_sim"
     """Rig name or rig.yaml."""
     task: tuple[str, ...] = ("place_cube", "insert_peg")
     """Tasks to show."""
-    episodes: int = 4
+    episodes: Count = 4
     """Episodes of each task."""
-    seed: int = 0
+    seed: Seed = 0
     """First seed; seeds count up, and number the episodes."""
     camera: str = "top"
     """Camera of the videos."""
     disturbance: bool = True
     """Push the executed target about."""
-    stride: int = 2
+    stride: Count = 2
     """Take every n-th tick."""
 
 
@@ -62,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when at least nine of ten demonstrations succeeded and were written, else 1.
     """
-    arguments = tyro.cli(VideoArguments, args=argv, prog="tacit simulate videos")
+    arguments = parse_words(VideoArguments, argv, "tacit simulate videos")
     rig = load_rig(arguments.rig)
     if arguments.camera not in rig.cameras:
         hint = did_you_mean(arguments.camera, rig.cameras)

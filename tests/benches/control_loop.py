@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -17,6 +16,7 @@ import tyro
 
 from benches.load import busy
 from tacit.bundle.player import ChunkPlayer
+from tacit.config.arguments import NewFile, Seconds, parse_words
 from tacit.control.controller import Controller
 from tacit.control.periodic import PeriodicThread
 from tacit.control.safety import LONGEST_STEP
@@ -33,12 +33,12 @@ class Args:
 
     rate_hz: float = 50.0
     """Rate of the loop."""
-    seconds: Annotated[float, tyro.conf.arg(help="Duration of each run [s].")] = 30.0
+    seconds: Annotated[Seconds, tyro.conf.arg(help="Duration of each run [s].")] = 30.0
     hogs: int = 1
     """Busy processes beside it."""
     rig: str = "nova2_sim"
     """Shipped rig or path of a rig.yaml."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write the numbers to this file too."""
 
 
@@ -67,7 +67,7 @@ class LoopNumbers:
 
 def main(argv: list[str]) -> int:
     """Measure both, print a table; 1 where a bar is missed."""
-    args = tyro.cli(Args, args=argv, prog="tacit bench control")
+    args = parse_words(Args, argv, "tacit bench control")
     runs = [measure(args, priority) for priority in (0, 10)]
     _print(runs, args)
     if args.json is not None:

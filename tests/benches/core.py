@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tacit.config.arguments import NewFile, parse_words
 from tacit.control.safety import MotionLimiter
 from tacit.episode import EpisodeWriter
 from tacit.images import ImageTransform, decode_image, encode_jpeg
@@ -34,7 +35,7 @@ class Args:
 
     rig: str = "nova2_sim"
     """Shipped rig or path of a rig.yaml."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write the numbers to this file too."""
 
 
@@ -48,9 +49,8 @@ class Measurement(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """Measure, print a table and return 0."""
-    import tyro
 
-    args = tyro.cli(Args, args=argv, prog="tacit bench core")
+    args = parse_words(Args, argv, "tacit bench core")
     rows = measure(load_rig(args.rig))
     _print_rows(rows)
     if args.json is not None:

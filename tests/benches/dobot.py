@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 
 from benches.testing import isolated_domain, wait_until
+from tacit.config.arguments import NewFile, parse_words
 from tacit.control.periodic import PeriodicThread, SteadyClock
 from tacit.control.safety import MotionLimiter
 from tacit.geometry.transforms import FloatArray
@@ -50,7 +50,7 @@ class Args:
     """Episodes of place_cube by the scripted expert, through the wire."""
     pace: float = 0.5
     """Speed of the expert: it plays by the clock, and does not see that the arm lies .2 s behind."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write the numbers to this file too."""
 
 
@@ -397,7 +397,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from tacit_ros.wire.process import go_first
 
-    args = tyro.cli(Args, args=argv, prog="tacit bench dobot")
+    args = parse_words(Args, argv, "tacit bench dobot")
     go_first()  # here runs the controller, which in a lab has a computer of its own
     numbers = Numbers()
     with isolated_domain(), tempfile.TemporaryDirectory() as folder:

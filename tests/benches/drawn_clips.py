@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 from rich.console import Console
 
+from tacit.config.arguments import Count, NewFolder, Seed, parse_words
 from tacit.convert.vace_e_files import (
     METADATA_NAME,
     EpisodeContent,
@@ -64,25 +64,25 @@ class Options:
     Example: tacit simulate vace_e --out data/drawn
     """
 
-    out: Path
+    out: NewFolder
     """Folder of the new data set."""
-    episodes: int = 4
+    episodes: Count = 4
     """Episodes of each task."""
-    height: int = 64
+    height: Count = 64
     """Height of the videos [px]."""
-    width: int = 96
+    width: Count = 96
     """Width of the videos [px]."""
-    num_frames: int = 25
+    num_frames: Count = 25
     """Frames of each video."""
     missing: bool = False
     """Let every fifth episode lack its motion, its objects or its image, in turn."""
-    seed: int = 0
+    seed: Seed = 0
     """Another seed draws other paths."""
 
 
 def main(argv: list[str]) -> int:
     """Run `tacit simulate vace_e`."""
-    options = tyro.cli(Options, args=argv, prog="tacit simulate vace_e")
+    options = parse_words(Options, argv, "tacit simulate vace_e")
     if options.out.exists() and any(options.out.iterdir()):
         raise ConfigError(f"--out {options.out}: is not empty; give a new folder")
     tasks = example_tasks(options.episodes)

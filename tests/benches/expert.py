@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tyro
 from rich.console import Console
 
+from tacit.config.arguments import Count, Seed, parse_words
 from tacit.rig import load_rig
 from tacit.view.proportions import wilson_interval
 from tacit_sim.cell import Cell
@@ -24,9 +24,9 @@ class ExpertArguments:
     """Tasks to try."""
     rig: str = "nova2_sim"
     """Rig name or rig.yaml."""
-    episodes: int = 100
+    episodes: Count = 100
     """Episodes per task, with and without disturbance."""
-    seed: int = 0
+    seed: Seed = 0
     """First seed."""
 
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when each rate is at least 95 %, else 1.
     """
-    arguments = tyro.cli(ExpertArguments, args=argv, prog="tacit bench expert")
+    arguments = parse_words(ExpertArguments, argv, "tacit bench expert")
     console = Console()
     good = True
     for task in arguments.task:

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 from tiny_bundles import policy_bundle
 
 from benches.faults_kinds import FAULTS, Fault
@@ -22,6 +21,7 @@ from benches.faults_trials import LIMIT_SLACK, TICK_NS, Cell, attempt, begin_run
 from benches.faults_world import MS, bench_rig, size_of
 from tacit.bundle import ImageInput
 from tacit.bundle.runtime import OnnxPolicy
+from tacit.config.arguments import Count, NewFile, parse_words
 from tacit.rig import Rig
 
 CHUNK_ROWS = 50
@@ -43,7 +43,7 @@ SOUND_RULES = ("W02", "W07", "W09", "W10", "W14")
 class Args:
     """Try each kind of fault many times in virtual time, and count false alarms where nothing is wrong."""
 
-    tries: int = 20
+    tries: Count = 20
     """Tries of each kind: other instants, joints, cameras."""
     episodes: int = 100
     """Closed-loop episodes without a fault, of 5 s: none may hold."""
@@ -53,7 +53,7 @@ class Args:
     """3 tries, 10 episodes, 2 minutes."""
     only: str = ""
     """Only kinds whose name contains this; without false alarms."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write the numbers to this file too."""
 
 
@@ -118,7 +118,7 @@ class Alarms:
 
 def main(argv: list[str]) -> int:
     """Measure, print a table; 1 where a bar is missed."""
-    args = tyro.cli(Args, args=argv, prog="tacit bench faults")
+    args = parse_words(Args, argv, "tacit bench faults")
     tries, episodes, minutes = (3, 10, 2.0) if args.quick else (args.tries, args.episodes, args.minutes)
     rig = bench_rig()
     with tempfile.TemporaryDirectory(prefix="tacit_bench_") as folder:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from benches.core import best_seconds
+from tacit.config.arguments import NewFile, parse_words
 from tacit.geometry.kinematics import DH_MODELS, chain_from_dh
 from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import FloatArray, pose_error
@@ -55,7 +55,7 @@ VENDOR_ORIGINS = {
 class Args:
     """Measure forward kinematics on one core: the best of five rounds."""
 
-    json: Path | None = None
+    json: NewFile | None = None
     """Write the numbers to this file too."""
 
 
@@ -70,9 +70,8 @@ class Line(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """Measure, print a table; 0 when every bar is met, 1 when one is missed."""
-    import tyro
 
-    args = tyro.cli(Args, args=argv, prog="tacit bench fk")
+    args = parse_words(Args, argv, "tacit bench fk")
     lines = measure()
     _print(lines)
     if args.json is not None:

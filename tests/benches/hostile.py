@@ -25,6 +25,7 @@ import tyro
 
 from benches import hostile_files, hostile_texts
 from benches.hostile_cases import CASES, SECRET, Case
+from tacit.config.arguments import parse_words
 from tacit.errors import TacitError
 from tacit.threads import Caught
 
@@ -140,7 +141,7 @@ class HostileArgs:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the cases; 0 when each was refused in time, in memory and with a clear error."""
-    args = tyro.cli(HostileArgs, args=argv, prog="tacit bench hostile")
+    args = parse_words(HostileArgs, argv, "tacit bench hostile")
     outcomes = []
     gc.freeze()  # a child that looks for garbage among the imports would copy them all
     for name, (make, _) in CASES.items():

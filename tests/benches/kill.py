@@ -27,6 +27,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from tacit.config.arguments import Count, parse_words
 from tacit.episode import EpisodeReader, check_episode, columns, files, recover
 from tacit.episode.files import find_parts
 from tacit.episode.writer import EpisodeWriter
@@ -264,14 +265,14 @@ def _die(answer: Connection) -> None:
 class KillArgs:
     """Kill a recorder at its worst instants, recover each episode, and report what was lost."""
 
-    kills: Annotated[int, tyro.conf.arg(help="How many of each of the five kinds.")] = 40
+    kills: Annotated[Count, tyro.conf.arg(help="How many of each of the five kinds.")] = 40
     seed: Annotated[int, tyro.conf.arg(help="Seed of the instants.")] = 0
     parallel: Annotated[int, tyro.conf.arg(help="Recorders at a time.")] = 2
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run all kills; 0 when every episode is back, checked, with at most half a second lost."""
-    args = tyro.cli(KillArgs, args=argv, prog="tacit bench kill")
+    args = parse_words(KillArgs, argv, "tacit bench kill")
     results = kill_many(args.kills, args.seed, args.parallel)
     for kind in KINDS:
         of_kind = [result for result in results if result.kind == kind]

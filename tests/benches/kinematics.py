@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from tyro.conf import Positional
+
+from tacit.config.arguments import NewFolder, Seed, parse_words
 
 Floats = NDArray[np.float64]
 HZ = 30.0
@@ -228,16 +229,16 @@ class Arguments:
     Then: tacit train alignment --dataset OUT train.output=runs/OUT; tacit evaluate alignment runs/OUT
     """
 
-    out: Positional[Path]
+    out: Positional[NewFolder]
     """Folder to write."""
     kind: Literal["suturing", "knots", "needles"] = "suturing"
     """Which steps there are, and in which order they come."""
-    seed: int = 0
+    seed: Seed = 0
     """Another seed draws another set."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `tacit simulate kinematics`; returns the exit code."""
-    arguments = tyro.cli(Arguments, args=list(argv), prog="tacit simulate kinematics")
+    arguments = parse_words(Arguments, argv, "tacit simulate kinematics")
     write_mstcn(make_set(arguments.kind, arguments.seed), arguments.out)
     return 0

@@ -26,6 +26,7 @@ import numpy as np
 from rich.console import Console
 from torch.utils.data import DataLoader
 
+from tacit.config.arguments import NewFile, parse_words
 from tacit.episode import EpisodeReader, EpisodeWriter
 from tacit.images import encode_jpeg
 from tacit.rig import Rig, load_rig, parse_rig
@@ -62,7 +63,7 @@ class Args:
     """Also read a set of so many copies, twice: first batch, open files, memory."""
     folder: Path | None = None
     """Where the data are made; a temporary folder when left out."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write the numbers to this file too."""
 
 
@@ -88,9 +89,8 @@ class Large:
 
 def main(argv: list[str]) -> int:
     """Measure, print a table and return 0."""
-    import tyro
 
-    args = tyro.cli(Args, args=argv, prog="tacit bench load")
+    args = parse_words(Args, argv, "tacit bench load")
     with tempfile.TemporaryDirectory(prefix="bench_load_") as temporary:
         root = args.folder or Path(temporary)
         rows = compare(args, root)

@@ -21,6 +21,7 @@ import tyro
 
 from benches.load import busy
 from benches.recorder_stand import RATE_HZ, Stand, stand
+from tacit.config.arguments import parse_words
 from tacit.episode import check_episode
 
 MAX_CPU_PERCENT = {"raw": 25.0, "jpeg": 10.0}
@@ -102,7 +103,7 @@ class Recorded:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure; 0 when every bar is kept."""
-    args = tyro.cli(RecorderBenchArgs, args=argv, prog="tacit bench recorder")
+    args = parse_words(RecorderBenchArgs, argv, "tacit bench recorder")
     variants: list[Images] = ["raw", "jpeg"] if args.images == "both" else [args.images]
     missed: list[str] = []
     for images in variants:

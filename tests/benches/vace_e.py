@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from tacit.config.arguments import NewFile, parse_words
 from tacit_learning.losses.flow import (
     add_noise,
     flow_loss_per_sample,
@@ -42,7 +42,7 @@ class Args:
     """Rounds; the fastest of each way counts."""
     threads: int = 1
     """Threads of torch."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write the numbers to this file too."""
 
 
@@ -70,9 +70,8 @@ class Clips:
 
 def main(argv: list[str]) -> int:
     """Measure, print a table; return 0 where the bar is met, else 1."""
-    import tyro
 
-    args = tyro.cli(Args, args=argv, prog="tacit bench vace_e")
+    args = parse_words(Args, argv, "tacit bench vace_e")
     torch.set_num_threads(args.threads)
     ways = measure(args.samples, args.rounds)
     ratio = ways[-1].seconds / ways[0].seconds

@@ -137,3 +137,23 @@ def test_a_module_that_no_extra_brings_is_a_bug_and_stays_one(name: str, plant: 
 def test_resolving_an_unknown_verb_is_a_users_error() -> None:
     with pytest.raises(TacitError, match="no such verb"):
         cli.resolve("nothing-like-it")
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "a.yaml"), "a.yaml: No such file"),
+        (IsADirectoryError(21, "Is a directory", "out"), "give the name of a file"),
+        (OSError(28, "No space left on device", "data/x"), "free some space"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence(
+    problem: OSError, said: str, plant: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def verb(argv: list[str]) -> int:
+        raise problem
+
+    plant(verb)
+    assert cli.main(["planted"]) == 2
+    assert said in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from tacit.config.arguments import NewFolder
 from tacit_calibration.board import Board
 from tacit_calibration.board_files import page_size_mm, write_board
 from tacit_calibration.commands.place import Flat, say
@@ -17,7 +18,7 @@ from tacit_calibration.commands.place import Flat, say
 class BoardArgs:
     """Write a ChArUco board as PDF, SVG and PNG in exact millimetres."""
 
-    out: Annotated[Path, tyro.conf.arg(help="Folder for the files.")] = Path(".")
+    out: Annotated[NewFolder, tyro.conf.arg(help="Folder for the files.")] = Path(".")
     board: Annotated[Board, Flat] = field(default_factory=Board)
 
     def run(self) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 
 from tacit.config import load_yaml
+from tacit.config.arguments import Count, NewFolder, Seconds
 from tacit.errors import CalibrationError
 from tacit.geometry.robot import Robot
 from tacit.images import encode_png
@@ -44,18 +45,18 @@ class CaptureArgs:
     (`tacit up calibrate --list`).
     """
 
-    session: Annotated[Path, tyro.conf.arg(help="Session folder.")]
+    session: Annotated[NewFolder, tyro.conf.arg(help="Session folder.")]
     camera: Annotated[str, tyro.conf.arg(help="Whose pictures.")]
     options: tyro.conf.Positional[tuple[str, ...]] = ()
     arm: Annotated[str, tyro.conf.arg(help="Arm that moves; the camera's, or the only one.")] = ""
     name: Annotated[
         str, tyro.conf.arg(help="Name of the set: the camera's if left out, `openings`, `verify-<camera>`.")
     ] = ""
-    views: Annotated[int, tyro.conf.arg(help="Stop at so many pictures that show the board.")] = 20
+    views: Annotated[Count, tyro.conf.arg(help="Stop at so many pictures that show the board.")] = 20
     anything: Annotated[
         bool, tyro.conf.arg(help="Count pictures without a board too, as for gripper openings.")
     ] = False
-    idle_s: Annotated[float, tyro.conf.arg(help="Stop when no picture has come for so long [s].")] = 120.0
+    idle_s: Annotated[Seconds, tyro.conf.arg(help="Stop when no picture has come for so long [s].")] = 120.0
     episode: Annotated[Path | None, tyro.conf.arg(help="Take still moments of this episode instead.")] = None
     folder: Annotated[
         Path | None, tyro.conf.arg(help="Take pictures and joints.csv of this folder instead.")

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from tacit.config.arguments import NewFile, Positive
 from tacit.errors import CalibrationError, MissingDependencyError
 from tacit.geometry.description import PACKAGE, in_package, read_description
 from tacit.geometry.robot import Robot
@@ -39,7 +40,7 @@ class CheckArgs:
         tyro.conf.Positional[str], tyro.conf.arg(help="Name of a shipped rig or path of a rig.yaml.")
     ]
     against: Annotated[str | None, tyro.conf.arg(help="Older rig of the same robot, by name or path.")] = None
-    max_px: Annotated[float, tyro.conf.arg(help="Drift of boxes that is accepted (median).")] = 2.0
+    max_px: Annotated[Positive, tyro.conf.arg(help="Drift of boxes that is accepted (median).")] = 2.0
     urdf: Annotated[
         str | None, tyro.conf.arg(help="URDF or xacro of the arm: a file, or package://NAME/path in it.")
     ] = None
@@ -53,7 +54,7 @@ class CheckArgs:
         Path | None, tyro.conf.arg(help="Samples with a board: single-joint moves, or many poses.")
     ] = None
     camera: Annotated[str, tyro.conf.arg(help="Calibrated camera of --samples.")] = ""
-    rig_out: Annotated[Path | None, tyro.conf.arg(help="File for a rig with the zero offsets found.")] = None
+    rig_out: Annotated[NewFile | None, tyro.conf.arg(help="File for a rig with zero offsets found.")] = None
     board: Annotated[Board, Flat] = field(default_factory=Board)
 
     def run(self) -> int:

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from tacit.config.arguments import NewFile
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera, FisheyeCamera
 from tacit.geometry.camera_info import camera_to_yaml_dict
@@ -39,8 +40,8 @@ class IntrinsicsArgs:
         LensModel | None,
         tyro.conf.arg(help="Lens model; chosen by the error on views left out if not given."),
     ] = None
-    out: Annotated[Path | None, tyro.conf.arg(help="camera_info file; default <camera>.yaml.")] = None
-    opencv_out: Annotated[Path | None, tyro.conf.arg(help="File for cv2.FileStorage, as well.")] = None
+    out: Annotated[NewFile | None, tyro.conf.arg(help="camera_info file; default <camera>.yaml.")] = None
+    opencv_out: Annotated[NewFile | None, tyro.conf.arg(help="File for cv2.FileStorage, as well.")] = None
     kalibr_out: Annotated[
         Path | None, tyro.conf.arg(help="Camchain of Kalibr, as well: only its lens models are tried then.")
     ] = None

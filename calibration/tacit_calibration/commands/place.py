@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tacit.config.arguments import NewFile
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import FloatArray
 from tacit.images import Image, encode_png
@@ -41,7 +42,7 @@ class Where:
         Path | None, tyro.conf.arg(help="Session folder: rig, board and samples come from it.")
     ] = None
     rig: Annotated[str | None, tyro.conf.arg(help="Rig, by name or path, where there is no session.")] = None
-    rig_out: Annotated[Path | None, tyro.conf.arg(help="File for the new rig; comments are lost.")] = None
+    rig_out: Annotated[NewFile | None, tyro.conf.arg(help="File for the new rig; comments are lost.")] = None
     board: Annotated[Board, Flat] = field(default_factory=Board)
     board_file: BoardFile = None
 

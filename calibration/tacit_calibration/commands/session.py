@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from tacit.config.arguments import NewFolder
 from tacit_calibration.board import Board
 from tacit_calibration.commands.place import BoardFile, Flat, board_of, say, say_next
 from tacit_calibration.session import FILE_NAME, Session
@@ -17,7 +17,7 @@ from tacit_calibration.session import FILE_NAME, Session
 class SessionArgs:
     """Begin a calibration session in a folder, or show what it holds and what comes next."""
 
-    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="Folder of the session.")]
+    folder: Annotated[tyro.conf.Positional[NewFolder], tyro.conf.arg(help="Folder of the session.")]
     rig: Annotated[
         str | None, tyro.conf.arg(help="Rig, by name or path, to calibrate; begins a session.")
     ] = None

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from tacit.config.arguments import NewFile, Positive
 from tacit.episode import EpisodeReader
 from tacit.errors import CalibrationError
 from tacit_calibration.checks.gel_drift import GelDrift, gel_drifts
@@ -32,12 +33,12 @@ class VerifyArgs:
         Path | None, tyro.conf.arg(help=f"Gel corners; <samples>/{FILE_NAME} where it is there.")
     ] = None
     detect: Annotated[bool, tyro.conf.arg(help="Find gels in the pictures and measure by them.")] = False
-    max_px: Annotated[float, tyro.conf.arg(help="Allowed error of 95 % of the points.")] = 4.0
+    max_px: Annotated[Positive, tyro.conf.arg(help="Allowed error of 95 % of the points.")] = 4.0
     episode: Annotated[
         Path | None,
         tyro.conf.arg(help="Draw the rig into this recorded episode; with --detect, measure gels in it."),
     ] = None
-    picture: Annotated[Path | None, tyro.conf.arg(help="PNG for the overlays, without a session.")] = None
+    picture: Annotated[NewFile | None, tyro.conf.arg(help="PNG for the overlays, without a session.")] = None
     where: Annotated[Where, Flat] = field(default_factory=Where)
 
     def run(self) -> int:

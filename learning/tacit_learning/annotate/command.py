@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
+from tacit.config.arguments import NewFolder, Rate, Within, parse_words
 from tacit_learning.annotate.session import Session
 from tacit_learning.annotate.sources import open_collection
 
@@ -28,21 +29,21 @@ class Arguments:
 
     data: Annotated[Path, tyro.conf.Positional]
     """Recorded episodes, a folder of videos, or a LeRobot data set."""
-    out: Path
+    out: NewFolder
     """Folder for annotations.json, and for the session, which a later call goes on with."""
     steps: tuple[str, ...] = ()
     """Names of the steps; keys 1 to 9 stand for them."""
     into_data: bool = False
     """Save also into the recordings, or into the subtask columns of the LeRobot set."""
-    fps: float | None = None
+    fps: Rate | None = None
     """Rate of videos whose files say another."""
-    port: int = 0
+    port: Annotated[int, Within(0, 65_535)] = 0
     """Port on 127.0.0.1; 0: any that is free."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `tacit annotate`; returns the exit code."""
-    arguments = tyro.cli(Arguments, args=list(argv), prog="tacit annotate")
+    arguments = parse_words(Arguments, argv, "tacit annotate")
     from tacit_learning.annotate.server import Server  # its library is an extra of its own
 
     collection = open_collection(arguments.data, arguments.fps)

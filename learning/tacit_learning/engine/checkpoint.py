@@ -153,6 +153,12 @@ def find(folder: Path) -> Path | None:
     return next((each for each in (folder, older) if (each / STATE).is_file()), None)
 
 
+def what_is_left(run: Path) -> str:
+    """Say where a run that ended early can go on."""
+    last = find(run / "checkpoints" / LAST)
+    return f"go on with train.resume={last}" if last else "no checkpoint was written yet"
+
+
 def restore_weights(module: nn.Module, weights: Mapping[str, Tensor], where: str, partial: bool) -> None:
     """Copy saved weights into a module.
 

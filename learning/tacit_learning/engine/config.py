@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tacit.config import Config
+
+LearningRate = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 
 
 class TrainConfig(Config):
@@ -18,25 +20,25 @@ class TrainConfig(Config):
     """
 
     output: str
-    seed: int = 0
-    steps: int | None = None
-    max_seconds: float | None = None
-    batch_size: int = 8
-    accumulate: int = 1
-    lr: float = 2e-5
-    lr_backbone: float | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    steps: Annotated[int, Field(ge=1)] | None = None
+    max_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 8
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    lr: LearningRate = 2e-5
+    lr_backbone: LearningRate | None = None
     weight_decay: float = 1e-4
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
     final_lr: float = 1.0
     clip_norm: float = 10.0
     ema_decay: float = 0.0
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu"] = "auto"
-    threads: int | None = None
-    log_every: int = 50
-    validate_every: int | None = 500
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    log_every: Annotated[int, Field(ge=1)] = 50
+    validate_every: Annotated[int, Field(ge=1)] | None = 500
     validate_batches: int = 8
-    save_every: int | None = 10000
+    save_every: Annotated[int, Field(ge=1)] | None = 10000
     tensorboard: bool = False
     resume: str | None = None
 

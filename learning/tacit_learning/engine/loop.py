@@ -7,6 +7,7 @@ Loss and gradient are checked before every update: where they are not finite, th
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +17,16 @@ from typing import Generic
 import torch
 from torch import Tensor
 
+from tacit.config.claims import sole_writer
 from tacit.errors import ConfigError, TacitError
 from tacit_learning.engine.checkpoint import (
     LAST,
     Flat,
     Position,
-    find,
     load_checkpoint,
     restore_weights,
     save_checkpoint,
+    what_is_left,
 )
 from tacit_learning.engine.config import TrainConfig
 from tacit_learning.engine.ema import Ema
@@ -89,12 +91,21 @@ def fit(job: Job[B], config: TrainConfig, reporter: Reporter, processes: Process
         The result; checkpoints `last`, those of `job.best` and `step_<n>` lie under `<output>/checkpoints`.
 
     Raises:
-        ConfigError: `config.resume` is no checkpoint of such a run.
+        ConfigError: `config.resume` is no checkpoint of such a run, or another run writes the same folder.
         TacitError: Loss or gradient is not finite; the message says where to go on.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    return _Run(job, config, reporter, processes or Processes(config, ProcessOptions(), reporter)).train()
+    processes = processes or Processes(config, ProcessOptions(), reporter)
+    folder = Path(config.output)
+    if config.resume:
+        load_checkpoint(config.resume, resume=True)  # refused before a folder is made
+    with sole_writer(folder) if processes.is_main else contextlib.nullcontext():
+        try:
+            return _Run(job, config, reporter, processes).train()
+        except (KeyboardInterrupt, OSError) as problem:
+            reporter.message(f"stopped ({str(problem) or 'interrupted'}); {what_is_left(folder)}")
+            raise
 
 
 class _Run(Generic[B]):
@@ -279,8 +290,7 @@ class _Run(Generic[B]):
             return
         odd = [name for each in found for name, value in each.items() if not torch.isfinite(value).all()]
         names = ", ".join(dict.fromkeys(self.processes.everyone(odd)))
-        last = find(self.folder / "checkpoints" / LAST)
-        go_on = f"go on from {last}" if last else "no checkpoint was written yet"
+        go_on = what_is_left(self.folder)
         raise TacitError(
             f"step {step + 1}: not finite: {names}; nothing of this step was kept ({go_on}); "
             f"{self.course.advice}"

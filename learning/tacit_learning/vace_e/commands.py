@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from tacit.config.arguments import Count, CountOrNone, NewFolder, Seed, parse_words
 from tacit.errors import ConfigError
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.vace_e.assembly import make_data, make_inputs, make_networks
@@ -35,17 +36,17 @@ class SampleArguments:
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """A run folder (then its last checkpoint) or a checkpoint folder."""
-    out: Path
+    out: NewFolder
     """Folder for the videos."""
     data: Path | None = None
     """Data set; that of the training run when left out. Target videos are not needed."""
     metadata: Path | None = None
     """Metadata of its tasks; metadata.json beside the tasks if there is one."""
-    num: int = 4
+    num: Count = 4
     """Windows to draw, evenly spread."""
     episode: str | None = None
     """Only episodes whose task/episode contains this text."""
-    steps: int | None = None
+    steps: Count | None = None
     """Steps in time; those of the run when left out."""
     sampler: Solver | None = None
     """Solver; that of the run when left out."""
@@ -53,7 +54,7 @@ class SampleArguments:
     """Shift of the noise levels; that of the run when left out."""
     guidance: GuidanceScales = field(default_factory=GuidanceScales)
     """Guidance of each kind of condition; 1 is as trained, 0 leaves it out."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the noise."""
     device: str = "auto"
     """auto, cpu or cuda."""
@@ -67,13 +68,13 @@ class EvaluateArguments:
     """A run folder (then its last checkpoint) or a checkpoint folder."""
     test_data: Path
     """Data set to measure on; its texts never get new labels."""
-    output_dir: Path
+    output_dir: NewFolder
     """Folder for validation.json, samples and the page."""
     metadata: Path | None = None
     """Metadata of its tasks; metadata.json beside the tasks if there is one."""
-    num_samples: int | None = None
+    num_samples: Count | None = None
     """Windows for the loss; as in the run when left out."""
-    num_videos: int | None = None
+    num_videos: CountOrNone | None = None
     """Windows to draw; as in the run when left out."""
     device: str = "auto"
     """auto, cpu or cuda."""
@@ -81,7 +82,7 @@ class EvaluateArguments:
 
 def sample(argv: Sequence[str]) -> int:
     """Run `tacit sample vace_e`; returns the exit code."""
-    arguments = tyro.cli(SampleArguments, args=list(argv), prog="tacit sample vace_e")
+    arguments = parse_words(SampleArguments, argv, "tacit sample vace_e")
     console = Console(highlight=False)
     device = choose_device(arguments.device)
     trained = load_trained(arguments.checkpoint, device)
@@ -105,7 +106,7 @@ def sample(argv: Sequence[str]) -> int:
 
 def evaluate(argv: Sequence[str]) -> int:
     """Run `tacit evaluate vace_e`; returns the exit code."""
-    arguments = tyro.cli(EvaluateArguments, args=list(argv), prog="tacit evaluate vace_e")
+    arguments = parse_words(EvaluateArguments, argv, "tacit evaluate vace_e")
     console = Console(highlight=False)
     device = choose_device(arguments.device)
     trained = load_trained(arguments.checkpoint, device)

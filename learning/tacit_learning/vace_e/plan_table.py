@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from tacit.config import load
+from tacit.config.arguments import parse_known_words
 from tacit_learning.options import TABLES, find_config, overrides
 from tacit_learning.vace_e.assembly import model_config
 from tacit_learning.vace_e.config import VaceEConfig
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     Returns:
         0 where the batch of all stages fits the largest card, else 1.
     """
-    args, rest = tyro.cli(Args, args=argv, prog="tacit doctor vace_e", return_unknown_args=True)
+    args, rest = parse_known_words(Args, argv, "tacit doctor vace_e")
     config = load(VaceEConfig, find_config(args.config), overrides(rest, TABLES["vace_e"]))
     sizes, run = sizes_of(config), run_of(config)
     model = meta_model(sizes, run)

@@ -27,6 +27,7 @@ from benches.chores.scripts import (
 )
 from benches.chores.world import ACTIONS, IDLE
 from tacit.config import Config
+from tacit.config.arguments import Count, CountOrNone, NewFolder, Seed, parse_words
 from tacit_learning.alignment.commands.data import summary
 from tacit_learning.data.annotation_files import save_annotation_set, save_features
 from tacit_learning.data.annotations import Annotation, AnnotationSet
@@ -39,17 +40,17 @@ TRAIN, TEST, TRAIN_SPECIAL = "train", "test", "train_special"
 class SyntheticConfig(Config):
     """Sizes and chances of a synthetic set; also the flags of `tacit simulate alignment`."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Another seed is another set."""
-    train: int = 32
+    train: Count = 32
     """Ordinary training videos."""
-    test: int = 12
+    test: CountOrNone = 12
     """Ordinary test videos."""
-    train_special: int = 4
+    train_special: CountOrNone = 4
     """Training videos of each special kind."""
-    special: int = 10
+    special: CountOrNone = 10
     """Test videos of each special kind."""
-    features: int = 64
+    features: Count = 64
     """Features of a frame: principal components of its image."""
     keep_frames: bool = False
     """Also write the images, for raw-video training and overlay videos (half a megabyte per video)."""
@@ -174,14 +175,14 @@ class Arguments:
     with the true progress of every frame under truth/.
     """
 
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[NewFolder, tyro.conf.Positional]
     """Folder to write."""
     config: tyro.conf.OmitArgPrefixes[SyntheticConfig] = SyntheticConfig()
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `tacit simulate alignment`; returns the exit code."""
-    arguments = tyro.cli(Arguments, args=list(argv), prog="tacit simulate alignment")
+    arguments = parse_words(Arguments, argv, "tacit simulate alignment")
     made = make_set(arguments.config, arguments.out)
     console = Console()
     console.print(summary(made.annotations))

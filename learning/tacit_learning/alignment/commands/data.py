@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from tacit.config.arguments import NewFolder, parse_words
 from tacit_learning.data.annotation_importers import ImportOptions, read, write
 from tacit_learning.data.annotation_policies import Repairs
 from tacit_learning.data.annotations import AnnotationSet
@@ -28,14 +29,14 @@ class ConvertArguments:
     """The file or folder to read."""
     format: Annotated[str, tyro.conf.arg(name="from")]
     """gtcc-json, egoprocel-csv, ms-tcn, lerobot or episodes."""
-    to: Path
+    to: NewFolder
     """Folder to write."""
     options: tyro.conf.OmitArgPrefixes[ImportOptions] = ImportOptions()
 
 
 def convert_annotations(argv: Sequence[str]) -> int:
     """Run `tacit convert annotations`; returns the exit code."""
-    arguments = tyro.cli(ConvertArguments, args=list(argv), prog="tacit convert annotations")
+    arguments = parse_words(ConvertArguments, argv, "tacit convert annotations")
     imported = read(arguments.format, arguments.source, arguments.options)
     written = write(imported, arguments.to, cut=arguments.options.length == "cut")
     console = Console()

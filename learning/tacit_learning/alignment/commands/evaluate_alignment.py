@@ -17,6 +17,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from tacit.config.arguments import CountOrNone, NewFile, parse_words
 from tacit.progress import DetectorConfig
 from tacit_learning.alignment.checkpoints import TrainedAlignment, load_alignment
 from tacit_learning.alignment.data.episode_videos import VALIDATION, read_tables
@@ -74,9 +75,9 @@ class Arguments:
     """Parts with annotated stalls and falls: how many the detector finds."""
     detector: DetectorConfig = DetectorConfig()
     """Thresholds for the events."""
-    gru_steps: int = 300
+    gru_steps: CountOrNone = 300
     """Optimiser steps of the plain causal GRU among the baselines; 0 leaves it out."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write every number to this file too."""
 
 
@@ -94,7 +95,7 @@ class Report:
 
 def main(argv: Sequence[str]) -> int:
     """Run `tacit evaluate alignment`; returns the exit code."""
-    arguments = tyro.cli(Arguments, args=list(argv), prog="tacit evaluate alignment")
+    arguments = parse_words(Arguments, argv, "tacit evaluate alignment")
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
     trained = load_alignment(arguments.run, arguments.checkpoint)
     annotated = _annotated(trained, arguments.data)

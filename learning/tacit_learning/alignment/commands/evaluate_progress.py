@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tacit.bundle import load_bundle, save_detector
+from tacit.config.arguments import CountOrNone, NewFile, Share, parse_words
 from tacit.errors import ConfigError
 from tacit.progress import DetectorConfig, detector_of
 from tacit.progress.detector import BEFORE
@@ -60,13 +61,13 @@ class Arguments:
     """Exported bundle: whose thresholds are used, and which --tune writes."""
     tune: bool = False
     """Fit the thresholds to the validation part of the training."""
-    false_alarms: float = 0.02
+    false_alarms: Share = 0.02
     """Largest share of successful episodes with a false alarm that --tune accepts."""
-    gru_steps: int = GRU_STEPS
+    gru_steps: CountOrNone = GRU_STEPS
     """Optimiser steps of the plain causal GRU among the baselines; 0 leaves it out."""
-    page: Path | None = None
+    page: NewFile | None = None
     """Write a page (HTML) here."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write every number here too."""
 
 
@@ -86,7 +87,7 @@ class Report:
 
 def main(argv: Sequence[str]) -> int:
     """Run `tacit evaluate progress`; returns the exit code."""
-    arguments = tyro.cli(Arguments, args=list(argv), prog="tacit evaluate progress")
+    arguments = parse_words(Arguments, argv, "tacit evaluate progress")
     console = Console(width=None if sys.stdout.isatty() else 130, highlight=False)
     trained = load_alignment(arguments.run, arguments.checkpoint)
     own = _own_data(trained)

@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 
 from tacit.bundle.runtime import OnnxProgress
+from tacit.config.arguments import Count, NewFile, parse_words
 from tacit.episode import EpisodeReader, find_episodes
 from tacit.errors import ConfigError
 from tacit.progress.follow import follow
@@ -33,9 +34,9 @@ class Arguments:
     """A progress bundle (.onnx; reads recorded episodes) or an alignment run (reads annotated features)."""
     data: Path
     """The data set."""
-    out: Path
+    out: NewFile
     """The parquet file."""
-    chunk: int = 25
+    chunk: Count = 25
     """Frames of one action chunk of the policy that will be trained."""
     splits: tuple[str, ...] = ()
     """Parts of annotated features; all if left out."""
@@ -43,7 +44,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """Run `tacit export signals`; returns the exit code."""
-    arguments = tyro.cli(Arguments, args=list(argv), prog="tacit export signals")
+    arguments = parse_words(Arguments, argv, "tacit export signals")
     if arguments.model.suffix == ".onnx":
         episodes = of_bundle(arguments.model, arguments.data)
     else:

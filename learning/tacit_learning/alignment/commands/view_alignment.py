@@ -15,6 +15,7 @@ import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
+from tacit.config.arguments import CountOrNone, NewFolder, parse_words
 from tacit.convert.video import write_video
 from tacit.errors import ConfigError
 from tacit.progress import DetectorConfig
@@ -37,7 +38,7 @@ class Arguments:
 
     run: Noted[Path, tyro.conf.Positional]
     """A run folder, or a checkpoint folder."""
-    out: Path
+    out: NewFolder
     """Folder to write index.html and videos into."""
     data: Path | None = None
     """Folder of annotations and features; the one it was trained on if left out."""
@@ -45,7 +46,7 @@ class Arguments:
     """combined, alignment or last."""
     split: str = "test"
     """Part of the data to show."""
-    videos: int = 4
+    videos: CountOrNone = 4
     """How many videos of it."""
 
 
@@ -60,7 +61,7 @@ class Shown:
 
 def main(argv: Sequence[str]) -> int:
     """Run `tacit view alignment`; returns the exit code."""
-    arguments = tyro.cli(Arguments, args=list(argv), prog="tacit view alignment")
+    arguments = parse_words(Arguments, argv, "tacit view alignment")
     trained = load_alignment(arguments.run, arguments.checkpoint)
     folder = arguments.data or trained.config.data.folder
     if folder is None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.config import Config
+from tacit.config.arguments import Rate
 from tacit.config.documents import MAX_TABLE_BYTES, read_text
 from tacit.episode.steps import BACKGROUND
 from tacit.errors import AnnotationError, did_you_mean
@@ -34,13 +35,13 @@ MILLISECONDS = 1000
 class ImportOptions(Config):
     """How to read foreign annotations; also the flags of `tacit convert annotations`."""
 
-    fps: float | None = None
+    fps: Rate | None = None
     """Frames per second of the features; for episodes the rate to resample to (LeRobot says its own)."""
     features: Path | None = None
     """Folder of <video>.npy; ms-tcn has its own."""
     background: tuple[str, ...] = tuple(sorted(BACKGROUND))
     """Names that are no step of the task."""
-    native_fps: float | None = None
+    native_fps: Rate | None = None
     """Frames per second that the annotations count in, where they count frames of the video and the features
     have another rate (gtcc-json, ms-tcn, egoprocel-csv with start_frame and end_frame)."""
     names: Path | None = None

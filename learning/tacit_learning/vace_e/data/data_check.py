@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tacit.config import parse
+from tacit.config.arguments import Count, NewFile, parse_words
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.batch_choice import BucketSampler
 from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
@@ -36,25 +37,25 @@ class Options:
     """Metadata of the tasks (JSON); metadata.json in the data folder if there is one."""
     robot_data: Path | None = None
     """Root of the HDF5 files, where they do not lie beside the videos."""
-    height: int = 480
+    height: Count = 480
     """Height of the windows [px]."""
-    width: int = 832
+    width: Count = 832
     """Width of the windows [px]."""
-    num_frames: int = 81
+    num_frames: Count = 81
     """Frames of the windows, 4 k + 1."""
-    batch_size: int = 1
+    batch_size: Count = 1
     """Over all processes; says how many repeats fill the batches."""
     gripper_open_values: tuple[int, ...] = ()
     """Integer codes that mean open."""
     control_from_mask: bool = False
     """Make the control video from target and mask."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write the report here."""
 
 
 def main(argv: list[str]) -> int:
     """Run `tacit check vace_e DATA`; return 0, 1 (some episodes cannot be used) or 2 (none, or usage)."""
-    options = tyro.cli(Options, args=argv, prog="tacit check vace_e")
+    options = parse_words(Options, argv, "tacit check vace_e")
     dataset = VaceEDataset(data_options(options))
     console = Console(highlight=False)
     for line in dataset.report.lines():

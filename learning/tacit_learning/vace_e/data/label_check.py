@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tacit.config import parse
+from tacit.config.arguments import NewFile, Seed, parse_words
 from tacit.errors import ConfigError
 from tacit_learning.data.labels import (
     CONFLICT_NAT,
@@ -53,11 +54,11 @@ class Options:
     """What makes a task class."""
     embodiment_label: Literal["coarse", "fine"] = "coarse"
     """human and robot, or every embodiment_type by itself."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the shuffles and subsets."""
-    write: Path | None = None
+    write: NewFile | None = None
     """Write the maps here as labels.json."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write the report here."""
 
 
@@ -86,7 +87,7 @@ class LabelReport(NamedTuple):
 
 def main(argv: list[str]) -> int:
     """Run `tacit check labels DATA`; return 0, 1 (inconsistent) or 2 (usage)."""
-    options = tyro.cli(Options, args=argv, prog="tacit check labels")
+    options = parse_words(Options, argv, "tacit check labels")
     stored = None if options.labels is None else _stored(options.labels)
     dataset = VaceEDataset(_data_options(options), labels=stored, require_target=False)
     older = None if options.older is None else _stored(options.older)

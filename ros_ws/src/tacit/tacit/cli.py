@@ -7,7 +7,9 @@ to mend.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -160,6 +162,18 @@ _LIBRARIES = {
     "vace_e": "diffusers ftfy peft sentencepiece",
     "dev": "psutil",
 }
+_CURES = {
+    errno.ENOENT: "give one that exists",
+    errno.EACCES: "choose another, or change who may use it",
+    errno.EPERM: "choose another, or change who may use it",
+    errno.EROFS: "choose a place that can be written",
+    errno.EISDIR: "give the name of a file",
+    errno.ENOTDIR: "a part of that path is a file; give a name in a folder",
+    errno.ENOSPC: "free some space and run it again",
+    errno.EDQUOT: "free some space and run it again",
+    errno.EMFILE: "raise the limit of open files: ulimit -n 4096",
+}
+"""What to do about what the system refuses."""
 EXTRA_OF = {library: extra for extra, names in _LIBRARIES.items() for library in names.split()}
 
 
@@ -186,6 +200,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(_explain(verb, error)))
     except TacitError as error:
         return _fail(str(error))
+    except BrokenPipeError:  # whoever read our output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except OSError as error:
+        return _fail(_disk_words(verb, error))
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
 
@@ -228,6 +247,13 @@ def _explain(verb: str, error: ModuleNotFoundError) -> MissingDependencyError:
         f"tacit {verb}: {error.name} is not installed here; install the extra that brings it, in the root "
         f"of the repository: pip install -c constraints.txt -e '.[{extra}]' (tacit doctor lists all)"
     )
+
+
+def _disk_words(verb: str, error: OSError) -> str:
+    """Say which file the system refused, and why; what may be missing, full, or of another kind."""
+    places = " -> ".join(str(place) for place in (error.filename, error.filename2) if place)
+    cure = _CURES.get(error.errno or 0, "look at its name, its kind and who may use it")
+    return f"tacit {verb}: {places or 'a file'}: {error.strerror or error}; {cure}"
 
 
 def _fail(message: str, code: int = EXIT_USAGE) -> int:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
-from tacit.errors import ConfigError, did_you_mean
+from tacit.config.arguments import Count, NewFolder, Seed, parse_words
+from tacit.config.claims import sole_writer
+from tacit.config.pace import Pace
+from tacit.errors import ConfigError, TacitError, did_you_mean
 from tacit.rig import load_rig
 from tacit_sim.cell import Cell
 from tacit_sim.demonstrations import Demonstration, Stopwatch, record, seeds_done
@@ -26,15 +29,15 @@ class SimulateArguments:
     A second run with the same arguments goes on where the first one stopped.
     """
 
-    out: Path
+    out: NewFolder
     """Root of the data set; episodes go to <out>/<task>/."""
     rig: str = "nova2_sim"
     """Rig name or rig.yaml."""
     task: str | None = None
     """place_cube, insert_peg, sort_by_feel, insert_peg_in_hand or insert_tight; the rig's own if left out."""
-    episodes: int = 60
+    episodes: Count = 60
     """Number of episodes in all, with those already there."""
-    seed: int = 0
+    seed: Seed = 0
     """First seed; seeds count up."""
     failures: tuple[str, ...] = ()
     """What shall go wrong, one kind after the other: miss, drop, hang, wrong_place, retry, abort; `all`.
@@ -49,7 +52,7 @@ def simulate(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when at least nine of ten demonstrations succeeded, or failed as they should; else 1.
     """
-    arguments = tyro.cli(SimulateArguments, args=argv, prog="tacit simulate")
+    arguments = parse_words(SimulateArguments, argv, "tacit simulate")
     console = Console()
     cell = Cell(load_rig(arguments.rig), arguments.task, disturbed=arguments.disturbance)
     wanted = _wanted(arguments)
@@ -59,7 +62,8 @@ def simulate(argv: Sequence[str] | None = None) -> int:
         console.print(f"{len(wanted) - len(starts)} of {len(wanted)} episodes are already there")
     watch = Stopwatch()
     started = time.perf_counter()
-    results = _record_all(cell, starts, arguments.out, watch, console)
+    with sole_writer(arguments.out / cell.task.name):
+        results = _record_all(cell, starts, arguments.out, watch, console)
     cell.close()
     _report(cell, results, watch, time.perf_counter() - started, console)
     return 0 if sum(result.as_asked for result in results) >= 0.9 * len(results) else 1
@@ -80,10 +84,13 @@ def _record_all(
 ) -> list[Demonstration]:
     """Record each start, with a progress bar on a terminal and a line per episode elsewhere."""
     expert = Expert(cell.rig, cell.task)
-    results = []
+    results: list[Demonstration] = []
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[last]}"))
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(cell.task.name, total=len(starts), last="")
+    with (
+        _kept(results, starts, root, console),
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+    ):
+        pace, bar = Pace(len(starts)), progress.add_task(cell.task.name, total=len(starts), last="")
         for kind, seed in starts:
             result = record(cell, expert, seed, root, watch, kind)
             results.append(result)
@@ -91,8 +98,29 @@ def _record_all(
             line += f" ({kind})" if kind else ""
             progress.update(bar, advance=1, last=line)
             if not console.is_terminal:
-                console.print(f"{line}, {result.num_ticks} ticks", highlight=False, soft_wrap=True)
+                console.print(
+                    f"{line}, {result.num_ticks} ticks, {pace.after(len(results))}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
     return results
+
+
+@contextmanager
+def _kept(
+    results: Sequence[Demonstration], starts: Sequence[tuple[str, int]], root: Path, console: Console
+) -> Iterator[None]:
+    """Say what is there when the work ends early."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError, TacitError):
+        console.print(
+            f"stopped: {len(results)} of {len(starts)} episodes are whole in {root}; the same command "
+            "goes on",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise
 
 
 def _report(

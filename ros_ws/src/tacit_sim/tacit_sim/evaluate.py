@@ -20,6 +20,8 @@ from rich.console import Console
 from tacit.bundle import load_bundle, save_playing
 from tacit.bundle.player import PlayFlags, PlaySpec
 from tacit.bundle.runtime import OnnxPolicy, OnnxProgress
+from tacit.config.arguments import Count, NewFile, NewFolder, Seed, Within, parse_words
+from tacit.config.pace import Pace
 from tacit.errors import ConfigError
 from tacit.progress import StopOn
 from tacit.rig import load_rig
@@ -48,13 +50,13 @@ class Arguments:
     """place_cube, insert_peg, sort_by_feel, insert_peg_in_hand or insert_tight; the rig's own if left out."""
     rig: str | None = None
     """Rig name or rig.yaml; the one the bundle was trained on if left out."""
-    episodes: int | None = None
+    episodes: Count | None = None
     """Number of episodes; 100 if left out, or 10 for each way and latency with --choose-playing."""
-    seed: int | None = None
+    seed: Seed | None = None
     """First seed; seeds count up. 10000 if left out, 30000 with --choose-playing: far from the seeds of
     the demonstrations."""
     play: Annotated[PlayFlags, tyro.conf.arg(name="")] = PlayFlags()
-    latency_ms: float = 0.0
+    latency_ms: Annotated[float, Within(0, 10_000)] = 0.0
     """Simulated time that each inference takes [ms]: its chunk is handed on so much later."""
     touch: TouchControl = "real"
     """What the policy feels: its own touch, or a control: that of another episode, blank gels, or its own
@@ -62,17 +64,17 @@ class Arguments:
     choose_playing: bool = False
     """Try several ways of playing chunks, each with 0, 40, 80 and 120 ms of latency, and write the one that
     succeeds most often into the bundle."""
-    max_ticks: int = MAX_TICKS
+    max_ticks: Count = MAX_TICKS
     """Longest episode."""
     progress: Path | None = None
     """Progress bundle to compare with the true progress on the way."""
     stop_on: StopOn = "nothing"
     """What of the progress bundle ends an episode, as stop_on of the progress node does on a robot."""
-    output: Path | None = None
+    output: NewFile | None = None
     """Write the result as JSON here."""
-    films: Path | None = None
+    films: NewFolder | None = None
     """Write one film strip (PNG) per episode into this folder."""
-    threads: int = 1
+    threads: Annotated[int, Within(1, 256)] = 1
     """ONNX Runtime threads."""
     headless: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = True
     """No window. To watch, run `tacit up policy` and any ROS image viewer."""
@@ -89,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0: the episodes ran, whatever their outcome.
     """
-    arguments = tyro.cli(Arguments, args=argv, prog="tacit evaluate")
+    arguments = parse_words(Arguments, argv, "tacit evaluate")
     if not arguments.headless:
         raise ConfigError("tacit evaluate: --no-headless: it has no window; run `tacit up policy` to watch")
     if arguments.stop_on != "nothing" and arguments.progress is None:
@@ -118,11 +120,17 @@ def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
     latency_ns = round(1e6 * arguments.latency_ms)
     runner = Runner(cell, policy, play, latency_ns, progress, film_every, arguments.stop_on, arguments.touch)
     rollouts: list[Rollout] = []
-    for seed in arguments.seeds(FIRST_SEED, EPISODES):
-        rollouts.append(runner.run(seed, arguments.max_ticks))
+    seeds = arguments.seeds(FIRST_SEED, EPISODES)
+    watch = Pace(len(seeds))
+    for seed in seeds:
+        try:
+            rollouts.append(runner.run(seed, arguments.max_ticks))
+        except KeyboardInterrupt:
+            console.print(f"interrupted in episode {len(rollouts) + 1} of {len(seeds)}; no result is written")
+            raise
         done = sum(rollout.success for rollout in rollouts)
         outcome = "success" if rollouts[-1].success else "failure in " + rollouts[-1].stage
-        console.print(f"seed {seed}  {outcome:20}  {done}/{len(rollouts)}")
+        console.print(f"seed {seed}  {outcome:20}  {done}/{len(rollouts)}  {watch.after(len(rollouts))}")
         if arguments.films:
             save_film(rollouts[-1], arguments.films)
     cell.close()

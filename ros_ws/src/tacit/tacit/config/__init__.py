@@ -1,6 +1,6 @@
-"""Settings and documents from outside: strict models, and text read within limits.
+"""Settings and documents from outside: options within bounds, strict models, text read within limits.
 
-Imports point down this list only: models > documents.
+Imports point down this list only: models > arguments, claims, documents, pace.
 """
 
 from typing import TYPE_CHECKING

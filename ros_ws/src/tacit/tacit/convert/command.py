@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tacit.config.arguments import parse_words
 from tacit.convert.job import Converted, Item, Job
 from tacit.convert.registry import FORMATS, OURS, Converter, format_of, reader_of, why_unknown, writer_of
 from tacit.convert.target import abandoned, new_target, undone_by_sigterm
@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
         _print_formats(console)
         return 0 if words else 2
     converter, label = _choose(words, origin, goal)
-    job = tyro.cli(converter.options, args=words, prog=f"tacit convert {label}")
+    job = parse_words(converter.options, words, f"tacit convert {label}")
     with undone_by_sigterm():
         result = convert(job, converter, console)
     left = (f"{path} is left of a conversion that was killed; delete it" for path in abandoned(_folder(job)))

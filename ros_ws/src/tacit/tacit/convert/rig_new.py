@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
+from tacit.config.arguments import NewFile, parse_words
 from tacit.convert.registry import draft_of
 from tacit.errors import RigError
 from tacit.rig import Rig, load_rig
@@ -29,13 +29,13 @@ class Options:
 
     from_dataset: Path
     """A data set that `tacit convert` reads."""
-    out: Path
+    out: NewFile
     """File to write; it must not exist yet."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `tacit rig new`; returns 0."""
-    options = tyro.cli(Options, args=argv, prog="tacit rig new")
+    options = parse_words(Options, argv, "tacit rig new")
     if options.out.suffix not in (".yaml", ".yml"):
         raise RigError(f"{options.out}: expected a name that ends in .yaml")
     if options.out.exists():

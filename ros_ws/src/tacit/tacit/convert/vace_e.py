@@ -17,6 +17,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from tacit.config.arguments import Count, CountOrNone, NewFolder, parse_words
 from tacit.convert.gripper_mask import GripperShape, draw_masks, gripper_bodies
 from tacit.convert.vace_e_files import (
     METADATA_NAME,
@@ -45,13 +46,13 @@ CROP_MARGIN = 0.15
 class Look:
     """How pictures, masks and hands are made: options of both commands that write the format."""
 
-    stride: int = 1
+    stride: Count = 1
     """Take every n-th tick."""
     side: Side = "right"
     """Which hand the arm is, where there is only one."""
     open_from_m: float | None = None
     """Opening from which a gripper counts as open; the middle of its range, if left out."""
-    mask_margin_px: int = 1
+    mask_margin_px: CountOrNone = 1
     """Grow the mask by so many pixels."""
     shape: GripperShape = field(default_factory=GripperShape)
     """Sizes of palm and fingers [m]."""
@@ -71,7 +72,7 @@ class Options(Look):
 
     episodes: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Episode files, or folders to search for them."""
-    out: Path
+    out: NewFolder
     """Folder of the new data set: <out>/<task>/episode_<n>/, and metadata.json."""
     camera: str | None = None
     """Camera of the videos; the first one that stands in the world, if left out."""
@@ -97,7 +98,7 @@ class Converted(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `tacit convert vace_e`; returns 0, or 1 when no episode could be used."""
-    options = tyro.cli(Options, args=argv, prog="tacit convert vace_e")
+    options = parse_words(Options, argv, "tacit convert vace_e")
     console = Console(highlight=False)
     paths = list(dict.fromkeys(path for root in options.episodes for path in find_episodes(root)))
     if not paths:

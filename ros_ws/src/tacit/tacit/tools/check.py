@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from tacit.config.arguments import CountOrNone, NewFile, parse_words
 from tacit.episode.audit import check_episode, compare
 from tacit.episode.files import find_episodes, find_parts, report_target
 from tacit.episode.findings import AuditReport, DatasetReport, Finding
@@ -41,13 +42,13 @@ class Options:
     """Episode files, or folders to search for them."""
     full: bool = False
     """Decode every image and recompute the content hashes, rather than a sample."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write the reports as JSON."""
-    html: Path | None = None
+    html: NewFile | None = None
     """Write the reports as a page, and a page of each episode to look at first."""
-    pages: int = 12
+    pages: CountOrNone = 12
     """How many episodes get a page of their own."""
-    first: int = 8
+    first: CountOrNone = 8
     """How many episodes to look at first are printed; 0 measures none."""
     quiet: bool = False
     """Print only the episodes with findings."""
@@ -55,7 +56,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Run `tacit check ROOT_OR_FILES`; return 0, 1 (errors) or 2 (usage)."""
-    options = tyro.cli(Options, args=argv, prog="tacit check")
+    options = parse_words(Options, argv, "tacit check")
     for target in filter(None, (options.json, options.html)):
         report_target(target)
     console = Console(highlight=False)

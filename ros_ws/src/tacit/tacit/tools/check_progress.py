@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from tacit.config.arguments import CountOrNone, NewFile, parse_words
 from tacit.episode import EpisodeReader, find_episodes
 from tacit.episode.files import report_target
 from tacit.errors import EpisodeError
@@ -33,15 +34,15 @@ class Options:
     """A progress bundle (.onnx), or a file of `tacit export signals` (.parquet)."""
     data: Annotated[Path | None, tyro.conf.Positional] = None
     """Recorded episodes, for a bundle."""
-    first: int = 12
+    first: CountOrNone = 12
     """How many are printed."""
-    json: Path | None = None
+    json: NewFile | None = None
     """Write what is said of all episodes to this file."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `tacit check progress`; returns 0, or 1 where an episode has probably failed."""
-    options = tyro.cli(Options, args=list(argv), prog="tacit check progress")
+    options = parse_words(Options, argv, "tacit check progress")
     if options.json is not None:
         report_target(options.json)
     if options.source.suffix == SIGNALS:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tacit.config.arguments import Seconds
 from tacit.tools import probes
 
 RIG_DOCTOR = ("tacit_ros.run.rig_doctor", "examine_rig")  # a string: the core imports no ROS
@@ -80,15 +81,15 @@ class DoctorArgs:
     """Folder whose disk will hold the recordings."""
     rig: str = ""
     """Shipped rig or rig.yaml of a running robot: measure its topics instead of this machine."""
-    seconds: float = 10.0
+    seconds: Seconds = 10.0
     """With --rig: how long to listen [s]."""
 
 
 def main(argv: list[str]) -> int:
     """Print what was found and return 0, or 1 when something required is missing."""
-    import tyro
+    from tacit.config.arguments import parse_words  # late: a library that it needs may be what is missing
 
-    args = tyro.cli(DoctorArgs, args=argv, prog="tacit doctor")
+    args = parse_words(DoctorArgs, argv, "tacit doctor")
     if args.rig:
         module, function = RIG_DOCTOR
         return int(getattr(importlib.import_module(module), function)(args.rig, args.seconds))

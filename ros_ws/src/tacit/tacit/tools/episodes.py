@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import tyro
 
+from tacit.config.arguments import parse_words
 from tacit.episode.files import find_parts, find_trashed
 from tacit.episode.index import Listed
 from tacit.errors import EpisodeError, did_you_mean
@@ -207,7 +208,7 @@ def main(argv: list[str]) -> int:
         raise EpisodeError(
             f"tacit episodes {name}: no such command; {did_you_mean(name, COMMANDS)}\n{_help()}"
         )
-    return tyro.cli(_command(name), args=rest, prog=f"tacit episodes {name}").run()
+    return parse_words(_command(name), rest, f"tacit episodes {name}").run()
 
 
 def _help() -> str:

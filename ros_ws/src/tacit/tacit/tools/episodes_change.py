@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from tacit.config.arguments import Count, CountOrNone, NewFolder
 from tacit.episode import Step, move_to_trash, recover
 from tacit.episode.copies import copy_episode, duplicates, is_known
 from tacit.episode.cut import join, split, trim
@@ -136,9 +137,9 @@ class Trim:
 
     path: Annotated[Path, tyro.conf.Positional]
     """The episode."""
-    first: int = 0
+    first: CountOrNone = 0
     """First tick to keep."""
-    last: int | None = None
+    last: CountOrNone | None = None
     """Last tick to keep, that of the episode when left out."""
 
     def run(self) -> int:
@@ -169,7 +170,7 @@ class Split:
 
     path: Annotated[Path, tyro.conf.Positional]
     """The episode."""
-    at: tuple[int, ...]
+    at: tuple[Count, ...]
     """Ticks that begin a new part."""
 
     def run(self) -> int:
@@ -205,7 +206,7 @@ class Copy(Choice):
     What is there already (the same recording with the same contents) is left out.
     """
 
-    to: Path = Path()
+    to: NewFolder = Path()
     """Folder of the data set to copy into; made if need be."""
 
     def run(self) -> int:

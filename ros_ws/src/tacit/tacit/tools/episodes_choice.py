@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from tacit.config.arguments import Within
 from tacit.episode.index import Listed, list_episodes
 from tacit.errors import EpisodeError
 
@@ -35,9 +36,9 @@ class Filter:
     """Only by this operator."""
     step: str | None = None
     """Only with this step."""
-    min_seconds: float = 0.0
+    min_seconds: Annotated[float, Within(0, 1e9)] = 0.0
     """Only those that are at least so long [s]."""
-    max_seconds: float = float("inf")
+    max_seconds: Annotated[float, Within(0, float("inf"))] = float("inf")
     """Only those that are at most so long [s]."""
 
     def accepts(self, item: Listed) -> bool:

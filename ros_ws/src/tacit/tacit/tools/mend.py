@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from tacit.config.arguments import NewFolder, parse_words
 from tacit.episode import EpisodeReader, Recomputed, find_episodes, find_parts, recompute_boxes, recover
 from tacit.errors import EpisodeError
 from tacit.rig import Rig, load_rig
@@ -42,13 +43,13 @@ class RecomputeOptions:
     """Episodes, or folders to search for them."""
     rig: str
     """Rig with the new calibration, by name or path."""
-    out: Path | None = None
+    out: NewFolder | None = None
     """Write copies into this folder, in the order of the source, instead of changing the originals."""
 
 
 def main_recover(argv: list[str]) -> int:
     """Run `tacit recover PATH...`; return 0, or 1 when a file could not be recovered."""
-    options = tyro.cli(RecoverOptions, args=argv, prog="tacit recover")
+    options = parse_words(RecoverOptions, argv, "tacit recover")
     if not options.paths:
         raise EpisodeError("tacit recover: give a .part file or the folder of a data set")
     parts = [part for path in options.paths for part in _parts(path)]
@@ -60,7 +61,7 @@ def main_recover(argv: list[str]) -> int:
 
 def main_recompute(argv: list[str]) -> int:
     """Run `tacit recompute-boxes PATH... --rig RIG`; 0 done, 1 an episode could not be done."""
-    options = tyro.cli(RecomputeOptions, args=argv, prog="tacit recompute-boxes")
+    options = parse_words(RecomputeOptions, argv, "tacit recompute-boxes")
     if not options.paths:
         raise EpisodeError("tacit recompute-boxes: give an episode or the folder of a data set")
     rig, jobs = load_rig(options.rig), []

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from tacit.config.arguments import CountOrNone, NewFile, parse_words
 from tacit.episode import EpisodeReader, check_dataset, check_episode
 from tacit.episode.files import report_target
 from tacit.episode.measures import measure
@@ -29,23 +30,25 @@ class Options:
 
     path: Annotated[Path, tyro.conf.Positional]
     """An episode file, or the folder of a data set."""
-    out: Path | None = None
+    out: NewFile | None = None
     """The page; `<episode>.html` or `<folder>/reports/index.html` when left out."""
     rrd: bool = False
     """Write an episode for the rerun viewer instead (`<episode>.rrd`; open it with `rerun FILE`)."""
-    pages: int = 12
+    pages: CountOrNone = 12
     """How many episodes of a folder get a page of their own."""
 
 
 def main(argv: list[str]) -> int:
     """Run `tacit view EPISODE_OR_ROOT [--out page.html]`."""
-    options = tyro.cli(Options, args=argv, prog="tacit view")
+    options = parse_words(Options, argv, "tacit view")
     if options.out:
         report_target(options.out)
     if options.rrd:
         return _rrd(options)
     if options.path.is_dir():
         report = check_dataset(options.path)
+        if not report.episodes:
+            raise ConfigError(f"{options.path}: no episode (*.hdf5) below it; give one, or their folder")
         ranked = rank(report.episodes, [measure(episode.path) for episode in report.episodes])
         target = options.out or options.path / "reports" / "index.html"
         path = save_dataset(report, ranked, target, options.pages)

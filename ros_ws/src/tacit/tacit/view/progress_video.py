@@ -14,6 +14,7 @@ from rich.console import Console
 
 from tacit.bundle.manifest import Manifest
 from tacit.bundle.runtime import OnnxProgress
+from tacit.config.arguments import NewFile, parse_words
 from tacit.convert.video import write_video
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError, did_you_mean
@@ -90,7 +91,7 @@ class Options:
     """The .onnx file of a progress model."""
     episode: Annotated[Path, tyro.conf.Positional]
     """A recorded episode."""
-    out: Path | None = None
+    out: NewFile | None = None
     """The video; <episode>_progress.mp4 when left out."""
     camera: str | None = None
     """Whose pictures to show; the first camera when left out."""
@@ -100,7 +101,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Run `tacit view progress BUNDLE EPISODE`; returns the exit code."""
-    options = tyro.cli(Options, args=argv, prog="tacit view progress")
+    options = parse_words(Options, argv, "tacit view progress")
     console = Console(highlight=False, soft_wrap=True)
     with EpisodeReader(options.episode) as reader:
         camera = _camera(reader, options.camera)
@@ -119,7 +120,7 @@ def main(argv: list[str]) -> int:
 def _thresholds(options: Options, argv: list[str], manifest: Manifest) -> DetectorConfig:
     """Return the thresholds of the bundle; what the arguments name is read once more, over those."""
     stated = replace(options, detector=detector_of(manifest))
-    return tyro.cli(Options, args=argv, prog="tacit view progress", default=stated).detector
+    return parse_words(Options, argv, "tacit view progress", default=stated).detector
 
 
 def _frames(reader: EpisodeReader, camera: str, readings: Sequence[Reading]) -> Iterator[Image]:

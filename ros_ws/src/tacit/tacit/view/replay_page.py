@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tacit.bundle import load_bundle
 from tacit.bundle.runtime import OnnxPolicy
+from tacit.config.arguments import Count, NewFile, parse_words
 from tacit.episode import EpisodeReader
 from tacit.episode.files import report_target
 from tacit.errors import ConfigError
@@ -36,9 +37,9 @@ class Options:
     episode: Annotated[Path, tyro.conf.Positional]
     bundles: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """One policy, or two to compare."""
-    every: int = 5
+    every: Count = 5
     """Ticks from one question to the next."""
-    out: Path | None = None
+    out: NewFile | None = None
     """The page; `<episode>.replay.html` when left out."""
     again: bool = False
     """Ask everything twice; exit code 1 where the answers differ in a bit."""
@@ -46,7 +47,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Run `tacit replay bundle`; returns 1 where `--again` found a difference."""
-    options = tyro.cli(Options, args=argv, prog="tacit replay bundle")
+    options = parse_words(Options, argv, "tacit replay bundle")
     if not 1 <= len(options.bundles) <= 2 or options.every < 1:
         raise ConfigError("replay bundle: give an episode and one or two bundles; --every at least 1")
     target = options.out or options.episode.with_suffix(".replay.html")

@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 
 from tacit.bundle import load_bundle
+from tacit.config.arguments import NewFolder, parse_words
 from tacit.errors import ConfigError
 from tacit.rig import load_rig
 from tacit_ros.demo import settings as sizes
@@ -36,7 +37,7 @@ class DemoArguments:
     """
 
     output: Annotated[
-        Path | None, tyro.conf.arg(help="Folder; runs/demo or runs/demo-quick if left out.")
+        NewFolder | None, tyro.conf.arg(help="Folder; runs/demo or runs/demo-quick if left out.")
     ] = None
     quick: Annotated[bool, tyro.conf.arg(help="Tiny numbers for CI: plumbing, not learning.")] = False
 
@@ -128,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when the success rate of this size of the demo was reached, else 1.
     """
-    arguments = tyro.cli(DemoArguments, args=argv, prog="tacit demo")
+    arguments = parse_words(DemoArguments, argv, "tacit demo")
     if not CONFIGS.is_dir():
         raise ConfigError(f"{CONFIGS}: no such folder here; run `tacit demo` in the root of the project")
     prepare()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -17,9 +18,12 @@ from rclpy.client import Client
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
+from tacit.config.arguments import Seconds, Seed, parse_words
 from tacit.errors import TacitError
+from tacit.rig import NAME_PATTERN
 from tacit_ros.run.commands import Command
 from tacit_ros.run.keys import play_keys
+from tacit_ros.run.preflight import require_name
 from tacit_ros.run.scripted import record_scripted, watch_cell
 from tacit_ros.wire.environment import prepare
 from tacit_ros.wire.session import Session
@@ -55,9 +59,9 @@ class RecordArgs:
         str, tyro.conf.arg(help="With start: the instruction, as one would tell a person.")
     ] = ""
     json: Annotated[bool, tyro.conf.arg(help="With status: print it as JSON.")] = False
-    seed: Annotated[int, tyro.conf.arg(help="With demonstrate: the start of the episode.")] = 0
+    seed: Annotated[Seed, tyro.conf.arg(help="With demonstrate: the start of the episode.")] = 0
     node: Annotated[str, tyro.conf.arg(help="Name of the recorder node.")] = "/recorder"
-    timeout: Annotated[float, tyro.conf.arg(help="How long to wait for the recorder [s].")] = 5.0
+    timeout: Annotated[Seconds, tyro.conf.arg(help="How long to wait for the recorder [s].")] = 5.0
 
 
 class RecorderClient:
@@ -137,11 +141,12 @@ class RecorderClient:
 
 def main(argv: list[str] | None = None) -> int:
     """Carry out one command; prints the recorder's answer and returns the exit code."""
-    args = tyro.cli(RecordArgs, args=argv, prog="tacit record")
+    args = parse_words(RecordArgs, argv, "tacit record")
     if (args.success or args.failure) and args.command is not Command.stop:
         raise RecorderError("--success and --failure belong to `tacit record stop`")
     if args.success and args.failure:
         raise RecorderError("--success and --failure: an episode is one of them; give one, or neither")
+    _require_names(args)
     prepare()
     if args.command is Command.demonstrate:
         return _demonstrate(args)
@@ -152,6 +157,14 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _require_names(args: RecordArgs) -> None:
+    require_name("--node", args.node)
+    if args.task and (not re.match(NAME_PATTERN, args.task) or ".." in args.task):
+        raise RecorderError(
+            f"--task {args.task!r}: becomes a folder; use letters, digits, '.', '_' and '-' alone"
+        )
 
 
 def _demonstrate(args: RecordArgs) -> int:

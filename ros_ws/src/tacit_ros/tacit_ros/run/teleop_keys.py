@@ -20,6 +20,7 @@ import tyro
 from rclpy.node import Node
 from std_msgs.msg import String
 
+from tacit.config.arguments import parse_words
 from tacit.errors import ConfigError, TacitError
 from tacit.teleop.devices import HELP, MOVES
 from tacit.teleop.terminal import keys_of
@@ -56,7 +57,7 @@ class TeleopArgs:
 
 def main(argv: list[str] | None = None) -> int:
     """Pass the keys on until q or Ctrl-C; returns the exit code."""
-    args = tyro.cli(TeleopArgs, args=argv, prog="tacit teleop")
+    args = parse_words(TeleopArgs, argv, "tacit teleop")
     if not sys.stdin.isatty():
         raise ConfigError("keys: the input is no terminal; run it in one, or publish to /teleop/keys")
     prepare()

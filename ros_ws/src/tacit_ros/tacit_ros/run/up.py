@@ -22,6 +22,7 @@ from typing import IO, Annotated
 
 import tyro
 
+from tacit.config.arguments import Within, parse_words
 from tacit.errors import ConfigError
 from tacit.threads import Failure, WatchedThread
 from tacit_ros.run.stacks import NodeSpec, Stack, arguments, build_stack, stack_spec
@@ -193,13 +194,15 @@ class ReplayArgs:
 
     episode: tyro.conf.Positional[str]
     rig: Annotated[str, tyro.conf.arg(help="Shipped rig or path of a rig.yaml.")] = "nova2_sim"
-    speed: Annotated[float, tyro.conf.arg(help="Pace, above 0 and at most 1.")] = 0.5
+    speed: Annotated[float, Within(0, 1, above=True), tyro.conf.arg(help="Pace, above 0 and at most 1.")] = (
+        0.5
+    )
     dry_run: Annotated[bool, tyro.conf.arg(help="Plan and play, but command nothing.")] = False
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a stack; returns 0 after Ctrl-C or SIGTERM, 1 when a node failed."""
-    args = tyro.cli(UpArgs, args=argv, prog="tacit up")
+    args = parse_words(UpArgs, argv, "tacit up")
     if args.list:
         _print_line(describe(args.stack))
         return 0
@@ -208,26 +211,34 @@ def main(argv: list[str] | None = None) -> int:
     extra = dict.fromkeys((*args.also, *(("desk",) if args.desk else ())))
     stack = build_stack(args.stack, args.rig, parse_options(args.options), extra)
     stack = stack.arranged(args.namespace, args.remap, args.lifecycle)
-    return supervise(stack.without(args.without))
+    return supervise(_ready(stack.without(args.without)))
 
 
 def run(argv: list[str] | None = None) -> int:
     """Run the policy stack with one bundle (`tacit run`); exit codes as `main`."""
-    args = tyro.cli(RunArgs, args=argv, prog="tacit run")
+    args = parse_words(RunArgs, argv, "tacit run")
     options = {"bundle": args.bundle, "dry_run": str(args.dry_run)} | parse_options(args.options)
-    return supervise(build_stack("policy", args.rig, options))
+    return supervise(_ready(build_stack("policy", args.rig, options)))
 
 
 def replay(argv: list[str] | None = None) -> int:
     """Run the replay stack with one episode (`tacit replay`); exit codes as `main`."""
-    args = tyro.cli(ReplayArgs, args=argv, prog="tacit replay")
+    args = parse_words(ReplayArgs, argv, "tacit replay")
     options = {
         "episode": args.episode,
         "speed": str(args.speed),
         "dry_run": str(args.dry_run),
         "begin": "true",
     }
-    return supervise(build_stack("replay", args.rig, options))
+    return supervise(_ready(build_stack("replay", args.rig, options)))
+
+
+def _ready(stack: Stack) -> Stack:
+    """Return the stack, after a look at its files and names."""
+    from tacit_ros.run.preflight import require_ready  # late: for `--help` no bundle is opened
+
+    require_ready(stack)
+    return stack
 
 
 def supervise(stack: Stack) -> int:
