@@ -30,7 +30,7 @@ def pulls(policy: ActHsaPolicy, batch: Batch, weight: float) -> tuple[float, flo
     found = []
     assert policy.alignment is not None
     for name in ("l1", "hsa"):
-        output, contact = policy._run(batch)
+        output, contact = policy.run(batch)
         tokens = output.tokens
         tokens.image.retain_grad()
         tokens.touch.retain_grad()

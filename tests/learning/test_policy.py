@@ -14,8 +14,10 @@ from tiny_world import tiny_config, tiny_rig, tiny_table
 from tacit.errors import ConfigError
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
+from tacit_learning.act_hsa.model import Tokens
 from tacit_learning.act_hsa.negatives import draw_tokens, negative_pairs
 from tacit_learning.act_hsa.policy import ActHsaPolicy
+from tacit_learning.act_hsa.probes import alignment_probes, touch_of_others
 from tacit_learning.act_hsa.touch_alignment import view_pairs
 from tacit_learning.data import keys
 from tacit_learning.data.spec import make_spec
@@ -105,7 +107,7 @@ def test_l1_reaches_the_whole_network_but_not_the_alignment_heads(table, tmp_pat
 def test_alignment_trains_what_the_policy_reads(table, tmp_path: Path) -> None:
     policy = make_policy(table, tmp_path)
     batch = make_batch(table)
-    output, contact = policy._run(batch)
+    output, contact = policy.run(batch)
     loss, _ = policy.alignment(output.tokens, batch, contact)
     loss.backward()
     model = policy.model
@@ -119,7 +121,7 @@ def test_the_touch_feature_tells_the_sensor_and_nothing_but_the_gel(table, tmp_p
     policy, batch = make_policy(table, tmp_path).eval(), make_batch(table)
     reference = policy.references[None].expand(len(batch[keys.STATE]), -1, -1, -1, -1)
     blank = {**batch, keys.TOUCH: reference}  # the same grey in both gels; states and images differ
-    features = policy.alignment.touch_features(policy._run(blank)[0].tokens.touch)
+    features = policy.alignment.touch_features(policy.run(blank)[0].tokens.touch)
     assert (features[:, 0] - features[:, 1]).abs().max() > 1e-3
     torch.testing.assert_close(features, features[:1].expand_as(features), rtol=1e-4, atol=1e-5)
 
@@ -296,8 +298,44 @@ def test_evaluation_puts_baselines_beside_the_error(table, tmp_path: Path) -> No
     error = ((batch[keys.STATE][:, None] - batch[keys.ACTION]) / std).abs()
     expected = error[~batch[keys.ACTION_IS_PAD]].mean()
     assert metrics["l1_copy"] == pytest.approx(float(expected), rel=1e-4)
-    assert {"l1", "l1_z0", "spread", "hsa_chance", "hsa_ratio", "hsa_top1"} <= set(metrics)
+    assert {"l1", "l1_z0", "spread", "hsa_chance", "hsa_ratio", "hsa_top1", "hsa_pointing"} <= set(metrics)
     assert metrics == evaluate(policy, [batch], CPU)
+    alone = evaluate(policy, [make_batch(table, [0, 5, 11])], CPU)  # one episode: there is no other touch
+    assert "l1_touch_own" in metrics and not {"l1_touch_own", "hsa_gallery_top1"} & set(alone)
+
+
+def test_touch_of_another_episode_is_of_another_episode_and_has_contact(table, tmp_path: Path) -> None:
+    policy, batch = make_policy(table, tmp_path).eval(), make_batch(table, [0, 5, 31, 36, 62, 70])
+    touching = torch.tensor([[1, 0], [0, 0], [1, 1], [0, 1], [0, 0], [0, 1]], dtype=torch.bool)
+    rows, partners = touch_of_others(batch, touching)
+    assert rows.tolist() == [0, 2, 3, 5] and partners.tolist() == [2, 5, 5, 0]
+    two = make_batch(table, [0, 62])  # each gets the touch of the other
+    metrics = evaluate(policy, [two], CPU)
+    for name, touch in (("own", two[keys.TOUCH]), ("other", two[keys.TOUCH].flip(0))):
+        chunk = predict(policy, {**two, keys.TOUCH: touch})
+        error = (chunk - two[keys.ACTION]) / policy.action_std
+        assert metrics[f"l1_touch_{name}"] == pytest.approx(float(error.abs().mean()), rel=1e-4)
+
+
+def test_pointing_and_gallery_are_right_for_features_made_by_hand(table, tmp_path: Path) -> None:
+    policy, batch = make_policy(table, tmp_path).eval(), make_batch(table, [0, 31, 62])
+    alignment = policy.alignment
+    alignment.touch_head, alignment.vision_head = torch.nn.Identity(), torch.nn.Identity()
+    torch.nn.init.zeros_(alignment.sensor)
+    inside = alignment.weights(batch[keys.BOXES][:, 0])[0].flatten(2) > 0  # of the wrist camera
+    rows, columns = alignment.image_grid
+    image = torch.zeros(3, 2, rows * columns, 32)
+    touch = torch.zeros(3, 2, 1, 32)
+    for b, s in itertools.product(range(3), range(2)):
+        image[b, 0, inside[b, s], 2 * b + s] = 1.0  # the tokens of a box tell sample and sensor
+        touch[b, s, 0, 2 * b + s] = 1.0
+    touching = torch.ones(3, 2, dtype=torch.bool)
+    right = alignment_probes(alignment, Tokens(image, touch), batch, touching)
+    assert right["hsa_pointing"] == right["hsa_gallery_top1"] == 1
+    assert float(right["hsa_gallery_chance"]) == pytest.approx(1 / 3)
+    assert float(right["hsa_pointing_chance"]) == pytest.approx(float(inside.float().mean()))
+    wrong = alignment_probes(alignment, Tokens(image, touch.roll(1, 0)), batch, touching)
+    assert wrong["hsa_gallery_top1"] == 0
 
 
 def test_empty_negatives_are_refused(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from tacit_learning.act_hsa.policy import ActHsaPolicy
+from tacit_learning.act_hsa.probes import alignment_probes, touch_of_others
 from tacit_learning.data import keys
 from tacit_learning.data.windows import Batch
 from tacit_learning.engine.job import to_device
 from tacit_learning.engine.seeding import seeded, step_generator
-from tacit_learning.layers.inputs import prepare_images, prepare_touch
 from tacit_learning.losses.act import kl_per_dimension, masked_l1
 
 ACTIVE_NATS = 0.01  # a latent dimension below this carries nothing (Burda et al. 2016)
@@ -27,9 +27,11 @@ def evaluate(policy: nn.Module, batches: Iterable[Batch], device: torch.device) 
     """Average the metrics over `batches`.
 
     Returns:
-        loss, l1 (posterior), l1_z0, l1_copy (never move), l1_touch_shuffled (touch of another
-        frame), l1 errors normalised; l1_angle [rad] and l1_opening [m] for z = 0; spread (deviation
-        of the prediction over observations, 0 = ignores them), active_units and the alignment's.
+        loss, l1 (posterior), l1_z0, l1_copy (never move), l1 errors normalised; l1_touch_own and
+        l1_touch_other (z = 0 on frames with contact, with their own touch and with that of a frame with
+        contact of another episode); l1_angle [rad] and l1_opening [m] for z = 0; spread (deviation
+        of the prediction over observations, 0 = ignores them), active_units and the alignment's (`probes`).
+        What no batch could tell is left out.
     """
     assert isinstance(policy, ActHsaPolicy)
     rows, weights = [], []
@@ -40,11 +42,16 @@ def evaluate(policy: nn.Module, batches: Iterable[Batch], device: torch.device) 
         weights.append(float(len(batch[keys.STATE])))
     if not rows:
         return {}
-    total = torch.tensor(weights)
-    return {
-        key: float((torch.stack([row[key].cpu().float() for row in rows]) * total).sum() / total.sum())
-        for key in rows[0]
-    }
+    means = {key: _mean([row[key].cpu() for row in rows], weights) for key in rows[0]}
+    return {key: mean for key, mean in means.items() if mean is not None}
+
+
+def _mean(values: list[Tensor], weights: list[float]) -> float | None:
+    """Average the values that are numbers; None where none is."""
+    told = [
+        (float(value), weight) for value, weight in zip(values, weights, strict=True) if not value.isnan()
+    ]
+    return sum(v * w for v, w in told) / sum(w for _, w in told) if told else None
 
 
 def _evaluate_batch(policy: ActHsaPolicy, batch: Batch) -> dict[str, Tensor]:
@@ -59,10 +66,8 @@ def _evaluate_batch(policy: ActHsaPolicy, batch: Batch) -> dict[str, Tensor]:
         "spread": chunk.std(0, unbiased=False).mean(),
     }
     metrics |= _by_unit(policy, raw, batch)
-    if batch[keys.TOUCH].shape[1] and len(chunk) > 1:
-        touch = batch[keys.TOUCH].roll(1, 0)
-        shuffled = policy.predict(batch[keys.STATE], batch[keys.IMAGES], touch)
-        metrics["l1_touch_shuffled"] = masked_l1(policy.normalize_action(shuffled), target, is_pad)
+    if batch[keys.TOUCH].shape[1]:
+        metrics |= _touch(policy, batch, chunk)
     if policy.config.model.latent_dim:
         metrics["active_units"] = _active_units(policy, batch)
     return metrics
@@ -80,12 +85,29 @@ def _by_unit(policy: ActHsaPolicy, raw: Tensor, batch: Batch) -> dict[str, Tenso
     return result
 
 
+def _touch(policy: ActHsaPolicy, batch: Batch, chunk: Tensor) -> dict[str, Tensor]:
+    """Return what touch is worth: in the actions (B, K, A) it leads to, and in what it is aligned with."""
+    output, contact = policy.run(batch)
+    touching = contact > policy.config.hsa.contact_threshold
+    rows, partners = touch_of_others(batch, touching)
+    others = batch[keys.TOUCH][partners]
+    raw = policy.predict(batch[keys.STATE][rows], batch[keys.IMAGES][rows], others)
+    target, is_pad = policy.normalize_action(batch[keys.ACTION][rows]), batch[keys.ACTION_IS_PAD][rows]
+    metrics = {
+        "l1_touch_own": _l1(chunk[rows], target, is_pad),
+        "l1_touch_other": _l1(policy.normalize_action(raw), target, is_pad),
+    }
+    if policy.alignment is not None:
+        metrics |= alignment_probes(policy.alignment, output.tokens, batch, touching)
+    return metrics
+
+
+def _l1(chunk: Tensor, target: Tensor, is_pad: Tensor) -> Tensor:
+    """Return the masked L1 of some rows; NaN of none."""
+    return masked_l1(chunk, target, is_pad) if len(chunk) else chunk.new_tensor(float("nan"))
+
+
 def _active_units(policy: ActHsaPolicy, batch: Batch) -> Tensor:
-    state, touch = (
-        policy.normalize_state(batch[keys.STATE]),
-        prepare_touch(batch[keys.TOUCH], policy.references)[0],
-    )
-    action = policy.normalize_action(batch[keys.ACTION])
-    images = prepare_images(batch[keys.IMAGES])
-    output = policy.model(state, images, touch, action, batch[keys.ACTION_IS_PAD])
+    output, _ = policy.run(batch)
+    assert output.mu is not None and output.logvar is not None
     return (kl_per_dimension(output.mu, output.logvar) > ACTIVE_NATS).sum().float()

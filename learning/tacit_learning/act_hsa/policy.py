@@ -73,7 +73,7 @@ class ActHsaPolicy(nn.Module):
             Scalar loss, and detached scalars: loss, l1, kl and those of the alignment.
         """
         config = self.config
-        output, contact = self._run(batch)
+        output, contact = self.run(batch)
         target = self.normalize_action(batch[keys.ACTION])
         l1 = masked_l1(output.chunk, target, batch[keys.ACTION_IS_PAD], config.loss.l1_over)
         loss = l1
@@ -114,7 +114,12 @@ class ActHsaPolicy(nn.Module):
         """Map canonical units to zero mean and unit deviation (B, K, A)."""
         return (action - self.action_mean) / self.action_std
 
-    def _run(self, batch: Batch) -> tuple[ModelOutput, Tensor]:
+    def run(self, batch: Batch) -> tuple[ModelOutput, Tensor]:
+        """Return what the network makes of a batch, with the posterior of its actions.
+
+        Returns:
+            The output, and the mean change of each touch image against its reference (B, S) [grey levels].
+        """
         state = self.normalize_state(batch[keys.STATE])
         if self.training and self.config.augment.state_noise > 0:
             state = state + self.config.augment.state_noise * torch.randn_like(state)

@@ -139,9 +139,13 @@ def make_loader(windows: ChunkWindows, sampler: StepSampler, num_workers: int) -
 
 
 def fixed_batches(windows: ChunkWindows, batch_size: int, limit: int) -> Iterator[Batch]:
-    """Yield at most `limit` batches of evenly spread rows: the same ones at every validation."""
+    """Yield at most `limit` batches of evenly spread rows, the same at every validation.
+
+    Each batch mixes episodes: what it tells apart are not neighbours in time.
+    """
     count = min(len(windows), batch_size * limit)
     rows = np.unique(np.linspace(0, len(windows) - 1, count).round().astype(int))
+    rows = np.random.default_rng(0).permutation(rows)
     for start in range(0, len(rows), batch_size):
         yield windows.__getitems__(rows[start : start + batch_size].tolist())
 
