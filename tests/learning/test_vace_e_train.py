@@ -126,7 +126,7 @@ def test_a_batch_in_which_every_stream_is_missing_trains(tmp_path: Path) -> None
     "options",
     [
         {"feature_batch": 0, "debug": True, "flow_weighting": "bell", "mask_weight": 3.0, "ref_loss": True},
-        {"gradient_accumulation_steps": 2, "club_variant": "categorical", "xcov_lambda": 1.0},
+        {"gradient_accumulation_steps": 2, "xcov_lambda": 1.0},
         {"enable_contrastive_loss": False, "enable_club_loss": False, "vace_e_injection": "context"},
         {"enable_vace_e": False, "training_stages": {"a": {"trainable_models": "vace"}}},
         {

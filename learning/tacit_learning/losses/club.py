@@ -7,14 +7,9 @@ likelihood of q and held-out probes beside it. Legend: B rows, X Y features, C c
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
-
-ClubVariant = Literal["gaussian", "mean", "sample", "categorical"]
 
 
 class ClubEstimator(nn.Module):
@@ -23,24 +18,19 @@ class ClubEstimator(nn.Module):
     mu: Linear(X, h/2), ReLU, Linear(h/2, Y); v likewise, bounded by tanh as in the source.
     """
 
-    def __init__(self, x_dim: int, y_dim: int, hidden: int, *, variant: ClubVariant = "gaussian") -> None:
+    def __init__(self, x_dim: int, y_dim: int, hidden: int) -> None:
         super().__init__()
-        if variant == "categorical":
-            raise ValueError("ClubEstimator: variant 'categorical' is CategoricalClub")
-        self.variant = variant
         self.mean = nn.Sequential(*_layers(x_dim, y_dim, hidden))
         self.log_variance = nn.Sequential(*_layers(x_dim, y_dim, hidden), nn.Tanh())
 
-    def mutual_information(self, x: Tensor, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def mutual_information(self, x: Tensor, y: Tensor) -> Tensor:
         """Estimate I(x; y) = mean_i sum_d [log q(y_i|x_i) - mean_j log q(y_j|x_i)].
 
-        Gradients reach x and y, never q: q must not learn to lower its own estimate. `sample` takes
-        one permutation for the mean over j; `mean` sets v = 0.
+        Gradients reach x and y, never q: q must not learn to lower its own estimate.
 
         Args:
             x: Features (B, X), B >= 2.
             y: Features (B, Y).
-            generator: Draws the permutation of `sample`.
 
         Returns:
             Scalar [nat]; can be negative when q is poor.
@@ -49,59 +39,24 @@ class ClubEstimator(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x, y = _full(x), _full(y)
             mean, log_variance = self._frozen(x)
-            if self.variant == "sample":
-                order = torch.randperm(len(y), generator=generator).to(y.device)
-                spread = (y[order] - mean).square()
-            else:
-                # mean_j (y_j - mu_i)^2 without the (B, B, Y) table
-                spread = (y - y.mean(0)).square().mean(0) + (y.mean(0) - mean).square()
+            # mean_j (y_j - mu_i)^2 without the (B, B, Y) table
+            spread = (y - y.mean(0)).square().mean(0) + (y.mean(0) - mean).square()
             difference = (spread - (mean - y).square()) / (2 * log_variance.exp())
             return difference.sum(1).mean()
 
     def learning_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Compute mean_i sum_d [(mu_i - y_i)^2 / exp(v_i) + v_i]: 2 NLL without its constant."""
         _check(x, y)
-        mean, log_variance = self.mean(x), self._log_variance(self.log_variance(x))
+        mean, log_variance = self.mean(x), self.log_variance(x)
         return ((mean - y).square() / log_variance.exp() + log_variance).sum(1).mean()
 
     def _frozen(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean = functional_call(self.mean, _detached(self.mean), (x,))
-        return mean, self._log_variance(
-            functional_call(self.log_variance, _detached(self.log_variance), (x,))
-        )
-
-    def _log_variance(self, value: Tensor) -> Tensor:
-        return torch.zeros_like(value) if self.variant == "mean" else value
-
-
-class CategoricalClub(nn.Module):
-    """q(label|x) as a small classifier; the estimate is between features and a discrete label."""
-
-    def __init__(self, x_dim: int, num_classes: int, hidden: int) -> None:
-        super().__init__()
-        self.logits = nn.Sequential(*_layers(x_dim, num_classes, hidden))
-
-    def mutual_information(self, x: Tensor, y: Tensor) -> Tensor:
-        """Estimate I(x; label) = mean_i log q(y_i|x_i) - mean_ij log q(y_j|x_i); no gradient in q.
-
-        Args:
-            x: Features (B, X), B >= 2.
-            y: Labels (B,), int64, 0..C-1.
-        """
-        _check(x, y)
-        with torch.autocast(x.device.type, enabled=False):
-            log_q = functional_call(self.logits, _detached(self.logits), (_full(x),)).log_softmax(-1)
-            pairs = log_q[:, y]
-            return pairs.diagonal().mean() - pairs.mean()
-
-    def learning_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Compute the cross entropy of the labels."""
-        _check(x, y)
-        return F.cross_entropy(self.logits(x), y)
+        return mean, functional_call(self.log_variance, _detached(self.log_variance), (x,))
 
 
 def fit_club(
-    club: ClubEstimator | CategoricalClub,
+    club: ClubEstimator,
     optimizer: torch.optim.Optimizer,
     x: Tensor,
     y: Tensor,
@@ -113,14 +68,13 @@ def fit_club(
         club: The estimator.
         optimizer: Over its parameters alone.
         x: Features (B, X); of all processes, so that q stays equal on each.
-        y: Features (B, Y), or labels (B,) for the categorical one.
+        y: Features (B, Y).
         steps: How many.
 
     Returns:
         The learning loss before the last step, cut from its graph.
     """
-    x = x.detach().float()
-    y = y.detach().float() if y.is_floating_point() else y
+    x, y = x.detach().float(), y.detach().float()
     loss = x.new_zeros(())
     with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         for _ in range(steps):

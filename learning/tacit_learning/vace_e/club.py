@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from tacit_learning.engine.distributed import broadcast_module, equal_over_processes
-from tacit_learning.engine.seeding import seeded, step_generator
-from tacit_learning.losses.club import CategoricalClub, ClubEstimator, fit_club
+from tacit_learning.engine.seeding import seeded
+from tacit_learning.losses.club import ClubEstimator, fit_club
 from tacit_learning.vace_e.config import VaceEConfig
 
-CLUB_STREAM = 7  # of the generator of the permutation
 HIDDEN = 256  # width of q, twice that of each of its two layers
 
 
@@ -28,49 +27,29 @@ class Estimate(NamedTuple):
 
 
 class ClubTrainer:
-    """q(z_emb | z_task) (or of the embodiment label) and its Adam."""
+    """q(z_emb | z_task) and its Adam."""
 
-    def __init__(
-        self, config: VaceEConfig, feature_dim: int, num_embodiments: int, device: torch.device
-    ) -> None:
+    def __init__(self, config: VaceEConfig, feature_dim: int, device: torch.device) -> None:
         self.config = config
-        self.estimator: ClubEstimator | CategoricalClub
         with seeded(config.seed):
-            if config.club_variant == "categorical":
-                self.estimator = CategoricalClub(feature_dim, num_embodiments, HIDDEN)
-            else:
-                self.estimator = ClubEstimator(feature_dim, feature_dim, HIDDEN, variant=config.club_variant)
+            self.estimator = ClubEstimator(feature_dim, feature_dim, HIDDEN)
         self.estimator.to(device)
         broadcast_module(self.estimator)
         self.optimizer = torch.optim.Adam(self.estimator.parameters(), lr=config.club_lr)
         self._learning_loss = torch.zeros((), device=device)
 
-    def step(self, z_task: Tensor, z_emb: Tensor, embodiment_label: Tensor, step: int) -> Estimate:
+    def step(self, z_task: Tensor, z_emb: Tensor, step: int) -> Estimate:
         """Let q learn where its schedule says so, then estimate with q frozen.
 
         Args:
             z_task: Live features of all processes (B, D).
             z_emb: Live features of all processes (B, D).
-            embodiment_label: (B,); rows of -1 are left out of the categorical estimate.
             step: Optimiser step.
-
-        Returns:
-            The estimate; 0 where the categorical variant finds fewer than two labelled rows.
         """
-        if isinstance(self.estimator, CategoricalClub):
-            known = embodiment_label >= 0
-            x, y = z_task[known].float(), embodiment_label[known]
-            if len(x) < 2:  # chance of the batch, not an error: a single row has none to compare with
-                return Estimate(0.0 * z_task.float().sum(), self._learning_loss)
-        else:
-            x, y = z_task.float(), z_emb.float()
+        x, y = z_task.float(), z_emb.float()
         if step % self.config.club_update_freq == 0:
-            self._learning_loss = fit_club(
-                self.estimator, self.optimizer, x, y, self.config.club_training_steps
-            )
-        if isinstance(self.estimator, ClubEstimator):
-            generator = step_generator(self.config.seed, step, CLUB_STREAM)
-            return Estimate(self.estimator.mutual_information(x, y, generator), self._learning_loss)
+            steps = self.config.club_training_steps
+            self._learning_loss = fit_club(self.estimator, self.optimizer, x, y, steps)
         return Estimate(self.estimator.mutual_information(x, y), self._learning_loss)
 
     def check_equal(self) -> None:

@@ -210,7 +210,6 @@ class ObjectiveOptions(Config):
     club_lr: float = Field(default=1e-3, gt=0)
     club_training_steps: int = Field(default=5, ge=1)
     club_update_freq: int = Field(default=1, ge=1)
-    club_variant: Literal["gaussian", "mean", "sample", "categorical"] = "gaussian"
     club_warmup: float = Field(default=0.1, ge=0, le=1)
     xcov_lambda: float = Field(default=0.0, ge=0)
     extra_losses: dict[str, float] = {}

@@ -198,7 +198,7 @@ class Objective(nn.Module):
                 metrics[f"{name}_excess"] = value.detach() - contrastive_floor(label).to(value.device)
                 total = total + weight * value
         if self.club is not None:
-            estimate = self.club.step(features.z_task, features.z_emb, labels[:, 1], step)
+            estimate = self.club.step(features.z_task, features.z_emb, step)
             metrics |= {"club_mi": estimate.information.detach(), "club_nll": estimate.learning_loss}
             total = total + club_weight(config, step, self.num_steps) * estimate.information
         if config.xcov_lambda:

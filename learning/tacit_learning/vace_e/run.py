@@ -290,8 +290,7 @@ class VaceERun(Course):
         config = self.config
         if not (config.feature_losses and config.enable_club_loss and config.club_lambda):
             return None
-        width, labels = self.model.config.encoders.feature_dim, self.materials.data.labels
-        return ClubTrainer(config, width, len(labels.embodiment), self.processes.device)
+        return ClubTrainer(config, self.model.config.encoders.feature_dim, self.processes.device)
 
     def _texts(self) -> dict[str, str]:
         labels = self.materials.data.labels.as_json()
