@@ -6,6 +6,8 @@ same bits on one machine.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -30,6 +32,7 @@ from tacit_sim.model import (
     ridge_names,
 )
 from tacit_sim.rendering import SceneRenderer, SensorNoise, mujoco
+from tacit_sim.surroundings import Change, Surroundings, distractors
 from tacit_sim.tactile import TactileCamera
 from tacit_sim.tasks import LOOK_NS, OVER, STAGES, Hidden, StageMachine, Task, Truth, find_task
 
@@ -62,12 +65,20 @@ class Cell:
         task: Name of the first task; `reset` may choose another.
         disturbed: The robot executes each command plus a seeded disturbance of the tool.
         board_at: Put a calibration board on the table or into the gripper, and the part out of its way.
+        changes: What differs from the cell of the demonstrations, drawn anew in every episode.
     """
 
     def __init__(
-        self, rig: Rig, task: str | None = None, *, disturbed: bool = False, board_at: BoardPlace = ""
+        self,
+        rig: Rig,
+        task: str | None = None,
+        *,
+        disturbed: bool = False,
+        board_at: BoardPlace = "",
+        changes: Collection[Change] = (),
     ) -> None:
         self.rig = rig
+        self._changes = changes
         self.board_at = board_at
         self._lenses = lenses_of(rig)
         self.disturbed = disturbed
@@ -83,8 +94,9 @@ class Cell:
         """Compile the model of `task` and find our addresses in it."""
         self.close()
         self.task = task
-        text = build_mjcf(self.rig, task, self.board_at)
+        text = build_mjcf(self.rig, task, self.board_at, distractors(self._changes))
         self.model = mujoco.MjModel.from_xml_string(text, board.assets() if self.board_at else None)
+        self._surroundings = Surroundings(self.model, task, self._changes)
         self.data = mujoco.MjData(self.model)
         arm_name, arm, gripper = only_arm(self.rig)
         joints = [self.model.joint(joint.name) for joint in arm.joints]
@@ -132,6 +144,7 @@ class Cell:
         self._hide()
         random = np.random.default_rng([seed, 0])
         mujoco.mj_resetData(self.model, self.data)
+        self._surroundings.draw(seed)
         self._place_part(random)
         q = np.asarray(HOME) + random.uniform(-START_JITTER_RAD, START_JITTER_RAD, len(HOME))
         self.data.qpos[self._qpos] = q
@@ -139,6 +152,7 @@ class Cell:
         self._set_targets(np.append(q, START_OPENING_M))
         mujoco.mj_step(self.model, self.data, SETTLE_STEPS)
         self._time_ns += RESET_NS
+        self._began_ns = self._time_ns
         self._stages = StageMachine(self.task)
         self._disturbance = Disturbance(self.task, seed) if self.disturbed else None
         self._observe()
@@ -303,7 +317,7 @@ class Cell:
         """Return the image (H, W, 3) of a tactile sensor; exactly `reference` without contact."""
         if not self.is_touched(sensor):
             return self.reference(sensor)
-        return self._touch[sensor].image(self.indentation(sensor))
+        return self._gel(sensor, self._touch[sensor].image(self.indentation(sensor)))
 
     def is_touched(self, sensor: str) -> bool:
         """Tell whether the pad of a sensor touches anything."""
@@ -315,7 +329,10 @@ class Cell:
 
     def reference(self, sensor: str) -> NDArray[np.uint8]:
         """Return the image (H, W, 3) of a sensor that touches nothing."""
-        return self._touch[sensor].reference
+        return self._gel(sensor, self._touch[sensor].reference)
+
+    def _gel(self, sensor: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return self._surroundings.gel(sensor, image, (self._time_ns - self._began_ns) / 1e9)
 
     def _in_contact(self, geom: int | None = None) -> set[int]:
         """Geoms that touch something, or that touch `geom`."""

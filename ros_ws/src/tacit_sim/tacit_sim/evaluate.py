@@ -30,6 +30,7 @@ from tacit_sim.cell import Cell
 from tacit_sim.choose_playing import LATENCIES_MS, Trial, best, trials
 from tacit_sim.closed_loop import MAX_TICKS, Rollout, Runner
 from tacit_sim.felt import TouchControl
+from tacit_sim.surroundings import Change
 
 EPISODES, FIRST_SEED = 100, 10_000
 CHOICE_EPISODES, FIRST_CHOICE_SEED = 10, 30_000
@@ -61,6 +62,10 @@ class Arguments:
     touch: TouchControl = "real"
     """What the policy feels: its own touch, or a control: that of another episode, blank gels, or its own
     with the pixels in disorder."""
+    changed: tuple[Change, ...] = ()
+    """What differs from the cell of the demonstrations, drawn anew in every episode: light (brightness and
+    tint), camera (each moved by 2 cm and turned by 2 degrees, unknown to the rig), distractors (four more
+    things on the table), gel (other colours, which drift)."""
     choose_playing: bool = False
     """Try several ways of playing chunks, each with 0, 40, 80 and 120 ms of latency, and write the one that
     succeeds most often into the bundle."""
@@ -114,7 +119,7 @@ def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
     rig = load_rig(arguments.rig or bundle.manifest.rig_name)
     policy = OnnxPolicy(bundle, rig, arguments.threads)
     progress = OnnxProgress(arguments.progress, rig, arguments.threads) if arguments.progress else None
-    cell = Cell(rig, arguments.task)
+    cell = Cell(rig, arguments.task, changes=arguments.changed)
     play = arguments.play.applied(bundle.manifest.playing, bundle.manifest.chunk_size)
     film_every = 12 if arguments.films else 0
     latency_ns = round(1e6 * arguments.latency_ms)
@@ -138,6 +143,7 @@ def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
         "task": cell.task.name,
         "num_marks": len(cell.task.marks),
         "touch": arguments.touch,
+        "changed": list(arguments.changed),
         "play": play.model_dump(),
         "latency_ms": arguments.latency_ms,
         "bundle": arguments.bundle.name,

@@ -82,7 +82,7 @@ HEADER = f"""
 """
 
 
-def build_mjcf(rig: Rig, task: Task, board: BoardPlace = "") -> str:
+def build_mjcf(rig: Rig, task: Task, board: BoardPlace = "", scenery: str = "") -> str:
     """Return the MJCF text of `rig` (one arm with a gripper) and the parts of `task`.
 
     Args:
@@ -90,6 +90,7 @@ def build_mjcf(rig: Rig, task: Task, board: BoardPlace = "") -> str:
         task: Says which part lies where.
         board: Where a calibration board is: on the table, in the gripper, or nowhere. A model with a
             board needs `board.assets()` beside its text.
+        scenery: MJCF of what else stands on the table.
 
     Raises:
         RigError: The rig has no such arm, or a camera that the cell cannot draw.
@@ -104,7 +105,7 @@ def build_mjcf(rig: Rig, task: Task, board: BoardPlace = "") -> str:
 {BOARD_ASSET if board else ""}
 <worldbody>
  <light pos="-0.3 -0.6 1.5" dir="0 0.4 -1" directional="true" castshadow="false" diffuse="0.35 0.35 0.35"/>
- {_table(task)}{world}{_part(task)}
+ {_table(task)}{scenery}{world}{_part(task)}
  {_arm(rig, name, arm, _flange_parts(rig, name, lenses, board))}
 </worldbody>
 <equality>
