@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tiny_videos import ACTIONS, FPS, tiny_alignment, tiny_failing
 
 from tacit_learning.alignment.checkpoints import load_alignment
 from tacit_learning.alignment.data import batches as keys
+from tacit_learning.alignment.data.episode_videos import split_by_outcome
 from tacit_learning.alignment.data.outcomes import failure_target, step_seconds, success_target, task_progress
 from tacit_learning.alignment.data.videos import Annotated, make_videos
 from tacit_learning.alignment.judge.predict import predict
@@ -41,6 +43,15 @@ def test_a_whole_episode_has_the_progress_that_its_steps_alone_would_give() -> N
     torch.testing.assert_close(task_progress(whole, {}), video_progress(whole))
     assert success_target(whole)[0].nonzero().flatten().tolist() == list(range(30, 40))
     assert success_target(episode(WHOLE, 30))[0].nonzero().flatten().tolist() == [29], "it ends as it is done"
+
+
+def test_every_outcome_is_in_both_parts_of_a_split() -> None:
+    outcomes = [None] * 10 + ["miss"] * 5 + ["hang"] * 2 + ["drop"]
+    paths = [Path(f"{number}.hdf5") for number in range(len(outcomes))]
+    parts = split_by_outcome(paths, outcomes, 0.8, 0)
+    assert sorted(parts["train"] + parts["validation"]) == sorted(paths)
+    held_out = Counter(outcomes[paths.index(path)] for path in parts["validation"])
+    assert held_out == {None: 2, "miss": 1, "hang": 1}, "a single one teaches"
 
 
 def test_an_episode_that_lacks_steps_ends_below_one_and_is_no_success() -> None:

@@ -171,7 +171,7 @@ def test_training_on_the_features_of_a_policy_beats_the_constant(tmp_path: Path)
     changes = ("train.steps=120", "train.lr=5e-3", "warp.offset=0", "warp.pause=0")
     config = tiny_progress(tmp_path / "p", tmp_path / "policy", *changes)
     result = train_tiny_progress(config, tiny_table(2), tiny_table(2, folder="again"), policy)
-    assert result.metrics["mae"] < 0.5 * result.metrics["mae_half"]
+    assert result.metrics["mae"] < 0.6 * result.metrics["mae_half"]
     source = load_alignment(tmp_path / "p", "last").source()
     assert source is not None
     assert torch.equal(source.encoder.references, policy.policy.references)

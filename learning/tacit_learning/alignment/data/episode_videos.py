@@ -5,7 +5,7 @@ The encoder, its rig and statistics go into the checkpoint, so that the exported
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tacit.config import parse
 from tacit.config.documents import json_mapping
+from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError
 from tacit_learning.act_hsa.train import TrainedPolicy, load_policy
 from tacit_learning.alignment.data.videos import Annotated
@@ -79,9 +80,39 @@ class EpisodeSource:
 
 def read_tables(data: DataConfig) -> dict[str, EpisodeTable]:
     """Read recordings and split them into train and validation, which a single episode leaves out."""
-    chosen, held_out = split_episodes(find_training_episodes(data), data.train_ratio, data.split_seed)
-    parts = {TRAIN: chosen, VALIDATION: held_out}
+    paths = find_training_episodes(data)
+    parts = split_by_outcome(paths, [_outcome(path) for path in paths], data.train_ratio, data.split_seed)
     return {split: load_table(paths, data) for split, paths in parts.items() if paths}
+
+
+def split_by_outcome(
+    paths: Sequence[Path], outcomes: Sequence[Hashable], train_ratio: float, seed: int
+) -> dict[str, list[Path]]:
+    """Split the episodes of each outcome by themselves: thresholds cannot be fitted to a kind of failure that
+    chance has kept out of the validation part.
+
+    Args:
+        paths: Episodes.
+        outcomes: What became of each.
+        train_ratio: Share of each outcome that trains.
+        seed: Of the split.
+
+    Returns:
+        The episodes of train and validation, in the order in which they were given.
+    """
+    held_out: set[Path] = set()
+    for outcome in dict.fromkeys(outcomes):
+        alike = [path for path, found in zip(paths, outcomes, strict=True) if found == outcome]
+        held_out.update(split_episodes(alike, train_ratio, seed)[1])
+    return {
+        TRAIN: [path for path in paths if path not in held_out],
+        VALIDATION: [path for path in paths if path in held_out],
+    }
+
+
+def _outcome(path: Path) -> tuple[bool | None, tuple[str, ...]]:
+    with EpisodeReader(path) as reader:
+        return reader.success, tuple(failure.name for failure in reader.failures)
 
 
 def encode_episodes(
