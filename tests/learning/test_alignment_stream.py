@@ -34,6 +34,7 @@ FRAME_NS = 100_000_000
 STREAMING = {
     "dense": {},
     "dense, features": {},
+    "dense, plain": {},
     "distance": {"method": "cumulative_l2"},
     "protas": {"method": "protas"},
     "v4": {"recipe": "v4"},
@@ -41,8 +42,9 @@ STREAMING = {
 }
 
 
-def trained(folder: Path, head_features: bool = False, **progress: object) -> Path:
-    config = tiny_alignment(folder / "run", train__steps=1, head__features=head_features)
+def trained(folder: Path, head: str = "", **progress: object) -> Path:
+    beside = {"head__features": "features" in head, "head__plain": 6 * ("plain" in head)}
+    config = tiny_alignment(folder / "run", train__steps=1, **beside)
     options = type(config.progress).model_validate({**config.progress.model_dump(), **progress})
     annotated = tiny_annotated()
     train_on(config.model_copy(update={"progress": options}), annotated, None, SilentReporter())
@@ -59,7 +61,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("mode", STREAMING)
 def test_the_model_frame_by_frame_equals_the_whole_video(tmp_path: Path, mode: str) -> None:
-    model = load_alignment(trained(tmp_path, "features" in mode, **STREAMING[mode]), "last").model
+    model = load_alignment(trained(tmp_path, mode, **STREAMING[mode]), "last").model
     features = model.scale.mean + model.scale.std * torch.randn(2, 25, FEATURES)
     elapsed = torch.arange(25.0).expand(2, -1) / 10
     none = torch.zeros(2, 25, dtype=torch.long)
@@ -73,6 +75,32 @@ def test_the_model_frame_by_frame_equals_the_whole_video(tmp_path: Path, mode: s
             for one, everything in zip(found, whole, strict=True):
                 torch.testing.assert_close(one[:, 0], everything[:, t], rtol=1e-5, atol=1e-5)
     assert float((whole.video[:, -1] - whole.video[:, 0]).abs().max()) > 1e-4
+
+
+def test_a_plain_net_has_half_a_say_except_where_a_class_is_told(tmp_path: Path) -> None:
+    model = load_alignment(trained(tmp_path, "plain"), "last").model
+    net, features = model.plain_net, torch.randn(2, 12, FEATURES)
+    elapsed, condition = torch.arange(12.0).expand(2, -1) / 10, torch.zeros(2, 12, dtype=torch.long)
+    condition[1, 6:] = 2
+    task = label = condition[:, 0]
+    told = torch.tensor([False, True])
+    with torch.no_grad():
+        embedded, plain = model.embed(features), net(model.scale(features))
+        from_start = net.from_start(model.scale(features))
+        frames = Frames(features, elapsed, task, condition)
+        both = model.read(embedded, frames)
+        begun = model.read_segments(embedded, features, elapsed, label, told, task).action
+        model.plain_net = None
+        alone = model.read(embedded, frames)
+        alone_begun = model.read_segments(embedded, features, elapsed, label, told, task).action
+    free = condition == 0
+    for one, head, other in (
+        (both.action, alone.action, plain.action),
+        (both.video, alone.video, plain.video),
+    ):
+        torch.testing.assert_close(one, torch.where(free, (head + other) / 2, head))
+    torch.testing.assert_close(begun, (alone_begun + from_start.sum(0)) / 4)
+    assert float((plain.action - alone.action).abs().mean()) > 1e-3
 
 
 def test_the_exported_stream_equals_the_batch(exported: Path) -> None:

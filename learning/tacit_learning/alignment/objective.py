@@ -27,6 +27,7 @@ from tacit_learning.alignment.progress_terms import (
     distance_loss,
     motion_loss,
     outcome_loss,
+    plain_loss,
     protas_terms,
     segment_terms,
     update_statistics,
@@ -36,6 +37,9 @@ from tacit_learning.alignment.settings import ALIGNMENT, COMBINED, AlignmentConf
 from tacit_learning.alignment.terms import Moment, alignment_losses, draw_frames
 from tacit_learning.data.windows import Batch
 from tacit_learning.losses.progress import progress_lambda
+
+PLAIN_ACTIONS = 16
+"""Actions of each video that the plain net learns from in one step, those whose start is told."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +139,11 @@ class AlignmentObjective(nn.Module):
         if self.training:
             update_statistics(self.model, embeddings.detach(), batch, MOMENTUM)
         if self.config.progress.enabled:
-            terms = self._progress(batch, features, embeddings, generator) | self._beside(batch, generator)
+            terms = self._progress(batch, features, embeddings, generator)
+            terms |= self._beside(batch, generator) | self._plain(batch, features, generator)
             parts["progress_loss"] = terms.pop("progress")
             weights = {"motion": self.config.progress.motion_weight}
-            weights["outcome"] = self.config.progress.outcome_weight
+            weights |= {"outcome": self.config.progress.outcome_weight, "plain": 1.0}
             for name in weights.keys() & terms.keys():
                 parts["progress_loss"] = parts["progress_loss"] + weights[name] * terms[name]
             parts |= {f"progress_{name}": value for name, value in terms.items()}
@@ -191,6 +196,14 @@ class AlignmentObjective(nn.Module):
         motion, outcome = self.model.motion(features), self.model.outcome(features)
         terms = {} if motion is None else {"motion": motion_loss(motion, clips)}
         return terms if outcome is None else terms | {"outcome": outcome_loss(outcome, clips)}
+
+    def _plain(self, batch: Batch, features: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Compute the loss of the plain net in training; in validation it is judged with the head."""
+        net = self.model.plain_net
+        if net is None or generator is None:
+            return {}
+        scaled = self.model.scale(features)
+        return {"plain": plain_loss(net, scaled, batch, PLAIN_ACTIONS, generator)}
 
     def _disturb(self, features: Tensor, generator: torch.Generator | None) -> Tensor:
         """Add noise to every frame and an offset to every video (B, T, F), in training alone."""

@@ -16,6 +16,7 @@ from tacit_learning.alignment.model.heads import HeadOutputs
 from tacit_learning.alignment.model.model import AlignmentModel
 from tacit_learning.alignment.model.normalisers import Stretches
 from tacit_learning.alignment.model.outcome import Outcome
+from tacit_learning.alignment.model.plain import PlainNet
 from tacit_learning.alignment.model.protas import ProtasHead, ProtasTargets, protas_loss
 from tacit_learning.alignment.recipes import draw_segments
 from tacit_learning.alignment.settings import DenseConfig, ProgressConfig
@@ -115,6 +116,30 @@ def segment_terms(
     outputs = model.read_segments(own, seen, seconds, segments.labels, told, task)
     weights = {"monotonic_weight": config.monotonic, "end_weight": config.end}
     return dense_loss(outputs.action, segments.targets, segments.mask, **weights)
+
+
+def plain_loss(
+    net: PlainNet, scaled: Tensor, batch: Batch, actions: int, generator: torch.Generator
+) -> Tensor:
+    """Compute the mean errors of the plain net: of the stream, and of actions whose start is told.
+
+    Args:
+        net: In training.
+        scaled: Features of whole videos (B, T, F).
+        batch: From `batches.whole_videos`.
+        actions: Drawn of each video.
+        generator: Source of chance of this step.
+    """
+    said = net(scaled)
+    told = batch[keys.PROGRESS_MASK] & batch[keys.MASK]
+    loss = _mean((said.video - batch[keys.PROGRESS]).abs(), told)
+    inside = batch[keys.ACTION_MASK] & batch[keys.MASK]
+    loss = loss + _mean((said.action - batch[keys.ACTION]).abs(), inside)
+    segments = draw_segments(scaled, batch, True, actions, 2, generator)
+    if segments is None:
+        return loss
+    errors = (net.from_start(segments.embeddings) - segments.targets).abs()
+    return loss + sum((_mean(error, segments.mask) for error in errors), torch.zeros(()).to(loss))
 
 
 def motion_loss(logits: Tensor, batch: Batch) -> Tensor:

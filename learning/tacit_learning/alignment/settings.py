@@ -30,15 +30,13 @@ class VideosConfig(Config):
     """Where annotated videos come from: a folder of features, or recorded episodes.
 
     `folder`: `annotations.json` and its features, or with `pictures` its `frames/<video>.npy` (T, H, W, 3)
-    u1, which `encoder.pictures` must take. `episodes`: recordings, whose images go through the
-    frozen encoder `frames`; the exported bundle then takes images. `train_splits`: parts that train.
-    `validation_split`: the part that chooses checkpoints; where the set lacks it, `validation_ratio`
-    of the training videos are held out instead. `tasks`: these alone; empty: all. `fps`: read every video at
-    this rate; `mean_frames`: where videos of a folder are longer on average, read every second frame, third
-    frame and so on. A folder may also hold the text files of MS-TCN; `mstcn_fps` is their rate.
-    `steps`: `time` reads no annotation of steps: progress is the share of a video that is over, learned from
-    clips that are also rewound (ReWiND, TimeRewarder).
-    """
+    u1, which `encoder.pictures` must take. `episodes`: recordings, whose images go through the frozen encoder
+    `frames`; the exported bundle then takes images. `train_splits`: parts that train. `validation_split`: the
+    part that chooses checkpoints; where the set lacks it, `validation_ratio` of the training videos are held
+    out instead. `tasks`: these alone; empty: all. `fps`: read every video at this rate; `mean_frames`: where
+    videos of a folder are longer on average, read every second frame, third frame and so on. A folder may
+    also hold text files of MS-TCN; `mstcn_fps` is their rate. `steps`: `time` reads no steps: progress is the
+    share of a video that is over, learned from clips that are also rewound (ReWiND, TimeRewarder)."""
 
     folder: str | None = None
     pictures: bool = False
@@ -65,11 +63,10 @@ class VideosConfig(Config):
 
 
 class WarpConfig(Config):
-    """How clips are changed: in time, so that no clock can solve them, and in their features.
+    """How clips are changed: in time, so that no clock can solve them, and in features; chances are per clip.
 
-    Chances are per clip. `hold`: the last frame stands, as after a task is done. `noise` of every frame
-    and `shift` of the whole clip are in standard deviations of the features.
-    """
+    `hold`: the last frame stands, as after a task is done. `noise` of every frame and `shift` of the whole
+    clip are in standard deviations of the features."""
 
     offset: float = 0.3
     slowest: float = 0.7
@@ -88,8 +85,7 @@ class WarpConfig(Config):
 class PictureConfig(Config):
     """Size of the pictures, the backbone, and the fields (grid x grid) that its output is averaged over.
 
-    `identity` is filled in by the training, so that a checkpoint needs no weight files.
-    """
+    `identity` is filled in by the training, so that a checkpoint needs no weight files."""
 
     height: int
     width: int
@@ -124,11 +120,12 @@ class AlignmentEncoderConfig(Config):
 class HeadConfig(Config):
     """Sizes and inputs of the dense progress head.
 
-    `distance`: the travelled distance of the embedding over its training mean enters too. `class_dim`:
-    width of the embedding of a given class, which comes with the time since it was first given; 0: none.
-    `condition_rate`: share of the training videos whose class is given, so that one head serves with and
-    without. `per_class`: one action progress per class, read at the expected class. `features`: the scaled
-    features enter beside the embedding, so that nothing is lost that alignment has no use for.
+    `distance`: the travelled distance of the embedding over its training mean enters too. `class_dim`: width
+    of the embedding of a given class, which comes with the time since it was first given; 0: none.
+    `condition_rate`: share of training videos whose class is given, so that one head serves with and without.
+    `per_class`: one action progress per class, read at the expected class. `features`: the scaled features
+    enter beside the embedding. `plain`: width of a plain GRU over the features that learns beside the head,
+    and the mean of both counts; 0: none.
     """
 
     width: int = 64
@@ -141,6 +138,7 @@ class HeadConfig(Config):
     condition_rate: float = 0.5
     per_class: bool = False
     features: bool = False
+    plain: int = Field(default=0, ge=0)
 
 
 class MotionConfig(Config):
@@ -152,11 +150,13 @@ class MotionConfig(Config):
 
 
 class OutcomeConfig(Config):
-    """Sizes of the net that tells success and failure."""
+    """Sizes of the net that tells success and failure; frames over which changes are averaged."""
 
     width: int = 64
     hidden: int = 64
     dropout: float = 0.1
+    trend_frames: float = Field(default=15.0, gt=0)
+    still_frames: float = Field(default=5.0, gt=0)
 
 
 class TextConfig(Config):
@@ -375,9 +375,10 @@ class AlignmentConfig(Config):
 
     @property
     def reads_whole_videos(self) -> bool:
-        """Whether anything learns, or is measured, from whole videos: alignment, an encoder whose scale
-        follows them, travelled distances, or actions on their own. If not, clips are all that is drawn."""
-        fixed = self.encoder.kind == "none" and not self.head.distance and not self.progress.dense.segments
+        """Whether anything learns from whole videos (alignment, scales, distances, actions on their own, a
+        plain net) or clips are all that is drawn."""
+        fixed = self.encoder.kind == "none" and not self.head.distance and not self.head.plain
+        fixed = fixed and not self.progress.dense.segments
         dense = (self.progress.method, self.progress.recipe) == ("learnable", "dense")
         return not (self.progress.enabled and dense and fixed)
 

@@ -23,6 +23,7 @@ from tacit_learning.alignment.model.heads import (
 from tacit_learning.alignment.model.motion import MotionNet
 from tacit_learning.alignment.model.normalisers import Distances, FeatureScale
 from tacit_learning.alignment.model.outcome import Outcome, OutcomeNet
+from tacit_learning.alignment.model.plain import Plain, PlainNet
 from tacit_learning.alignment.model.protas import ProtasHead
 from tacit_learning.alignment.model.recipe_head import SPECS, RecipeHead
 from tacit_learning.alignment.model.task_text import TaskText
@@ -112,6 +113,8 @@ class AlignmentModel(nn.Module):
         self.task_text = TaskText(shape.num_tasks, shape.text_width, text.width) if text is not None else None
         width += text.width if text is not None else 0
         self.head_net = make_head(config, shape, width)
+        beside = has_plain(config)
+        self.plain_net = PlainNet(shape.num_features, config.head.plain) if beside else None
         moves = config.progress.enabled and config.progress.motion_weight > 0
         self.motion_net = MotionNet(config.motion, shape.num_features) if moves else None
         judges = config.progress.enabled and config.progress.outcome_weight > 0
@@ -162,7 +165,10 @@ class AlignmentModel(nn.Module):
         if self.travels:
             travelled = self.distances.of_video(self.travel(embeddings), frames.task)
         entered = self._entered(embeddings, frames.features, frames.task)
-        return self.head(HeadInputs(entered, frames.elapsed, travelled, frames.condition))
+        said = self.head(HeadInputs(entered, frames.elapsed, travelled, frames.condition))
+        if self.plain_net is None or self.training:  # each learns for itself
+            return said
+        return _with_plain(said, self.plain_net(self.scale(frames.features)), frames.condition == UNKNOWN)
 
     def read_segments(
         self,
@@ -188,7 +194,11 @@ class AlignmentModel(nn.Module):
         travelled = self.distances.of_action(distance, label.unsqueeze(1).expand(distance.shape))
         condition = torch.where(given, label + 1, self.shape.num_classes + 1).unsqueeze(1)
         entered = self._entered(embeddings, features, task)
-        return self.head(HeadInputs(entered, seconds, travelled, condition.expand(distance.shape)))
+        said = self.head(HeadInputs(entered, seconds, travelled, condition.expand(distance.shape)))
+        if self.plain_net is None or self.training:
+            return said
+        plain = self.plain_net.from_start(self.scale(features))
+        return said._replace(action=torch.cat([said.action.unsqueeze(0), plain]).mean(0))
 
     def _entered(self, embeddings: Tensor, features: Tensor, task: Tensor) -> Tensor:
         """Return what the head sees of frames (B, ..., D) of tasks (B,): their scaled embedding, their scaled
@@ -222,7 +232,7 @@ class AlignmentModel(nn.Module):
         """
         assert self.head is not None
         is_first = elapsed <= 0  # no other input of a progress bundle could tell the first frame
-        encoder, before, travelled, head, moving, judging = split(memory, self._sizes())
+        encoder, before, travelled, head, beside, moving, judging = split(memory, self._sizes())
         scaled = self.scale(features)
         embedding, encoder = self.encoder.step(scaled, encoder, is_first)
         share = torch.zeros_like(elapsed)
@@ -238,13 +248,16 @@ class AlignmentModel(nn.Module):
             torch.full_like(elapsed, UNKNOWN, dtype=torch.long),
         )
         outputs, head = self.head.step(inputs, head, is_first)
+        if self.plain_net is not None:
+            plain, beside = self.plain_net.step(scaled, beside, is_first)
+            outputs = _with_plain(outputs, plain)
         motion = None
         if self.motion_net is not None:
             motion, moving = self.motion_net.step(scaled, moving, is_first)
         outcome = None
         if self.outcome_net is not None:
             outcome, judging = self.outcome_net.step(scaled, judging, is_first)
-        memory = join([encoder, before, travelled, head, moving, judging], embedding)
+        memory = join([encoder, before, travelled, head, beside, moving, judging], embedding)
         return Stepped(outputs, motion, memory, outcome)
 
     def _travelled(self, embedding: Tensor, before: Tensor, travelled: Tensor, is_first: Tensor) -> Tensor:
@@ -259,9 +272,9 @@ class AlignmentModel(nn.Module):
 
     def _sizes(self) -> list[int]:
         head = self.head.state_size if self.head is not None else 0
-        moving = self.motion_net.state_size if self.motion_net is not None else 0
-        judging = self.outcome_net.state_size if self.outcome_net is not None else 0
-        return [self.encoder.state_size, *((self.dim, 1) if self.travels else (0, 0)), head, moving, judging]
+        nets = (self.plain_net, self.motion_net, self.outcome_net)
+        beside = [net.state_size if net is not None else 0 for net in nets]
+        return [self.encoder.state_size, *((self.dim, 1) if self.travels else (0, 0)), head, *beside]
 
 
 def reads_features(config: AlignmentConfig) -> bool:
@@ -274,6 +287,19 @@ def is_dense(config: AlignmentConfig) -> bool:
     """Tell whether progress is learned by the dense head."""
     progress = config.progress
     return progress.enabled and (progress.method, progress.recipe) == ("learnable", "dense")
+
+
+def has_plain(config: AlignmentConfig) -> bool:
+    """Tell whether a plain GRU over the features learns beside the head."""
+    return is_dense(config) and config.encoder.pictures is None and config.head.plain > 0
+
+
+def _with_plain(said: HeadOutputs, plain: Plain, counts: Tensor | None = None) -> HeadOutputs:
+    """Return what both say in the mean, of the frames where the plain net `counts`."""
+    action, video = (said.action + plain.action) / 2, (said.video + plain.video) / 2
+    if counts is not None:
+        action, video = torch.where(counts, action, said.action), torch.where(counts, video, said.video)
+    return said._replace(action=action, video=video)
 
 
 def make_head(config: AlignmentConfig, shape: Shape, dim: int) -> nn.Module | None:
