@@ -17,7 +17,7 @@ from tacit_learning.alignment.data.episode_videos import split_by_outcome
 from tacit_learning.alignment.data.outcomes import failure_target, step_seconds, success_target, task_progress
 from tacit_learning.alignment.data.videos import Annotated, make_videos
 from tacit_learning.alignment.judge.predict import predict
-from tacit_learning.alignment.model.outcome import OutcomeNet
+from tacit_learning.alignment.model.outcome import Average, OutcomeNet
 from tacit_learning.alignment.model.streaming import FeatureStream
 from tacit_learning.alignment.settings import OutcomeConfig
 from tacit_learning.alignment.train_alignment import train_on
@@ -52,6 +52,30 @@ def test_every_outcome_is_in_both_parts_of_a_split() -> None:
     assert sorted(parts["train"] + parts["validation"]) == sorted(paths)
     held_out = Counter(outcomes[paths.index(path)] for path in parts["validation"])
     assert held_out == {None: 2, "miss": 1, "hang": 1}, "a single one teaches"
+
+
+def test_an_average_forgets_at_its_rate_and_begins_at_the_first_value() -> None:
+    x = torch.randn(2, 30, 3)
+    expected, keeps = [x[:, 0]], float(np.exp(-1 / 4))
+    for t in range(1, 30):
+        expected.append(keeps * expected[-1] + (1 - keeps) * x[:, t])
+    torch.testing.assert_close(Average(4.0)(x), torch.stack(expected, 1))
+
+
+def test_what_stands_still_is_told_from_what_moves_on_at_any_place() -> None:
+    net = OutcomeNet(OutcomeConfig(width=6, hidden=6), 4, 1).eval()
+    moving = torch.randn(1, 60, 4).cumsum(1)
+    still = torch.cat([moving[:, :15], moving[:, 14:15].expand(-1, 45, -1)], dim=1)
+    read = [changes_of(net, x)[:, -1] for x in (moving, still)]
+    assert read[0].min() > 0.5 and read[1].max() < 0.05
+
+
+def changes_of(net: OutcomeNet, x: torch.Tensor) -> torch.Tensor:
+    """Return what the GRU reads of how much moves (1, T, W)."""
+    seen: list[torch.Tensor] = []
+    net.gru.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    net(x)
+    return seen[0][..., -6:]
 
 
 def test_an_episode_that_lacks_steps_ends_below_one_and_is_no_success() -> None:

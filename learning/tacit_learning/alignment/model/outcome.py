@@ -1,20 +1,26 @@
 """Did it work, and if not, what went wrong? A causal GRU over features, with a calibrated say on both.
 
 It stands beside whatever learns progress, since a failure goes through the motions of a success: two nets
-would share what is seen, not what it means. Legend: B videos, T frames, F features, K kinds of failure.
+would share what is seen, not what it means. What goes wrong also shows in how things change: who hangs does
+not move, who gives up goes back. So changes enter beside what is seen.
+Legend: B videos, T frames, F features, W width, K kinds of failure.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tacit_learning.alignment.settings import OutcomeConfig
+from tacit_learning.layers.causal import join, split
 
 TEMPERATURES = torch.logspace(-1, 1, 61)
 """What calibration chooses from: a tenth to ten."""
+SLOW = 0.02
+"""Change from frame to frame that is half way between still and moving; what enters is about 1."""
 
 
 class Outcome(NamedTuple):
@@ -34,8 +40,35 @@ class Outcome(NamedTuple):
         return self.failure.softmax(-1)
 
 
+class Average(nn.Module):
+    """The exponential average of values over time, the first of which stood before.
+
+    Args:
+        frames: Time constant.
+    """
+
+    def __init__(self, frames: float) -> None:
+        super().__init__()
+        self.keeps = math.exp(-1.0 / frames)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average (B, T, W) over time."""
+        age = torch.arange(x.shape[1], device=x.device)
+        age = age.unsqueeze(1) - age
+        weights = (1 - self.keeps) * torch.where(age >= 0, self.keeps ** age.clamp(min=0), 0.0)
+        weights[:, 0] /= 1 - self.keeps
+        return weights @ x
+
+    def step(self, x: Tensor, before: Tensor, is_first: Tensor) -> Tensor:
+        """Return the average with one value (B, W) more."""
+        return torch.where(is_first, x, self.keeps * before + (1 - self.keeps) * x)
+
+
 class OutcomeNet(nn.Module):
-    """Linear, GRU, Linear; logits are divided by temperatures that validation videos have set.
+    """Linear, changes, GRU, Linear; logits are divided by temperatures that validation videos have set.
+
+    With e what enters of a frame, the GRU reads relu(e), e less its average, and m / (m + SLOW), where m is
+    the average of |change of e|.
 
     Args:
         config: Sizes.
@@ -49,9 +82,10 @@ class OutcomeNet(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
         self.input = nn.Linear(num_features, config.width)
-        self.gru = nn.GRU(config.width, config.hidden, batch_first=True)
+        self.trend, self.moves = Average(config.trend_frames), Average(config.still_frames)
+        self.gru = nn.GRU(3 * config.width, config.hidden, batch_first=True)
         self.output = nn.Sequential(
-            nn.Linear(config.hidden + config.width, config.width),
+            nn.Linear(config.hidden + 3 * config.width, config.width),
             nn.ReLU(),
             nn.Linear(config.width, 2 + num_failures),
         )
@@ -60,20 +94,27 @@ class OutcomeNet(nn.Module):
     @property
     def state_size(self) -> int:
         """Numbers that a stream remembers."""
-        return self.gru.hidden_size
+        return sum(self._sizes())
 
     def forward(self, features: Tensor) -> Outcome:
         """Read scaled features (B, T, F) of whole videos."""
-        entered = self._enter(features)
+        # One mask for all frames of a video: what comes and goes by chance would be change.
+        e = self.input(features * self.dropout(torch.ones_like(features[:, :1])))
+        change = torch.cat([torch.zeros_like(e[:, :1]), e[:, 1:] - e[:, :-1]], dim=1)
+        entered = _entered(e, self.trend(e), self.moves(change.abs()))
         remembered, _ = self.gru(entered)
         return self._read(remembered, entered)
 
     def step(self, features: Tensor, memory: Tensor, is_first: Tensor) -> tuple[Outcome, Tensor]:
         """Take one frame (B, F); see `layers.causal.CausalConv.step`. Logits have T = 1."""
-        entered = self._enter(features).unsqueeze(1)
-        start = torch.where(is_first, 0.0, memory).unsqueeze(0)
-        remembered, last = self.gru(entered, start)
-        return self._read(remembered, entered), last.squeeze(0)
+        hidden, before, trend, moves = split(memory, self._sizes())
+        e = self.input(features)
+        trend = self.trend.step(e, trend, is_first)
+        change = torch.where(is_first, 0.0, e - before)
+        moves = self.moves.step(change.abs(), moves, is_first)
+        entered = _entered(e, trend, moves).unsqueeze(1)
+        remembered, last = self.gru(entered, torch.where(is_first, 0.0, hidden).unsqueeze(0))
+        return self._read(remembered, entered), join([last.squeeze(0), e, trend, moves], e)
 
     @torch.no_grad()
     def calibrate(self, success: tuple[Tensor, Tensor], failure: tuple[Tensor, Tensor]) -> None:
@@ -96,9 +137,13 @@ class OutcomeNet(nn.Module):
             losses = [nn.functional.cross_entropy(plain / t, true) for t in TEMPERATURES.to(said)]
             self.temperature[1] = TEMPERATURES[int(torch.stack(losses).argmin())]
 
-    def _enter(self, features: Tensor) -> Tensor:
-        return torch.relu(self.input(self.dropout(features)))
+    def _sizes(self) -> list[int]:
+        return [self.gru.hidden_size, *[self.input.out_features] * 3]
 
     def _read(self, remembered: Tensor, entered: Tensor) -> Outcome:
         said = self.output(torch.cat([remembered, entered], dim=-1))
         return Outcome(said[..., 0] / self.temperature[0], said[..., 1:] / self.temperature[1])
+
+
+def _entered(e: Tensor, trend: Tensor, moves: Tensor) -> Tensor:
+    return torch.cat([torch.relu(e), e - trend, moves / (moves + SLOW)], dim=-1)
