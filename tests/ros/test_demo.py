@@ -56,7 +56,8 @@ def test_no_start_is_both_recorded_and_tested(make: object, tmp_path: Path) -> N
     demo = make(tmp_path)  # type: ignore[operator]
     recorded = range(demo.first_seed, demo.first_seed + demo.demonstrations)
     tested = range(demo.first_test_seed, demo.first_test_seed + demo.closed_loop_episodes)
-    assert not set(recorded) & set(tested)
+    failed = range(demo.first_failed_seed, demo.first_failed_seed + demo.failures_each)
+    assert not set(recorded) & set(tested) and not set(failed) & {*recorded, *tested}
 
 
 def test_series_leaves_out_missing_values() -> None:

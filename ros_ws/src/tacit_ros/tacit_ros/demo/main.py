@@ -59,10 +59,12 @@ class Demo:
         task = self.settings.task
         self._step("doctor", "look at this machine", self._doctor)
         self._step("record", f"record {self.settings.demonstrations} demonstrations of {task}", self._record)
+        self._step("record_failures", "record episodes that fail on purpose", self._record_failures)
         self._step("check", "check the recorded episodes", self._check)
         self._step("train_policy", "train ACT-HSA", self._train_policy)
         self._step("train_progress", "train the progress estimator", self._train_progress)
         self._step("export", "export both to ONNX and compare with torch", self._export)
+        self._step("judge_progress", "fit the thresholds of done and failed", self._judge_progress)
         title = f"act in closed loop, {self.settings.closed_loop_episodes} starts never recorded"
         self._step("act", title, self._act)
         return self._report()
@@ -80,19 +82,27 @@ class Demo:
     def _record(self) -> dict[str, Any]:
         return record_demonstrations(self.settings, self.console)
 
+    def _record_failures(self) -> dict[str, Any]:
+        settings = self.settings
+        words = ["--rig", settings.rig, "--task", settings.task, "--out", str(settings.failed)]
+        words += ["--failures", *settings.failures, "--episodes", str(settings.failures_each)]
+        words += ["--seed", str(settings.first_failed_seed)]
+        return self._verb("record_failures", "simulate", *words)
+
     def _check(self) -> dict[str, Any]:
         return self._verb("check", "check", str(self.settings.episodes))
 
     def _train_policy(self) -> dict[str, Any]:
-        return self._train("act_hsa", self.settings.policy_overrides)
+        return self._train("act_hsa", (self.settings.episodes,), self.settings.policy_overrides)
 
     def _train_progress(self) -> dict[str, Any]:
         encoder = f"encoder.checkpoint={self.settings.output / 'act_hsa'}"
-        return self._train("progress", (encoder, *self.settings.progress_overrides))
+        data = (self.settings.episodes, self.settings.failed)
+        return self._train("progress", data, (encoder, *self.settings.progress_overrides))
 
-    def _train(self, kind: str, overrides: Sequence[str]) -> dict[str, Any]:
+    def _train(self, kind: str, data: Sequence[Path], overrides: Sequence[str]) -> dict[str, Any]:
         folder = self.settings.output / kind
-        places = (f"data.datasets=[{self.settings.episodes}]", f"train.output={folder}")
+        places = (f"data.datasets=[{','.join(map(str, data))}]", f"train.output={folder}")
         config = str(CONFIGS / f"{kind}_demo.yaml")
         return self._verb(f"train_{kind}", "train", kind, "--config", config, *places, *overrides)
 
@@ -103,6 +113,11 @@ class Demo:
             "policy_max_diff": export_difference(self.policy_bundle),
             "progress_max_diff": export_difference(self.progress_bundle),
         }
+
+    def _judge_progress(self) -> dict[str, Any]:
+        output, bundle = self.settings.output, str(self.progress_bundle)
+        words = ("progress", str(output / "progress"), "--bundle", bundle, "--tune", "--gru-steps", "0")
+        return self._verb("judge_progress", "evaluate", *words, "--page", str(output / "progress.html"))
 
     def _act(self) -> dict[str, Any]:
         return act(self.settings, self.policy_bundle, self.progress_bundle, self.console)

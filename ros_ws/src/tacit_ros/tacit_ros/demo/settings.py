@@ -10,8 +10,9 @@ from pathlib import Path
 class DemoSettings:
     """One size of the demo.
 
-    Seeds of demonstrations start at `first_seed`, those of closed-loop episodes at
-    `first_test_seed`; the two ranges never meet, so no tested start was recorded.
+    Seeds of demonstrations start at `first_seed`, of episodes that fail on purpose at `first_failed_seed`, of
+    closed-loop episodes at `first_test_seed`; the ranges never meet, so no tested start was recorded. Of
+    each kind of `failures` there are `failures_each`; they teach progress what is not done.
     """
 
     name: str
@@ -20,11 +21,14 @@ class DemoSettings:
     closed_loop_episodes: int
     policy_overrides: tuple[str, ...]
     progress_overrides: tuple[str, ...]
+    failures: tuple[str, ...] = ("all",)
+    failures_each: int = 3
     rig: str = "nova2_sim"
     task: str = "place_cube"
     instruction: str = "Pick up the cube and put it on the mark."
     first_seed: int = 0
     first_test_seed: int = 10_000
+    first_failed_seed: int = 20_000
     recording_speed: float = 4.0
     """Simulated seconds per second while the expert demonstrates."""
     closed_loop_speed: float = 1.0
@@ -37,6 +41,11 @@ class DemoSettings:
     def episodes(self) -> Path:
         """Folder of the recorded demonstrations."""
         return self.output / "episodes"
+
+    @property
+    def failed(self) -> Path:
+        """Folder of the episodes that fail on purpose."""
+        return self.output / "failed"
 
     @property
     def closed_loop(self) -> Path:
@@ -65,5 +74,7 @@ def quick(output: Path) -> DemoSettings:
         closed_loop_episodes=2,
         policy_overrides=("train.steps=40", "train.max_seconds=25", "train.batch_size=16"),
         progress_overrides=("train.steps=40", "train.max_seconds=15"),
+        failures=("miss",),
+        failures_each=1,
         min_success_rate=0.0,
     )
