@@ -104,7 +104,7 @@ def _play(
 ) -> tuple[list[np.ndarray], list[FloatArray], list[FloatArray]]:
     """Return images, states and poses of the part at every n-th tick."""
     expert = Expert(cell.rig, cell.task)
-    expert.start(cell.state(), cell.object_pose())
+    expert.start(cell.state(), cell.object_pose(), hidden=cell.hidden)
     tick_ns = round(1e9 / cell.rig.alignment.rate_hz)
     frames, states, parts = [], [], []
     for tick in range(expert.num_ticks):

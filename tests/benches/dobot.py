@@ -368,7 +368,7 @@ def measure_place(args: Args, numbers: Numbers, folder: Path) -> None:
             with lock:
                 cell.reset(seed)
                 arm.restart(cell.state())
-                expert.start(cell.state(), cell.object_pose())
+                expert.start(cell.state(), cell.object_pose(), hidden=cell.hidden)
                 state = cell.state()
             time.sleep(0.5)
             commander.enable()
