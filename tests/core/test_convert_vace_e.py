@@ -12,11 +12,11 @@ import pytest
 from episode_kit import opening_at, rig, write_episode
 
 from tacit import cli
-from tacit.convert import vace_e, video
+from tacit.convert import vace_e
 from tacit.convert.gripper_mask import Body, GripperShape, draw_masks, gripper_bodies
 from tacit.convert.vace_e import end_effector_image, sides_of
 from tacit.convert.vace_e_files import EpisodeFiles, TaskAttributes, write_metadata
-from tacit.convert.video import probe_video, read_frames, write_video
+from tacit.convert.video import probe_video, read_frames
 from tacit.episode import EpisodeReader
 from tacit.errors import EpisodeError
 from tacit.geometry.camera import PinholeCamera
@@ -297,62 +297,3 @@ def test_metadata_of_other_tasks_stay(tmp_path: Path) -> None:
         "side",
     }
     assert content["metadata"]["embodiment_type_camera"] == {"r1": ["top"], "r2": ["side"]}
-
-
-# -- video files -----------------------------------------------------------------------------------
-
-
-def ramp(count: int, height: int = 32, width: int = 48) -> list[np.ndarray]:
-    return [np.full((height, width, 3), 10 * i + 20, np.uint8) for i in range(count)]
-
-
-def test_frames_come_back_in_order_and_repeat_when_asked(tmp_path: Path) -> None:
-    path = tmp_path / "v.mp4"
-    assert write_video(path, ramp(12), 15.0) == 12
-    assert probe_video(path) == (12, 32, 48, 15.0)
-    found = read_frames(path, [0, 3, 3, 11])
-    np.testing.assert_allclose(found.mean(axis=(1, 2, 3)), [20, 50, 50, 130], atol=5)
-
-
-def test_colours_are_red_green_blue(tmp_path: Path) -> None:
-    red = np.zeros((32, 32, 3), np.uint8)
-    red[..., 0] = 255
-    write_video(tmp_path / "v.mp4", [red] * 5, 15.0)
-    assert read_frames(tmp_path / "v.mp4", [4])[0, 16, 16].tolist() == pytest.approx([255, 0, 0], abs=12)
-
-
-def test_videos_that_cannot_be_written_say_why(tmp_path: Path) -> None:
-    with pytest.raises(EpisodeError, match="no frame to write"):
-        write_video(tmp_path / "v.mp4", [], 15.0)
-    with pytest.raises(EpisodeError, match="frame 1 is 48x16, the first one 48x32"):
-        write_video(tmp_path / "v.mp4", [*ramp(1), ramp(1, 16)[0]], 15.0)
-    with pytest.raises(EpisodeError, match="does the folder exist"):
-        write_video(tmp_path / "none" / "v.mp4", ramp(1), 15.0)
-
-
-@pytest.mark.parametrize(("claimed", "found"), [(8, 8), (9, 8), (10, 8), (13, None)])
-def test_a_frame_or_two_too_many_in_the_header_are_counted_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claimed: int, found: int | None
-) -> None:
-    path = tmp_path / "v.mp4"
-    write_video(path, ramp(8), 15.0)
-    monkeypatch.setattr(video, "_info", lambda _: video.VideoInfo(claimed, 32, 48, 15.0))
-    if found is None:
-        with pytest.raises(EpisodeError, match="says 13 frames, but only 8 can be decoded"):
-            probe_video(path)
-    else:
-        assert probe_video(path).frames == found
-
-
-def test_videos_that_cannot_be_read_say_why(tmp_path: Path) -> None:
-    path = tmp_path / "v.mp4"
-    with pytest.raises(EpisodeError, match="no such video"):
-        probe_video(path)
-    write_video(path, ramp(8), 15.0)
-    with pytest.raises(EpisodeError, match="ends before frame 8"):
-        read_frames(path, [7, 8])
-    with pytest.raises(ValueError, match="never decrease"):
-        read_frames(path, [3, 2])
-    path.write_bytes(b"text")
-    with pytest.raises(EpisodeError, match="cannot be opened"):
-        read_frames(path, [0])

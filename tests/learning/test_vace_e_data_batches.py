@@ -31,6 +31,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def dataset_of(root: Path, **changes: object) -> VaceEDataset:
     base = {"height": 48, "width": 64, "num_frames": 13, "task_metadata_path": str(root / "metadata.json")}
+    base["fps"] = 15.0  # as drawn
     return VaceEDataset(DataOptions.model_validate({"dataset_base_path": str(root), **base, **changes}))
 
 
@@ -137,7 +138,7 @@ def test_a_standing_video_takes_the_standing_size(tmp_path: Path) -> None:
     for number, (height, width) in enumerate(((64, 96), (96, 64))):
         write_dataset(tmp_path, example_tasks(1)[number : number + 1], SyntheticConfig(height, width, 9))
     dataset = dataset_of(tmp_path, task_metadata_path=None, other_sizes=[[64, 48], [48, 48]])
-    sizes = {dataset.records[i].height: dataset.bucket(i)[1:] for i in range(2)}
+    sizes = {dataset.record(i).height: dataset.bucket(i)[1:] for i in range(2)}
     assert sizes == {64: (48, 64), 96: (64, 48)}
     for i in range(2):
         item = dataset[i]

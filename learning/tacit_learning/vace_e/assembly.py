@@ -60,7 +60,7 @@ def make_data(config: VaceEConfig, labels: LabelMaps | None, reporter: Reporter)
         return Data(whole, VaceEDataset(options, labels=whole.labels, extend=False), whole.labels)
     share = settings.held_out if settings.enabled else 0.0
     held_out = choose_held_out([record.task for record in whole.records], share, config.seed)
-    kept = [i for i in range(len(whole)) if i not in held_out]
+    kept = [i for i in range(len(whole.records)) if i not in held_out]
     return Data(whole.subset(kept), whole.subset(sorted(held_out)), whole.labels)
 
 
@@ -206,7 +206,7 @@ def make_schedule(config: VaceEConfig, dataset: VaceEDataset, rank: int, world: 
         rank=rank,
         world=world,
     )
-    schedule = Schedule(sampler, config.gradient_accumulation_steps)
+    schedule = Schedule(sampler, config.gradient_accumulation_steps, dataset.turns())
     schedule.plan(config.training_stages, config.num_epochs, config.learning_rate)
     return schedule
 

@@ -89,7 +89,7 @@ def sample(argv: Sequence[str]) -> int:
     config = with_data(trained.config, arguments.data, arguments.metadata)
     dataset = VaceEDataset(config, labels=trained.labels, extend=False, require_target=False)
     wanted = arguments.episode or ""
-    windows = [i for i, record in enumerate(dataset.records) if wanted in record.identity]
+    windows = [i for i in range(len(dataset)) if wanted in dataset.record(i).identity]
     if not windows:
         first = dataset.records[0].identity
         raise ConfigError(f"--episode {wanted!r}: no task/episode contains it; the first is {first!r}")

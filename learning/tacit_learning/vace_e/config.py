@@ -122,7 +122,10 @@ class DataOptions(Config):
     of a mask does not give the place of the hand away; `open` hides everything, `tight` what the data set
     says. `mask_versions`: drawn masks of a window that are kept encoded beside the fixed one.
 
-    `other_sizes`: further (height, width) of windows; a video takes the size nearest to its own shape.
+    `fps`: rate of the model's frames (16 for Wan), at which every video is sampled by its own stamps; null:
+    frames as they are. `window`: `first`, `uniform`, `random` (`random_windows` of them, another in every
+    epoch), `chunked` or `sliding` (every `window_stride` frames). `other_sizes`: further (height, width) of
+    windows; a video takes the size nearest to its own shape.
     """
 
     dataset_base_path: str
@@ -134,7 +137,10 @@ class DataOptions(Config):
     width: int = Field(default=832, ge=16, multiple_of=16)
     num_frames: int = Field(default=81, ge=5)
     other_sizes: tuple[tuple[int, int], ...] = ()
-    window: Literal["first", "uniform", "random"] = "first"
+    fps: float | None = Field(default=16.0, gt=0)
+    window: Literal["first", "uniform", "random", "chunked", "sliding"] = "first"
+    window_stride: int | None = Field(default=None, ge=1)
+    random_windows: int = Field(default=1, ge=1)
     max_hand_motion_length: int = Field(default=512, ge=1)
     max_object_trajectory_length: int = Field(default=512, ge=1)
     max_objects: int = Field(default=10, ge=1)

@@ -86,13 +86,13 @@ def video_key(dataset: VaceEDataset, i: int, encoder: str, dtype: torch.dtype, v
     files, options = dataset.files(i), dataset.options
     paths = [files.target, files.mask] + ([] if options.control_from_mask else [files.control])
     facts = {
-        "frames": dataset.frames(i).tolist(),
+        "frames": {name: frames.tolist() for name, frames in dataset.frames(i).items()},
         "size": list(dataset.bucket(i)[1:]),
         "control_from_mask": options.control_from_mask,
         "masks": options.masks,
         "version": [version, dataset.seed, len(dataset)] if version else 0,
     }
-    return cache_key("video", _stamps(paths, dataset.records[i].identity), facts, encoder, dtype)
+    return cache_key("video", _stamps(paths, dataset.record(i).identity), facts, encoder, dtype)
 
 
 def image_key(dataset: VaceEDataset, i: int, encoder: str, dtype: torch.dtype, **facts: object) -> str | None:
@@ -100,7 +100,7 @@ def image_key(dataset: VaceEDataset, i: int, encoder: str, dtype: torch.dtype, *
 
     `facts` are further things they depend on: latents of the reference depend on the video's size.
     """
-    record = dataset.records[i]
+    record = dataset.record(i)
     if record.reference is None:
         return None
     path = dataset.files(i).folder / record.reference

@@ -20,6 +20,7 @@ from tacit.config.arguments import Count, NewFile, parse_words
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.batch_choice import BucketSampler
 from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
+from tacit_learning.vace_e.data.windows import WindowMode
 
 LOOKED_AT = 8  # windows whose masks are read
 
@@ -43,6 +44,10 @@ class Options:
     """Width of the windows [px]."""
     num_frames: Count = 81
     """Frames of the windows, 4 k + 1."""
+    fps: float = 16.0
+    """Rate of the model, at which videos are sampled by their own stamps [Hz]."""
+    window: WindowMode = "first"
+    """Which windows of an episode."""
     batch_size: Count = 1
     """Over all processes; says how many repeats fill the batches."""
     gripper_open_values: tuple[int, ...] = ()
@@ -84,6 +89,8 @@ def data_options(options: Options) -> DataOptions:
         "height": options.height,
         "width": options.width,
         "num_frames": options.num_frames,
+        "fps": options.fps,
+        "window": options.window,
         "gripper_open_values": options.gripper_open_values or None,
         "control_from_mask": options.control_from_mask,
     }

@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from tacit.convert.vace_e_files import METADATA_NAME, EpisodeFiles, hide
-from tacit.convert.video import read_frames
+from tacit.convert.video import read_clock, read_frames
 from tacit.images import Image, load_image
 from tacit_learning.data.labels import UNKNOWN, Dependence, LabelMaps, embodiment_of, mutual_information
 from tacit_learning.vace_e.config import DataOptions
@@ -25,10 +25,9 @@ from tacit_learning.vace_e.data.prompts import Metadata, load_metadata, make_pro
 from tacit_learning.vace_e.data.trajectories import Motion, Objects, load_motion, load_objects
 from tacit_learning.vace_e.data.windows import (
     check_size,
-    choose_frames,
+    choose_windows,
     fit_mask,
     fit_video,
-    fitting_frames,
     nearest_shape,
     rows_in_window,
 )
@@ -46,6 +45,14 @@ class Bucket(NamedTuple):
     frames: int
     height: int
     width: int
+
+
+class Window(NamedTuple):
+    """One window: its episode, which of the model's frames of it it shows (F,), and its number there."""
+
+    record: EpisodeRecord
+    frames: np.ndarray
+    number: int
 
 
 class EpisodeText(NamedTuple):
@@ -104,20 +111,21 @@ class VaceEDataset(Dataset[VaceEItem]):
         self.texts = {task: describe_task(self.metadata, task, options) for task in self._tasks()}
         self.labels = self._make_labels(labels, extend)
         self._kept: OrderedDict[str, Trajectories] = OrderedDict()
+        self.windows = self._make_windows()
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.windows)
 
     def __getitem__(self, i: int) -> VaceEItem:
-        """Return the window of episode i with its pixels."""
+        """Return window i with its pixels."""
         return self.item(i)
 
     def item(self, i: int, *, video: bool = True, reference: bool = True) -> VaceEItem:
-        """Return the window of episode i; `video` and `reference` False leave those pixels unread."""
-        record = self.records[i]
-        frames = self.frames(i)
-        target, control, mask = self._read_videos(i, frames) if video else (None, None, None)
+        """Return window i; `video` and `reference` False leave those pixels unread."""
+        record, moments = self.record(i), self.moments(i)
+        target, control, mask = self._read_videos(i) if video else (None, None, None)
         motion, objects = self.trajectories(i)
+        shown, options = record.clock.times, self.options
         return VaceEItem(
             video=target,
             control=control,
@@ -128,9 +136,9 @@ class VaceEDataset(Dataset[VaceEItem]):
             episode_name=record.episode,
             task_label=self.task_label(i),
             embodiment_label=self.embodiment_label(i),
-            num_frames=len(frames),
-            **windowed_motion(motion, record.frames, frames, self.options.max_hand_motion_length),
-            **windowed_objects(objects, record.frames, frames, self.options.max_object_trajectory_length),
+            num_frames=len(moments),
+            **windowed_motion(motion, shown, moments, options.max_hand_motion_length),
+            **windowed_objects(objects, shown, moments, options.max_object_trajectory_length),
         )
 
     def mask_like(self, i: int, number: int) -> np.ndarray:
@@ -146,56 +154,83 @@ class VaceEDataset(Dataset[VaceEItem]):
 
     def bucket(self, i: int) -> Bucket:
         """Return the size of window i: of the sizes, the one whose shape is nearest to its video's."""
-        record = self.records[i]
-        frames = fitting_frames(record.frames, self.options.num_frames)
-        return Bucket(frames, *nearest_shape((record.height, record.width), self.sizes))
+        record = self.record(i)
+        return Bucket(len(self.windows[i].frames), *nearest_shape((record.height, record.width), self.sizes))
 
-    def frames(self, i: int) -> np.ndarray:
-        """Return the frames of the video that window i holds (F,) i8."""
-        record = self.records[i]
-        return choose_frames(
-            record.frames, self.options.num_frames, self.options.window, record.identity, self.seed
-        )
+    def record(self, i: int) -> EpisodeRecord:
+        """Return the episode of window i."""
+        return self.windows[i].record
+
+    def moments(self, i: int) -> np.ndarray:
+        """Return when the main video shows the frames of window i (F,), from its start [s].
+
+        They are the frames nearest to the moments of the model; motion is told at these times, so that it
+        agrees with what is seen.
+        """
+        clock = self.record(i).clock
+        return clock.times[clock.nearest(self._asked(i))]
+
+    def rate(self, i: int) -> float:
+        """Return at which rate window i is to be played [Hz]."""
+        asked = self._asked(i)
+        return (len(asked) - 1) / float(asked[-1] - asked[0])
+
+    def frames(self, i: int) -> dict[str, np.ndarray]:
+        """Return which frames of each video window i holds (F,) i8: those nearest in time."""
+        clocks, files = self.record(i).clocks, self.files(i)
+        if "target" not in clocks and files.target.is_file():  # not needed, so not looked at before
+            clocks = clocks | {"target": read_clock(files.target)}
+        moments = self.moments(i)
+        return {name: clock.nearest(moments) for name, clock in clocks.items()}
+
+    def turns(self) -> list[list[int]]:
+        """Return the windows that take turns, epoch by epoch: the random ones of an episode; else none."""
+        if self.options.window != "random":
+            return [[i] for i in range(len(self))]
+        by_record: dict[str, list[int]] = {}
+        for i in range(len(self)):
+            by_record.setdefault(self.record(i).identity, []).append(i)
+        return list(by_record.values())
 
     def files(self, i: int) -> EpisodeFiles:
-        """Return where the files of episode i are."""
-        record = self.records[i]
+        """Return where the files of window i are."""
+        record = self.record(i)
         return episode_files(self.options, record.task, record.episode)
 
     def prompt(self, i: int) -> str:
-        """Return the prompt of episode i."""
-        return self.texts[self.records[i].task].prompt
+        """Return the prompt of window i."""
+        return self.texts[self.record(i).task].prompt
 
     def task_label(self, i: int) -> int:
-        """Return the task label of episode i; -1 when unknown."""
-        text = self.texts[self.records[i].task].task
+        """Return the task label of window i; -1 when unknown."""
+        text = self.texts[self.record(i).task].task
         return UNKNOWN if text is None else self.labels.task_id(text)
 
     def embodiment_label(self, i: int) -> int:
-        """Return the embodiment label of episode i; -1 when unknown."""
-        text = self.texts[self.records[i].task].embodiment
+        """Return the embodiment label of window i; -1 when unknown."""
+        text = self.texts[self.record(i).task].embodiment
         return UNKNOWN if text is None else self.labels.embodiment_id(text)
 
     def label_arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the task and embodiment labels of all episodes (E,), (E,) i8."""
+        """Return the task and embodiment labels of all windows (E,), (E,) i8."""
         numbers = range(len(self))
         task = np.array([self.task_label(i) for i in numbers], np.int64)
         return task, np.array([self.embodiment_label(i) for i in numbers], np.int64)
 
     def dependence(self) -> Dependence:
-        """Return how much task and embodiment labels of the episodes know of each other; -1 left out."""
+        """Return how much task and embodiment labels of the windows know of each other; -1 left out."""
         task, embodiment = self.label_arrays()
         known = (task != UNKNOWN) & (embodiment != UNKNOWN)
         return mutual_information(task[known].tolist(), embodiment[known].tolist())
 
     def reference(self, i: int) -> Image | None:
-        """Return the image of the end effector of episode i (h, w, 3), in its own size."""
-        name = self.records[i].reference
+        """Return the image of the end effector of window i (h, w, 3), in its own size."""
+        name = self.record(i).reference
         return None if name is None else load_image(self.files(i).folder / name)
 
     def trajectories(self, i: int) -> Trajectories:
-        """Return the whole trajectories of episode i; the last ones asked for stay in memory."""
-        record = self.records[i]
+        """Return the whole trajectories of the episode of window i; the last ones stay in memory."""
+        record = self.record(i)
         if record.identity not in self._kept:
             files, options = self.files(i), self.options
             motion = load_motion(files.hands, options.gripper_open_values) if record.has_motion else None
@@ -210,7 +245,28 @@ class VaceEDataset(Dataset[VaceEItem]):
         """Return the data set of some episodes; labels are those of the whole."""
         part = copy.copy(self)
         part.records = [self.records[i] for i in indices]
+        part.windows = part._make_windows()
         return part
+
+    def _asked(self, i: int) -> np.ndarray:
+        """Return the moments of window i at the rate of the model (F,) [s]."""
+        return self.record(i).times(self.options.fps)[self.windows[i].frames]
+
+    def _make_windows(self) -> list[Window]:
+        """Return all windows, episode by episode."""
+        options, found = self.options, []
+        for record in self.records:
+            chosen = choose_windows(
+                len(record.times(options.fps)),
+                options.num_frames,
+                options.window,
+                record.identity,
+                self.seed,
+                options.window_stride,
+                options.random_windows,
+            )
+            found += [Window(record, frames, number) for number, frames in enumerate(chosen)]
+        return found
 
     def _tasks(self) -> list[str]:
         """Task folders found and those that only the metadata know, sorted."""
@@ -235,16 +291,14 @@ class VaceEDataset(Dataset[VaceEItem]):
             return LabelMaps.build(tasks, bodies)
         return labels.extended(tasks, bodies) if extend else labels
 
-    def _read_videos(
-        self, i: int, frames: np.ndarray
-    ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
+    def _read_videos(self, i: int) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
         """Read target, control and mask of one window, all cut alike."""
-        files, size = self.files(i), self.bucket(i)[1:]
-        mask = fit_mask(read_frames(files.mask, frames), *size)
-        has_target = self.require_target or files.target.is_file()
-        target = fit_video(read_frames(files.target, frames), *size) if has_target else None
+        files, size, frames = self.files(i), self.bucket(i)[1:], self.frames(i)
+        mask = fit_mask(read_frames(files.mask, frames["mask"]), *size)
+        has_target = "target" in frames
+        target = fit_video(read_frames(files.target, frames["target"]), *size) if has_target else None
         if not self.options.control_from_mask:
-            return target, fit_video(read_frames(files.control, frames), *size), mask
+            return target, fit_video(read_frames(files.control, frames["control"]), *size), mask
         control = (
             None if target is None else np.stack([hide(*pair) for pair in zip(target, mask, strict=True)])
         )
@@ -274,19 +328,19 @@ def describe_task(metadata: Metadata | None, task: str, options: DataOptions) ->
 
 
 def windowed_motion(
-    motion: Motion | None, num_frames: int, frames: np.ndarray, longest: int
+    motion: Motion | None, shown: np.ndarray, moments: np.ndarray, longest: int
 ) -> dict[str, np.ndarray]:
     """Return the fields of a `VaceEItem` for the rows of a motion that lie in a window of the video.
 
     Args:
         motion: Motion of the whole episode; None: missing.
-        num_frames: Frames of the whole video.
-        frames: The window (F,).
+        shown: When the frames of the whole video are shown, in any unit.
+        moments: Those of the window (F,), in the same unit.
         longest: Most rows to keep.
     """
     if motion is None:
         return {}
-    window = rows_in_window(len(motion.values), num_frames, frames, longest)
+    window = rows_in_window(len(motion.values), shown, moments, longest)
     return {
         "motion": motion.values[window.rows],
         "motion_valid": motion.valid[window.rows],
@@ -295,12 +349,12 @@ def windowed_motion(
 
 
 def windowed_objects(
-    objects: Objects | None, num_frames: int, frames: np.ndarray, longest: int
+    objects: Objects | None, shown: np.ndarray, moments: np.ndarray, longest: int
 ) -> dict[str, np.ndarray]:
     """Return the fields of a `VaceEItem` for the rows of objects, as `windowed_motion` does for hands."""
     if objects is None:
         return {}
-    window = rows_in_window(objects.values.shape[1], num_frames, frames, longest)
+    window = rows_in_window(objects.values.shape[1], shown, moments, longest)
     return {
         "objects": objects.values[:, window.rows],
         "object_valid": objects.valid[:, window.rows],

@@ -16,6 +16,7 @@ from typing import Any
 
 from tacit.config import load_json
 from tacit.convert.vace_e_files import EPISODE_PATTERN, EpisodeFiles
+from tacit.convert.video import Clock
 from tacit.errors import ConfigError, EpisodeError
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.episode_check import (
@@ -27,7 +28,7 @@ from tacit_learning.vace_e.data.episode_check import (
     told,
 )
 
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 
 Entry = dict[str, Any]
 """JSON values of one episode: the mark of what was checked, and the outcome."""
@@ -129,6 +130,7 @@ def _fingerprint(files: EpisodeFiles, options: DataOptions, require_target: bool
     checked = (
         require_target,
         options.control_from_mask,
+        options.fps,
         options.fallback_to_video_only,
         options.max_objects,
         options.gripper_open_values,
@@ -168,6 +170,9 @@ def _save_index(index: Path, episodes: dict[str, Entry]) -> None:
 def _restored(entry: Entry) -> Outcome:
     """Return the outcome of an entry."""
     record, excluded = entry["record"], entry["excluded"]
+    if record is not None:
+        clocks = {name: Clock(each[0], each[1], tuple(each[2])) for name, each in record["clocks"].items()}
+        record = record | {"clocks": clocks}
     return Outcome(
         None if record is None else EpisodeRecord(**record),
         None if excluded is None else Finding(**excluded),

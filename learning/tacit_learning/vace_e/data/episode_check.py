@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tacit.convert.vace_e_files import EpisodeFiles
-from tacit.convert.video import VideoInfo, probe_video, read_frames
+from tacit.convert.video import Clock, VideoInfo, probe_video, read_clock, read_frames
 from tacit.errors import EpisodeError, ImageError
 from tacit.images import load_image
 from tacit_learning.vace_e.config import DataOptions
@@ -25,9 +25,11 @@ from tacit_learning.vace_e.data.trajectories import (
     load_motion,
     load_objects,
 )
-from tacit_learning.vace_e.data.windows import MATCHING_FRAMES, MIN_FRAMES, WHITE_FROM
+from tacit_learning.vace_e.data.windows import MATCHING_FRAMES, MIN_FRAMES, WHITE_FROM, model_times
 
 SMALLEST_HAND = 0.002  # of the picture; less than this says nothing
+SAME_RATE = 0.02  # share by which the rates of two videos may differ that count as one
+SLOW = 0.75  # of the model's rate; below it frames are shown again and again
 SAME_COLOUR = 16  # of 255; lossy codecs differ by less
 VISIBLE = 0.8  # share of what the mask hides that looks as in the target
 WARN_EXCLUDED = 0.5  # of all episodes
@@ -45,7 +47,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class EpisodeRecord:
-    """One usable episode: how long and large its videos are, and what else it has."""
+    """One usable episode: how long and large its videos are, and what else it has.
+
+    `frames` are those of its main video (the target, where it is needed); `clocks` say of each video when its
+    frames are shown.
+    """
 
     task: str
     episode: str
@@ -56,6 +62,16 @@ class EpisodeRecord:
     has_motion: bool
     has_objects: bool
     reference: str | None  # file name
+    clocks: dict[str, Clock]
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the main video."""
+        return next(iter(self.clocks.values()))
+
+    def times(self, fps: float | None) -> np.ndarray:
+        """Return the moments that the model may see, at its rate [s]."""
+        return model_times(self.clock.times, min(each.times[-1] for each in self.clocks.values()), fps)
 
     @property
     def identity(self) -> str:
@@ -121,7 +137,8 @@ def check_episode(files: EpisodeFiles, options: DataOptions, require_target: boo
     where = f"{files.folder.parent.name}/{files.folder.name}"
     result = Outcome()
     try:
-        info = _check_videos(files, options, require_target)
+        info, clocks = _check_videos(files, options, require_target)
+        result.notes += _doubtful_clocks(clocks, options, where)
         result.notes += _check_first_mask(files, options, where)
         has_motion = _check_trajectories("motion", files, options, where, result.notes)
         has_objects = _check_trajectories("objects", files, options, where, result.notes)
@@ -138,6 +155,7 @@ def check_episode(files: EpisodeFiles, options: DataOptions, require_target: boo
         has_motion=has_motion,
         has_objects=has_objects,
         reference=_check_reference(files, where, result.notes),
+        clocks=clocks,
     )
     return result
 
@@ -150,37 +168,64 @@ class _Unusable(EpisodeError):
         self.reason = reason
 
 
-def _check_videos(files: EpisodeFiles, options: DataOptions, require_target: bool) -> VideoInfo:
-    """Return what all videos have in common; the shortest decides the number of frames."""
-    wanted = {"mask video": files.mask}
-    if require_target:
-        wanted["target video"] = files.target
+def _check_videos(
+    files: EpisodeFiles, options: DataOptions, require_target: bool
+) -> tuple[VideoInfo, dict[str, Clock]]:
+    """Return what the videos have in common, and the clock of each, the main video first."""
+    wanted = {"target": files.target} if require_target else {}
     if not options.control_from_mask:
-        wanted["control video"] = files.control
+        wanted["control"] = files.control
+    wanted["mask"] = files.mask
     infos: dict[str, VideoInfo] = {}
+    clocks: dict[str, Clock] = {}
     for name, path in wanted.items():
         if not path.is_file():
-            raise _Unusable(f"no {name}", f"{path} is missing")
+            raise _Unusable(f"no {name} video", f"{path} is missing")
         try:
-            infos[name] = probe_video(path)
+            infos[name], clock = probe_video(path), read_clock(path)
         except EpisodeError as problem:
-            raise _Unusable(f"{name} unreadable", str(problem)) from None
-    return _common(infos, files.folder)
-
-
-def _common(infos: dict[str, VideoInfo], folder: Path) -> VideoInfo:
+            raise _Unusable(f"{name} video unreadable", str(problem)) from None
+        count = infos[name].frames
+        clocks[name] = Clock(count, clock.rate, clock.stamps[:count])
     sizes = {name: f"{info.width}x{info.height}" for name, info in infos.items()}
     if len(set(sizes.values())) > 1:
-        raise _Unusable("sizes differ", f"{folder}: {_listed(sizes)}")
-    counts = {name: info.frames for name, info in infos.items()}
-    if max(counts.values()) - min(counts.values()) > MATCHING_FRAMES:
-        raise _Unusable(
-            "lengths differ", f"{folder}: frames {_listed(counts)}; one more or less would be cut"
-        )
-    frames = min(counts.values())
-    if frames < MIN_FRAMES:
-        raise _Unusable("too short", f"{folder}: {frames} frames, expected at least {MIN_FRAMES}")
-    return next(iter(infos.values()))._replace(frames=frames)
+        raise _Unusable("sizes differ", f"{files.folder}: {_listed(sizes)}")
+    frames = _common_frames(clocks, options.fps, files.folder)
+    return next(iter(infos.values()))._replace(frames=frames), clocks
+
+
+def _common_frames(clocks: dict[str, Clock], fps: float | None, folder: Path) -> int:
+    """Return the frames of the main video that all videos span; their lengths are compared in time."""
+    lengths = {name: clock.duration for name, clock in clocks.items()}
+    slowest = max(1 / clock.rate for clock in clocks.values())
+    if max(lengths.values()) - min(lengths.values()) > (MATCHING_FRAMES + SAME_RATE) * slowest:
+        told = {
+            name: f"{c.frames} frames at {c.rate:.4g} Hz ({c.duration:.2f} s)" for name, c in clocks.items()
+        }
+        raise _Unusable("lengths differ", f"{folder}: {_listed(told)}; they show different spans of time")
+    main = next(iter(clocks.values())).times
+    end = min(clock.times[-1] for clock in clocks.values())
+    seen = len(model_times(main, end, fps))
+    if seen < MIN_FRAMES:
+        rate = "" if fps is None else f" at {fps:g} Hz (fps)"
+        raise _Unusable("too short", f"{folder}: {seen} frames{rate}, expected at least {MIN_FRAMES}")
+    return len(model_times(main, end, None))
+
+
+def _doubtful_clocks(clocks: dict[str, Clock], options: DataOptions, where: str) -> list[Finding]:
+    """Note videos whose time is not that of their frame numbers, or that are slower than the model."""
+    rates = {name: clock.rate for name, clock in clocks.items()}
+    told = _listed({name: f"{rate:.4g} Hz" for name, rate in rates.items()})
+    found = []
+    if uneven := [name for name, clock in clocks.items() if clock.stamps]:
+        message = f"{', '.join(uneven)} video; frames are chosen by their stamps"
+        found.append(Finding(where, "uneven frame rate", message))
+    if max(rates.values()) > (1 + SAME_RATE) * min(rates.values()):
+        found.append(Finding(where, "rates differ", f"{told}; frames are chosen by their time"))
+    if options.fps is not None and min(rates.values()) < SLOW * options.fps:
+        message = f"{told}, the model {options.fps:g} Hz (fps): frames are shown several times"
+        found.append(Finding(where, "slower than the model", message))
+    return found
 
 
 def _check_first_mask(files: EpisodeFiles, options: DataOptions, where: str) -> list[Finding]:

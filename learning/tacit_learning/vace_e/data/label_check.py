@@ -132,8 +132,8 @@ def check_labels(dataset: VaceEDataset, older: LabelMaps | None = None, seed: in
 
 def _labels_of(dataset: VaceEDataset) -> Labels:
     return {
-        record.identity: (dataset.task_label(i), dataset.embodiment_label(i))
-        for i, record in enumerate(dataset.records)
+        dataset.record(i).identity: (dataset.task_label(i), dataset.embodiment_label(i))
+        for i in range(len(dataset))
     }
 
 
@@ -150,9 +150,9 @@ def _check_shuffles(dataset: VaceEDataset, expected: Labels, rng: random.Random)
 
 def _check_subsets(dataset: VaceEDataset, expected: Labels, rng: random.Random) -> Check:
     """Take subsets of several sizes."""
-    wrong, sizes = set(), [max(1, round(share * len(dataset))) for share in (0.2, 0.5, 0.9)]
+    wrong, sizes = set(), [max(1, round(share * len(dataset.records))) for share in (0.2, 0.5, 0.9)]
     for size in sizes:
-        part = _labels_of(dataset.subset(sorted(rng.sample(range(len(dataset)), size))))
+        part = _labels_of(dataset.subset(sorted(rng.sample(range(len(dataset.records)), size))))
         wrong |= {key for key, labels in part.items() if expected[key] != labels}
     return _check("equal in every subset", wrong, f"subsets of {sizes} episodes")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from tacit_learning.engine.stages import Stage, StageConfig, plan_stages
@@ -20,10 +20,15 @@ class Schedule:
     Args:
         sampler: Batches of an epoch.
         accumulate: Batches per optimiser step.
+        turns: The windows of each item of the sampler, which take turns epoch by epoch; None: items are
+            windows.
     """
 
-    def __init__(self, sampler: BucketSampler, accumulate: int = 1) -> None:
+    def __init__(
+        self, sampler: BucketSampler, accumulate: int = 1, turns: Sequence[Sequence[int]] | None = None
+    ) -> None:
         self.sampler = sampler
+        self.turns = turns or [[item] for item in range(len(sampler.buckets))]
         self.accumulate = accumulate
         self.stages: tuple[Stage, ...] = ()
         self._ends: list[int] = []
@@ -53,7 +58,8 @@ class Schedule:
         epoch = self.epoch_of(step)
         batches = self._batches(epoch)
         first = self._ends[epoch - 1] if epoch else 0
-        return batches[((step - first) * self.accumulate + micro) % len(batches)]
+        items = batches[((step - first) * self.accumulate + micro) % len(batches)]
+        return [self.turns[item][epoch % len(self.turns[item])] for item in items]
 
     def _batches(self, epoch: int) -> list[list[int]]:
         if self._epoch[0] != epoch:
@@ -65,12 +71,12 @@ def make_sampler(
     dataset: VaceEDataset, batch_size: int, *, repeat: int, seed: int, rank: int, world: int
 ) -> BucketSampler:
     """Return batches of windows of one size, with or without a reference image, bodies and tasks evenly."""
-    windows = range(len(dataset))
+    windows = [turns[0] for turns in dataset.turns()]
     return BucketSampler(
-        [(*dataset.bucket(i), dataset.records[i].reference is not None) for i in windows],
+        [(*dataset.bucket(i), dataset.record(i).reference is not None) for i in windows],
         batch_size,
         embodiments=[dataset.embodiment_label(i) for i in windows],
-        tasks=[dataset.records[i].task for i in windows],
+        tasks=[dataset.record(i).task for i in windows],
         repeat=repeat,
         seed=seed,
         rank=rank,

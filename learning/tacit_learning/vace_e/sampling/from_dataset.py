@@ -50,9 +50,10 @@ def draw_window(
     item = inputs.pixels(window)
     if item.control is None or item.mask is None:
         raise ValueError(f"window {window} has no control video or no mask")
-    name = f"{item.task_name}_{item.episode_name}".replace(" ", "_")
-    fps = inputs.dataset.records[window].fps
-    return SampledClip(name, item.control, video, item.video, item.mask, fps)
+    number = inputs.dataset.windows[window].number
+    name = f"{item.task_name}_{item.episode_name}{f'_{number}' if number else ''}".replace(" ", "_")
+    rate = inputs.dataset.rate(window)
+    return SampledClip(name, item.control, video, item.video, item.mask, rate)
 
 
 def save_clip(folder: Path, name: str, clip: SampledClip) -> Path:

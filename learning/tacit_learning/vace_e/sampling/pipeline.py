@@ -176,8 +176,8 @@ def _item(
     streams: dict[str, np.ndarray] = {}
     if motion is not None:
         found = motion_from_array(motion)
-        streams |= windowed_motion(found, len(frames), frames, len(found.values))
+        streams |= windowed_motion(found, frames, frames, len(found.values))
     if objects is not None:
         tracks = objects_from_array(objects)
-        streams |= windowed_objects(tracks, len(frames), frames, tracks.values.shape[1])
+        streams |= windowed_objects(tracks, frames, frames, tracks.values.shape[1])
     return VaceEItem(None, None, None, None, prompt, "", "", -1, -1, len(control), **streams)

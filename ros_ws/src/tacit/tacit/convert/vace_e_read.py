@@ -16,7 +16,7 @@ from tacit.convert.draft import Draft, draft_rig, motion_limits, plain_name
 from tacit.convert.incoming import Incoming, provenance, write_incoming
 from tacit.convert.job import Converted, Import, Track
 from tacit.convert.vace_e_files import EPISODE_PATTERN, METADATA_NAME, EpisodeFiles
-from tacit.convert.video import VideoInfo, iterate_frames, probe_video
+from tacit.convert.video import VideoInfo, iterate_frames, probe_video, read_clock
 from tacit.episode.secure import open_episode
 from tacit.errors import EpisodeError
 from tacit.images import encode_jpeg
@@ -168,11 +168,11 @@ def _incoming(found: _Episode, rig: Rig, job: Reading, index: int) -> Incoming:
     task = found.task
     words = [str(task[key]) for key in ("task_type", "objects") if task.get(key)]
     body = str(task.get("embodiment_type", ""))
-    frames = np.arange(found.video.frames)
+    times = read_clock(found.files.target).times[: found.video.frames]
     camera = CAMERA if CAMERA in rig.cameras else next(iter(rig.cameras))
     return Incoming(
         source=str(found.files.folder),
-        stamps_ns=FIRST_NS + np.round(frames * 1e9 / found.video.fps).astype(np.int64),
+        stamps_ns=FIRST_NS + np.round(times * 1e9).astype(np.int64),
         stamps="nominal",
         qpos=np.concatenate(list(found.hands.values()), axis=1),
         action=None,
