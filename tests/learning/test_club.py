@@ -74,7 +74,7 @@ def test_the_estimate_never_trains_the_estimator() -> None:
     club = ClubEstimator(4, 3, 8)
     x, y = torch.randn(6, 4, requires_grad=True), torch.randn(6, 3, requires_grad=True)
     club.mutual_information(x, y).backward()
-    assert x.grad.abs().sum() > 0 and y.grad.abs().sum() > 0
+    assert x.grad is not None and y.grad is not None and x.grad.any() and y.grad.any()
     assert all(parameter.grad is None for parameter in club.parameters())
 
 

@@ -89,6 +89,10 @@ def test_evaluation_repeats_the_fixed_grid_exactly(checkpoint: Path, data: Path,
         found.append(json.loads((out / "validation.json").read_text())["scores"])
         assert (out / "report.html").is_file()
     assert found[0] == found[1]
+    control = {name: score for name, score in found[0].items() if name.startswith("control_")}
+    assert {"control_own", "control_swapped", "control_absent", "control_tracker"} <= set(control)
+    assert all(np.isfinite(score) and score >= 0 for score in control.values())
+    assert control["control_tracker"] < control["control_middle"]
 
 
 def test_a_folder_without_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
