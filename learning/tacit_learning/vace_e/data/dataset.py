@@ -146,11 +146,14 @@ class VaceEDataset(Dataset[VaceEItem]):
         rng = self.draws(i, number)
         tries = (int(j) for j in rng.integers(len(self), size=TRIES))
         chosen = next((j for j in tries if self.bucket(j) == self.bucket(i)), i)
-        return fit_mask(read_frames(self.files(chosen).mask, self.frames(chosen)), *self.bucket(chosen)[1:])
+        frames = self.frames(chosen)["mask"]
+        return fit_mask(read_frames(self.files(chosen).mask, frames), *self.bucket(chosen)[1:])
 
     def draws(self, i: int, number: int) -> np.random.Generator:
         """Return a generator of one window, whatever its place in the data set."""
-        return np.random.default_rng([self.seed, number, zlib.crc32(self.records[i].identity.encode())])
+        window = self.windows[i]
+        place = (window.number, zlib.crc32(window.record.identity.encode()))
+        return np.random.default_rng([self.seed, number, *place])
 
     def bucket(self, i: int) -> Bucket:
         """Return the size of window i: of the sizes, the one whose shape is nearest to its video's."""
