@@ -17,6 +17,7 @@ from tacit_learning.engine.tracking import Reporter
 from tacit_learning.vace_e.config import ModelOptions, VaceEConfig
 from tacit_learning.vace_e.config_model import EncoderConfig, ModelConfig, preset
 from tacit_learning.vace_e.data.cache import LatentCache
+from tacit_learning.vace_e.data.data_check import white_fractions
 from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
 from tacit_learning.vace_e.data.inputs import Inputs
 from tacit_learning.vace_e.data.schedule import Schedule, make_sampler
@@ -26,7 +27,6 @@ from tacit_learning.vace_e.model.loading import backbone_of, load_base
 from tacit_learning.vace_e.model.lora import apply_lora
 from tacit_learning.vace_e.model.vace_e import PREFIX, VaceE, build_model, train_in_float32
 
-WHITE_WINDOWS = 8  # whose masks are looked at when a run starts
 LOWEST_WHITE, HIGHEST_WHITE = 0.002, 0.9
 LAYER_STEP = 5  # between the blocks after which the streams enter
 CLIP_CONFIG = "image_encoder/config.json"
@@ -105,12 +105,11 @@ def describe_labels(data: Data, config: VaceEConfig, reporter: Reporter) -> None
         )
 
 
-def describe_masks(inputs: Inputs, reporter: Reporter) -> None:
+def describe_masks(dataset: VaceEDataset, reporter: Reporter) -> None:
     """Say how much of the video is to be generated; warn of a mask that looks inverted or empty."""
-    count = min(WHITE_WINDOWS, len(inputs.dataset))
-    numbers = np.linspace(0, len(inputs.dataset) - 1, count).astype(int)
-    white = float(np.mean([inputs.white_fraction(int(i)) for i in numbers]))
-    reporter.message(f"masks: {100 * white:.1f} % of the pixels are white, to be generated")
+    white = float(np.mean(white_fractions(dataset)))
+    hidden = {"tight": "", "loose": "; more is hidden around them", "open": "; everything is hidden"}
+    reporter.message(f"masks: {100 * white:.1f} % of the pixels are white{hidden[dataset.options.masks]}")
     if not LOWEST_WHITE < white < HIGHEST_WHITE:
         reporter.message("warning: white means generate; a mask nearly all white or black may be inverted")
 

@@ -107,7 +107,7 @@ def gather_materials(config: VaceEConfig, processes: Processes, reporter: Report
     if config.use_cache:
         for name, inputs in (("training", training), ("held-out", held_out)):
             _fill(name, inputs, processes, reporter)
-    describe_masks(training, reporter)
+    describe_masks(data.training, reporter)
     return Materials(data, training, held_out, resumed)
 
 

@@ -100,8 +100,7 @@ def data_options(options: Options) -> DataOptions:
 def white_fractions(dataset: VaceEDataset, count: int = LOOKED_AT) -> list[float]:
     """Return the share of white of the masks of a few windows, spread over the data set."""
     numbers = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int)).tolist()
-    masks = (dataset.item(i, reference=False).mask for i in numbers)
-    return [float(mask.mean()) for mask in masks if mask is not None]
+    return [float(dataset.mask(i).mean()) for i in numbers]
 
 
 def _table(dataset: VaceEDataset) -> Table:

@@ -146,8 +146,11 @@ class VaceEDataset(Dataset[VaceEItem]):
         rng = self.draws(i, number)
         tries = (int(j) for j in rng.integers(len(self), size=TRIES))
         chosen = next((j for j in tries if self.bucket(j) == self.bucket(i)), i)
-        frames = self.frames(chosen)["mask"]
-        return fit_mask(read_frames(self.files(chosen).mask, frames), *self.bucket(chosen)[1:])
+        return self.mask(chosen)
+
+    def mask(self, i: int) -> np.ndarray:
+        """Return the mask of window i as the data set has it (F, H, W) bool."""
+        return fit_mask(read_frames(self.files(i).mask, self.frames(i)["mask"]), *self.bucket(i)[1:])
 
     def draws(self, i: int, number: int) -> np.random.Generator:
         """Return a generator of one window, whatever its place in the data set."""
@@ -297,7 +300,7 @@ class VaceEDataset(Dataset[VaceEItem]):
     def _read_videos(self, i: int) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
         """Read target, control and mask of one window, all cut alike."""
         files, size, frames = self.files(i), self.bucket(i)[1:], self.frames(i)
-        mask = fit_mask(read_frames(files.mask, frames["mask"]), *size)
+        mask = self.mask(i)
         has_target = "target" in frames
         target = fit_video(read_frames(files.target, frames["target"]), *size) if has_target else None
         if not self.options.control_from_mask:

@@ -196,10 +196,6 @@ class Inputs:
         key = image_key(self.dataset, i, self.frozen.identity, self.dtype, role="embodiment")
         return None if key is None else self._kept(key, lambda: self.frozen.image(self._picture(i)))
 
-    def white_fraction(self, i: int) -> float:
-        """Return the share of the pixels of window i that are to be generated."""
-        return float(unpack_mask(self._latents(i)).float().mean())
-
     def pixels(self, i: int) -> VaceEItem:
         """Return window i with its pixels, its mask and control as the fixed version has them."""
         return self._hidden(self._pixels(i), 0)

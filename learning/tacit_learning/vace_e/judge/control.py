@@ -78,7 +78,7 @@ def make_scene(inputs: Inputs, windows: Sequence[int]) -> Scene:
         others[place] = next((alike[k] for k in rolled if -1 < labels[k] != label), alike[place])
     partners = [alike[(k + max(1, len(alike) // 2)) % len(alike)] for k in range(len(alike))]
     items = [inputs.dataset.item(window, reference=False) for window in alike]
-    masks = [_mask(inputs.dataset.item(partner, reference=False)) for partner in partners]
+    masks = [inputs.dataset.mask(partner) for partner in partners]
     return Scene(inputs, alike, partners, others, items, masks)
 
 
@@ -192,7 +192,7 @@ def control_scores(
 
 def mean_place(inputs: Inputs, windows: Sequence[int]) -> np.ndarray:
     """Return the mean place of the hand in recordings (2,) as x, y [px]."""
-    paths = [mask_path(_mask(inputs.dataset.item(window, reference=False))) for window in windows]
+    paths = [mask_path(inputs.dataset.mask(window)) for window in windows]
     return np.nanmean(np.concatenate(paths), axis=0)
 
 
