@@ -35,6 +35,7 @@ from tacit_sim.rendering import SceneRenderer, SensorNoise, mujoco
 from tacit_sim.surroundings import Change, Surroundings, distractors
 from tacit_sim.tactile import TactileCamera
 from tacit_sim.tasks import LOOK_NS, OVER, STAGES, Hidden, StageMachine, Task, Truth, find_task
+from tacit_sim.taxels import TaxelArray
 
 HOME = (-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284)
 """Start joints [rad]: tool down, flange at (-.35, 0, .297) m."""
@@ -78,8 +79,7 @@ class Cell:
         changes: Collection[Change] = (),
     ) -> None:
         self.rig = rig
-        self._changes = changes
-        self.board_at = board_at
+        self._changes, self.board_at = changes, board_at
         self._lenses = lenses_of(rig)
         self.disturbed = disturbed
         self._time_ns = EPOCH_NS
@@ -119,6 +119,8 @@ class Cell:
             name: TactileCamera(self.model, sensor.size_m, rays, sensor.width, sensor.height)
             for name, sensor in self.rig.gels.items()
         }
+        skins = self.rig.taxels.items()
+        self._taxels = {name: TaxelArray(self.model, name, spec, self._pads[name]) for name, spec in skins}
 
     def close(self) -> None:
         """Free the GL contexts; rendering again makes new ones."""
@@ -254,9 +256,8 @@ class Cell:
 
     def effort(self) -> FloatArray:
         """Return joint torques [N m] and the gripper's force [N] (S,)."""
-        return np.append(
-            self.data.qfrc_actuator[self._dof], self.data.qfrc_actuator[self._finger_dof].sum() / 2
-        )
+        forces = self.data.qfrc_actuator
+        return np.append(forces[self._dof], forces[self._finger_dof].sum() / 2)
 
     def render(self, camera: str) -> NDArray[np.uint8] | Depth:
         """Return the image of a camera of the rig: colours (H, W, 3) uint8, or depth (H, W) uint16 [mm]."""
@@ -267,13 +268,17 @@ class Cell:
         return lens.image(self._renderer(lens).rgb(self.data, camera))
 
     def sensed(self, name: str) -> NDArray[np.uint8] | Depth:
-        """Return what a camera or tactile sensor sends now: its picture with sensor noise."""
+        """Return what a camera or gel sends now: its picture with sensor noise."""
         picture = self.render(name) if name in self.rig.cameras else self.touch(name)
         return self._noise.add(picture, name, self._time_ns)
 
+    def reading(self, sensor: str) -> NDArray[np.float32]:
+        """Return what an array of taxels sends now (R, C, K), with its noise."""
+        return self._taxels[sensor].sent(self.data, self.sensor_pose(sensor), self._time_ns)
+
     def sensed_reference(self, sensor: str) -> NDArray[np.uint8]:
-        """Return what a tactile sensor that touches nothing would send now."""
-        return np.asarray(self._noise.add(self.reference(sensor), sensor, self._time_ns), dtype=np.uint8)
+        """Return what a gel that touches nothing would send now."""
+        return np.asarray(self._noise.add(self.gel_reference(sensor), sensor, self._time_ns), dtype=np.uint8)
 
     def segmentation(self, camera: str) -> NDArray[np.int32]:
         """Return the geom id at each pixel (H, W), -1 where there is none."""
@@ -298,9 +303,9 @@ class Cell:
     def pad_box(self, camera: str, sensor: str) -> tuple[int, int, int, int] | None:
         """Return the box of the pixels that show a pad: first and last column and row; None unseen."""
         rows, columns = np.nonzero(self.pad_mask(camera, sensor))
-        if not len(rows):
-            return None
-        return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
+        if len(rows):
+            return int(columns.min()), int(rows.min()), int(columns.max()), int(rows.max())
+        return None
 
     def _lens(self, camera: str) -> Lens:
         if camera not in self._lenses:
@@ -314,9 +319,9 @@ class Cell:
         return self._renderers[size]
 
     def touch(self, sensor: str) -> NDArray[np.uint8]:
-        """Return the image (H, W, 3) of a tactile sensor; exactly `reference` without contact."""
+        """Return the image (H, W, 3) of a gel; exactly `reference` without contact."""
         if not self.is_touched(sensor):
-            return self.reference(sensor)
+            return self.gel_reference(sensor)
         return self._gel(sensor, self._touch[sensor].image(self.indentation(sensor)))
 
     def is_touched(self, sensor: str) -> bool:
@@ -327,8 +332,12 @@ class Cell:
         """Return how deep parts stand in the gel of a sensor (rows, columns) [m]."""
         return self._touch[sensor].indentation(self.data, self.sensor_pose(sensor))
 
-    def reference(self, sensor: str) -> NDArray[np.uint8]:
-        """Return the image (H, W, 3) of a sensor that touches nothing."""
+    def reference(self, sensor: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Return the image (H, W, 3) or reading (R, C, K) of a sensor that touches nothing."""
+        return self._taxels[sensor].reference if sensor in self._taxels else self.gel_reference(sensor)
+
+    def gel_reference(self, sensor: str) -> NDArray[np.uint8]:
+        """Return the image (H, W, 3) of a gel that touches nothing."""
         return self._gel(sensor, self._touch[sensor].reference)
 
     def _gel(self, sensor: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

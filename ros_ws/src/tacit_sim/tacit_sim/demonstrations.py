@@ -18,6 +18,7 @@ from tacit.streams import Arrival
 from tacit_sim.cell import CAMERA_QUALITY, TACTILE_QUALITY, Cell
 from tacit_sim.experts import Expert
 from tacit_sim.tasks import STAGES, distance_to_goal
+from tacit_sim.taxels import DueArrays
 
 SEED = "sim_seed"
 """Root attribute of a simulated episode that holds its seed."""
@@ -53,17 +54,23 @@ class CellFeed:
         rig = cell.rig
         self._states = {name: rig.index_of(spec.names) for name, spec in rig.states.items()}
         self._commands = {n: rig.index_of(c.names) for n, c in rig.commands.items()}
+        self._arrays = DueArrays(rig)
         self._steps = [n for n, s in rig.streams.items() if s.role == "steps"]
         self.tick_ns = round(1e9 / rig.alignment.rate_hz)
         self.joint_ns = round(1e9 / max(rig.streams[name].rate_hz for name in self._states))
 
     def joints(self) -> None:
-        """Push joints and gripper."""
+        """Push joints and gripper, and the arrays of taxels that are due."""
         state, velocity, effort = self._cell.state(), self._cell.velocity(), self._cell.effort()
         fields = {"position": state, "velocity": velocity, "effort": effort}
         with self._watch("write"):
             for name, indices in self._states.items():
                 self._push(name, {field: values[indices] for field, values in fields.items()})
+        for name in self._arrays.at(self._cell.time_ns):
+            with self._watch("tactile"):
+                reading = self._cell.reading(name)
+            with self._watch("write"):
+                self._push(name, reading)
 
     def images(self) -> None:
         """Push encoded camera and tactile images, and the stage."""
@@ -72,7 +79,7 @@ class CellFeed:
                 image = self._cell.sensed(name)
             with self._watch("write"):
                 self._push(name, encode(image, CAMERA_QUALITY))
-        for name in self._cell.rig.tactile:
+        for name in self._cell.rig.gels:
             with self._watch("tactile"):
                 image = self._cell.sensed(name)
             with self._watch("write"):

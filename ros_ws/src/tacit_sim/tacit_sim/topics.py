@@ -23,7 +23,7 @@ from std_msgs.msg import Bool, String
 
 from tacit.geometry.transforms import FloatArray
 from tacit.record.encoder_pool import encode
-from tacit.rig import CameraSpec, Rig, StreamBase, StreamSpec, TactileSpec
+from tacit.rig import CameraSpec, GelSpec, Rig, StreamBase, StreamSpec
 from tacit.rig.scene import camera_from_spec
 from tacit.rig.units import (
     efforts_to_canonical,
@@ -38,6 +38,7 @@ from tacit_ros.wire.qos import profile
 from tacit_sim.as_built import JointError
 from tacit_sim.cell import CAMERA_QUALITY, TACTILE_QUALITY, Cell
 from tacit_sim.tasks import distance_to_goal
+from tacit_sim.taxels import DueArrays
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 
@@ -71,16 +72,20 @@ class RobotTopics:
             for name, spec in rig.cameras.items()
             if spec.info_topic
         }
+        self._arrays, self._due = rig.taxels, DueArrays(rig)
         told = {name: spec for name, spec in rig.streams.items() if spec.role in ("state", "steps")}
         self._streams: dict[str, Publisher] = {
             name: node.create_publisher(messages.message_class(spec.type), spec.topic, _profile(spec))
-            for name, spec in told.items()
+            for name, spec in (told | self._arrays).items()
         }
         self._states = {n: (s, rig.index_of(s.names)) for n, s in told.items() if s.role == "state"}
         self._steps = {n: s for n, s in told.items() if s.role == "steps"}
 
     def publish_joints(self) -> None:
-        """Publish every state stream at the present simulated time."""
+        """Publish every state stream at the present simulated time, and the arrays of taxels that are due."""
+        for name in self._due.at(self._cell.time_ns):
+            reading = messages.taxels(self._arrays[name].type, self._cell.reading(name), self._stamp_ns(name))
+            self._streams[name].publish(reading)
         state, velocity, effort = self._measured(), self._cell.velocity(), self._cell.effort()
         for name, (spec, index) in self._states.items():
             stamp_ns = self._stamp_ns(name)
@@ -128,7 +133,7 @@ def _profile(spec: StreamBase) -> QoSProfile:
 class _ImageTopic:
     """One image topic, raw or compressed as the rig says: colours as JPEG, depth as 16-bit PNG."""
 
-    def __init__(self, node: Node, name: str, spec: CameraSpec | TactileSpec) -> None:
+    def __init__(self, node: Node, name: str, spec: CameraSpec | GelSpec) -> None:
         frame_id = getattr(spec, "frame_id", "") or name
         self._frame_id = frame_id
         self._builder = messages.ImageBuilder(frame_id)

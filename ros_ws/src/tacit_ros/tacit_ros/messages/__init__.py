@@ -42,6 +42,7 @@ from tacit_ros.messages.values import (
     pose,
     region_of_interest,
     string,
+    taxels,
 )
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "reader_of",
     "region_of_interest",
     "string",
+    "taxels",
     "time_from_ns",
     "tf_message_class",
     "transform",

@@ -8,10 +8,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
+from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Vector3, Wrench, WrenchStamped
 from numpy.typing import ArrayLike, NDArray
 from sensor_msgs.msg import CameraInfo, JointState, RegionOfInterest
-from std_msgs.msg import Bool, Float32, Float64, Float64MultiArray, Int32, MultiArrayDimension, String
+from std_msgs.msg import (
+    Bool,
+    Float32,
+    Float32MultiArray,
+    Float64,
+    Float64MultiArray,
+    Int32,
+    MultiArrayDimension,
+    MultiArrayLayout,
+    String,
+)
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from tacit.geometry.camera import Camera
@@ -63,6 +73,25 @@ def float_array(values: ArrayLike, labels: str = "") -> Float64MultiArray:
     size = len(message.data)
     message.layout.dim = [MultiArrayDimension(label=str(labels), size=size, stride=size)]
     return message
+
+
+def taxels(type_name: str, reading: ArrayLike, stamp_ns: int) -> object:
+    """Return a reading (R, C, K) of touch as a message of the type that the rig gives to its topic."""
+    values = np.asarray(reading, dtype=np.float32)
+    if type_name == "geometry_msgs/msg/WrenchStamped":
+        force, torque = values.reshape(2, 3).astype(float).tolist()
+        wrench = Wrench(force=Vector3(**dict(zip("xyz", force, strict=True))))
+        wrench.torque = Vector3(**dict(zip("xyz", torque, strict=True)))
+        return WrenchStamped(header=header(stamp_ns), wrench=wrench)
+    strides = (values.size, values.shape[1] * values.shape[2], values.shape[2])
+    dims = [
+        MultiArrayDimension(label=label, size=size, stride=stride)
+        for label, size, stride in zip(("rows", "columns", "channels"), values.shape, strides, strict=True)
+    ]
+    layout = MultiArrayLayout(dim=dims)
+    if type_name == "std_msgs/msg/Float64MultiArray":
+        return Float64MultiArray(layout=layout, data=doubles(values))
+    return Float32MultiArray(layout=layout, data=array("f", values.tobytes()))
 
 
 def float32(value: float) -> Float32:
