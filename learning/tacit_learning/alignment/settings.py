@@ -155,8 +155,8 @@ class OutcomeConfig(Config):
     width: int = 64
     hidden: int = 64
     dropout: float = 0.1
-    trend_frames: float = Field(default=15.0, gt=0)
-    still_frames: float = Field(default=5.0, gt=0)
+    short_frames: float = Field(default=5.0, gt=0)
+    long_frames: float = Field(default=15.0, gt=0)
 
 
 class TextConfig(Config):

@@ -67,8 +67,8 @@ class Average(nn.Module):
 class OutcomeNet(nn.Module):
     """Linear, changes, GRU, Linear; logits are divided by temperatures that validation videos have set.
 
-    With e what enters of a frame, the GRU reads relu(e), e less its average, and m / (m + SLOW), where m is
-    the average of |change of e|.
+    With e what enters of a frame, the GRU reads relu(e), e less its average, and m / (m + SLOW) of a short
+    and a long average m of |change of e|: how far both have faded says how long nothing has moved.
 
     Args:
         config: Sizes.
@@ -82,10 +82,10 @@ class OutcomeNet(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
         self.input = nn.Linear(num_features, config.width)
-        self.trend, self.moves = Average(config.trend_frames), Average(config.still_frames)
-        self.gru = nn.GRU(3 * config.width, config.hidden, batch_first=True)
+        self.soon, self.late = Average(config.short_frames), Average(config.long_frames)
+        self.gru = nn.GRU(4 * config.width, config.hidden, batch_first=True)
         self.output = nn.Sequential(
-            nn.Linear(config.hidden + 3 * config.width, config.width),
+            nn.Linear(config.hidden + 4 * config.width, config.width),
             nn.ReLU(),
             nn.Linear(config.width, 2 + num_failures),
         )
@@ -100,21 +100,21 @@ class OutcomeNet(nn.Module):
         """Read scaled features (B, T, F) of whole videos."""
         # One mask for all frames of a video: what comes and goes by chance would be change.
         e = self.input(features * self.dropout(torch.ones_like(features[:, :1])))
-        change = torch.cat([torch.zeros_like(e[:, :1]), e[:, 1:] - e[:, :-1]], dim=1)
-        entered = _entered(e, self.trend(e), self.moves(change.abs()))
+        change = torch.cat([torch.zeros_like(e[:, :1]), e[:, 1:] - e[:, :-1]], dim=1).abs()
+        entered = _entered(e, self.late(e), self.soon(change), self.late(change))
         remembered, _ = self.gru(entered)
         return self._read(remembered, entered)
 
     def step(self, features: Tensor, memory: Tensor, is_first: Tensor) -> tuple[Outcome, Tensor]:
         """Take one frame (B, F); see `layers.causal.CausalConv.step`. Logits have T = 1."""
-        hidden, before, trend, moves = split(memory, self._sizes())
+        hidden, before, trend, soon, late = split(memory, self._sizes())
         e = self.input(features)
-        trend = self.trend.step(e, trend, is_first)
-        change = torch.where(is_first, 0.0, e - before)
-        moves = self.moves.step(change.abs(), moves, is_first)
-        entered = _entered(e, trend, moves).unsqueeze(1)
+        trend = self.late.step(e, trend, is_first)
+        change = torch.where(is_first, 0.0, e - before).abs()
+        soon, late = self.soon.step(change, soon, is_first), self.late.step(change, late, is_first)
+        entered = _entered(e, trend, soon, late).unsqueeze(1)
         remembered, last = self.gru(entered, torch.where(is_first, 0.0, hidden).unsqueeze(0))
-        return self._read(remembered, entered), join([last.squeeze(0), e, trend, moves], e)
+        return self._read(remembered, entered), join([last.squeeze(0), e, trend, soon, late], e)
 
     @torch.no_grad()
     def calibrate(self, success: tuple[Tensor, Tensor], failure: tuple[Tensor, Tensor]) -> None:
@@ -138,12 +138,12 @@ class OutcomeNet(nn.Module):
             self.temperature[1] = TEMPERATURES[int(torch.stack(losses).argmin())]
 
     def _sizes(self) -> list[int]:
-        return [self.gru.hidden_size, *[self.input.out_features] * 3]
+        return [self.gru.hidden_size, *[self.input.out_features] * 4]
 
     def _read(self, remembered: Tensor, entered: Tensor) -> Outcome:
         said = self.output(torch.cat([remembered, entered], dim=-1))
         return Outcome(said[..., 0] / self.temperature[0], said[..., 1:] / self.temperature[1])
 
 
-def _entered(e: Tensor, trend: Tensor, moves: Tensor) -> Tensor:
-    return torch.cat([torch.relu(e), e - trend, moves / (moves + SLOW)], dim=-1)
+def _entered(e: Tensor, trend: Tensor, *moves: Tensor) -> Tensor:
+    return torch.cat([torch.relu(e), e - trend, *(m / (m + SLOW) for m in moves)], dim=-1)
