@@ -37,7 +37,6 @@ from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.vace_e.assembly import make_inputs, make_networks
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
-from tacit_learning.vace_e.data.inputs import Inputs
 from tacit_learning.vace_e.judge.control import (
     FITTED,
     Scene,
@@ -234,7 +233,7 @@ def _objects(options: Options, scene: Scene, videos: np.ndarray, seed: int) -> d
     )
     own, other = (np.stack([_block(scene, w) for w in each]) for each in (scene.windows, scene.partners))
     paths = np.stack([tracker.path(video) for video in videos])
-    real = np.stack([tracker.path(item.video) for item in scene.items if item.video is not None])
+    real = np.stack([tracker.path(video) for video in scene.videos])
     return {
         "objects": distances(paths, other),
         "objects_to_recording": distances(paths, own),
@@ -260,16 +259,7 @@ def summary(runs: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
 
 def _keep_strips(path: Path, scene: Scene, drawn: dict[str, np.ndarray]) -> None:
     """Keep the pictures of a few clips for the page."""
-    count = min(STRIPS, len(scene.items))
-    partners = [_video_of(scene.inputs, window) for window in scene.partners[:count]]
-    recorded = [_video_of(scene.inputs, window) for window in scene.windows[:count]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shown = {"recording": np.stack(recorded), "command": np.stack(partners)}
-    shown |= {trial: videos[:count] for trial, videos in drawn.items()}
+    partners = [scene.windows.index(partner) for partner in scene.partners[:STRIPS]]
+    shown = {"recording": scene.videos[:STRIPS], "command": scene.videos[partners]}
+    shown |= {trial: videos[:STRIPS] for trial, videos in drawn.items()}
     np.savez_compressed(path, allow_pickle=False, **shown)
-
-
-def _video_of(inputs: Inputs, window: int) -> np.ndarray:
-    video = inputs.dataset.item(window, reference=False).video
-    assert video is not None
-    return video

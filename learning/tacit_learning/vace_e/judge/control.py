@@ -16,12 +16,10 @@ from torch import Tensor
 
 from tacit_learning.vace_e.config_model import STREAMS
 from tacit_learning.vace_e.data.inputs import NEGATIVE_PROMPT, Clips, Inputs, hidden, move
-from tacit_learning.vace_e.data.items import VaceEItem
-from tacit_learning.vace_e.data.masks import loosened
+from tacit_learning.vace_e.data.masks import MaskKind, loosened
 from tacit_learning.vace_e.judge.metrics import Score, Unavailable
 from tacit_learning.vace_e.judge.tracker import ColourTracker, mask_path
 from tacit_learning.vace_e.model.conditioning import (
-    decode_latents,
     encode_halves,
     encode_latents,
     join_control,
@@ -41,24 +39,30 @@ RESAMPLED = 2000  # times, for an interval
 
 @dataclass(frozen=True)
 class Scene:
-    """The clips of a measurement: windows, and whose motion and whose body each gets."""
+    """The clips of a measurement, and whose motion and whose body each gets."""
 
     inputs: Inputs
     windows: list[int]
     partners: list[int]  # of the motion
     others: list[int]  # of the body; the window itself where no other body is known
-    items: list[VaceEItem]  # of the windows, with their own masks
-    partner_masks: list[np.ndarray]
+    videos: np.ndarray  # (N, F, H, W, 3) u1, the recordings
+    controls: np.ndarray  # (N, F, H, W, 3) u1, hands hidden
+    masks: np.ndarray  # (N, F, H, W) bool, as the data set has them
+    partner_masks: np.ndarray
 
     @property
     def recorded(self) -> np.ndarray:
         """Where the hands were (N, F, 2) [px]."""
-        return np.stack([mask_path(_mask(item)) for item in self.items])
+        return np.stack([mask_path(mask) for mask in self.masks])
 
     @property
     def commanded(self) -> np.ndarray:
         """Where the hands of the partners were (N, F, 2) [px]."""
         return np.stack([mask_path(mask) for mask in self.partner_masks])
+
+    def bodies(self, windows: Sequence[int]) -> np.ndarray:
+        """Return the embodiment labels of windows (N,)."""
+        return np.array([self.inputs.dataset.embodiment_label(window) for window in windows])
 
 
 def make_scene(inputs: Inputs, windows: Sequence[int]) -> Scene:
@@ -67,19 +71,22 @@ def make_scene(inputs: Inputs, windows: Sequence[int]) -> Scene:
     Raises:
         ValueError: Fewer than two windows of one size.
     """
-    size = inputs.dataset.bucket(windows[0]) if windows else None
-    alike = [window for window in windows if inputs.dataset.bucket(window) == size]
+    dataset = inputs.dataset
+    alike = [window for window in windows if dataset.bucket(window) == dataset.bucket(windows[0])]
     if len(alike) < 2:
         raise ValueError("needs two windows of one size")
-    labels = [inputs.dataset.embodiment_label(window) for window in alike]
-    others = list(alike)
-    for place, label in enumerate(labels):
-        rolled = [*range(place, len(alike)), *range(place)]
-        others[place] = next((alike[k] for k in rolled if -1 < labels[k] != label), alike[place])
-    partners = [alike[(k + max(1, len(alike) // 2)) % len(alike)] for k in range(len(alike))]
-    items = [inputs.dataset.item(window, reference=False) for window in alike]
-    masks = [inputs.dataset.mask(partner) for partner in partners]
-    return Scene(inputs, alike, partners, others, items, masks)
+    others = []
+    for place, window in enumerate(alike):
+        label, rolled = dataset.embodiment_label(window), [*alike[place:], *alike[:place]]
+        others.append(next((each for each in rolled if -1 < dataset.embodiment_label(each) != label), window))
+    half = len(alike) // 2
+    partners = [*alike[half:], *alike[:half]]
+    items = [dataset.item(window, reference=False) for window in alike]
+    videos, controls, masks = (
+        np.stack([getattr(item, name) for item in items]) for name in ("video", "control", "mask")
+    )
+    partner_masks = np.stack([dataset.mask(partner) for partner in partners])
+    return Scene(inputs, alike, partners, others, videos, controls, masks, partner_masks)
 
 
 def fit_tracker(inputs: Inputs, windows: Sequence[int]) -> ColourTracker:
@@ -89,8 +96,8 @@ def fit_tracker(inputs: Inputs, windows: Sequence[int]) -> ColourTracker:
         ValueError: The masks do not tell a place.
     """
     items = [inputs.dataset.item(window, reference=False) for window in windows]
-    videos = [item.video for item in items if item.video is not None]
-    return ColourTracker(videos, [_mask(item) for item in items], [item.embodiment_label for item in items])
+    shown = [(item.video, item.mask, item.embodiment_label) for item in items]
+    return ColourTracker(*zip(*shown, strict=True)) if shown else ColourTracker([], [], [])
 
 
 def draw_trial(
@@ -109,11 +116,10 @@ def draw_trial(
 
 def through_codec(scene: Scene) -> np.ndarray:
     """Return the recordings as the video autoencoder gives them back (N, F, H, W, 3) u1."""
-    vae, videos = scene.inputs.frozen.vae, []
-    for item in scene.items:
-        signed = to_signed(torch.from_numpy(_video(item)[None]).to(scene.inputs.frozen.device))
-        decoded = decode_latents(vae, encode_latents(vae, signed)).float()
-        videos.append(((decoded[0] + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy())
+    frozen, videos = scene.inputs.frozen, []
+    for video in scene.videos:
+        signed = to_signed(torch.from_numpy(video[None]).to(frozen.device))
+        videos.append(decode_video(frozen.vae, encode_latents(frozen.vae, signed))[0])
     return np.stack(videos)
 
 
@@ -136,7 +142,7 @@ def control_rows(
     recorded, commanded = scene.recorded, scene.commanded
     videos = {trial: draw(trial) for trial in TRIALS}
     paths = {trial: np.stack([tracker.path(video) for video in drawn]) for trial, drawn in videos.items()}
-    own = np.stack([tracker.path(_video(item)) for item in scene.items])
+    own = np.stack([tracker.path(video) for video in scene.videos])
     coded = np.stack([tracker.path(video) for video in through_codec(scene)])
     rows = {
         "own": distances(paths["own"], recorded),
@@ -148,11 +154,10 @@ def control_rows(
         "middle": distances(np.broadcast_to(middle, recorded.shape), recorded),
         "other_path": distances(commanded, recorded),
     }
-    wanted = np.array([scene.inputs.dataset.embodiment_label(other) for other in scene.others])
-    bodies = np.array([item.embodiment_label for item in scene.items])
+    wanted, bodies = scene.bodies(scene.others), scene.bodies(scene.windows)
     if (wanted != bodies).any():
         found = np.array([tracker.kind(video) for video in videos["body"]])
-        real = np.array([tracker.kind(_video(item)) for item in scene.items])
+        real = np.array([tracker.kind(video) for video in scene.videos])
         rows["body"] = distances(paths["body"], recorded)
         rows["body_right"] = (found == wanted)[wanted != bodies].astype(float)
         rows["tracker_body_right"] = (real == bodies)[bodies >= 0].astype(float)
@@ -211,11 +216,7 @@ def _clips(scene: Scene, trial: Trial, part: slice) -> Clips:
         "body": _with(own, other, "embodiment"),
         "objects": _with(own, partner, "objects"),
     }[trial]
-    masks = [
-        _trial_mask(scene, trial, item, mask)
-        for item, mask in zip(scene.items[part], scene.partner_masks[part], strict=True)
-    ]
-    control = _control(scene.inputs, scene.items[part], np.stack(masks), slots)
+    control = _control(scene, trial, part, slots)
     return replace(
         together,
         latents=together.latents[rows[0]],
@@ -228,23 +229,17 @@ def _clips(scene: Scene, trial: Trial, part: slice) -> Clips:
     )
 
 
-def _trial_mask(scene: Scene, trial: Trial, item: VaceEItem, partner: np.ndarray) -> np.ndarray:
-    """What is hidden: the hand as recorded and, unless masks are tight, where it is sent, in every trial."""
-    kind = scene.inputs.dataset.options.masks
-    if trial == "objects":
-        kind = "open"
-    own = _mask(item)
-    return own if kind == "tight" else loosened(own | partner, kind)
-
-
-def _control(inputs: Inputs, items: Sequence[VaceEItem], masks: np.ndarray, slots: Tensor) -> Tensor:
-    device, vae = inputs.frozen.device, inputs.frozen.vae
-    videos = np.stack([hidden(_control_video(item), mask) for item, mask in zip(items, masks, strict=True)])
+def _control(scene: Scene, trial: Trial, part: slice, slots: Tensor) -> Tensor:
+    """Hide the hand as recorded and, unless masks are tight, where it is sent; in every trial alike."""
+    kind: MaskKind = "open" if trial == "objects" else scene.inputs.dataset.options.masks
+    pairs = zip(scene.masks[part], scene.partner_masks[part], strict=True)
+    masks = np.stack([own if kind == "tight" else loosened(own | other, kind) for own, other in pairs])
+    videos = np.stack([hidden(*pair) for pair in zip(scene.controls[part], masks, strict=True)])
+    device, vae = scene.inputs.frozen.device, scene.inputs.frozen.vae
     white = torch.from_numpy(masks).to(device)
     halves = encode_halves(to_signed(torch.from_numpy(videos).to(device)), white, vae)
-    reference = slots.to(device) if slots.shape[2] else None
     inactive, reactive = (half.float() for half in halves)
-    return join_control(inactive, reactive, white, reference)
+    return join_control(inactive, reactive, white, slots.to(device) if slots.shape[2] else None)
 
 
 def _with(signals: Signals, others: Signals, stream: Literal["motion", "objects", "embodiment"]) -> Signals:
@@ -258,21 +253,3 @@ def _with(signals: Signals, others: Signals, stream: Literal["motion", "objects"
     present = signals.present.clone()
     present[:, place] = others.present[:, place]
     return replace(signals, present=present, **{name: getattr(others, name) for name in names})
-
-
-def _mask(item: VaceEItem) -> np.ndarray:
-    if item.mask is None:
-        raise ValueError(f"{item.episode_name} has no mask")
-    return item.mask
-
-
-def _video(item: VaceEItem) -> np.ndarray:
-    if item.video is None:
-        raise ValueError(f"{item.episode_name} has no recorded video to compare with")
-    return item.video
-
-
-def _control_video(item: VaceEItem) -> np.ndarray:
-    if item.control is None:
-        raise ValueError(f"{item.episode_name} has no control video")
-    return item.control
