@@ -6,11 +6,12 @@ sample travel in its metadata (`tacit.bundle`). The graph is compared with torch
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from tacit.bundle.manifest import ImageInput, Manifest
 from tacit.bundle.onnx_file import with_metadata
 from tacit.bundle.player import PlayFlags, PlaySpec
 from tacit.errors import BundleError, ConfigError, did_you_mean
+from tacit.images import encode_png
 from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.act_hsa.train import TrainedPolicy, policy_from
 from tacit_learning.alignment.checkpoints import TrainedAlignment, alignment_from
@@ -100,6 +102,7 @@ def export_policy(trained: TrainedPolicy, out: str | Path, play: PlayFlags) -> E
         kind="act_hsa",
         chunk_size=chunk_size,
         play=play.applied(PlaySpec(), chunk_size),
+        free_gels=free_gels(trained),
     )
     names = ["state", *_image_names(spec)]
     return export_graph(graph, manifest, names, ["chunk"], Path(out))
@@ -138,6 +141,7 @@ def make_manifest(
     chunk_size: int = 0,
     hidden_size: int = 0,
     play: PlaySpec | None = None,
+    free_gels: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Fill in a manifest; golden rows and hashes come with `tacit.bundle.save_bundle`."""
     rig, statistics = spec.rig, spec.statistics
@@ -157,6 +161,8 @@ def make_manifest(
         touch={name: ImageInput(**asdict(t)) for name, t in spec.view.sensors.items()},
         chunk_size=chunk_size,
         hidden_size=hidden_size,
+        touch_reference=spec.view.touch_reference,
+        free_gels=dict(free_gels or {}),
         play=play,
         rate_hz=fps,
         action_space="joint_position" if acts else "none",
@@ -164,6 +170,14 @@ def make_manifest(
         state_max=statistics.state_max,
         train=provenance,
     )
+
+
+def free_gels(trained: TrainedPolicy) -> dict[str, str]:
+    """Return how each gel looked in training, where the policy reads touch against that of its run."""
+    if trained.policy.touch_reference == "training":
+        return {}
+    gels = zip(trained.spec.view.sensors, trained.policy.free_gels.cpu().numpy(), strict=True)
+    return {name: base64.b64encode(encode_png(gel).tobytes()).decode() for name, gel in gels}
 
 
 def to_onnx(

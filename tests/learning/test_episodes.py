@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from episode_kit import opening_at, tick_at, writer_at
+from episode_kit import drawn_image, opening_at, tick_at, writer_at
 
 from tacit.config import parse
 from tacit.episode import EpisodeReader, EpisodeWriter, video_progress
@@ -153,6 +153,23 @@ def test_a_gel_turned_away_is_no_row_of_a_camera_in_the_world(tmp_path: Path) ->
     assert list(table.view.cameras) == ["wrist", "top"]
     assert table.box_valid.all(axis=0).tolist() == [[True, True], [True, False]]
     assert not table.box_valid[:, 1, 1].any()
+
+
+@pytest.mark.parametrize("cache", ["ram", "none"])
+def test_touch_is_told_against_the_gel_of_its_own_episode(tmp_path: Path, cache: str) -> None:
+    gels = [drawn_image(number, 60, 80) for number in (3, 8)]
+    for number, gel in enumerate(gels):
+        write(tmp_path / f"episode_{number}.hdf5", references={"left": gel, "right": gel})
+    paths = find_training_episodes(config(tmp_path))
+    raw = load_table(paths, config(tmp_path, cache=cache))
+    run = load_table(paths, config(tmp_path, cache=cache, touch_reference="run"))
+    rows = [1, NUM_TICKS + 2]
+    own = np.stack([raw.view.sensors["left"].image(gel) for gel in gels]).astype(int)[:, None]
+    expected = np.clip(128 + raw.images(rows)[1].astype(int) - own, 0, 255)
+    np.testing.assert_array_equal(run.images(rows)[1], expected)
+    assert (own[0] != own[1]).any()
+    # what a touched gel is told by in a bundle: the mean of the free ones
+    np.testing.assert_array_equal(run.references[0], np.rint(own.mean(axis=(0, 1))))
 
 
 def test_state_and_steps_come_as_recorded(root: Path) -> None:

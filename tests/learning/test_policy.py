@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import itertools
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from tiny_world import tiny_config, tiny_rig, tiny_table
 
 from tacit.errors import ConfigError
+from tacit.images import decode_image
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
 from tacit_learning.act_hsa.model import Tokens
@@ -19,10 +21,12 @@ from tacit_learning.act_hsa.negatives import draw_tokens, negative_pairs
 from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.act_hsa.probes import alignment_probes, touch_of_others
 from tacit_learning.act_hsa.touch_alignment import view_pairs
+from tacit_learning.act_hsa.train import TrainedPolicy
 from tacit_learning.data import keys
 from tacit_learning.data.spec import make_spec
 from tacit_learning.data.view import NO_TOUCH_SIZE
 from tacit_learning.data.windows import Batch, ChunkWindows
+from tacit_learning.export import free_gels, make_manifest
 from tacit_learning.layers.inputs import prepare_touch
 
 CPU = torch.device("cpu")
@@ -62,6 +66,20 @@ def test_touch_without_contact_is_the_reference(table, tmp_path: Path) -> None:
     touch, contact = prepare_touch(reference, policy.references)
     assert torch.equal(touch, torch.full_like(touch, 0.5))
     assert torch.equal(contact, torch.zeros(1, 2))
+
+
+def test_a_policy_of_the_runs_own_gels_takes_grey_for_no_contact(table, tmp_path: Path) -> None:
+    spec = make_spec(table)
+    seen = dataclasses.replace(spec, view=dataclasses.replace(spec.view, touch_reference="run"))
+    policy = ActHsaPolicy(tiny_config(tmp_path), seen)
+    assert (policy.references == 128).all() and torch.equal(policy.free_gels, spec.references)
+    trained = TrainedPolicy(policy.eval(), policy.config, seen, 25.0, {})
+    manifest = make_manifest(seen, 25.0, {}, kind="act_hsa", chunk_size=5, free_gels=free_gels(trained))
+    assert manifest.touch_reference == "run"
+    for name, gel in zip(("left", "right"), table.references, strict=True):
+        png = np.frombuffer(base64.b64decode(manifest.free_gels[name]), np.uint8)
+        np.testing.assert_array_equal(decode_image(png), gel)
+    assert "free_gels" not in ActHsaPolicy(tiny_config(tmp_path), spec).state_dict()
 
 
 def test_permuting_a_batch_permutes_actions_and_keeps_the_loss(table, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections import deque
 from pathlib import Path
@@ -19,7 +20,7 @@ from tacit.control.acting import Acting
 from tacit.control.controller import Controller
 from tacit.control.inference_thread import InferenceThread
 from tacit.control.inputs import AlignedInputs, as_recorded
-from tacit.images import encode_jpeg
+from tacit.images import encode_jpeg, encode_png
 from tacit.rig import Rig, load_rig, parse_rig
 
 PERIOD = 40_000_000
@@ -338,6 +339,26 @@ def test_start_and_reset_do_not_wait_for_ever_for_an_inference_that_does_not_end
     show(acting.inputs, clock)
     acting.look()
     assert acting.start().success
+
+
+def test_a_run_on_its_own_gels_does_not_start_with_a_closed_gripper(rig: Rig, tmp_path: Path) -> None:
+    clock = Clock()
+    png = base64.b64encode(encode_png(np.zeros((30, 40, 3), np.uint8)).tobytes()).decode()
+    policy = OnnxPolicy(policy_bundle(tmp_path, rig, touch_reference="run", free_gels={"left": png}), rig)
+    acting = Acting(policy, rig, AlignedInputs(rig, policy.manifest, clock, clock), lockstep=True)
+    show(acting.inputs, clock)
+    acting.look()
+    refused = acting.start()
+    assert not refused.success
+    assert (
+        "touch_reference: gripper is open by 40 mm" in refused.message
+        and "open it to 56 mm" in refused.message
+    )
+    clock.now += PERIOD
+    show(acting.inputs, clock, state=0.06)
+    acting.look()
+    assert acting.start().success
+    assert set(acting.inputs.gels.images) == {"left"}
 
 
 def test_one_skewed_tick_is_left_out_and_the_third_in_a_row_holds(rig: Rig, tmp_path: Path) -> None:

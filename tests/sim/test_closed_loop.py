@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tiny_bundles import manifest_for, policy_bundle, progress_bundle
 from tacit.bundle import PlaySpec, load_bundle
 from tacit.bundle.runtime import Observation, OnnxPolicy, ProgressEstimate
 from tacit.errors import ConfigError
+from tacit.images import ImageTransform, encode_png
 from tacit.rig import Rig, parse_rig
 from tacit_sim.cell import Cell
 from tacit_sim.choose_playing import WAYS, best, trials
@@ -113,6 +115,27 @@ def test_a_fault_of_the_gates_ends_the_motion_as_in_the_node(
     policy = OnnxPolicy(policy_bundle(tmp_path, rig, state_max=(0.0,) * 7), rig)
     rollout = Runner(cube_cell, policy).run(seed=21, max_ticks=6)
     assert not rollout.success and rollout.fault.startswith("input is not ready: out_of_range")
+
+
+def test_another_gel_that_drifts_does_not_move_what_a_policy_reads_as_touch(
+    cube_cell: Cell, rig: Rig, tmp_path: Path
+) -> None:
+    spec = manifest_for(rig).touch["left"]
+    usual = ImageTransform(60, 80, spec.height, spec.width).image(cube_cell.reference("left"))
+    of_run = {"free_gels": {"left": base64.b64encode(encode_png(usual).tobytes()).decode()}}
+    cell = Cell(rig, "place_cube", changes=("gel",))
+    read = {}
+    for kind in ("run", "training"):
+        policy = OnnxPolicy(policy_bundle(tmp_path, rig, touch_reference=kind, **of_run), rig)
+        inputs, found = policy.graph.inputs, []
+        policy.graph.inputs = lambda seen, inputs=inputs, found=found: (  # type: ignore[method-assign]
+            found.append(inputs(seen)) or found[-1]
+        )
+        assert Runner(cell, policy).run(seed=21, max_ticks=12).fault == ""
+        read[kind] = np.array([tensors["touch.left"][0] for tensors in found], float)
+    cell.close()
+    assert np.abs(read["run"] - 128).mean() < 1.5  # noise of the sensor, and half a second of drift
+    assert np.abs(read["training"] - usual).mean() > 4
 
 
 class ExactProgress:

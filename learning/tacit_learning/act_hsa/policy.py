@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tacit.images.gels import NO_CONTACT
 from tacit_learning.act_hsa.balance import GradientBalance
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.model import ActModel, ModelOutput
@@ -38,6 +39,7 @@ class ActHsaPolicy(nn.Module):
     action_mean: Tensor
     action_std: Tensor
     references: Tensor
+    free_gels: Tensor
 
     def __init__(self, config: ActHsaConfig, spec: PolicySpec, identities: Identities | None = None) -> None:
         super().__init__()
@@ -59,7 +61,14 @@ class ActHsaPolicy(nn.Module):
         for name in ("state_mean", "state_std", "action_mean", "action_std"):
             self.register_buffer(name, torch.tensor(getattr(spec.statistics, name), dtype=torch.float32))
         blank = torch.zeros(sizes.num_sensors, *sizes.touch_size, 3, dtype=torch.uint8)
-        self.register_buffer("references", blank if spec.references is None else spec.references)
+        gels = blank if spec.references is None else spec.references
+        self.touch_reference = spec.view.touch_reference
+        if (
+            self.touch_reference == "run"
+        ):  # touch comes against the gel of its own run; these tell a touched one
+            self.register_buffer("free_gels", gels)
+            gels = torch.full_like(gels, NO_CONTACT)
+        self.register_buffer("references", gels)
 
     def forward(self, batch: Batch, step: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute L1 + kl_weight KL + hsa_weight scale (HSA_w + tp_weight HSA_tp); scale by `hsa.balance`.
@@ -97,7 +106,7 @@ class ActHsaPolicy(nn.Module):
         Args:
             state: Canonical units (B, A).
             images: RGB (B, N, H, W, 3) u1.
-            touch: RGB (B, S, h, w, 3) u1.
+            touch: RGB (B, S, h, w, 3) u1; against the gel of the run where `touch_reference` says so.
 
         Returns:
             Actions (B, K, A) in canonical units.

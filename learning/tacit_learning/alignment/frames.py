@@ -126,7 +126,10 @@ def make_encoder(
     encoder.backbone.load_state_dict(trained.backbone.state_dict())
     if encoder.touch_backbone is not None and trained.touch_backbone is not None:
         encoder.touch_backbone.load_state_dict(trained.touch_backbone.state_dict())
-    encoder.references.copy_(policy.policy.references)
+    # a policy that reads touch against the gel of each run has none of its own; the difference is the same
+    own = spec.references if policy.policy.touch_reference == "run" else policy.policy.references
+    assert own is not None
+    encoder.references.copy_(own)
     return encoder, encoder_spec
 
 

@@ -77,7 +77,7 @@ class EpisodeTable:
         episodes: In order.
         rig: The rig all of them were recorded with.
         view: What to read of every frame.
-        references: No-contact touch images (S, h, w, 3) u1.
+        references: No-contact touch images (S, h, w, 3) u1, the mean of the episodes'.
         images: Returns the N pictures (H, W, 3) and S (h, w, 3) u1 of (episode index, frame).
     """
 

@@ -13,6 +13,7 @@ import numpy as np
 from tacit.episode import EpisodeReader
 from tacit.episode.secure import FileState, file_state
 from tacit.errors import EpisodeError
+from tacit.images.gels import against
 from tacit_learning.data.contract import Reading
 from tacit_learning.data.view import NO_TOUCH_SIZE
 
@@ -49,18 +50,18 @@ class ReaderImages:
     def __init__(self, sources: Sequence[Source], max_open: int = MAX_OPEN) -> None:
         self._sources = list(sources)
         self._max_open = max_open
-        self._open: OrderedDict[int, EpisodeReader] = OrderedDict()
+        self._open: OrderedDict[int, tuple[EpisodeReader, np.ndarray]] = OrderedDict()
         self._pid = os.getpid()
 
     def __call__(self, episode: int, frame: int) -> Pictures:
         """Return camera (N of H, W, 3) and touch images (S of h, w, 3) of one frame."""
-        reader, source = self._reader(episode), self._sources[episode]
+        (reader, free), source = self._reader(episode), self._sources[episode]
         reading, tick = source.reading, frame + source.first
         cameras, touch = (
             [reading.picture(reader, name, tick) for name in names]
             for names in (reading.view.cameras, reading.view.sensors)
         )
-        return cameras, touch
+        return cameras, [_felt(reading, image, gel) for image, gel in zip(touch, free, strict=True)]
 
     @property
     def num_open(self) -> int:
@@ -70,15 +71,17 @@ class ReaderImages:
     def close(self) -> None:
         """Close all files of this process."""
         while self._open:
-            self._open.popitem()[1].close()
+            self._open.popitem()[1][0].close()
 
-    def _reader(self, episode: int) -> EpisodeReader:
+    def _reader(self, episode: int) -> tuple[EpisodeReader, np.ndarray]:
+        """Return the open file of an episode, and its free gels (S, h, w, 3)."""
         if self._pid != os.getpid():
             self._open, self._pid = OrderedDict(), os.getpid()
         if episode not in self._open:
             while len(self._open) >= self._max_open:
-                self._open.popitem(last=False)[1].close()
-            self._open[episode] = _open(self._sources[episode])
+                self._open.popitem(last=False)[1][0].close()
+            reader = _open(self._sources[episode])
+            self._open[episode] = reader, free_gels(reader, self._sources[episode].reading)
         self._open.move_to_end(episode)
         return self._open[episode]
 
@@ -103,18 +106,29 @@ def all_pictures(source: Source, ticks: slice) -> tuple[np.ndarray, np.ndarray]:
             [np.stack(list(reading.pictures(reader, name, ticks))) for name in names]
             for names in (reading.view.cameras, reading.view.sensors)
         )
+        felt = [_felt(reading, t, gel) for t, gel in zip(felt, free_gels(reader, reading), strict=True)]
     return np.stack(seen, axis=1), np.stack(felt, axis=1) if felt else no_touch(ticks.stop - ticks.start)
 
 
 def no_contact(source: Source) -> np.ndarray:
     """Return the no-contact images (S, h, w, 3) of an episode that has them."""
-    images = []
     with _open(source) as reader:
-        for sensor, transform in source.reading.view.sensors.items():
-            reference = reader.reference(source.reading.stored[sensor])
-            if reference is not None:
-                images.append(transform.image(reference))
+        return free_gels(reader, source.reading)
+
+
+def free_gels(reader: EpisodeReader, reading: Reading) -> np.ndarray:
+    """Return the no-contact images (S, h, w, 3) of an open episode."""
+    images = []
+    for sensor, transform in reading.view.sensors.items():
+        reference = reader.reference(reading.stored[sensor])
+        if reference is not None:
+            images.append(transform.image(reference))
     return stack_touch(images)
+
+
+def _felt(reading: Reading, touch: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Return touch (..., h, w, 3) as the model gets it: against the free gel (h, w, 3), or as it is."""
+    return against(touch, free) if reading.view.touch_reference == "run" else touch
 
 
 def ticks_of(reader: EpisodeReader) -> tuple[int, int, int]:

@@ -28,7 +28,9 @@ class DataConfig(Config):
     `cameras` and `sensors` default to all of the rig, depth cameras apart: they are inputs where `cameras`
     names them and `depth_range_m` gives the nearest and the farthest distance that shall be told apart
     [m]; between them depth becomes 255 grey levels. `cache: ram` decodes every image once.
-    `decode: reduced` lets a JPEG be decoded at a half, a quarter or an eighth of its sides where no more is
+    `touch_reference`: touch is the difference from the mean untouched gel of all episodes (`training`), or
+    from that of its own episode (`run`: gels drift and are replaced). `decode: reduced` lets a JPEG be
+    decoded at a half, a quarter or an eighth of its sides where no more is
     needed. `dataset_weights` are the shares of what is drawn, one for each data set; `frame_weights` is a
     file of `tacit export signals`: a frame is drawn as often as its weight says. `source_weights` weighs
     frames by who commanded, where an episode says so: `{policy: 0, person: 1}` learns from corrections
@@ -56,6 +58,7 @@ class DataConfig(Config):
     touch_height: int = 60
     touch_width: int = 80
     resize: ResizeMode = "squash"
+    touch_reference: Literal["training", "run"] = "training"
     decode: Literal["reduced", "whole"] = "reduced"
     cache: Literal["ram", "none"] = "none"
     num_workers: int = 0
@@ -89,13 +92,15 @@ class DataConfig(Config):
 class View:
     """What a model reads: names and input transforms of cameras and touch sensors.
 
-    `depth_range_m` holds the cameras among them that measure depth; `decode` is as `DataConfig` says.
+    `depth_range_m` holds the cameras among them that measure depth; `decode` and `touch_reference` are as
+    `DataConfig` says.
     """
 
     cameras: dict[str, ImageTransform]
     sensors: dict[str, ImageTransform]
     depth_range_m: dict[str, tuple[float, float]] = field(default_factory=dict)
     decode: Literal["reduced", "whole"] = "whole"
+    touch_reference: Literal["training", "run"] = "training"
 
     @property
     def depth_indices(self) -> tuple[int, ...]:
@@ -164,6 +169,7 @@ def view_of(cameras: Mapping[str, CameraSpec], sensors: Mapping[str, GelSpec], c
         {name: _transform(spec, touch, "squash") for name, spec in sensors.items()},
         {name: config.depth_range_m for name in depths if config.depth_range_m},
         config.decode,
+        config.touch_reference,
     )
 
 

@@ -138,6 +138,11 @@ def encode_episodes(
     Raises:
         EpisodeError: An episode has no step annotations.
     """
+    if data.touch_reference == "run":
+        raise EpisodeError(
+            "data.touch_reference: run is of policies, which are told when a run starts; an estimator reads "
+            "touch against the gels of training: leave it out"
+        )
     policy = load_policy(frames.checkpoint) if frames.checkpoint else None
     data = like_policy(data, policy.config.data) if policy else data
     tables = read_tables(data)

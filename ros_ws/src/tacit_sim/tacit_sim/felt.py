@@ -16,7 +16,7 @@ from tacit_sim.experts import Expert
 
 TouchControl = Literal["real", "other", "blank", "shuffled"]
 """`real`: its own. `other`: while a gel is touched, what a gel of another episode felt as long after its
-first contact. `blank`: never a contact. `shuffled`: its own pixels, in an order that tells no place."""
+first contact. `blank`: never a contact. `shuffled`: what touch changes, elsewhere on the gel."""
 
 CONTROLS: tuple[TouchControl, ...] = get_args(TouchControl)
 OTHER_SEEDS = 1_000_000
@@ -51,16 +51,18 @@ class FeltTouch:
         if self._control == "real":
             return image
         if self._control == "shuffled":
-            return self._shuffled(image)
+            return self._shuffled(image, self._cell.reference(name))
         if self._others is not None and self._cell.is_touched(name):
             return self._others.next(name)
         return self._cell.sensed_reference(name)
 
-    def _shuffled(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        pixels = image.reshape(-1, 3)
+    def _shuffled(self, image: NDArray[np.uint8], free: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Put what touch changed (H, W, 3) elsewhere on the gel; a free gel stays as it is."""
+        pixels = (image.astype(np.int16) - free).reshape(-1, 3)
         if len(pixels) not in self._order:
             self._order[len(pixels)] = np.random.default_rng(0).permutation(len(pixels))
-        return pixels[self._order[len(pixels)]].reshape(image.shape)
+        moved = free + pixels[self._order[len(pixels)]].reshape(image.shape)
+        return np.clip(moved, 0, 255).astype(np.uint8)
 
 
 class _OtherEpisode:

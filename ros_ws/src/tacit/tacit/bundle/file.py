@@ -213,6 +213,7 @@ def describe(manifest: Manifest) -> str:
             f"rig        {manifest.rig_name} (calibration {manifest.calibration_id[:12]})",
             f"state      {', '.join(manifest.state_names)}",
             f"images     {', '.join(images)}",
+            *([f"touch      against the gel of the {manifest.touch_reference}"] if manifest.touch else []),
             f"chunk      {manifest.chunk_size} actions at {manifest.rate_hz:g} Hz ({manifest.action_space})",
             *playing,
             f"parameters {manifest.parameters_sha256[:12]}",

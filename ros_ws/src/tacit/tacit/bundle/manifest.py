@@ -69,7 +69,10 @@ class Manifest(Config):
     """What a bundle is. `digest` is sha256 over all other fields, as canonical JSON.
 
     `play` is how the chunks of a policy are played. Bundles written before there was such a field have
-    none; they are played as the defaults of `PlaySpec` say, and their digest does not count it. `detector`
+    none; they are played as the defaults of `PlaySpec` say, and their digest does not count it.
+    `touch_reference` says which untouched gel the touch images are held against: that of `training`, inside
+    the graph, or that of the `run`, which who feeds the bundle takes at its start; `free_gels` then shows how
+    each gel looked in training (PNG as base64, input size), to tell a touched one at the start. `detector`
     are the thresholds of a progress bundle (`tacit.progress.DetectorConfig`), fitted to validation episodes.
     """
 
@@ -90,6 +93,8 @@ class Manifest(Config):
     state_min: Annotated[tuple[float, ...], Field(max_length=MAX_NAMES)]
     state_max: Annotated[tuple[float, ...], Field(max_length=MAX_NAMES)]
     hidden_size: Annotated[int, Field(ge=0, le=MAX_HIDDEN)] = 0
+    touch_reference: Literal["training", "run"] = "training"
+    free_gels: Annotated[dict[Name, str], Field(max_length=MAX_IMAGES)] = {}
     play: PlaySpec | None = None
     detector: dict[Name, float | None] | None = None
     golden: Golden = Golden()
@@ -116,6 +121,8 @@ class Manifest(Config):
                 f"play.every_ticks: {self.playing.every_ticks} ticks from one inference to the next, but a "
                 f"chunk ends after {self.chunk_size}; give fewer"
             )
+        if self.touch_reference == "run" and set(self.free_gels) != set(self.touch):
+            raise ValueError("touch_reference run: free_gels must hold a picture of each sensor of touch")
         if self.kind == "progress" and not self.hidden_size:
             raise ValueError("kind progress: hidden_size must be above 0")
         return self
@@ -133,6 +140,8 @@ class Manifest(Config):
     def _unsaid(self) -> dict[str, Any]:
         """Fields of later versions that say nothing here: bundles without them keep their digest."""
         unsaid: dict[str, Any] = {name: True for name in ("play", "detector") if getattr(self, name) is None}
+        if self.touch_reference == "training":
+            unsaid |= {"touch_reference": True, "free_gels": True}
         for group in ("cameras", "touch"):
             colours = [name for name, image in getattr(self, group).items() if image.depth_range_m is None]
             unsaid[group] = {name: {"depth_range_m"} for name in colours}

@@ -20,8 +20,9 @@ from tacit.bundle.file import PolicyBundle, check_rig, check_signature, load_bun
 from tacit.bundle.inference import LatencyStats, make_session, run_session
 from tacit.bundle.manifest import ImageInput, golden_inputs
 from tacit.errors import BundleError, did_you_mean
-from tacit.images import ImageTransform
+from tacit.images import Image, ImageTransform
 from tacit.images.depth import Depth, as_depth, depth_levels
+from tacit.images.gels import against
 from tacit.rig import Rig
 
 WARM_UP_RUNS = 3
@@ -37,13 +38,14 @@ class Observation:
     cameras uint16 (H, W) [mm].
 
     `state` (S,) is in the order of `rig.state_names` where the policy was given a rig, else in the
-    order of the manifest [rad, gripper m].
+    order of the manifest [rad, gripper m]. `references` are the touch images of this run without contact.
     """
 
     stamp_ns: int
     state: NDArray[Any]
     images: Mapping[str, NDArray[np.uint8] | Depth]
     touch: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    references: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,20 @@ class OnnxGraph:
         )
         for prefix, specs, images in groups:
             for name, spec in specs.items():
-                image = _stored_image(name, spec, images)
-                tensors[f"{prefix}.{name}"] = np.ascontiguousarray(self._transforms[name].image(image))[None]
+                image = self._transforms[name].image(_stored_image(name, spec, images))
+                if prefix == "touch" and self.manifest.touch_reference == "run":
+                    image = against(image, self._free_gel(name, spec, observation))
+                tensors[f"{prefix}.{name}"] = np.ascontiguousarray(image)[None]
         return tensors
+
+    def _free_gel(self, name: str, spec: ImageInput, observation: Observation) -> Image:
+        """Return the gel of this run without contact, of input size."""
+        if name not in observation.references:
+            raise BundleError(
+                f"touch {name!r}: the bundle holds touch against the untouched gel of the run, and none was "
+                "taken; start the run with the gripper open"
+            )
+        return self._transforms[name].image(_stored_image(name, spec, observation.references))
 
     def run(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the graph; the time is added to `stats`.

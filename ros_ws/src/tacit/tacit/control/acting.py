@@ -146,7 +146,7 @@ class Acting:
         """
 
         def begin() -> Answer:
-            answer = self.controller.start(self.inputs.measured(), self.readiness())
+            answer = self.controller.start(self.inputs.measured(), self.readiness() or self._touch_fault())
             if answer.success:
                 self.inputs.intake.uncommanded()
                 self._forget()
@@ -261,6 +261,10 @@ class Acting:
         fault = self._person_fault() if person else overdue or self._live_fault()
         if fault is not None:
             self.controller.fail(fault)
+
+    def _touch_fault(self) -> Fault | None:
+        """Take the untouched gels of the run that begins; return why that cannot be."""
+        return None if self.tick is None else self.inputs.take_free_gels(self.tick)
 
     def _live_fault(self) -> Fault | None:
         """Return what speaks against acting now; in lockstep silence says nothing, for time stands still."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tacit.bundle.manifest import Manifest
 from tacit.bundle.runtime import Observation
+from tacit.control.free_gels import FreeGels
 from tacit.control.heard import HeardStreams
 from tacit.control.safety import (
     Fault,
@@ -26,6 +27,7 @@ from tacit.control.safety import (
     first_fault,
     skew_ms,
 )
+from tacit.errors import ImageError
 from tacit.images import as_rgb, encode_jpeg
 from tacit.images.depth import as_depth
 from tacit.rig import Rig
@@ -58,6 +60,7 @@ class AlignedInputs(HeardStreams):
     ) -> None:
         reference = rig.alignment.tick_source.removeprefix("camera:")
         self._manifest = manifest
+        self.gels = FreeGels(rig, manifest)
         self._images = (*manifest.cameras, *manifest.touch)
         names = {*self._images, *({reference} - {TIMER})}
         super().__init__(rig, names, node_time_ns, steady_ns, simulated=simulated)
@@ -139,7 +142,17 @@ class AlignedInputs(HeardStreams):
                 for name, image in cameras.items()
             },
             touch={name: as_recorded(samples[name].value) for name in touch},  # type: ignore[arg-type]
+            references=self.gels.images,
         )
+
+    def take_free_gels(self, tick: Tick) -> Fault | None:
+        """Take the gels without contact of a run that begins with a tick; why not, where they are touched."""
+        samples = tick.samples
+        try:
+            touch = {name: np.asarray(as_rgb(samples[name].value)) for name in self._manifest.touch}
+            return self.gels.take(self._state({name: samples[name].value for name in self._states}), touch)
+        except ImageError as problem:
+            return Fault("touch_reference", str(problem))
 
     def tick_fault(self, tick: Tick, check_ages: bool = True) -> Fault | None:
         """Return why this tick must not be inferred on: missing, age, skew, finite, range."""

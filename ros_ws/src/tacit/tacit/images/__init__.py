@@ -1,6 +1,6 @@
 """Pictures: colour and depth, encoded and decoded, resized together with the boxes in them; touch in colours.
 
-Imports point down this list only: depth, taxels > colour > encoded.
+Imports point down this list only: depth, gels, taxels > colour > encoded.
 """
 
 from tacit.images.colour import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tacit.bundle import Manifest
 from tacit.bundle.runtime import Observation
 from tacit.episode import EpisodeReader
+from tacit.images import Image
 
 
 def recorded_observation(reader: EpisodeReader, manifest: Manifest, tick: int) -> Observation:
@@ -15,4 +16,10 @@ def recorded_observation(reader: EpisodeReader, manifest: Manifest, tick: int) -
         {name: reader.image(name, tick) for name in manifest.cameras if name in reader.cameras}
         | {name: reader.depth(name, tick) for name in manifest.cameras if name in reader.depth_cameras},
         {name: reader.touch(name, tick) for name in manifest.touch if name in reader.tactile},
+        _references(reader, manifest) if manifest.touch_reference == "run" else {},
     )
+
+
+def _references(reader: EpisodeReader, manifest: Manifest) -> dict[str, Image]:
+    found = {name: reader.reference(name) for name in manifest.touch if name in reader.tactile}
+    return {name: image for name, image in found.items() if image is not None}
