@@ -28,6 +28,7 @@ class Flags:
         versions: Value of `--version` -> the assignments that it stands for.
         switches: Flag without a value -> assignment.
         no_effect: Flag -> why it does nothing here.
+        everywhere: Key -> keys of sections that it sets too, where they have a value of their own.
         flat: Every key without a dot is a flag, and a flag without a value means true.
     """
 
@@ -37,6 +38,7 @@ class Flags:
     versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     switches: Mapping[str, str] = field(default_factory=dict)
     no_effect: Mapping[str, str] = field(default_factory=dict)
+    everywhere: Mapping[str, str] = field(default_factory=dict)
     flat: bool = False
 
 
@@ -84,6 +86,18 @@ VACE_E = Flags(
         "experiment_name": "logging.experiment_name",
         "log_frequency": "logging.log_frequency",
         "save_model_artifacts": "logging.save_model_artifacts",
+    },
+    everywhere={
+        "learning_rate": "training_stages.*.learning_rate",
+        "num_epochs": "training_stages.*.epochs",
+    },
+    no_effect={
+        "trainable_models": "a stage names what trains: give --training_stages.<stage>.trainable_models",
+        "model_id_with_origin_paths": "base_model and image_encoder name folders or hub ids in the layout of "
+        "diffusers",
+        "num_workers": "one thread reads a batch ahead, from the cache",
+        "remove_prefix_in_ckpt": "the folder model/ of a run has the names of diffusers and peft",
+        "cfg_scale": "training has guidance_scale, for the videos that it draws",
     },
     flat=True,
 )
@@ -165,7 +179,13 @@ def overrides(words: Sequence[str], flags: Flags = ACT_HSA) -> list[str]:
         is_one_name = name in flags.aliases and key in flags.in_lists and "." not in name
         wrapped = f"[{value}]" if is_one_name else value
         (aliased if name in flags.aliases else plain).append(f"{key}={wrapped}")
-    return [*aliased, *plain]
+    return [*_in_sections([*aliased, *plain], flags), *aliased, *plain]
+
+
+def _in_sections(assignments: Sequence[str], flags: Flags) -> list[str]:
+    """Return what assignments mean for sections that have a value of their own."""
+    pairs = (each.partition("=") for each in assignments)
+    return [f"{flags.everywhere[key]}={value}" for key, _, value in pairs if key in flags.everywhere]
 
 
 def find_config(path: Path, folder: Path = CONFIGS) -> Path:

@@ -37,7 +37,7 @@ def test_underscores_hyphens_and_assignments_mean_the_same(line: str, tmp_path: 
 
 
 def test_a_bare_flag_means_true_and_swallows_no_neighbour() -> None:
-    assert words("--debug --learning_rate 1e-4") == ["debug=true", "learning_rate=1e-4"]
+    assert words("--debug --club_lr 1e-4") == ["debug=true", "club_lr=1e-4"]
     assert words("--debug batch_size=2") == ["debug=true", "batch_size=2"]
     assert words("--debug True") == ["debug=True"]
     assert words("--cache-only") == ["cache_only=true"]
@@ -100,6 +100,32 @@ def test_every_flag_of_the_original_notes_takes_effect() -> None:
     assert (read.logging.wandb_project, read.logging.log_frequency) == ("ours", 9)
     with pytest.raises(ConfigError, match="trains vace_e, but enable_vace_e is false"):
         parse(VaceEConfig, apply_overrides(NEEDED, words("--enable_vace_e False")), "the notes")
+
+
+def test_the_learning_rate_and_epochs_of_the_command_line_hold_in_every_stage() -> None:
+    file = find_config(Path("vace_e_full"))
+    stages = load(VaceEConfig, file, words("--learning_rate 3e-5 --num_epochs=2")).training_stages
+    assert [(stage.learning_rate, stage.epochs) for stage in stages.values()] == [(3e-5, 2)] * 2
+    line = "training_stages.stage2.learning_rate=7e-6 learning_rate=3e-5"
+    rates = [each.learning_rate for each in load(VaceEConfig, file, words(line)).training_stages.values()]
+    assert rates == [3e-5, 7e-6], "the more particular word wins"
+    untouched = load(VaceEConfig, file, words("--batch_size 1")).training_stages
+    assert [stage.epochs for stage in untouched.values()] == [15, 20]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("--trainable_models vace_e,club_estimator", "a stage names what trains"),
+        ("--num_workers 8", "one thread reads a batch ahead"),
+        ("--cfg_scale 5", "training has guidance_scale"),
+        ("--model_id_with_origin_paths Wan-AI/Wan2.1-VACE-1.3B:x", "layout of diffusers"),
+        ("--remove_prefix_in_ckpt pipe.vace_e.", "names of diffusers and peft"),
+    ],
+)
+def test_flags_of_the_notes_that_cannot_act_are_refused_with_the_reason(line: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        words(line)
 
 
 def test_the_contrastive_temperature_and_the_club_weight_are_those_of_the_notes() -> None:

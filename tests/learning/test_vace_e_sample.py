@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from vace_e_runs import run, small_config, write_small_dataset
 
 from tacit.cli import main
+from tacit.config import parse
 from tacit.convert.video import probe_video
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.assembly import make_inputs, make_networks
+from tacit_learning.vace_e.commands import Guidance
+from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
 from tacit_learning.vace_e.sampling.pipeline import VaceEPipeline
@@ -139,6 +144,42 @@ def arrays(frames: int = 9) -> tuple[np.ndarray, np.ndarray]:
     return video, mask
 
 
+@pytest.fixture(scope="module")
+def pipeline(trained: Trained) -> VaceEPipeline:
+    return VaceEPipeline(trained, torch.device("cpu"))
+
+
+def test_the_call_of_the_notes_runs_as_it_is(pipeline: VaceEPipeline) -> None:
+    """Pictures of PIL, a batch of one, sizes, tiles and scales; without a video all is generated."""
+    video, mask = arrays()
+    pictures = [Image.fromarray(frame) for frame in video]
+    masks = [Image.fromarray(frame.astype(np.uint8) * 255).convert("RGB") for frame in mask]
+    options: dict[str, Any] = {
+        "vace_e_hand_motion_sequence": np.zeros((1, 9, 20), np.float32),
+        "vace_reference_image": pictures[0],
+        "num_inference_steps": 1,
+        "cfg_scale": 1.0,
+    }
+    sized: dict[str, Any] = {"height": 32, "width": 48, "num_frames": 9, "tiled": True}
+    sized |= {"vace_scale": 1.0, "vace_e_scale": 1.0}
+    plain = pipeline("prompt", video, mask, **options)
+    same = pipeline(prompt="prompt", vace_video=pictures, vace_video_mask=masks, **sized, **options)
+    assert np.abs(same.astype(int) - plain).max() <= 1, "tiles of this size are the whole"
+    for name in ("vace_scale", "vace_e_scale"):
+        assert not np.array_equal(pipeline("prompt", video, mask, **{name: 0.0}, **options), plain), name
+    base = pipeline("prompt", video, mask, enable_vace_e=False, **options)
+    np.testing.assert_array_equal(pipeline("prompt", video, mask, vace_e_scale=0.0, **options), base)
+    assert pipeline("prompt", height=32, width=48, num_frames=5, **options).shape == (5, 32, 48, 3)
+    with pytest.raises(ConfigError, match="height: 64, but vace_video is"):
+        pipeline("prompt", video, mask, height=64, **options)
+
+
+def test_samples_are_drawn_with_the_guidance_of_the_run() -> None:
+    config = parse(VaceEConfig, {"dataset_base_path": "d", "output_path": "o", "guidance_scale": 3.5}, "run")
+    assert Guidance().scales(config).text == 3.5
+    assert Guidance(text=2.0, motion=1.5).scales(config) == GuidanceScales(text=2.0, motion=1.5)
+
+
 def test_the_pipeline_reads_arrays_under_the_names_of_the_notes(checkpoint: Path) -> None:
     pipeline = VaceEPipeline.from_checkpoint(checkpoint, device="cpu")
     video, mask = arrays()
@@ -178,8 +219,3 @@ def test_arrays_that_do_not_fit_are_refused(
     video, mask = arrays(int(change.pop("frames", 9)))  # type: ignore[call-overload]
     with pytest.raises(ConfigError, match=message):
         pipeline("prompt", video, change.pop("vace_video_mask", mask), num_inference_steps=1, **change)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def pipeline(trained: Trained) -> VaceEPipeline:
-    return VaceEPipeline(trained, torch.device("cpu"))

@@ -28,6 +28,22 @@ from tacit_learning.vace_e.sampling.trained import Trained, choose_device, load_
 
 
 @dataclass(frozen=True)
+class Guidance:
+    """Weight of each kind of condition; 1 is as trained, 0 leaves it out."""
+
+    text: float | None = None
+    """Of the prompt and the text stream; guidance_scale of the run when left out."""
+    motion: float = 1.0
+    objects: float = 1.0
+    embodiment: float = 1.0
+
+    def scales(self, config: VaceEConfig) -> GuidanceScales:
+        """Return the weights for a run."""
+        text = config.guidance_scale if self.text is None else self.text
+        return GuidanceScales(text=text, motion=self.motion, objects=self.objects, embodiment=self.embodiment)
+
+
+@dataclass(frozen=True)
 class SampleArguments:
     """Draw videos: masked video, prompt, hands, objects and picture of a data set in, mp4 out.
 
@@ -52,8 +68,7 @@ class SampleArguments:
     """Solver; that of the run when left out."""
     shift: float | None = None
     """Shift of the noise levels; that of the run when left out."""
-    guidance: GuidanceScales = field(default_factory=GuidanceScales)
-    """Guidance of each kind of condition; 1 is as trained, 0 leaves it out."""
+    guidance: Guidance = field(default_factory=Guidance)
     seed: Seed = 0
     """Seed of the noise."""
     device: str = "auto"
@@ -95,8 +110,9 @@ def sample(argv: Sequence[str]) -> int:
         raise ConfigError(f"--episode {wanted!r}: no task/episode contains it; the first is {first!r}")
     config = config.model_copy(update={"use_cache": False})
     inputs = make_inputs(config, dataset, make_networks(config, device))
+    scales = arguments.guidance.scales(config)
     settings = sampler_settings(
-        config, arguments.guidance, arguments.steps, arguments.shift, arguments.sampler, arguments.seed
+        config, scales, arguments.steps, arguments.shift, arguments.sampler, arguments.seed
     )
     for index in spread(len(windows), arguments.num):
         clip = draw_window(trained.model, inputs, windows[index], settings, device)

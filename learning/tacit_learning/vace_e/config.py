@@ -232,6 +232,8 @@ class ObjectiveOptions(Config):
 class EngineOptions(Config):
     """How training runs: precision, memory, processes, seeds, saving.
 
+    `learning_rate` and `num_epochs` are those of stages that name none; on the command line they hold in all.
+
     `clip_norm`: of the gradient of encoders, fusion and each part of the base, apart. `final_learning_rate`:
     share of the learning rate that a cosine leaves at the end of the run. `ema_decay`: share of the old
     average of the weights per step; 0 keeps none.

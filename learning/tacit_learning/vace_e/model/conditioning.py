@@ -87,6 +87,13 @@ def reference_batch(images: list[Tensor | None], height: int, width: int) -> Ten
     return torch.stack([letterbox(image, height, width) for image in signed])
 
 
+def tile(vae: VideoCoder, tiled: bool) -> None:
+    """Let an autoencoder work in tiles, or whole; one that knows no tiles works whole."""
+    switch = getattr(vae, "enable_tiling" if tiled else "disable_tiling", None)
+    if switch is not None:
+        switch()
+
+
 @torch.no_grad()
 def encode_latents(vae: VideoCoder, video: Tensor, chunk: int | None = None) -> Tensor:
     """Encode a video in -1..1 (B, 3, F, H, W) to normalised latents (B, 16, T, h, w): the mode.

@@ -32,6 +32,7 @@ class Condition:
     z_task: Tensor  # (B, feature_dim)
     z_emb: Tensor  # (B, feature_dim)
     num_reference: int = 0
+    scale: float = 1.0  # of what the streams add
 
     @classmethod
     def of(cls, encoded: Encoded, num_reference: int) -> Condition:

@@ -111,8 +111,8 @@ class VaceETransformer(WanVACETransformer3DModel):
                 )
                 x = x + hint * scale_of[layer]
             adapter = None if fusion is None else fusion.at(layer)
-            if adapter is not None:
-                x = x + self._run(adapter, x, condition, scene)
+            if adapter is not None and condition is not None:
+                x = x + condition.scale * self._run(adapter, x, condition, scene)
         return x
 
     def _run(self, block: nn.Module, *inputs: Any) -> Any:

@@ -73,6 +73,7 @@ class VaceE(nn.Module):
         control_latents: Tensor,
         text_embeds: Tensor,
         condition: Condition | None,
+        control_scale: float = 1.0,
     ) -> Tensor:
         """Predict the velocity.
 
@@ -82,16 +83,20 @@ class VaceE(nn.Module):
             control_latents: (B, 96, T, H, W), see `conditioning.join_control`.
             text_embeds: Zero-padded to the text length (B, 512, text_dim).
             condition: From `conditioning`; None: base VACE.
+            control_scale: Weight of what the control latents add.
 
         Returns:
             (B, 16, T, H, W), in the number type of the latents.
         """
+        count = len(self.config.backbone.vace_layers)
+        scales = None if control_scale == 1 else control_latents.new_full((count,), control_scale)
         with self._precision(noisy_latents.device.type):
             velocity = self.transformer(
                 hidden_states=noisy_latents,
                 timestep=timestep,
                 encoder_hidden_states=text_embeds,
                 control_hidden_states=control_latents,
+                control_hidden_states_scale=scales,
                 condition=condition,
                 return_dict=False,
             )[0]

@@ -6,12 +6,15 @@ The names of the arguments are those of Wan's VACE pipelines, with `vace_e_` bef
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from tacit.convert.vace_e_files import GREY
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.assembly import make_networks
 from tacit_learning.vace_e.data.dataset import windowed_motion, windowed_objects
@@ -25,14 +28,22 @@ from tacit_learning.vace_e.model.conditioning import (
     join_control,
     latent_shape,
     reference_batch,
+    tile,
     to_signed,
 )
 from tacit_learning.vace_e.model.signals import pad_text
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
-from tacit_learning.vace_e.sampling.solver import decode_video, sample_latents, sampler_settings
+from tacit_learning.vace_e.sampling.solver import (
+    SamplerSettings,
+    decode_video,
+    sample_latents,
+    sampler_settings,
+)
 from tacit_learning.vace_e.sampling.trained import Trained, choose_device, load_trained
 
-Video = np.ndarray | Sequence[np.ndarray]
+Picture = ArrayLike
+"""An array (h, w, 3) u1, or a picture of PIL."""
+Video = np.ndarray | Sequence[Picture]
 
 
 class VaceEPipeline:
@@ -58,16 +69,22 @@ class VaceEPipeline:
     def __call__(
         self,
         prompt: str,
-        vace_video: Video,
-        vace_video_mask: Video,
+        vace_video: Video | None = None,
+        vace_video_mask: Video | None = None,
         *,
         negative_prompt: str = "",
-        vace_reference_image: np.ndarray | None = None,
+        vace_reference_image: Picture | None = None,
+        vace_scale: float = 1.0,
         enable_vace_e: bool = True,
         vace_e_checkpoint: str | Path | None = None,
         vace_e_hand_motion_sequence: np.ndarray | None = None,
         vace_e_object_trajectory_sequence: np.ndarray | None = None,
         vace_e_embodiment_image_features: np.ndarray | Tensor | None = None,
+        vace_e_scale: float = 1.0,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        tiled: bool = False,
         seed: int = 0,
         cfg_scale: float | GuidanceScales | None = None,
         num_inference_steps: int | None = None,
@@ -77,21 +94,20 @@ class VaceEPipeline:
 
         Args:
             prompt: What is done.
-            vace_video: Control video (F, H, W, 3) u1 RGB, hands masked; F = 4 k + 1, sides multiples of 16.
-            vace_video_mask: (F, H, W), white, True or > 127 = generate.
+            vace_video: (F, H, W, 3) u1 RGB, hands masked; F = 4 k + 1, sides multiples of 16; None: grey.
+            vace_video_mask: (F, H, W), white, True or > 127 = generate; None: everything.
             negative_prompt: What guidance leads away from.
             vace_reference_image: End effector (h, w, 3) u1.
             enable_vace_e: False draws with the base model and what trained of it.
             vace_e_checkpoint: Another checkpoint than the pipeline's.
-            vace_e_hand_motion_sequence: (T, 20), or (T, 10) of the right hand; NaN = missing. T frames, or
-                any number of rows over the same time.
+            vace_e_hand_motion_sequence: (T, 20), or (T, 10) of the right hand; NaN = missing; any T.
             vace_e_object_trajectory_sequence: (T, N, 9) positions and 6-D rotations; NaN = missing.
-            vace_e_embodiment_image_features: CLIP tokens (P, D), or a picture (h, w, 3) u1; None: of the
-                reference image.
-            seed: Seed of the noise.
+            vace_e_embodiment_image_features: CLIP tokens (P, D), or a picture; None: of the reference image.
+            vace_scale, vace_e_scale: Weights of the control video, and of what the streams add.
+            height, width, num_frames: Without `vace_video`; None: those of the run.
+            tiled: Encode and decode in tiles. seed: Of the noise.
             cfg_scale: Guidance of the text, or a scale for each kind of condition.
-            num_inference_steps: Steps in time.
-            sigma_shift: Shift of the noise levels.
+            num_inference_steps, sigma_shift: Steps in time, and shift of the noise levels.
 
         Returns:
             (F, H, W, 3) u1 RGB.
@@ -99,20 +115,44 @@ class VaceEPipeline:
         Raises:
             ConfigError: Shapes that do not belong together.
         """
-        if vace_e_checkpoint is not None and Path(vace_e_checkpoint) != self._checkpoint:
-            self.trained = load_trained(vace_e_checkpoint, self.device)
-            self._checkpoint = Path(vace_e_checkpoint)
-        control, mask = _check_videos(vace_video, vace_video_mask)
-        item = _item(prompt, control, mask, vace_e_hand_motion_sequence, vace_e_object_trajectory_sequence)
-        image = self._image_tokens(vace_e_embodiment_image_features, vace_reference_image)
-        clips = self._clips(item, control, mask, vace_reference_image, image)
-        settings = sampler_settings(
-            self.trained.config, cfg_scale, num_inference_steps, sigma_shift, seed=seed
-        )
+        self._change_to(vace_e_checkpoint)
+        size = (num_frames, height, width)
+        control, mask = _check_videos(*self._shown(vace_video, vace_video_mask, size))
+        tracks = _alone(vace_e_hand_motion_sequence, 2), _alone(vace_e_object_trajectory_sequence, 3)
+        reference = None if vace_reference_image is None else np.array(vace_reference_image)
+        image = self._image_tokens(vace_e_embodiment_image_features, reference)
+        tile(self.frozen.vae, tiled)
+        clips = self._clips(_item(prompt, control, mask, *tracks), control, mask, reference, image)
+        told = sampler_settings(self.trained.config, cfg_scale, num_inference_steps, sigma_shift, seed=seed)
+        told = replace(told, vace_scale=vace_scale, vace_e_scale=vace_e_scale)
+        return self._draw(clips, told, negative_prompt, enable_vace_e)
+
+    def _draw(
+        self, clips: Clips, settings: SamplerSettings, negative_prompt: str, streams: bool
+    ) -> np.ndarray:
         negative, _ = pad_text([self.frozen.text(negative_prompt)], clips.text.shape[1])
         clips = move(clips, self.device)
-        latents = sample_latents(self.trained.model, clips, settings, negative, with_streams=enable_vace_e)
+        latents = sample_latents(self.trained.model, clips, settings, negative, with_streams=streams)
         return decode_video(self.frozen.vae, latents, clips.num_reference)[0]
+
+    def _change_to(self, checkpoint: str | Path | None) -> None:
+        if checkpoint is not None and Path(checkpoint) != self._checkpoint:
+            self.trained = load_trained(checkpoint, self.device)
+            self._checkpoint = Path(checkpoint)
+
+    def _shown(
+        self, video: Video | None, mask: Video | None, size: tuple[int | None, ...]
+    ) -> tuple[Video, Video]:
+        """Return the control video and its mask; without a video a grey one of the size asked for."""
+        config, asked = self.trained.config, dict(zip(("num_frames", "height", "width"), size, strict=True))
+        if video is None:
+            sizes = [wanted or getattr(config, name) for name, wanted in asked.items()]
+            video = np.full((*sizes, 3), GREY, np.uint8)
+        shape = np.asarray(video).shape
+        for (name, wanted), found in zip(asked.items(), shape, strict=False):
+            if wanted not in (None, found):
+                raise ConfigError(f"{name}: {wanted}, but vace_video is {shape}; leave it out, or resize it")
+        return video, np.ones(shape[:3], bool) if mask is None else mask
 
     def _image_tokens(
         self, features: np.ndarray | Tensor | None, reference: np.ndarray | None
@@ -152,6 +192,14 @@ class VaceEPipeline:
         empty = torch.zeros_like(joined[:, :1])
         references = joined.shape[2] - frames
         return Clips(empty, joined, empty, text, signals, *labels_of([item]), num_reference=references)
+
+
+def _alone(array: np.ndarray | Tensor | None, axes: int) -> np.ndarray | None:
+    """Return an array without the axis of a batch of one."""
+    if array is None:
+        return None
+    found = np.asarray(array)
+    return found[0] if found.ndim == axes + 1 and len(found) == 1 else found
 
 
 def _check_videos(video: Video, mask: Video) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -35,6 +35,8 @@ class SamplerSettings:
         scales: Guidance; 1 everywhere is the model as it is.
         seed: Seed of the noise.
         precision: Number type in which the model computes; `no` is float32.
+        vace_scale: Weight of the control video.
+        vace_e_scale: Weight of what the streams add to the base.
     """
 
     steps: int = 30
@@ -43,6 +45,8 @@ class SamplerSettings:
     scales: GuidanceScales = field(default_factory=GuidanceScales)
     seed: int = 0
     precision: Precision = "no"
+    vace_scale: float = 1.0
+    vace_e_scale: float = 1.0
 
 
 def sampler_settings(
@@ -110,9 +114,11 @@ def sample_latents(
         def velocity(cues: frozenset[Cue], x: Tensor = latents, time: Tensor = time) -> Tensor:
             if with_streams and cues not in conditions:
                 absent = [stream for stream in STREAMS if stream not in cues]
-                conditions[cues] = model.conditioning(clips.signals.without(absent), clips.num_reference)
+                found = model.conditioning(clips.signals.without(absent), clips.num_reference)
+                conditions[cues] = found and replace(found, scale=settings.vace_e_scale)
             text = clips.text if "text" in cues else negative
-            return model(x, time, clips.control, text, conditions.get(cues)).float()
+            condition = conditions.get(cues)
+            return model(x, time, clips.control, text, condition, settings.vace_scale).float()
 
         with in_precision(settings.precision, latents.device):
             guided = guided_velocity(velocity, scales)

@@ -106,7 +106,8 @@ def to_yaml(config: BaseModel) -> str:
 
 
 def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Return a copy of `data` with each `a.b=value` set; values are read as YAML.
+    """Return a copy of `data` with each `a.b=value` set; values are read as YAML. In `a.*.b=value` the star
+    stands for every section that `a` has.
 
     Raises:
         ConfigError: An override has no `=` or goes through a value that is not a mapping.
@@ -116,14 +117,25 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
         key, separator, text = override.partition("=")
         if not separator or not key:
             raise ConfigError(f"override {override!r}: expected key.path=value")
-        node = result
+        nodes = [result]
         *parents, last = key.split(".")
         for name in parents:
-            node = node.setdefault(name, {})
-            if not isinstance(node, dict):
-                raise ConfigError(f"override {override!r}: {name!r} is a value, not a section")
-        node[last] = yaml_of(text, f"override {key}")
+            nodes = [child for node in nodes for child in _sections(node, name, override, "*" in parents)]
+        for node in nodes:
+            node[last] = yaml_of(text, f"override {key}")
     return result
+
+
+def _sections(node: dict[str, Any], name: str, override: str, is_pattern: bool) -> list[dict[str, Any]]:
+    """Return the section of a name, made if need be; `*`: all there are, and a pattern makes none."""
+    if name == "*":
+        return [child for child in node.values() if isinstance(child, dict)]
+    if is_pattern and name not in node:
+        return []
+    child = node.setdefault(name, {})
+    if not isinstance(child, dict):
+        raise ConfigError(f"override {override!r}: {name!r} is a value, not a section")
+    return [child]
 
 
 def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
