@@ -11,7 +11,8 @@ import pytest
 import torch
 from tiny_videos import ACTIONS, FPS, tiny_alignment, tiny_failing
 
-from tacit_learning.alignment.checkpoints import load_alignment
+from tacit.errors import ConfigError
+from tacit_learning.alignment.checkpoints import alignment_from, load_alignment
 from tacit_learning.alignment.data import batches as keys
 from tacit_learning.alignment.data.episode_videos import split_by_outcome
 from tacit_learning.alignment.data.outcomes import failure_target, step_seconds, success_target, task_progress
@@ -52,6 +53,14 @@ def test_every_outcome_is_in_both_parts_of_a_split() -> None:
     assert sorted(parts["train"] + parts["validation"]) == sorted(paths)
     held_out = Counter(outcomes[paths.index(path)] for path in parts["validation"])
     assert held_out == {None: 2, "miss": 1, "hang": 1}, "a single one teaches"
+
+
+def test_a_run_of_before_is_refused_by_name(run: Path) -> None:
+    checkpoint = load_alignment(run / "run", "last").checkpoint
+    name = "model.outcome_net.gru.weight_ih_l0"
+    older = replace(checkpoint, weights={**checkpoint.weights, name: checkpoint.weights[name][:, :3]})
+    with pytest.raises(ConfigError, match=r"outcome_net.gru.weight_ih_l0.*train it again"):
+        alignment_from(older)
 
 
 def test_an_average_forgets_at_its_rate_and_begins_at_the_first_value() -> None:

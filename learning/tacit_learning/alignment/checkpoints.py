@@ -113,7 +113,14 @@ def alignment_from(checkpoint: Checkpoint) -> TrainedAlignment:
     sizes = (known.num_features, len(labels) + 1, len(tasks), len(known.failures))
     shape = Shape(*sizes, int(about.get("text_width", 0)))
     model = AlignmentModel(config, shape)
-    model.load_state_dict(weights_of(checkpoint, "model."))
+    weights = weights_of(checkpoint, "model.")
+    expected, found = ({k: v.shape for k, v in part.items()} for part in (model.state_dict(), weights))
+    if other := sorted(name for name, _ in expected.items() ^ found.items()):
+        raise ConfigError(
+            f"{source}: was trained when its nets were others ({other[0]}: {found.get(other[0])}, expected "
+            f"{expected.get(other[0])}); train it again, or use the release that wrote it"
+        )
+    model.load_state_dict(weights)
     return TrainedAlignment(model.eval(), config, known, checkpoint)
 
 
