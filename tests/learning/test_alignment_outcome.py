@@ -58,9 +58,9 @@ def test_every_outcome_is_in_both_parts_of_a_split() -> None:
 def test_a_run_of_before_is_refused_by_name(run: Path) -> None:
     checkpoint = load_alignment(run / "run", "last").checkpoint
     name = "model.outcome_net.gru.weight_ih_l0"
-    older = replace(checkpoint, weights={**checkpoint.weights, name: checkpoint.weights[name][:, :3]})
+    vars(checkpoint)["weights"] = {**checkpoint.weights, name: checkpoint.weights[name][:, :3]}
     with pytest.raises(ConfigError, match=r"outcome_net.gru.weight_ih_l0.*train it again"):
-        alignment_from(older)
+        alignment_from(checkpoint)
 
 
 def test_an_average_forgets_at_its_rate_and_begins_at_the_first_value() -> None:
