@@ -32,6 +32,7 @@ from benches.control_clips import (
 )
 from benches.control_page import write_study_page
 from tacit.config import parse
+from tacit.view.proportions import wilson_interval
 from tacit_learning.engine.checkpoint import find
 from tacit_learning.engine.tracking import SilentReporter
 from tacit_learning.vace_e.assembly import make_inputs, make_networks
@@ -249,11 +250,14 @@ def _block(scene: Scene, window: int) -> np.ndarray:
 
 def summary(runs: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
     """Return mean and 95 % interval of every number over the clips of all seeds, and each seed's mean."""
-    names = dict.fromkeys(name for run in runs for name in run)
-    table = {}
-    for name in names:
+    table: dict[str, list[float]] = {}
+    for name in dict.fromkeys(name for run in runs for name in run):
         parts = [np.array(run[name]) for run in runs if name in run]
-        table[name] = [*interval(np.concatenate(parts)), *(float(part.mean()) for part in parts)]
+        values = np.concatenate(parts)
+        found = [*interval(values)]
+        if name.endswith("_right"):  # counts of clips: resampling would say nothing where all are right
+            found[1:] = wilson_interval(int(values.sum()), len(values))
+        table[name] = [*found, *(float(part.mean()) for part in parts)]
     return table
 
 

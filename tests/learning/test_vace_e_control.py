@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benches.control import Options, main, prepare, study_config
+from benches.control import Options, main, prepare, study_config, summary
 from benches.control_clips import BODIES, boxes, draw_truth, make_episode
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.assembly import make_inputs, make_networks
@@ -133,6 +133,16 @@ def test_the_judge_tells_a_hand_that_follows_from_one_that_reads_the_mask(inputs
 
     deaf = control_rows(scene, tracker, middle, lambda trial: through_codec(scene))
     assert deaf["swapped"].mean() > 4 and deaf["swapped_to_recording"].mean() < 1.2
+
+
+def test_a_share_that_is_always_right_has_a_wilson_interval() -> None:
+    table = summary([{"body_right": [1.0] * 20, "own": [1.0, 3.0]}, {"body_right": [1.0] * 12, "own": [2.0]}])
+    assert table["body_right"] == pytest.approx([1, 0.8928, 1, 1, 1], abs=1e-4)  # Wilson 1927: n / (n + z^2)
+    assert (
+        table["own"][0] == 2
+        and table["own"][3:] == [2, 2]
+        and 1 <= table["own"][1] < 2 < table["own"][2] <= 3
+    )
 
 
 def test_a_tracker_refuses_masks_that_tell_no_place() -> None:
