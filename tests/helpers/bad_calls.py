@@ -285,6 +285,7 @@ evaluate vace_e {none} => {none}
 sample vace_e {none} --out {folder}/new => {none}
 sample vace_e {folder} --out {folder}/new => {folder}
 sample vace_e {folder} --out {folder}/new --num -1 => --num
+view touch {none} --out {folder}/new.html => {none}
 view alignment {none} --out {folder}/new => {none}
 view alignment {folder} --out {folder}/new => {folder}
 annotate {none} --out {folder}/new => {none}

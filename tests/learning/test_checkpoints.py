@@ -287,6 +287,16 @@ def test_a_run_with_nothing_left_to_train_keeps_its_optimiser(tmp_path: Path) ->
     assert again.part("optimizer").keys() == load_checkpoint(tmp_path / "whole").part("optimizer").keys()
 
 
+def test_weights_that_lack_a_part_are_refused_by_its_name(tmp_path: Path) -> None:
+    train_on_tables(tiny_config(tmp_path / "run", train__steps=1), Tables(tiny_table(2), None), QUIET)
+    path = tmp_path / "run" / "checkpoints" / "last" / "average.safetensors"
+    weights = load_file(path)
+    del weights["model.head.weight"]
+    save_file(weights, path)
+    with pytest.raises(ConfigError, match=r"model.head.weight: saved: no such weight, this model: \(7, 32\)"):
+        load_policy(tmp_path / "run")
+
+
 def test_a_checkpoint_of_other_sizes_is_named(tmp_path: Path) -> None:
     train_on_tables(tiny_config(tmp_path / "run", train__steps=1), Tables(tiny_table(2), None), QUIET)
     wider = tiny_config(tmp_path / "b", train__resume=str(tmp_path / "run"), model__feedforward=128)

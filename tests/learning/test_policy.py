@@ -190,6 +190,18 @@ def test_each_view_adds_to_the_loss(table, tmp_path: Path, kind: str) -> None:
     assert one[kept] > 0
 
 
+def test_a_sensor_that_no_camera_ever_sees_teaches_nothing_and_spoils_nothing(table, tmp_path: Path) -> None:
+    policy, batch = make_policy(table, tmp_path, hsa__negatives=["batch"]), make_batch(table)
+    batch[keys.BOX_VALID][:, :, 0] = False
+    batch[keys.BOXES][:, :, 0] = float("nan")
+    policy(batch)[0].backward()
+    code = policy.alignment.sensor.grad
+    assert (code[0] == 0).all() and code[1].abs().max() > 0
+    assert all(torch.isfinite(p.grad).all() for p in policy.parameters() if p.grad is not None)
+    assert {"hsa_pointing", "hsa_valid"} <= set(found := evaluate(policy.eval(), [batch], CPU))
+    assert found["hsa_valid"] == pytest.approx(0.5)
+
+
 def test_invisible_boxes_give_no_alignment_loss(table, tmp_path: Path) -> None:
     policy, batch = make_policy(table, tmp_path), make_batch(table)
     batch[keys.BOX_VALID] = torch.zeros_like(batch[keys.BOX_VALID])

@@ -23,7 +23,7 @@ from tacit_learning.data.episodes import EpisodeTable, find_training_episodes, l
 from tacit_learning.data.spec import PolicySpec, make_spec, read_spec
 from tacit_learning.data.weights import row_weights
 from tacit_learning.data.windows import Batch, ChunkWindows, StepSampler, fixed_batches, make_loader
-from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint
+from tacit_learning.engine.checkpoint import Checkpoint, load_checkpoint, restore_weights
 from tacit_learning.engine.job import Job
 from tacit_learning.engine.loop import Result, fit
 from tacit_learning.engine.provenance import dataset_sha256, git_commit
@@ -108,7 +108,7 @@ def policy_from(checkpoint: Checkpoint) -> TrainedPolicy:
         config = config.model_copy(update={"hsa": HsaConfig()})
         weights = {k: v for k, v in weights.items() if not k.startswith(("alignment.", "balance."))}
     policy = ActHsaPolicy(config, spec, (camera, touch))
-    policy.load_state_dict(weights)
+    restore_weights(policy, weights, source, partial=False)
     provenance = {k: about[k] for k in ("git", "dataset_sha256", "num_episodes", "tacit_version")}
     provenance |= {"step": checkpoint.position.step, "metrics": dict(checkpoint.metrics)}
     return TrainedPolicy(policy.eval(), config, spec, float(about["fps"]), provenance)

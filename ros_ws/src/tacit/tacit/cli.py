@@ -79,6 +79,9 @@ VERBS: dict[str, Verb] = {
         "plots and overlay videos of an alignment run",
         "Look",
     ),
+    "view touch": Verb(
+        "tacit_learning.act_hsa.view_touch:main", "where a trained policy takes touch to be", "Look"
+    ),
     "view progress": Verb(
         "tacit.view.progress_video:main", "run a progress bundle over an episode and film it", "Look"
     ),
