@@ -7,6 +7,7 @@ flags; where a model's options are one flat list, every key is a flag (`--learni
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,9 @@ from pathlib import Path
 from tacit.errors import ConfigError
 
 DATA = Path("data")
-CONFIGS = Path(__file__).parents[1] / "configs"
+PLACES = (Path(__file__).parents[1] / "configs", Path(sys.prefix) / "share/tacit/configs")
+CONFIGS = next((place for place in PLACES if place.is_dir()), PLACES[0])
+"""Of the checkout, else of the installed wheel."""
 
 
 @dataclass(frozen=True)

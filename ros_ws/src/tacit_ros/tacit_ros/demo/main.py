@@ -14,7 +14,6 @@ from rich.console import Console
 
 from tacit.bundle import load_bundle
 from tacit.config.arguments import NewFolder, parse_words
-from tacit.errors import ConfigError
 from tacit.rig import load_rig
 from tacit_ros.demo import settings as sizes
 from tacit_ros.demo.acting import act
@@ -25,8 +24,6 @@ from tacit_ros.demo.report import write_report
 from tacit_ros.demo.settings import DemoSettings
 from tacit_ros.demo.steps import Notebook
 from tacit_ros.wire.environment import prepare
-
-CONFIGS = Path("learning/configs")
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ class Demo:
     def _train(self, kind: str, data: Sequence[Path], overrides: Sequence[str]) -> dict[str, Any]:
         folder = self.settings.output / kind
         places = (f"data.datasets=[{','.join(map(str, data))}]", f"train.output={folder}")
-        config = str(CONFIGS / f"{kind}_demo.yaml")
+        config = f"{kind}_demo"
         return self._verb(f"train_{kind}", "train", kind, "--config", config, *places, *overrides)
 
     def _export(self) -> dict[str, Any]:
@@ -145,8 +142,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 when the success rate of this size of the demo was reached, else 1.
     """
     arguments = parse_words(DemoArguments, argv, "tacit demo")
-    if not CONFIGS.is_dir():
-        raise ConfigError(f"{CONFIGS}: no such folder here; run `tacit demo` in the root of the project")
     prepare()
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 101))
     make = sizes.quick if arguments.quick else sizes.full
