@@ -194,7 +194,7 @@ def test_each_training_config_begins_with_the_command_that_uses_it(root: Path) -
     configs = sorted((root / "learning/configs").glob("*.yaml"))
     assert configs
     for path in configs:
-        assert re.match(r"# .*tacit train ", path.read_text()), path.name
+        assert re.match(r"# .*tacit (train|study) ", path.read_text()), path.name
 
 
 def test_no_file_names_a_place_on_somebodys_machine(tracked_files: list[Path], root: Path) -> None:

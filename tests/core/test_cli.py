@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -29,9 +30,12 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f" {verb} " in text for verb in cli.VERBS)
 
 
-def test_no_words_print_the_help_and_fail(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_words_show_the_five_commands_of_the_first_day_and_fail(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert cli.main([]) == 2
-    assert "usage: tacit" in capsys.readouterr().out
+    shown = re.findall(r"^  tacit (\w+(?: new)?)", capsys.readouterr().out, re.MULTILINE)
+    assert shown == ["doctor", "demo", "rig new", "up", "check"] and set(shown) <= set(cli.VERBS)
 
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:

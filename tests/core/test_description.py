@@ -108,7 +108,7 @@ def rig_with(folder: Path, names: list[str], **arm: object) -> Path:
     entry = data["arms"]["arm"]
     entry["joints"] = [entry["joints"][0] | {"name": name} for name in names]
     data["streams"]["joints"]["names"] = data["commands"]["arm_command"]["names"] = names
-    data["arms"]["arm"] = entry | arm
+    data["arms"]["arm"] = {key: value for key, value in entry.items() if key != "home"} | arm
     (folder / "rig.yaml").write_text(yaml.safe_dump(data))
     return folder / "rig.yaml"
 

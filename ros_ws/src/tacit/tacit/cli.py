@@ -20,6 +20,20 @@ from tacit.errors import MissingDependencyError, TacitError, did_you_mean
 EXIT_OK, EXIT_NO, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
+FIRST_DAY = """\
+usage: tacit <verb> [options]
+
+The first day:
+  tacit doctor                               what this machine misses, and the cure
+  tacit demo --quick                         the whole loop in the simulated cell, with tiny numbers
+  tacit rig new my_robot --from ur5e         a rig file for your robot; then: tacit rig check my_robot.yaml
+  tacit up record --rig my_robot.yaml --desk record demonstrations, with a page for the operator
+  tacit check data                           what was recorded, and what to look at first
+
+tacit --help lists all verbs; tacit <verb> --help says more.
+"""
+
+
 class Verb(NamedTuple):
     """One word of the command line: where it lives and what it is for."""
 
@@ -60,7 +74,11 @@ VERBS: dict[str, Verb] = {
     "convert": Verb(
         "tacit.convert.command:main", "turn data sets of others into episodes, and back", "Collect"
     ),
-    "rig new": Verb("tacit.convert.rig_new:main", "draft a rig file from a data set of others", "Start"),
+    "rig new": Verb(
+        "tacit.convert.rig_new:main", "begin a rig file: after a shipped one, a data set, a robot", "Start"
+    ),
+    "rig check": Verb("tacit.tools.rig_check:main", "say what is wrong in a rig file, by line", "Start"),
+    "rig show": Verb("tacit.view.rig_page:main", "draw a rig: arm, cameras, tactile sensors", "Start"),
     "convert vace_e": Verb("tacit.convert.vace_e:main", "turn episodes into video data for VACE-E", "Learn"),
     "check": Verb("tacit.tools.check:main", "check episodes: structure, time, images, boxes", "Look"),
     "check vace_e": Verb("tacit_learning.vace_e.data.data_check:main", "check a video data set", "Look"),
@@ -190,9 +208,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, 1 or 2 as the module says; 130 after ctrl-c.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words:
+        sys.stdout.write(FIRST_DAY)
+        return EXIT_USAGE
+    if words[0] in ("-h", "--help", "help"):
         _print_help()
-        return EXIT_OK if words else EXIT_USAGE
+        return EXIT_OK
     if words[0] in ("-V", "--version"):
         print(f"tacit {__version__}")
         return EXIT_OK

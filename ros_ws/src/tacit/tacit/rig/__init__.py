@@ -1,6 +1,7 @@
 """The rig contract: one YAML that says what a robot cell is, and the scene that it spans.
 
-Imports point down this list only: frames, units > contract > scene > specs, taxels > topics.
+Imports point down this list only:
+frames, review, template, units > contract > scene > specs, taxels > topics.
 """
 
 from tacit.rig.contract import RIGS_FOLDER, Rig, canonical_hash, load_rig, parse_rig, shipped_rigs

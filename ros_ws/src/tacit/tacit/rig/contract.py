@@ -275,7 +275,7 @@ def load_rig(name_or_path: str | Path) -> Rig:
                 f"{did_you_mean(str(name_or_path), shipped_rigs())}"
             )
     data = load_yaml(path, RigError)
-    return parse(Rig, _embed_urdf(data, path.parent, str(path)), str(path), RigError)
+    return parse(Rig, embed_urdf(data, path.parent, str(path)), str(path), RigError)
 
 
 def parse_rig(text_data: dict[str, Any], source: str) -> Rig:
@@ -288,7 +288,7 @@ def shipped_rigs() -> list[str]:
     return sorted(path.stem for path in RIGS_FOLDER.glob("*.yaml"))
 
 
-def _embed_urdf(data: dict[str, Any], folder: Path, source: str) -> dict[str, Any]:
+def embed_urdf(data: dict[str, Any], folder: Path, source: str) -> dict[str, Any]:
     """Replace each `urdf:` path, relative to the rig file or in a ROS package, by the text it leads to."""
     arms = data.get("arms")
     for name, arm in arms.items() if isinstance(arms, dict) else ():
