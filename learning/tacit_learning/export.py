@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.bundle import golden_inputs, relative_difference, run_graph, save_bundle
-from tacit.bundle.manifest import ImageInput, Manifest
+from tacit.bundle.manifest import ImageInput, Manifest, TaxelInput
 from tacit.bundle.onnx_file import with_metadata
 from tacit.bundle.player import PlayFlags, PlaySpec
 from tacit.errors import BundleError, ConfigError, did_you_mean
@@ -38,7 +38,7 @@ from tacit_learning.alignment.model.streaming import (
     check_streams,
 )
 from tacit_learning.data.spec import PolicySpec
-from tacit_learning.data.view import NO_TOUCH_SIZE
+from tacit_learning.data.view import NO_TOUCH_SIZE, View
 from tacit_learning.engine.checkpoint import load_checkpoint
 from tacit_learning.layers.text import embed_texts
 
@@ -59,15 +59,17 @@ class Exported:
 class PolicyGraph(nn.Module):
     """The inference interface of a policy: one input per stream, the chunk for z = 0."""
 
-    def __init__(self, policy: ActHsaPolicy, num_cameras: int) -> None:
+    def __init__(self, policy: ActHsaPolicy, view: View) -> None:
         super().__init__()
         self.policy = policy
-        self.num_cameras = num_cameras
+        self.num_cameras, self.num_gels = len(view.cameras), len(view.sensors)
 
     def forward(self, state: Tensor, *images: Tensor) -> Tensor:
-        """Map state (1, A) and images (1, H, W, 3) u1, cameras then touch, to a chunk (1, K, A)."""
-        cameras, touch = images[: self.num_cameras], images[self.num_cameras :]
-        return self.policy.predict(state, torch.stack(cameras, 1), _stack(touch, state))
+        """Map state (1, A), images (1, H, W, 3) u1, cameras then gels, and taxels (1, R, C, K) to a chunk."""
+        first = self.num_cameras + self.num_gels
+        cameras, touch, taxels = images[: self.num_cameras], images[self.num_cameras : first], images[first:]
+        flat = torch.cat([reading.flatten(1) for reading in taxels], 1) if taxels else None
+        return self.policy.predict(state, torch.stack(cameras, 1), _stack(touch, state), flat)
 
 
 def export_checkpoint(
@@ -94,7 +96,7 @@ def export_checkpoint(
 def export_policy(trained: TrainedPolicy, out: str | Path, play: PlayFlags) -> Exported:
     """Write an `act_hsa` bundle."""
     spec, chunk_size = trained.spec, trained.config.model.chunk_size
-    graph = PolicyGraph(trained.policy, len(spec.view.cameras)).eval()
+    graph = PolicyGraph(trained.policy, spec.view).eval()
     manifest = make_manifest(
         spec,
         trained.fps,
@@ -104,7 +106,7 @@ def export_policy(trained: TrainedPolicy, out: str | Path, play: PlayFlags) -> E
         play=play.applied(PlaySpec(), chunk_size),
         free_gels=free_gels(trained),
     )
-    names = ["state", *_image_names(spec)]
+    names = ["state", *_image_names(spec), *(f"taxels.{name}" for name in spec.view.taxels)]
     return export_graph(graph, manifest, names, ["chunk"], Path(out))
 
 
@@ -159,6 +161,7 @@ def make_manifest(
             for name, t in spec.view.cameras.items()
         },
         touch={name: ImageInput(**asdict(t)) for name, t in spec.view.sensors.items()},
+        taxels={name: TaxelInput(**array.model_dump()) for name, array in spec.view.taxels.items() if acts},
         chunk_size=chunk_size,
         hidden_size=hidden_size,
         touch_reference=spec.view.touch_reference,

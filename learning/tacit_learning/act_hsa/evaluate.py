@@ -19,6 +19,7 @@ from tacit_learning.engine.job import to_device
 from tacit_learning.engine.seeding import seeded, step_generator
 from tacit_learning.losses.act import kl_per_dimension, masked_l1
 
+INPUTS = (keys.STATE, keys.IMAGES, keys.TOUCH, keys.TAXELS)
 ACTIVE_NATS = 0.01  # a latent dimension below this carries nothing (Burda et al. 2016)
 
 
@@ -57,7 +58,7 @@ def _mean(values: list[Tensor], weights: list[float]) -> float | None:
 def _evaluate_batch(policy: ActHsaPolicy, batch: Batch) -> dict[str, Tensor]:
     _, metrics = policy(batch)
     is_pad, target = batch[keys.ACTION_IS_PAD], policy.normalize_action(batch[keys.ACTION])
-    raw = policy.predict(batch[keys.STATE], batch[keys.IMAGES], batch[keys.TOUCH])
+    raw = policy.predict(*(batch[key] for key in INPUTS))
     chunk = policy.normalize_action(raw)
     copied = policy.normalize_action(batch[keys.STATE]).unsqueeze(1).expand_as(target)
     metrics |= {
@@ -66,7 +67,7 @@ def _evaluate_batch(policy: ActHsaPolicy, batch: Batch) -> dict[str, Tensor]:
         "spread": chunk.std(0, unbiased=False).mean(),
     }
     metrics |= _by_unit(policy, raw, batch)
-    if batch[keys.TOUCH].shape[1]:
+    if batch[keys.TOUCH].shape[1] or batch[keys.TAXELS].shape[1]:
         metrics |= _touch(policy, batch, chunk)
     if policy.config.model.latent_dim:
         metrics["active_units"] = _active_units(policy, batch)
@@ -90,8 +91,8 @@ def _touch(policy: ActHsaPolicy, batch: Batch, chunk: Tensor) -> dict[str, Tenso
     output, contact = policy.run(batch)
     touching = contact > policy.config.hsa.contact_threshold
     rows, partners = touch_of_others(batch, touching)
-    others = batch[keys.TOUCH][partners]
-    raw = policy.predict(batch[keys.STATE][rows], batch[keys.IMAGES][rows], others)
+    others = (batch[keys.TOUCH][partners], batch[keys.TAXELS][partners])
+    raw = policy.predict(batch[keys.STATE][rows], batch[keys.IMAGES][rows], *others)
     target, is_pad = policy.normalize_action(batch[keys.ACTION][rows]), batch[keys.ACTION_IS_PAD][rows]
     metrics = {
         "l1_touch_own": _l1(chunk[rows], target, is_pad),

@@ -16,6 +16,7 @@ from tacit_learning.act_hsa.config import ModelConfig
 from tacit_learning.data.spec import ModelSizes
 from tacit_learning.layers.backbone import Backbone, BackboneIdentity, build_backbone
 from tacit_learning.layers.positions import sine_1d, sine_2d
+from tacit_learning.layers.taxels import TaxelEncoder
 from tacit_learning.layers.transformer import Decoder, Encoder, xavier_uniform_
 
 
@@ -116,6 +117,7 @@ class ActModel(nn.Module):
         touch: Tensor,
         action: Tensor | None = None,
         is_pad: Tensor | None = None,
+        taxels: Tensor | None = None,
     ) -> ModelOutput:
         """Predict a chunk; the posterior is used when `action` is given, else z = 0.
 
@@ -125,8 +127,9 @@ class ActModel(nn.Module):
             touch: 0.5 + (RGB - no-contact reference) / 255 (B, S, 3, h, w).
             action: Normalised actions (B, K, A).
             is_pad: True beyond the end (B, K).
+            taxels: Prepared readings of arrays (B, M), where there are any.
         """
-        tokens = Tokens(self.encode_images(images), self.encode_touch(touch))
+        tokens = Tokens(self.encode_images(images), self.encode_touch(touch, taxels))
         mu, logvar, latent = self._latent(state, action, is_pad)
         memory, position = self._sequence(state, tokens, latent)
         in_tokens = self.config.positions == "tokens"
@@ -139,12 +142,15 @@ class ActModel(nn.Module):
         """Map images (B, N, 3, H, W) to tokens (B, N, T, D), all cameras in one pass."""
         return _tokens(self.backbone, self.image_projection, images)
 
-    def encode_touch(self, touch: Tensor) -> Tensor:
-        """Map touch images (B, S, 3, h, w) to tokens (B, S, T', D)."""
-        if not self.sizes.num_sensors:
-            return touch.new_zeros(len(touch), 0, 0, self.config.dim)
-        backbone = self.backbone if self.touch_backbone is None else self.touch_backbone
-        return _tokens(backbone, self.touch_projection, touch)
+    def encode_touch(self, touch: Tensor, taxels: Tensor | None = None) -> Tensor:
+        """Map touch images (B, S, 3, h, w) and readings of arrays (B, M) to tokens (B, S, T', D)."""
+        felt = []
+        if self.sizes.num_sensors:
+            backbone = self.backbone if self.touch_backbone is None else self.touch_backbone
+            felt.append(_tokens(backbone, self.touch_projection, touch))
+        if taxels is not None and self.sizes.taxels:
+            felt.append(self.taxel_encoder(taxels))
+        return torch.cat(felt, 1) if felt else touch.new_zeros(len(touch), 0, 0, self.config.dim)
 
     def identities(self) -> tuple[BackboneIdentity, BackboneIdentity]:
         """Return what a checkpoint stores about the backbones."""
@@ -170,10 +176,12 @@ class ActModel(nn.Module):
         self.touch_grid = (self.touch_backbone or self.backbone).grid(*sizes.touch_size)
         self.register_buffer("image_position", _grid_positions(self.image_grid, config.dim), persistent=False)
         self.register_buffer("touch_position", _grid_positions(self.touch_grid, config.dim), persistent=False)
+        if sizes.taxels:
+            self.taxel_encoder = TaxelEncoder(sizes.taxels, config.dim, self.touch_grid)
         self.camera_embedding = (
             nn.Parameter(torch.randn(sizes.num_cameras, 1, config.dim)) if config.camera_embedding else None
         )
-        self.touch_embedding = nn.Parameter(torch.randn(sizes.num_sensors, 1, config.dim))
+        self.touch_embedding = nn.Parameter(torch.randn(sizes.num_touch, 1, config.dim))
 
     def _latent(
         self, state: Tensor, action: Tensor | None, is_pad: Tensor | None

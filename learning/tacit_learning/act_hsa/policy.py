@@ -7,6 +7,7 @@ A action.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ from tacit_learning.data import keys
 from tacit_learning.data.spec import PolicySpec
 from tacit_learning.data.windows import Batch
 from tacit_learning.layers.backbone import BackboneIdentity
-from tacit_learning.layers.inputs import prepare_images, prepare_touch
+from tacit_learning.layers.inputs import prepare_images, prepare_taxels, prepare_touch
 from tacit_learning.losses.act import kl_divergence, masked_l1
 
 Identities = tuple[BackboneIdentity, BackboneIdentity]
@@ -40,6 +41,7 @@ class ActHsaPolicy(nn.Module):
     action_std: Tensor
     references: Tensor
     free_gels: Tensor
+    taxel_spans: Tensor
 
     def __init__(self, config: ActHsaConfig, spec: PolicySpec, identities: Identities | None = None) -> None:
         super().__init__()
@@ -48,8 +50,8 @@ class ActHsaPolicy(nn.Module):
         sizes = spec.sizes
         self.model = ActModel(config.model, sizes, identities)
         self.alignment: TouchAlignment | None = None
-        if config.hsa.weight > 0 and spec.view.sensors:  # without touch there is nothing to align
-            cameras, sensors = list(spec.view.cameras), list(spec.view.sensors)
+        if config.hsa.weight > 0 and spec.view.touch:  # without touch there is nothing to align
+            cameras, sensors = list(spec.view.cameras), list(spec.view.touch)
             self.alignment = TouchAlignment(
                 config.hsa,
                 config.model.dim,
@@ -60,6 +62,10 @@ class ActHsaPolicy(nn.Module):
             self.balance = GradientBalance(config.hsa.balance)
         for name in ("state_mean", "state_std", "action_mean", "action_std"):
             self.register_buffer(name, torch.tensor(getattr(spec.statistics, name), dtype=torch.float32))
+        spans = [np.broadcast_to(a.high - a.low, a.shape).reshape(-1) for a in spec.view.taxels.values()]
+        self._taxel_counts = tuple(map(len, spans))
+        every = np.concatenate(spans) if spans else np.zeros(0, np.float32)
+        self.register_buffer("taxel_spans", torch.from_numpy(every), persistent=False)
         blank = torch.zeros(sizes.num_sensors, *sizes.touch_size, 3, dtype=torch.uint8)
         gels = blank if spec.references is None else spec.references
         self.touch_reference = spec.view.touch_reference
@@ -100,19 +106,20 @@ class ActHsaPolicy(nn.Module):
             metrics |= alignment_metrics | self.balance.metrics(weight)
         return loss, {"loss": loss.detach(), **metrics}
 
-    def predict(self, state: Tensor, images: Tensor, touch: Tensor) -> Tensor:
+    def predict(self, state: Tensor, images: Tensor, touch: Tensor, taxels: Tensor | None = None) -> Tensor:
         """Return the chunk for z = 0: what the robot does.
 
         Args:
             state: Canonical units (B, A).
             images: RGB (B, N, H, W, 3) u1.
             touch: RGB (B, S, h, w, 3) u1; against the gel of the run where `touch_reference` says so.
+            taxels: Readings of arrays against no contact (B, M), in their units.
 
         Returns:
             Actions (B, K, A) in canonical units.
         """
-        touch_input, _ = prepare_touch(touch, self.references)
-        output = self.model(self.normalize_state(state), prepare_images(images), touch_input)
+        felt, shares, _ = self._touch(touch, taxels)
+        output = self.model(self.normalize_state(state), prepare_images(images), felt, taxels=shares)
         return output.chunk * self.action_std + self.action_mean
 
     def normalize_state(self, state: Tensor) -> Tensor:
@@ -132,10 +139,20 @@ class ActHsaPolicy(nn.Module):
         state = self.normalize_state(batch[keys.STATE])
         if self.training and self.config.augment.state_noise > 0:
             state = state + self.config.augment.state_noise * torch.randn_like(state)
-        touch, contact = prepare_touch(batch[keys.TOUCH], self.references)
+        touch, taxels, contact = self._touch(batch[keys.TOUCH], batch[keys.TAXELS])
         action = self.normalize_action(batch[keys.ACTION])
         images = prepare_images(batch[keys.IMAGES])
-        return self.model(state, images, touch, action, batch[keys.ACTION_IS_PAD]), contact
+        return self.model(state, images, touch, action, batch[keys.ACTION_IS_PAD], taxels), contact
+
+    def _touch(self, touch: Tensor, taxels: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return prepared pictures and readings, and the contact (B, S) of gels, then arrays."""
+        felt, contact = prepare_touch(touch, self.references)
+        if not self._taxel_counts:
+            return felt, None, contact
+        if taxels is None:
+            raise ValueError("a policy with arrays of taxels needs their readings")
+        shares, pressed = prepare_taxels(taxels, self.taxel_spans, self._taxel_counts)
+        return felt, shares, torch.cat([contact, pressed], 1)
 
     def _hsa_weight(self, step: int | None) -> float:
         warmup = self.config.hsa.warmup_steps

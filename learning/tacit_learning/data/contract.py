@@ -50,7 +50,7 @@ class Reading:
     def boxes(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return boxes in the policy image, where they may be used, and visibility; (t, N, S, ...)."""
         cameras = [list(self.rig.cameras).index(self.stored[name]) for name in self.view.cameras]
-        sensors = [list(self.rig.tactile).index(self.stored[name]) for name in self.view.sensors]
+        sensors = [list(self.rig.tactile).index(self.stored[name]) for name in self.view.touch]
         place = np.ix_(range(rows.num_ticks), cameras, sensors)
         boxes = rows.boxes[place]
         for n, transform in enumerate(self.view.cameras.values()):
@@ -70,7 +70,7 @@ class Contract:
         self.rig, self.fps = _rig(first), first.fps
         self.view = make_view(self.rig, config)
         self._config = config
-        names = (*self.view.cameras, *self.view.sensors)
+        names = (*self.view.cameras, *self.view.touch)
         own = Reading(self.rig, self.view, {n: n for n in names}, tuple(range(len(self.rig.state_names))))
         self._readings = {first.contract: own}
 
@@ -100,15 +100,17 @@ class Contract:
         find = Names(self._config.names, str(rows.path))
         states = [find(name, rig.state_names, "joint") for name in self.rig.state_names]
         cameras = {name: find(name, rig.cameras, "camera") for name in self.view.cameras}
-        sensors = {name: find(name, rig.gels, "sensor") for name in self.view.sensors}
+        sensors = {name: find(name, rig.tactile, "sensor") for name in self.view.touch}
         for name, theirs in cameras.items():
             if is_depth(rig.cameras[theirs]) != is_depth(self.rig.cameras[name]):
                 raise EpisodeError(f"{rows.path}: of {name!r} and {theirs!r} one measures depth, one colour")
         view = view_of(
             {name: rig.cameras[theirs] for name, theirs in cameras.items()},
-            {name: rig.gels[theirs] for name, theirs in sensors.items()},
+            {name: rig.tactile[theirs] for name, theirs in sensors.items()},
             self._config,
         )
+        if view.taxels != self.view.taxels or set(view.sensors) != set(self.view.sensors):
+            raise EpisodeError(f"{rows.path}: its touch sensors are of another kind or size than the first's")
         places = tuple(rig.state_names.index(name) for name in states)
         return Reading(rig, view, cameras | sensors, places)
 

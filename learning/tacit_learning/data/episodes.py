@@ -29,6 +29,7 @@ from tacit_learning.data.pictures import (
     no_contact,
 )
 from tacit_learning.data.rows import Rows, load_rows, read_rows, save_rows
+from tacit_learning.data.taxels import read_taxels
 from tacit_learning.data.view import DataConfig, View
 
 LOAD_THREADS = 2
@@ -54,6 +55,7 @@ class Episode:
     task_steps: tuple[str, ...] = ()  # of the whole task, also those that this episode lacks
     success: bool | None = None
     task: str = ""
+    taxels: np.ndarray | None = None  # (t, M) f4; None: no arrays
 
     @property
     def num_ticks(self) -> int:
@@ -102,6 +104,7 @@ class EpisodeTable:
         self.boxes = np.concatenate([episode.boxes for episode in self.episodes])
         self.box_valid = np.concatenate([episode.box_valid for episode in self.episodes])
         self.visibility = np.concatenate([episode.visibility for episode in self.episodes])
+        self.taxels = np.concatenate([_taxels(episode) for episode in self.episodes])
         self.episodes = [self._shared(episode, i) for i, episode in enumerate(self.episodes)]
 
     def __len__(self) -> int:
@@ -117,6 +120,7 @@ class EpisodeTable:
             boxes=self.boxes[rows],
             box_valid=self.box_valid[rows],
             visibility=self.visibility[rows],
+            taxels=self.taxels[rows],
         )
 
     @property
@@ -218,7 +222,7 @@ def _episode(rows: Rows, reading: Reading, config: DataConfig) -> Episode:
     """
     if rows.num_ticks < 2:
         raise EpisodeError(f"{rows.path}: {rows.num_ticks} ticks, expected at least 2; move it to trash/")
-    for name in (reading.stored[sensor] for sensor in reading.view.sensors):
+    for name in (reading.stored[sensor] for sensor in reading.view.touch):
         if name not in rows.references:
             raise EpisodeError(
                 f"{rows.path}: tactile/{name}: no no-contact reference; record one, or leave the sensor out "
@@ -241,7 +245,12 @@ def _episode(rows: Rows, reading: Reading, config: DataConfig) -> Episode:
         task_steps=rows.told.task_steps,
         success=rows.told.success,
         task=rows.told.task,
+        taxels=read_taxels(rows.path, reading, keep),
     )
+
+
+def _taxels(episode: Episode) -> np.ndarray:
+    return np.zeros((episode.num_ticks, 0), np.float32) if episode.taxels is None else episode.taxels
 
 
 def _mean(images: list[np.ndarray]) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""Keys of a training batch. Legend: B batch, N cameras, S sensors, K chunk, A action."""
+"""Keys of a training batch. Legend: B batch, N cameras, S touch sensors (gels, then arrays), K chunk,
+A action, M values of all arrays."""
 
 STATE = "observation.state"  # (B, A) f4, canonical units
 IMAGES = "observation.images"  # (B, N, H, W, 3) u1 RGB, policy input size
 TOUCH = "observation.touch"  # (B, S, h, w, 3) u1 RGB
+TAXELS = "observation.taxels"  # (B, M) f4, flat, one array after the other, against no contact
 BOXES = "observation.boxes"  # (B, N, S, 4) f4, edges in pixels of the policy image; NaN unknown
 BOX_VALID = "observation.box_valid"  # (B, N, S) bool, usable for alignment
 VISIBILITY = "observation.visibility"  # (B, N, S) f4 in 0..1

@@ -25,6 +25,12 @@ class ModelSizes:
     num_sensors: int
     image_size: tuple[int, int]
     touch_size: tuple[int, int]
+    taxels: tuple[tuple[int, int, int], ...] = ()  # (rows, columns, channels) of each array
+
+    @property
+    def num_touch(self) -> int:
+        """Touch sensors of both kinds; `num_sensors` are those of pictures."""
+        return self.num_sensors + len(self.taxels)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class PolicySpec:
             num_sensors=felt[0],
             image_size=(seen[1], seen[2]),
             touch_size=(felt[1], felt[2]),
+            taxels=tuple(array.shape for array in self.view.taxels.values()),
         )
 
     def texts(self) -> dict[str, str]:

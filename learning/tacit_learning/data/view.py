@@ -15,7 +15,7 @@ from tacit.episode.schema import SOURCES
 from tacit.errors import EpisodeError, did_you_mean
 from tacit.images import ImageTransform, decode_image
 from tacit.images.depth import DepthRange, decode_depth, depth_levels
-from tacit.rig import Rig, is_depth
+from tacit.rig import ArraySpec, Rig, TaxelSpec, is_depth
 from tacit.rig.topics import CameraSpec, GelSpec
 
 ResizeMode = Literal["squash", "letterbox"]
@@ -90,7 +90,7 @@ class DataConfig(Config):
 
 @dataclass(frozen=True)
 class View:
-    """What a model reads: names and input transforms of cameras and touch sensors.
+    """What a model reads: names and input transforms of cameras and gels, and the arrays of taxels.
 
     `depth_range_m` holds the cameras among them that measure depth; `decode` and `touch_reference` are as
     `DataConfig` says.
@@ -101,6 +101,12 @@ class View:
     depth_range_m: dict[str, tuple[float, float]] = field(default_factory=dict)
     decode: Literal["reduced", "whole"] = "whole"
     touch_reference: Literal["training", "run"] = "training"
+    taxels: dict[str, ArraySpec] = field(default_factory=dict)
+
+    @property
+    def touch(self) -> tuple[str, ...]:
+        """All touch sensors: those of pictures, then arrays."""
+        return (*self.sensors, *self.taxels)
 
     @property
     def depth_indices(self) -> tuple[int, ...]:
@@ -147,11 +153,13 @@ def make_view(rig: Rig, config: DataConfig) -> View:
         raise EpisodeError(
             f"data.cameras: no camera; {did_you_mean('', rig.cameras)} (depth ones must be named)"
         )
-    sensors = _choose(config.sensors, rig.gels, "data.sensors")
-    return view_of({n: rig.cameras[n] for n in cameras}, {n: rig.gels[n] for n in sensors}, config)
+    sensors = _choose(config.sensors, rig.tactile, "data.sensors")
+    return view_of({n: rig.cameras[n] for n in cameras}, {n: rig.tactile[n] for n in sensors}, config)
 
 
-def view_of(cameras: Mapping[str, CameraSpec], sensors: Mapping[str, GelSpec], config: DataConfig) -> View:
+def view_of(
+    cameras: Mapping[str, CameraSpec], sensors: Mapping[str, GelSpec | TaxelSpec], config: DataConfig
+) -> View:
     """Build the transforms of chosen streams.
 
     Raises:
@@ -163,13 +171,15 @@ def view_of(cameras: Mapping[str, CameraSpec], sensors: Mapping[str, GelSpec], c
             f"data.cameras: {depths[0]!r} is a depth camera; give data.depth_range_m, the nearest and the "
             "farthest distance that the policy shall tell apart [m], such as 0.1,1.5"
         )
+    gels = {name: spec for name, spec in sensors.items() if isinstance(spec, GelSpec)}
     image, touch = (config.image_height, config.image_width), (config.touch_height, config.touch_width)
     return View(
         {name: _transform(spec, image, config.resize) for name, spec in cameras.items()},
-        {name: _transform(spec, touch, "squash") for name, spec in sensors.items()},
+        {name: _transform(spec, touch, "squash") for name, spec in gels.items()},
         {name: config.depth_range_m for name in depths if config.depth_range_m},
         config.decode,
         config.touch_reference,
+        taxels={name: spec.array for name, spec in sensors.items() if isinstance(spec, TaxelSpec)},
     )
 
 

@@ -51,6 +51,7 @@ class ChunkWindows(Dataset):
             keys.STATE: table.state[index],
             keys.IMAGES: images,
             keys.TOUCH: touch,
+            keys.TAXELS: table.taxels[index],
             keys.BOXES: table.boxes[index],
             keys.BOX_VALID: table.box_valid[index],
             keys.VISIBILITY: table.visibility[index],

@@ -5,6 +5,9 @@ Legend: B batch, N cameras, S sensors, H W image, h w touch image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 TOUCH_ZERO = 0.5  # a gel without contact becomes mid grey, so that pretrained backbones see an image
@@ -27,3 +30,22 @@ def prepare_touch(touch: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
     """
     difference = touch.float() - references.float()
     return TOUCH_ZERO + difference.movedim(-1, 2) / 255, difference.abs().mean((-3, -2, -1))
+
+
+def prepare_taxels(taxels: Tensor, spans: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Scale the readings of arrays by the width of their range, and lift weak ones out of it.
+
+    A touch is some hundredths of what a taxel can say; the root of its share is some tenths.
+
+    Args:
+        taxels: Against no contact (B, M), in the units of the sensors.
+        spans: Widths of the ranges (M,).
+        counts: How many values each array has.
+
+    Returns:
+        sign(x) sqrt(|x|) of the shares x (B, M), and the mean |x| of each array (B, S) in 255ths, as grey
+        levels of a gel are counted.
+    """
+    shares = taxels / spans
+    contact = torch.stack([255 * part.abs().mean(1) for part in shares.split(list(counts), 1)], 1)
+    return shares.sign() * shares.abs().sqrt(), contact

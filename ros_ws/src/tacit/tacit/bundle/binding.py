@@ -75,6 +75,16 @@ def bind(manifest: Manifest, rig: Rig) -> Binding:
                     f"{source}: {label}.{name}: the rig gives {found[0]}x{found[1]} (h x w), the bundle "
                     f"was trained on {expected[0]}x{expected[1]}; set the camera or retrain"
                 )
+    for name, taxels in manifest.taxels.items():
+        if name not in rig.taxels:
+            raise BundleError(f"{source}: taxels.{name}: {did_you_mean(name, rig.taxels)}")
+        array = rig.taxels[name].array
+        told = (array.shape, array.unit, array.range)
+        if told != (taxels.shape, taxels.unit, taxels.range):
+            raise BundleError(
+                f"{source}: taxels.{name}: the rig gives {told}, the bundle was trained on "
+                f"{(taxels.shape, taxels.unit, taxels.range)}; correct `array` in the rig, or retrain"
+            )
     if manifest.calibration_id != rig.calibration_id:
         _check_calibration(manifest, rig, source)
     return Binding(state, action)
@@ -102,7 +112,8 @@ def _check_calibration(manifest: Manifest, rig: Rig, source: str) -> None:
 
 def _is_used(path: Sequence[str], manifest: Manifest) -> bool:
     """Cameras and touch that are no input of the bundle may differ."""
-    groups: Mapping[str, Mapping[str, object]] = {"cameras": manifest.cameras, "tactile": manifest.touch}
+    felt: dict[str, object] = {**manifest.touch, **manifest.taxels}
+    groups: Mapping[str, Mapping[str, object]] = {"cameras": manifest.cameras, "tactile": felt}
     return path[0] not in groups or len(path) < 2 or path[1] in groups[path[0]]
 
 

@@ -205,6 +205,7 @@ def check_rig(manifest: Manifest, rig: Rig) -> Binding:
 def describe(manifest: Manifest) -> str:
     """Return what a person wants to know about a bundle, one fact a line."""
     images = [f"{n} {i.height}x{i.width}" for n, i in {**manifest.cameras, **manifest.touch}.items()]
+    images += [f"{n} {t.rows}x{t.columns}x{t.channels} taxels" for n, t in manifest.taxels.items()]
     said = "" if manifest.play else " (the default: the bundle does not say)"
     playing = [f"play       {manifest.playing}{said}"] if manifest.kind == "act_hsa" else []
     return "\n".join(

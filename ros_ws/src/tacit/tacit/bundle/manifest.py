@@ -31,6 +31,8 @@ MAX_MANIFEST_BYTES = 1 << 20
 """A manifest with the calibration of two arms has 20 KB."""
 MAX_CHUNK, MAX_NAMES, MAX_IMAGES, MAX_HIDDEN = 4_096, 256, 32, 1 << 20
 """Actions of a chunk, elements of the state, picture inputs, numbers in the memory of a progress model."""
+MAX_TAXELS = 256
+"""Rows, columns or channels of an array."""
 MAX_INPUT_PIXELS = 1 << 23
 """All picture inputs together; the golden sample draws them all at once. Twenty-six VGA cameras."""
 Names = Annotated[tuple[Name, ...], Field(max_length=MAX_NAMES)]
@@ -51,6 +53,21 @@ class ImageInput(Config):
     source_width: Side
     mode: ResizeMode = "squash"
     depth_range_m: DepthRange | None = None
+
+
+class TaxelInput(Config):
+    """One array of taxels as an input: its size, and what its numbers mean; against no contact."""
+
+    rows: Annotated[int, Field(gt=0, le=MAX_TAXELS)]
+    columns: Annotated[int, Field(gt=0, le=MAX_TAXELS)]
+    channels: Annotated[int, Field(gt=0, le=MAX_TAXELS)]
+    unit: str = ""
+    range: tuple[tuple[float, float], ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, columns and channels (R, C, K)."""
+        return self.rows, self.columns, self.channels
 
 
 class Golden(Config):
@@ -86,6 +103,7 @@ class Manifest(Config):
     action_names: Names = ()
     cameras: Annotated[dict[Name, ImageInput], Field(max_length=MAX_IMAGES)]
     touch: Annotated[dict[Name, ImageInput], Field(max_length=MAX_IMAGES)] = {}
+    taxels: Annotated[dict[Name, TaxelInput], Field(max_length=MAX_IMAGES)] = {}
     chunk_size: Annotated[int, Field(ge=0, le=MAX_CHUNK)] = 0
     rate_hz: Rate
     action_space: Literal["joint_position", "none"] = "joint_position"
@@ -142,6 +160,8 @@ class Manifest(Config):
         unsaid: dict[str, Any] = {name: True for name in ("play", "detector") if getattr(self, name) is None}
         if self.touch_reference == "training":
             unsaid |= {"touch_reference": True, "free_gels": True}
+        if not self.taxels:
+            unsaid["taxels"] = True
         for group in ("cameras", "touch"):
             colours = [name for name, image in getattr(self, group).items() if image.depth_range_m is None]
             unsaid[group] = {name: {"depth_range_m"} for name in colours}
@@ -160,7 +180,8 @@ def golden_inputs(manifest: Manifest) -> dict[str, NDArray[Any]]:
     """Return the inputs of the golden sample, from `RandomState(golden.seed)`.
 
     Drawn in this order: state uniform in the training range; cameras, then touch, by sorted name,
-    uint8 noise; for progress also hidden (normal, .1) and elapsed (uniform 0..10 s).
+    uint8 noise; arrays of taxels by sorted name, normal; for progress also hidden (normal, .1) and elapsed
+    (uniform 0..10 s).
     """
     random = np.random.RandomState(manifest.golden.seed)
     low, high = np.asarray(manifest.state_min), np.asarray(manifest.state_max)
@@ -169,6 +190,11 @@ def golden_inputs(manifest: Manifest) -> dict[str, NDArray[Any]]:
         for name in sorted(group):
             shape = (1, group[name].height, group[name].width, 3)
             inputs[f"{prefix}.{name}"] = random.randint(0, 256, shape).astype(np.uint8)
+    for name in sorted(manifest.taxels):
+        taxels = manifest.taxels[name]
+        low, high = np.array(taxels.range).T
+        reading = (high - low) * random.standard_normal((1, *taxels.shape))
+        inputs[f"taxels.{name}"] = reading.astype(np.float32)
     if manifest.kind == "progress":
         inputs["hidden"] = (0.1 * random.standard_normal((1, manifest.hidden_size))).astype(np.float32)
         inputs["elapsed"] = random.uniform(0, 10, (1, 1)).astype(np.float32)

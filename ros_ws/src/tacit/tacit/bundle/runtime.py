@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tacit.bundle.binding import Binding
 from tacit.bundle.file import PolicyBundle, check_rig, check_signature, load_bundle, verify
 from tacit.bundle.inference import LatencyStats, make_session, run_session
-from tacit.bundle.manifest import ImageInput, golden_inputs
+from tacit.bundle.manifest import ImageInput, TaxelInput, golden_inputs
 from tacit.errors import BundleError, did_you_mean
 from tacit.images import Image, ImageTransform
 from tacit.images.depth import Depth, as_depth, depth_levels
@@ -38,7 +38,8 @@ class Observation:
     cameras uint16 (H, W) [mm].
 
     `state` (S,) is in the order of `rig.state_names` where the policy was given a rig, else in the
-    order of the manifest [rad, gripper m]. `references` are the touch images of this run without contact.
+    order of the manifest [rad, gripper m]. `references` are the touch images of this run without contact,
+    `taxels` readings (R, C, K) of arrays against what they say without contact in this run.
     """
 
     stamp_ns: int
@@ -46,6 +47,7 @@ class Observation:
     images: Mapping[str, NDArray[np.uint8] | Depth]
     touch: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     references: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    taxels: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,10 @@ class OnnxGraph:
                 if prefix == "touch" and self.manifest.touch_reference == "run":
                     image = against(image, self._free_gel(name, spec, observation))
                 tensors[f"{prefix}.{name}"] = np.ascontiguousarray(image)[None]
-        return tensors
+        return tensors | {
+            f"taxels.{name}": _reading(name, spec, observation.taxels)[None]
+            for name, spec in self.manifest.taxels.items()
+        }
 
     def _free_gel(self, name: str, spec: ImageInput, observation: Observation) -> Image:
         """Return the gel of this run without contact, of input size."""
@@ -281,6 +286,15 @@ def _of_kind(bundle: PolicyBundle | str | Path, kind: str) -> PolicyBundle:
     if loaded.manifest.kind != kind:
         raise BundleError(f"{loaded.source}: kind is {loaded.manifest.kind!r}, expected {kind!r}")
     return loaded
+
+
+def _reading(name: str, spec: TaxelInput, readings: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    if name not in readings:
+        raise BundleError(f"observation: taxels.{name}: missing; {did_you_mean(name, readings)}")
+    reading = np.asarray(readings[name], np.float32)
+    if reading.shape != spec.shape:
+        raise BundleError(f"observation: taxels.{name}: shape {reading.shape}, expected {spec.shape}")
+    return reading
 
 
 def _stored_image(name: str, spec: ImageInput, images: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -63,12 +62,12 @@ class ArraySpec(Config):
         """Rows, columns and channels (R, C, K)."""
         return self.rows, self.columns, self.channels
 
-    @functools.cached_property
+    @property
     def low(self) -> NDArray[np.float32]:
         """Lower end of the range of each channel (K,)."""
         return self._ends(0)
 
-    @functools.cached_property
+    @property
     def high(self) -> NDArray[np.float32]:
         """Upper end of the range of each channel (K,)."""
         return self._ends(1)
