@@ -32,7 +32,7 @@ from tacit.rig import CommandSpec, Rig, StreamSpec, TaxelSpec
 from tacit.streams import Tick
 from tacit.streams.counts import GAP_PERIODS, StreamCounts
 
-FLUSH_NS = 300_000_000
+FLUSH_NS = 250_000_000
 """Flush interval: below the promised 0.5 s by a tick and a slow flush on a loaded machine."""
 SYNC_NS = 1_000_000_000
 
