@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from rich.console import Console
+
+from tacit.config.arguments import parse_words
 from tacit.errors import ConfigError, TacitError
-from tacit_ros.demo import settings
+from tacit_ros.demo import main, settings
 from tacit_ros.demo.acting import progress_curves
 from tacit_ros.demo.numbers import progress_error, series
 from tacit_ros.demo.processes import run_verb
@@ -60,6 +64,26 @@ def test_no_start_is_both_recorded_and_tested(make: object, tmp_path: Path) -> N
     assert not set(recorded) & set(tested) and not set(failed) & {*recorded, *tested}
 
 
+@pytest.mark.parametrize("make", [settings.full, settings.quick])
+def test_progress_learns_from_what_failed_and_its_thresholds_are_fitted(
+    make: Callable[[Path], settings.DemoSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli = pytest.importorskip("tacit_sim.cli")
+    said: dict[str, list[str]] = {}
+    monkeypatch.setattr(main, "run_verb", lambda words, log, console: said.update({log.stem: [*words]}))
+    demo = main.Demo(make(tmp_path), Console(quiet=True))
+    for step in (demo._record_failures, demo._train_policy, demo._train_progress, demo._judge_progress):
+        step()
+    failing = parse_words(cli.SimulateArguments, said["record_failures"][1:], "tacit simulate")
+    assert (failing.out, failing.task) == (demo.settings.failed, "place_cube")
+    assert "miss" in {kind for kind, _ in cli._wanted(failing)}
+    good, bad = demo.settings.episodes, demo.settings.failed
+    assert f"data.datasets=[{good}]" in said["train_act_hsa"], "a policy learns from what succeeds"
+    assert f"data.datasets=[{good},{bad}]" in said["train_progress"]
+    judged = said["judge_progress"]
+    assert "--tune" in judged and judged[judged.index("--bundle") + 1] == str(demo.progress_bundle)
+
+
 def test_series_leaves_out_missing_values() -> None:
     rows = [{"kind": "train", "step": 1, "l1": 0.5}, {"kind": "train", "step": 2}, {"kind": "val", "step": 2}]
     assert series(rows, "train", "l1") == ([1], [0.5])
@@ -80,8 +104,6 @@ def test_estimate_at_a_tick_is_the_newest_heard_by_then() -> None:
 
 
 def test_failing_verb_names_its_log(tmp_path: Path) -> None:
-    from rich.console import Console
-
     log = tmp_path / "logs" / "check.log"
     with pytest.raises(TacitError, match=r"check\.log"):
         run_verb(["check", str(tmp_path / "nothing")], log, Console(quiet=True))
