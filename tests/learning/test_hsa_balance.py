@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_world import tiny_config, tiny_table
 
+from tacit_learning.act_hsa.balance import MEASURE_EVERY, MEMORY
 from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.act_hsa.watch import HsaCourse
 from tacit_learning.data import keys
@@ -70,13 +71,13 @@ def test_norms_are_averaged_and_measured_now_and_then(tmp_path: Path) -> None:
     first = policy.balance.norms.clone()
     policy(batch, 1)
     assert torch.equal(policy.balance.norms, first)
-    policy(batch, 10)  # the same batch and weights: the average stays what it is
+    policy(batch, MEASURE_EVERY)  # the same batch and weights: the average stays what it is
     torch.testing.assert_close(policy.balance.norms, first)
     other = {key: value.flip(0)[:3] for key, value in batch.items()}
     alone, _ = make(tmp_path)
     alone(other, 0)
-    policy(other, 20)
-    torch.testing.assert_close(policy.balance.norms, 0.9 * first + 0.1 * alone.balance.norms)
+    policy(other, 2 * MEASURE_EVERY)
+    torch.testing.assert_close(policy.balance.norms, MEMORY * first + (1 - MEMORY) * alone.balance.norms)
 
 
 def test_a_batch_without_a_usable_box_changes_no_norm(tmp_path: Path) -> None:
@@ -85,9 +86,9 @@ def test_a_batch_without_a_usable_box_changes_no_norm(tmp_path: Path) -> None:
     loss, metrics = policy(blind, 0)
     assert torch.isfinite(loss) and torch.isnan(policy.balance.norms).all()
     assert float(metrics["hsa_pull"]) == 0 and float(policy.balance.scale()) == 1
-    policy(batch, 10)
+    policy(batch, MEASURE_EVERY)
     first = policy.balance.norms.clone()
-    policy(blind, 20)
+    policy(blind, 2 * MEASURE_EVERY)
     assert torch.equal(policy.balance.norms, first)
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from tacit_learning.act_hsa.model import Tokens
 from tacit_learning.engine.distributed import world_size
 
-MEASURE_EVERY = 10  # steps; one measurement costs the way back through the transformer
-MEMORY = 0.9  # of the moving average, per measurement: about 100 steps
+MEASURE_EVERY = 20  # steps; one measurement costs the way back through the transformer
+MEMORY = 0.8  # of the moving average, per measurement: about 100 steps
 UP_SCALE = 1024.0  # fp16 cannot hold the small gradients of a mean
 
 
