@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from benches.drawn_clips import SyntheticConfig, example_tasks, write_dataset
 from tacit.errors import ConfigError
 from tacit_learning.vace_e.config import DataOptions
+from tacit_learning.vace_e.config_model import preset
 from tacit_learning.vace_e.data.batch_choice import BucketSampler, FeatureBatchSampler
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.data.items import VaceEItem, labels_of, signals_of
 from tacit_learning.vace_e.data.jitter import JitterConfig, jittered
+from tacit_learning.vace_e.model.encoders import Encoders
 from tacit_learning.vace_e.model.signals import Signals
 
 
@@ -60,6 +62,23 @@ def item_of(rows: int, objects: int = 1, object_rows: int = 3) -> VaceEItem:
 
 def signals(items: list[VaceEItem]) -> Signals:
     return signals_of(items, [torch.ones(1, 4)] * len(items), [None] * len(items), 4, 3, 8)
+
+
+def test_shared_prompts_and_pictures_are_held_once_and_encoded_as_if_apart() -> None:
+    sizes = preset("tiny")
+    items, width, long = [item_of(3), item_of(4), item_of(5)], sizes.encoders.image_dim, torch.randn(4, 32)
+    texts, picture = [torch.randn(2, 32), long, long], torch.randn(5, width)
+    shared = signals_of(items, texts, [None, picture, picture], width, 2, 8)
+    apart = signals_of(items, [*texts[:2], long.clone()], [None, picture, picture.clone()], width, 2, 8)
+    assert (shared.text.shape, shared.image.shape) == ((2, 4, 32), (1, 5, width)), "as long as the longest"
+    assert (len(apart.text), len(apart.image)) == (3, 2)
+    encoders = Encoders(sizes.encoders, 32)
+    for one, other in zip(encoders(shared), encoders(apart), strict=True):
+        pair = [[each] if isinstance(each, torch.Tensor) else each for each in (one, other)]
+        for a, b in zip(*pair, strict=True):
+            torch.testing.assert_close(a, b)
+    last = encoders(shared.rows(slice(2, 3)))
+    torch.testing.assert_close(last.z_task, encoders(apart).z_task[2:], rtol=1e-4, atol=1e-5)
 
 
 def test_an_item_has_the_shapes_that_the_format_says(root: Path) -> None:

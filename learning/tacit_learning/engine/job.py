@@ -34,12 +34,14 @@ class Course:
         stages: One after another; empty: one stage in which everything trains.
         keeps_steps: Every regular checkpoint stays (`step_<n>`), beside `last`.
         keeps_stages: A checkpoint stays at the end of every stage (`stage_<name>`).
+        shares_validation: Every process takes part in a validation, and they tell each other the result.
         advice: What to do where the loss is not finite.
     """
 
     stages: tuple[Stage, ...] = ()
     keeps_steps = True
     keeps_stages = False
+    shares_validation = False
     advice = "lower train.lr, or look for broken values in the data"
 
     def group_of(self, name: str) -> str:
@@ -92,7 +94,7 @@ class Job(Generic[B]):
         module: `forward(batch, step) -> (loss, metrics)`; metrics are detached scalars.
         batches: (first micro-batch, rank, number of processes) -> endless batches. What a batch holds
             depends on seed and number alone, so that a resumed run equals one that was not interrupted.
-        validate: Called on the main process, or on all where parameters are sharded.
+        validate: Called on the main process, or on all where they share it or parameters are sharded.
         texts: File name -> content, kept in every checkpoint.
         transform: (batch on its device, micro-batch number, rank) -> augmented batch.
         best: Name of a checkpoint -> the metric whose lowest value it keeps.

@@ -340,7 +340,7 @@ class _Run(Generic[B]):
             return
         self.validated_at = step
         better: list[str] = []
-        if self.processes.is_main or self.processes.is_sharded:
+        if self.processes.is_main or self.processes.is_sharded or self.course.shares_validation:
             module = self.ema.module if self.ema else self.processes.unwrap(self.model)
             was_training = module.training
             with self.processes.gathered(module):

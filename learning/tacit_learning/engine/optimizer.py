@@ -32,7 +32,7 @@ def make_optimizer(module: nn.Module, config: TrainConfig, lr: float) -> torch.o
     groups = [{"params": rest, "base_lr": lr}]
     if backbone:
         groups.append({"params": backbone, "base_lr": config.lr_backbone or lr})
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=config.weight_decay, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, share: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from accelerate import (
@@ -27,6 +27,7 @@ from tacit.errors import ConfigError, MissingDependencyError
 from tacit_learning.engine.config import TrainConfig
 from tacit_learning.engine.tracking import Reporter, SilentReporter
 
+T = TypeVar("T")
 PATIENCE = timedelta(hours=6)
 """Processes wait for the one that validates, or encodes longest; ten minutes, the default, are too few."""
 
@@ -169,13 +170,19 @@ class Processes:
             return dict(get_model_state_dict(module, options=on_cpu))  # type: ignore[arg-type]
         return self.unwrap(module).state_dict()
 
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Let the main process of each machine do something before the others do it."""
+        with self.accelerator.local_main_process_first():
+            yield
+
     def mean(self, values: Tensor) -> Tensor:
         """Average over processes."""
         return values if self.world == 1 else self.accelerator.reduce(values, reduction="mean")
 
-    def everyone(self, names: list[str]) -> list[str]:
-        """Return the names that the processes give, together; each gets all of them."""
-        return names if self.world == 1 else list(gather_object(names))
+    def everyone(self, values: list[T]) -> list[T]:
+        """Return the values that the processes give, together; each gets all of them."""
+        return values if self.world == 1 else list(gather_object(values))
 
     def of_main(self, names: list[str]) -> list[str]:
         """Return the names that the main process gives."""

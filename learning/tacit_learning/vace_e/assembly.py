@@ -57,7 +57,9 @@ def make_data(config: VaceEConfig, labels: LabelMaps | None, reporter: Reporter)
     if settings.data is not None:
         changes = {"dataset_base_path": settings.data, "task_metadata_path": None, "robot_data_path": None}
         options = find_metadata(config.model_copy(update=changes))
-        return Data(whole, VaceEDataset(options, labels=whole.labels, extend=False), whole.labels)
+        index = cache_folder(config) / "index_validation.json"
+        apart = VaceEDataset(options, labels=whole.labels, extend=False, index=index)
+        return Data(whole, apart, whole.labels)
     share = settings.held_out if settings.enabled else 0.0
     held_out = choose_held_out([record.task for record in whole.records], share, config.seed)
     kept = [i for i in range(len(whole.records)) if i not in held_out]

@@ -98,7 +98,8 @@ def train(config: VaceEConfig, reporter: Reporter) -> Result | None:
 def gather_materials(config: VaceEConfig, processes: Processes, reporter: Reporter) -> Materials:
     """Read data and labels, and fill the caches; each process encodes its share."""
     resumed = load_checkpoint(config.resume_from, resume=True) if config.resume_from else None
-    data = make_data(config, _saved_labels(resumed), reporter)
+    with processes.main_first():  # the others find what it looked at in the index
+        data = make_data(config, _saved_labels(resumed), reporter)
     check_labels_equal(data.labels, processes)
     describe_labels(data, config, reporter)
     frozen = make_networks(config, processes.device)
@@ -155,6 +156,7 @@ class VaceERun(Course):
     """What is VACE-E's own in a run: stages, objective, CLUB, batches, validation, the page."""
 
     keeps_steps = False  # the weights are large
+    shares_validation = True
     advice = "lower learning_rate, or run with debug=true to find where"
 
     def __init__(
@@ -176,7 +178,7 @@ class VaceERun(Course):
         self.saved = self._saved_groups()
         self.club = self._make_club()
         self.batches = BatchReader(config, materials.training, self.schedule, place)
-        self.validator = Validator(config, materials.training, materials.held_out)
+        self.validator = Validator(config, materials.training, materials.held_out, processes)
         self._tell(reporter)
 
     @property

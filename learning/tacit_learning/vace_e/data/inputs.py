@@ -211,8 +211,12 @@ class Inputs:
 
     def _signals(self, items: Sequence[VaceEItem], numbers: Sequence[int], latent_frames: int) -> Signals:
         """Join the streams of items with the tokens of their windows' prompts and pictures."""
-        texts = [self.text_tokens(i) for i in numbers]
-        images = [self.image_tokens(i) for i in numbers]
+        prompts = {self.dataset.prompt(i) for i in numbers}
+        tokens = {prompt: self.tokens_of(prompt) for prompt in prompts}
+        texts = [tokens[self.dataset.prompt(i)] for i in numbers]
+        episodes = {self.dataset.record(i).identity: i for i in numbers}
+        pictures = {name: self.image_tokens(i) for name, i in episodes.items()}
+        images = [pictures[self.dataset.record(i).identity] for i in numbers]
         width, length = self.model.encoders.image_dim, self.model.backbone.text_length
         return signals_of(items, texts, images, width, latent_frames, length)
 

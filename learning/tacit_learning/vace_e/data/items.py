@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tacit_learning.vace_e.config_model import MOTION_WIDTH, OBJECT_WIDTH
-from tacit_learning.vace_e.model.signals import Signals, pad_text, stack_images
+from tacit_learning.vace_e.model.signals import Signals, different, pad_text, stack_images
 
 NO_OBJECT = -1
 
@@ -71,8 +71,9 @@ def signals_of(
 
     Args:
         items: B windows.
-        texts: UMT5 tokens of each prompt (L_i, text_dim); longer ones than `text_length` are cut.
-        images: CLIP tokens (P, image_dim) of each end effector, or None.
+        texts: UMT5 tokens of each prompt (L_i, text_dim); longer ones than `text_length` are cut. One tensor
+            that comes several times is held once.
+        images: CLIP tokens (P, image_dim) of each end effector, or None; likewise.
         image_dim: Width of image tokens, where no window has any.
         latent_frames: Latent frames of the longest window, without reference slots: (F - 1) / 4 + 1.
         text_length: Most text tokens that the transformer reads.
@@ -82,17 +83,21 @@ def signals_of(
     """
     if not items:
         raise ValueError("no window to make a batch of")
-    text, text_mask = pad_text(texts, min(text_length, max(map(len, texts))))
-    image, has_image = stack_images(images, image_dim)
+    prompts, text_of = different(texts)
+    text, text_mask = pad_text(prompts, min(text_length, max(map(len, prompts))))
+    pictures, image_of = different(images)
+    image, _ = stack_images(pictures or [None], image_dim)
+    has_image = torch.tensor([picture is not None for picture in images])
     time = max(1, *(len(item.motion) for item in items))
     count = max(1, *(item.objects.shape[0] for item in items))
     object_time = max(1, *(item.objects.shape[1] for item in items))
     has_motion = torch.tensor([item.has_motion for item in items])
     has_objects = torch.tensor([item.has_objects for item in items])
-    present = (text_mask.any(-1), has_motion, has_objects, has_image)
+    present = (text_mask.any(-1)[text_of.to(text.device)], has_motion, has_objects, has_image)
     return Signals(
         text=text,
         text_mask=text_mask,
+        text_of=text_of,
         motion=_padded([item.motion for item in items], (time,)),
         motion_valid=_padded([item.motion_valid for item in items], (time,)),
         motion_times=_padded([item.motion_times for item in items], (time,)),
@@ -101,6 +106,7 @@ def signals_of(
         object_ids=_padded([item.object_ids for item in items], (count,), NO_OBJECT),
         object_times=_padded([item.object_times for item in items], (object_time,)),
         image=image,
+        image_of=image_of,
         present=torch.stack([flag.to(text.device) for flag in present], dim=1),
         latent_frames=latent_frames,
     ).to(text.device)

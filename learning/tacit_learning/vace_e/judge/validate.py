@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
+from tacit_learning.engine.processes import Processes
 from tacit_learning.losses.flow import add_noise, flow_loss_per_sample, timestep_of
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.batch_choice import Draw
@@ -34,19 +36,28 @@ from tacit_learning.vace_e.sampling.solver import in_precision, sampler_settings
 
 PROBE_WINDOWS = 512  # at most, of each set
 FEATURE_ROWS = 64  # encoded at a time
+T = TypeVar("T")
 
 
 class Validator:
     """Measures a model on held-out windows, or on training windows where none is held out.
 
+    Processes share the windows and then tell each other what they found. Each takes as many, for those that
+    share a sharded model must call it together.
+
     Args:
         config: What to measure.
         training: Probes are fitted on its features.
         held_out: Everything is measured on it.
+        processes: Those that measure together; None: this one alone.
     """
 
-    def __init__(self, config: VaceEConfig, training: Inputs, held_out: Inputs) -> None:
+    def __init__(
+        self, config: VaceEConfig, training: Inputs, held_out: Inputs, processes: Processes | None = None
+    ) -> None:
         self.config = config
+        self.processes = processes
+        self.rank, self.world = (0, 1) if processes is None else (processes.rank, processes.world)
         self.training = training
         self.held_out = held_out if len(held_out.dataset) else training
         self.has_held_out = len(held_out.dataset) > 0
@@ -61,14 +72,14 @@ class Validator:
     def measure(
         self, model: VaceE, device: torch.device, folder: Path, step: int, write: bool = True
     ) -> dict[str, Score]:
-        """Measure; write `validation.json` and sample videos into `folder`."""
+        """Measure; sample videos go into `folder`, and `validation.json` where this process is to `write`."""
         was_training = model.training
         model.eval()
         with torch.no_grad():
             scores = self.flow(model, device)
             wanted = set(self.config.validation.metrics)
             if wanted & {"video_quality", "motion_accuracy"}:
-                scores |= self.videos(model, device, folder if write else None, step)
+                scores |= self.videos(model, device, folder, step)
             if "control" in wanted:
                 scores |= self.control(model, device)
             if "task_alignment" in wanted:
@@ -83,10 +94,11 @@ class Validator:
         """Return the flow loss of every bin of noise levels, and their mean."""
         count = self.config.validation.sigmas
         levels = [(k + 0.5) / count for k in range(count)]
-        losses = np.zeros((len(self.windows), count))
-        for row, window in enumerate(self.windows):
+        own: dict[int, list[float]] = {}
+        for window in self._share(self.windows):
+            own[window] = []
             clips = move(self.held_out.clips([window]), device)
-            for column, sigma in enumerate(levels):
+            for sigma in levels:
                 noise = fixed_noise(self.config.seed, window, sigma, tuple(clips.latents.shape[1:])).to(
                     device
                 )
@@ -98,19 +110,22 @@ class Validator:
                 loss = flow_loss_per_sample(
                     velocity, clips.latents, noise.values, skip_frames=clips.num_reference
                 )
-                losses[row, column] = float(loss)
+                own[window].append(float(loss))
+        found = self._everyone(own)
+        losses = np.array([found[window] for window in self.windows])
         bins: dict[str, Score] = {
             f"flow_sigma_{sigma:.2f}": float(value)
             for sigma, value in zip(levels, losses.mean(0), strict=True)
         }
         return {"flow": float(losses.mean())} | bins
 
-    def videos(self, model: VaceE, device: torch.device, folder: Path | None, step: int) -> dict[str, Score]:
+    def videos(self, model: VaceE, device: torch.device, folder: Path, step: int) -> dict[str, Score]:
         """Sample a few windows, compare them with what was recorded, and keep them as files."""
         settings = self.config.validation
         sampler = sampler_settings(self.config)
-        found: list[dict[str, Score]] = []
-        for window in self.windows[: settings.num_videos]:
+        drawn = self.windows[: settings.num_videos]
+        own: dict[int, dict[str, Score]] = {}
+        for window in self._share(drawn):
             clip = draw_window(model, self.held_out, window, sampler, device)
             if clip.target is None:
                 raise ValueError(f"window {window} has no recorded video to compare with")
@@ -120,11 +135,12 @@ class Validator:
                 scores |= perceptual(settings.weights, clip.sample, clip.target)
             if "motion_accuracy" in settings.metrics:
                 scores |= motion_accuracy(clip.sample, clip.target, clip.mask)
-            found.append(scores)
-            if folder is not None and settings.save_videos:
+            own[window] = scores
+            if settings.save_videos and window in drawn[self.rank :: self.world]:
                 save_clip(folder / SAMPLES, f"step_{step:07d}_{clip.name}", clip)
         self.held_out.frozen.release("vae")
-        return mean_scores(found)
+        found = self._everyone(own)
+        return mean_scores([found[window] for window in drawn])
 
     def control(self, model: VaceE, device: torch.device) -> dict[str, Score]:
         """Return whether drawn hands follow their commands, in pixels."""
@@ -151,15 +167,31 @@ class Validator:
     def features(self, model: VaceE, inputs: Inputs, device: torch.device) -> FeatureTable:
         """Return features and labels of windows, evenly spread."""
         windows = spread(len(inputs.dataset), PROBE_WINDOWS)
-        parts: list[list[np.ndarray]] = []
-        for start in range(0, len(windows), FEATURE_ROWS):
-            draws = [Draw(window, 0) for window in windows[start : start + FEATURE_ROWS]]
-            batch = move(inputs.features(draws), device)
+        share = self._share(windows)
+        own: dict[int, list[np.ndarray]] = {}
+        for start in range(0, len(share), FEATURE_ROWS):
+            part = share[start : start + FEATURE_ROWS]
+            batch = move(inputs.features([Draw(window, 0) for window in part]), device)
             with in_precision(self.config.mixed_precision, device):
                 found = model.features(batch.signals)
             tensors = (found.z_task.float(), found.z_emb.float(), batch.task_label, batch.embodiment_label)
-            parts.append([tensor.cpu().numpy() for tensor in tensors])
-        return FeatureTable(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            columns = [tensor.cpu().numpy() for tensor in tensors]
+            own |= {window: [column[row] for column in columns] for row, window in enumerate(part)}
+        everyone = self._everyone(own)
+        rows = zip(*(everyone[window] for window in windows), strict=True)
+        return FeatureTable(*(np.stack(column) for column in rows))
+
+    def _share(self, windows: Sequence[int]) -> list[int]:
+        """Return the windows of this process; some come twice where they do not share out evenly."""
+        if not windows:
+            return []
+        count = -(-len(windows) // self.world)
+        return [windows[(self.rank + k * self.world) % len(windows)] for k in range(count)]
+
+    def _everyone(self, own: dict[int, T]) -> dict[int, T]:
+        """Return what all processes found, by window."""
+        parts = [own] if self.processes is None else self.processes.everyone([own])
+        return {window: value for part in parts for window, value in part.items()}
 
 
 class FeatureTable(NamedTuple):

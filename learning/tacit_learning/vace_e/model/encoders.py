@@ -247,10 +247,13 @@ class Encoders(nn.Module):
     def _encode(self, stream: Stream, signals: Signals) -> Tokens:
         encoder, count = self.encoder[stream], signals.latent_frames
         if stream == "text":
-            return encoder(signals.text.float(), signals.text_mask)
+            values, mask = encoder(signals.text.float(), signals.text_mask)
+            return Tokens(values[signals.text_of], mask[signals.text_of])
         if stream == "embodiment":
-            image = signals.image.float()
-            return encoder(image, signals.present[:, -1:].expand(image.shape[:2]))
+            image, which = signals.image.float(), signals.image_of
+            shown = signals.present.new_zeros(len(image)).index_fill(0, which[signals.present[:, -1]], True)
+            values, mask = encoder(image, shown.unsqueeze(1).expand(image.shape[:2]))
+            return Tokens(values[which], mask[which])
         if stream == "motion":
             tokens = encoder(signals.motion, signals.motion_valid, signals.motion_times, count)
         else:

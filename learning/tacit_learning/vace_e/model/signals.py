@@ -8,20 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from tacit_learning.vace_e.config_model import STREAMS, EncoderConfig, Stream
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Signals:
-    """The streams of a batch. A value whose mask is False is never read, NaN there is harmless."""
+    """The streams of a batch. A value whose mask is False is never read, NaN there is harmless.
 
-    text: Tensor  # (B, L, text_dim) of UMT5
-    text_mask: Tensor  # (B, L) bool
+    Prompts and pictures are held, moved and encoded once, however many rows share them.
+    """
+
+    text: Tensor  # (U, L, text_dim) of UMT5, the different prompts
+    text_mask: Tensor  # (U, L) bool
+    text_of: Tensor  # (B,) i8, the prompt of each row
     motion: Tensor  # (B, T, 20)
     motion_valid: Tensor  # (B, T, 20) bool
     motion_times: Tensor  # (B, T) frames of the video window
@@ -29,12 +35,13 @@ class Signals:
     object_valid: Tensor  # (B, N, T) bool
     object_ids: Tensor  # (B, N) i8
     object_times: Tensor  # (B, T) frames of the video window
-    image: Tensor  # (B, P, image_dim), `hidden_states[-2]` of CLIP
+    image: Tensor  # (V, P, image_dim), `hidden_states[-2]` of CLIP, the different pictures
+    image_of: Tensor  # (B,) i8, the picture of each row; any where it has none
     present: Tensor  # (B, 4) bool, in the order of STREAMS
     latent_frames: int  # of the video window, without reference slots
 
     def __len__(self) -> int:
-        return len(self.text)
+        return len(self.present)
 
     def to(self, device: torch.device | str) -> Signals:
         """Return the signals on `device`."""
@@ -42,15 +49,16 @@ class Signals:
 
     def rows(self, index: Tensor | slice) -> Signals:
         """Return the samples of `index`."""
-        return self._map(lambda tensor: tensor[index])
+        shared = {name: getattr(self, name) for name in ("text", "text_mask", "image")}
+        return replace(self._map(lambda tensor: tensor[index], set(shared)), **shared)
 
     def without(self, streams: Collection[Stream]) -> Signals:
         """Return the signals with these streams absent: each is then its learned null token."""
         keep = torch.tensor([stream not in streams for stream in STREAMS], device=self.present.device)
         return replace(self, present=self.present & keep)
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Signals:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+    def _map(self, function: Callable[[Tensor], Tensor], kept: Collection[str] = ()) -> Signals:
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in kept}
         changed: dict[str, Any] = {
             name: function(value) for name, value in values.items() if isinstance(value, Tensor)
         }
@@ -92,6 +100,13 @@ def stack_images(tokens: Sequence[Tensor | None], image_dim: int) -> tuple[Tenso
     return torch.stack([torch.zeros_like(example) if t is None else t for t in tokens]), has_image
 
 
+def different(tensors: Sequence[T | None]) -> tuple[list[T], Tensor]:
+    """Return the different tensors of a list, by identity, and the place of each row among them (B,)."""
+    pool: dict[int, T] = {id(each): each for each in tensors if each is not None}
+    places = {key: place for place, key in enumerate(pool)}
+    return list(pool.values()), torch.tensor([places.get(id(each), 0) for each in tensors])
+
+
 def random_signals(
     batch: int,
     config: EncoderConfig,
@@ -113,6 +128,7 @@ def random_signals(
     return Signals(
         text=normal(batch, text_tokens, text_dim),
         text_mask=torch.ones(batch, text_tokens, dtype=torch.bool),
+        text_of=torch.arange(batch),
         motion=normal(batch, rows, config.motion_width).cumsum(1) / rows,
         motion_valid=torch.ones(batch, rows, config.motion_width, dtype=torch.bool),
         motion_times=frames,
@@ -121,6 +137,7 @@ def random_signals(
         object_ids=torch.arange(objects).expand(batch, objects),
         object_times=frames,
         image=normal(batch, image_tokens, config.image_dim),
+        image_of=torch.arange(batch),
         present=torch.ones(batch, len(STREAMS), dtype=torch.bool),
         latent_frames=latent_frames,
     )
