@@ -142,14 +142,20 @@ def _page(study: Study, facts: dict[str, Any], real: list[Outcome], controlled: 
         f"{plan.demonstrations} demonstrations (from start {plan.first_demonstration} on), {len(plan.seeds)} "
         f"training seeds, every policy on the same fresh starts {first} to {last}, acting as `tacit run`.",
     )
-    page.section("Success", "Intervals are Wilson's, of 95 %, over the episodes of all training seeds.")
+    page.section(
+        "Success",
+        "Intervals are Wilson's, over all training seeds, which share starts.",
+    )
     page.table(HEADERS, [_row(outcome, plan) for outcome in real])
     page.section("Same starts, pair by pair", "p: how often chance parts equals so far (McNemar, exact).")
     page.table(PAIR_HEADERS, [[row[key] for key in PAIR_KEYS] for row in facts["pairs"]])
     if len(controlled) > 1:
         page.section("Controls", f"The policies of `{plan.controlled}`, and what they were given to feel.")
         page.table(["what is felt", *HEADERS], [[MEANING[o.touch], *_row(o, plan)] for o in controlled])
-    page.section("Learning", "Validation error does not tell success; it tells that training was alike.")
+    page.section(
+        "Learning",
+        "The error in training. It does not tell success.",
+    )
     page.plot(line_plot(_curves(plan), x_label="step", y_label="L1, standardised targets"))
     _films(page, plan)
     page.section("Cost", "Of all runs of a step, interrupted ones too.")
@@ -160,20 +166,19 @@ def _page(study: Study, facts: dict[str, Any], real: list[Outcome], controlled: 
     return page.details("Settings", json.dumps(facts["settings"], indent=1))
 
 
-HEADERS = ["arm", "success", "of", "%", "95 % interval", "by training seed", "right mark", "on any mark"]
+HEADERS = ["arm", "95 % interval", "by training seed", "success", "of", "right mark", "on any mark"]
 PAIR_KEYS = ("first", "second", "both", "only_first", "only_second", "neither", "p")
 PAIR_HEADERS = ["first", "second", "both", "only the first", "only the second", "neither", "p"]
 
 
-def _row(outcome: Outcome, plan: Plan) -> list[str | int | float]:
+def _row(outcome: Outcome, plan: Plan) -> list[str | int]:
     low, high = wilson_interval(outcome.count, len(outcome.successes))
     return [
         outcome.arm,
-        outcome.count,
-        len(outcome.successes),
-        100 * outcome.count / len(outcome.successes),
         f"{100 * low:.0f} to {100 * high:.0f} %",
         ", ".join(str(outcome.by_seed(seed)) for seed in plan.seeds),
+        outcome.count,
+        len(outcome.successes),
         outcome.right_mark,
         outcome.placed_on_any_mark,
     ]
