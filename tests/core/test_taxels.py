@@ -12,6 +12,7 @@ from episode_kit import START_NS, rig
 from recorder_feed import BEGIN, TICK
 from taxel_kit import reading_at, taxel_rig, write_taxel_episode
 
+from tacit.control.free_taxels import FreeTaxels
 from tacit.episode import EpisodeReader, EpisodeWriter, check_episode
 from tacit.episode.cut import trim
 from tacit.episode.measures import measure
@@ -217,3 +218,20 @@ def test_contact_is_measured_and_seen_as_colour(episode: Path, tmp_path: Path) -
     tile = taxel_colours(reading, [-1.0], [1.0])
     dark, more, less = (tile[y, x].astype(int) for y, x in ((0, 0), (0, 59), (59, 0)))
     assert more[0] > dark[0] + 50 > more[2] and less[2] > dark[2] + 50 and (tile[59, 59] == dark).all()
+
+
+def test_a_run_takes_its_offset_untouched_or_does_not_start() -> None:
+    free, quiet = FreeTaxels(taxel_rig(), ["left"]), np.full((12, 10, 1), 0.2, np.float32)
+    assert "no reading yet" in str(free.take(""))
+    for level in (0.19, 0.21):
+        free.saw("left", np.full((12, 10, 1), level))
+    free.saw("right", np.zeros((4, 4, 3)))  # which the bundle does not read
+    assert str(free.take("gripper is open by 3 mm")) == "touch_reference: gripper is open by 3 mm"
+    assert free.take("") is None and list(free.offsets) == ["left"]
+    np.testing.assert_allclose(free.against("left", quiet + 0.5), 0.5, atol=1e-6)
+    pressed = quiet.copy()
+    pressed[4, 4] = 0.8
+    free.saw("left", pressed)
+    assert "left changes by 24% of its range" in str(free.take("")) and "is it touched" in str(free.take(""))
+    assert free.take("gripper is open by 3 mm") is None  # goes on with the offset of the run before
+    np.testing.assert_allclose(free.offsets["left"], 0.2, atol=1e-6)

@@ -16,8 +16,8 @@ HIDDEN = 3
 
 
 def manifest_for(rig: Rig, kind: str = "act_hsa", **changes: object) -> Manifest:
-    """A manifest that fits `rig`: wrist camera and left touch, half size, limits as range."""
-    wrist, left = rig.cameras["wrist"], rig.tactile["left"]
+    """A manifest that fits `rig`: wrist camera and left touch, pictures in half size, limits as range."""
+    wrist = rig.cameras["wrist"]
     policy = kind == "act_hsa"
     fields: dict[str, object] = {
         "kind": kind,
@@ -29,7 +29,8 @@ def manifest_for(rig: Rig, kind: str = "act_hsa", **changes: object) -> Manifest
         "action_names": rig.state_names if policy else (),
         "action_space": "joint_position" if policy else "none",
         "cameras": {"wrist": _half(wrist.height, wrist.width)},
-        "touch": {"left": _half(left.height, left.width)},
+        "touch": {n: _half(gel.height, gel.width) for n, gel in rig.gels.items() if n == "left"},
+        "taxels": {n: skin.array.model_dump() for n, skin in rig.taxels.items() if n == "left"},
         "chunk_size": CHUNK if policy else 0,
         "hidden_size": 0 if policy else HIDDEN,
         "rate_hz": rig.alignment.rate_hz,
@@ -193,6 +194,9 @@ def _image_zero(manifest: Manifest) -> tuple[list[onnx.NodeProto], str]:
             helper.make_node("ReduceMean", [f"{name}.f"], [f"{name}.m"], axes=[1, 2, 3], keepdims=0),
         ]
         names.append(f"{name}.m")
+    for name in (f"taxels.{n}" for n in manifest.taxels):
+        nodes.append(helper.make_node("ReduceMean", [name], [f"{name}.m"], axes=[1, 2, 3], keepdims=0))
+        names.append(f"{name}.m")
     nodes += [
         helper.make_node("Sum", names, ["image_mean"]),
         helper.make_node("Mul", ["image_mean", "image_weight"], ["image_zero_flat"]),
@@ -224,6 +228,7 @@ def _inputs(manifest: Manifest) -> list[onnx.ValueInfoProto]:
         for name, spec in group.items():
             shape = (1, spec.height, spec.width, 3)
             inputs.append(helper.make_tensor_value_info(f"{prefix}.{name}", TensorProto.UINT8, shape))
+    inputs += [_tensor(f"taxels.{name}", (1, *spec.shape)) for name, spec in manifest.taxels.items()]
     if manifest.kind == "progress":
         inputs += [_tensor("hidden", (1, manifest.hidden_size)), _tensor("elapsed", (1, 1))]
     return inputs

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_bundles import policy_bundle
 
+from tacit.bundle.runtime import OnnxPolicy
 from tacit.episode import EpisodeReader, EpisodeWriter, check_episode
 from tacit.record.recording import Recording
 from tacit.rig import Rig, load_rig
 from tacit_sim.cell import Cell
+from tacit_sim.closed_loop import Runner
 from tacit_sim.demonstrations import CellFeed, Stopwatch
 from tacit_sim.experts import Expert
 from tacit_sim.taxels import contact_wrench
@@ -95,3 +98,29 @@ def test_a_simulated_episode_of_skins_is_whole(cell: Cell, skins: Rig, tmp_path:
         for camera, name in ((c, s) for c in skins.cameras for s in skins.taxels):
             expected = [skins.sensor_boxes(q, camera)[name].box for q in episode.qpos]
             np.testing.assert_allclose(episode.boxes(camera, name), expected, atol=1e-3)
+
+
+def read_by_policy(cell: Cell, folder: Path, touch: str, ticks: int = 5) -> np.ndarray:
+    """What a policy that touches nothing gets of the left skin (ticks, 12, 10, 1)."""
+    policy = OnnxPolicy(policy_bundle(folder, cell.rig), cell.rig)
+    inputs, found = policy.graph.inputs, []
+
+    def seen(observation: object) -> dict:
+        found.append(inputs(observation))  # type: ignore[arg-type]
+        return found[-1]
+
+    policy.graph.inputs = seen  # type: ignore[method-assign,assignment]
+    assert Runner(cell, policy, touch=touch).run(seed=3, max_ticks=ticks).fault == ""  # type: ignore[arg-type]
+    return np.array([tensors["taxels.left"][0] for tensors in found])
+
+
+def test_a_policy_reads_arrays_against_the_offset_of_its_run(cell: Cell, tmp_path: Path) -> None:
+    span, drift = 2.5, 0.3
+    before = read_by_policy(cell, tmp_path, "real")
+    cell._taxels["left"]._reference += drift  # another unit, or another day
+    try:
+        after, blank = (read_by_policy(cell, tmp_path, touch) for touch in ("real", "blank"))
+    finally:
+        cell._taxels["left"]._reference -= drift
+    assert before.shape[1:] == (12, 10, 1) and np.abs(before).max() < 0.01 * span
+    assert np.abs(after).max() < 0.01 * span and np.abs(blank).max() < 0.01 * span

@@ -272,9 +272,9 @@ class Cell:
         picture = self.render(name) if name in self.rig.cameras else self.touch(name)
         return self._noise.add(picture, name, self._time_ns)
 
-    def reading(self, sensor: str) -> NDArray[np.float32]:
-        """Return what an array of taxels sends now (R, C, K), with its noise."""
-        return self._taxels[sensor].sent(self.data, self.sensor_pose(sensor), self._time_ns)
+    def reading(self, sensor: str, *, blank: bool = False) -> NDArray[np.float32]:
+        """Return what an array sends now (R, C, K), with its noise; or would send if it touched nothing."""
+        return self._taxels[sensor].sent(self.data, self.sensor_pose(sensor), self._time_ns, blank)
 
     def sensed_reference(self, sensor: str) -> NDArray[np.uint8]:
         """Return what a gel that touches nothing would send now."""

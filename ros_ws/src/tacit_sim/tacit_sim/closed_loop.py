@@ -22,6 +22,7 @@ from tacit.progress import CompletionDetector, StopOn, detector_of, stopping_sta
 from tacit_sim.cell import Cell
 from tacit_sim.felt import FeltTouch, TouchControl
 from tacit_sim.tasks import STAGES, distance_to_goal, mark_under
+from tacit_sim.taxels import DueArrays
 
 MAX_TICKS = 260
 """Limit of an episode at 25 Hz; experts need 180 to 195."""
@@ -71,7 +72,7 @@ class Rollout:
 def observe(cell: Cell) -> Observation:
     """Return what the robot's sensors show now."""
     images = {name: cell.sensed(name) for name in cell.rig.cameras}
-    touch = {name: cell.sensed(name).astype(np.uint8, copy=False) for name in cell.rig.tactile}
+    touch = {name: cell.sensed(name).astype(np.uint8, copy=False) for name in cell.rig.gels}
     return Observation(cell.time_ns, cell.state(), images, touch)
 
 
@@ -81,20 +82,24 @@ class Sensors:
     Args:
         cell: Measured at each call.
         inputs: Take the streams that the bundle needs.
-        felt: Stands between the gels and the policy.
+        felt: Stands between touch and the policy.
     """
 
     def __init__(self, cell: Cell, inputs: AlignedInputs, felt: FeltTouch) -> None:
         self._cell, self._inputs, self._felt = cell, inputs, felt
         rig = cell.rig
         self._states = {name: rig.index_of(spec.names) for name, spec in rig.states.items()}
+        self._arrays = DueArrays(rig)
         self.joint_ns = round(1e9 / max(spec.rate_hz for spec in rig.states.values()))
 
     def joints(self) -> None:
-        """Measure joints and gripper; they come at their own rate, also between two ticks."""
+        """Measure joints, gripper and the arrays that are due; they come also between two ticks."""
         state = self._cell.state()
         for name, index in self._states.items():
             self._store(name, state[index])
+        for name in self._arrays.at(self._cell.time_ns):
+            if name in self._inputs.names:
+                self._store(name, self._felt.array(name))
 
     def images(self) -> Observation:
         """Take a picture with every camera and touch sensor."""

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.errors import ConfigError
 from tacit_sim.cell import Cell
 from tacit_sim.experts import Expert
 
@@ -34,6 +35,8 @@ class FeltTouch:
     """
 
     def __init__(self, cell: Cell, control: TouchControl = "real") -> None:
+        if control == "other" and cell.rig.taxels:
+            raise ConfigError("touch control other: of gels alone; for arrays use blank or shuffled")
         self._cell, self._control = cell, control
         self._others = _OtherEpisode(cell) if control == "other" else None
         self._order: dict[int, NDArray[np.intp]] = {}
@@ -47,11 +50,22 @@ class FeltTouch:
         """Return the images {sensor: (H, W, 3)} that the policy gets for the true ones."""
         return {name: self._one(name, image) for name, image in touch.items()}
 
+    def array(self, name: str) -> NDArray[np.float32]:
+        """Return the reading (R, C, K) of an array that the policy gets now."""
+        if self._control == "blank":
+            return self._cell.reading(name, blank=True)
+        reading = self._cell.reading(name)
+        if self._control == "real":
+            return reading
+        free = self._cell.reference(name)
+        change = (reading - free).reshape(-1, reading.shape[-1])
+        return np.asarray(free + change[self._permutation(len(change))].reshape(reading.shape), np.float32)
+
     def _one(self, name: str, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self._control == "real":
             return image
         if self._control == "shuffled":
-            return self._shuffled(image, self._cell.reference(name))
+            return self._shuffled(image, self._cell.gel_reference(name))
         if self._others is not None and self._cell.is_touched(name):
             return self._others.next(name)
         return self._cell.sensed_reference(name)
@@ -59,10 +73,13 @@ class FeltTouch:
     def _shuffled(self, image: NDArray[np.uint8], free: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Put what touch changed (H, W, 3) elsewhere on the gel; a free gel stays as it is."""
         pixels = (image.astype(np.int16) - free).reshape(-1, 3)
-        if len(pixels) not in self._order:
-            self._order[len(pixels)] = np.random.default_rng(0).permutation(len(pixels))
-        moved = free + pixels[self._order[len(pixels)]].reshape(image.shape)
+        moved = free + pixels[self._permutation(len(pixels))].reshape(image.shape)
         return np.clip(moved, 0, 255).astype(np.uint8)
+
+    def _permutation(self, size: int) -> NDArray[np.intp]:
+        if size not in self._order:
+            self._order[size] = np.random.default_rng(0).permutation(size)
+        return self._order[size]
 
 
 class _OtherEpisode:
@@ -77,7 +94,7 @@ class _OtherEpisode:
         cell, expert = self._cell, self._expert
         cell.reset(seed)
         expert.start(cell.state(), cell.object_pose(), hidden=cell.hidden)
-        self._felt: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in cell.rig.tactile}
+        self._felt: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in cell.rig.gels}
         self._taken = dict.fromkeys(self._felt, 0)
         for tick in range(expert.num_ticks):
             cell.command(expert.target(tick))

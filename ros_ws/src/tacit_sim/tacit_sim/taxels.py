@@ -57,9 +57,11 @@ class TaxelArray:
         carried = self._shares(data, T_world_sensor)[..., None] * wrench[self._parts]
         return np.clip(self._reference + carried, self._array.low, self._array.high).astype(np.float32)
 
-    def sent(self, data: mujoco.MjData, T_world_sensor: FloatArray, time_ns: int) -> NDArray[np.float32]:
-        """Return a reading as it is sent at a time; the noise depends on the name and the time alone."""
-        reading = self.reading(data, T_world_sensor)
+    def sent(
+        self, data: mujoco.MjData, T_world_sensor: FloatArray, time_ns: int, blank: bool = False
+    ) -> NDArray[np.float32]:
+        """Return a reading as it is sent at a time, or would be without contact; noise follows the time."""
+        reading = self._reference if blank else self.reading(data, T_world_sensor)
         random = np.random.default_rng(zlib.crc32(f"{self._name} {time_ns}".encode()))
         noise = NOISE_SHARE * self._span * random.standard_normal(reading.shape, np.float32)
         return np.clip(reading + noise, self._array.low, self._array.high).astype(np.float32)

@@ -46,6 +46,15 @@ class FreeGels:
             if arm.gripper is not None
         ]
 
+    def closed(self, state: FloatArray) -> str:
+        """Return in words which gripper may hold something at a state (S,); "" where all are open."""
+        for place, gripper in self._grippers:
+            if state[place] < OPEN_FRACTION * gripper.upper:
+                need = f"{1e3 * OPEN_FRACTION * gripper.upper:.0f} mm"
+                found = f"{gripper.name} is open by {1e3 * state[place]:.0f} mm"
+                return f"{found}; a run begins with sensors that touch nothing: open it to {need}"
+        return ""
+
     def take(self, state: FloatArray, touch: Mapping[str, Image]) -> Fault | None:
         """Take the gels as a run begins; those of the run before stay where a gripper is not open.
 
@@ -58,11 +67,9 @@ class FreeGels:
         """
         if not self._blanks:
             return None
-        for place, gripper in self._grippers:
-            if state[place] < OPEN_FRACTION * gripper.upper:
-                closed = f"{gripper.name} is open by {1e3 * state[place]:.0f} mm"
-                need = f"{1e3 * OPEN_FRACTION * gripper.upper:.0f} mm"
-                return None if self.images else Fault("touch_reference", f"{closed}; {WHY} open it to {need}")
+        closed = self.closed(state)
+        if closed:
+            return None if self.images else Fault("touch_reference", closed)
         for name, blank in self._blanks.items():
             spec = self._manifest.touch[name]
             size = (spec.source_height, spec.source_width, spec.height, spec.width)

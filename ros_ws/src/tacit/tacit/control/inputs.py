@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tacit.bundle.manifest import Manifest
 from tacit.bundle.runtime import Observation
 from tacit.control.free_gels import FreeGels
+from tacit.control.free_taxels import FreeTaxels
 from tacit.control.heard import HeardStreams
 from tacit.control.safety import (
     Fault,
@@ -60,8 +61,8 @@ class AlignedInputs(HeardStreams):
     ) -> None:
         reference = rig.alignment.tick_source.removeprefix("camera:")
         self._manifest = manifest
-        self.gels = FreeGels(rig, manifest)
-        self._images = (*manifest.cameras, *manifest.touch)
+        self.gels, self.taxels = FreeGels(rig, manifest), FreeTaxels(rig, manifest.taxels)
+        self._images = (*manifest.cameras, *manifest.touch, *manifest.taxels)
         names = {*self._images, *({reference} - {TIMER})}
         super().__init__(rig, names, node_time_ns, steady_ns, simulated=simulated)
         left_out = [name for name in rig.specs if name not in self._listened]
@@ -75,6 +76,7 @@ class AlignedInputs(HeardStreams):
         """Keep one message; `recv_ns` of the middleware is replaced by the steady clock."""
         received_ns = self._steady_ns()
         self._keep(name, stamp_ns, received_ns, value)
+        self.taxels.saw(name, value)
         if name not in self.robot.names:
             self._queue.append(Arrival(name, stamp_ns, received_ns, value))
             self._event.set()
@@ -118,6 +120,7 @@ class AlignedInputs(HeardStreams):
         with self._aligning:
             self._queue.clear()
             self.forget()
+            self.taxels.forget()
             self._aligner.reset()
             self._steps_seen = 0
             return self._aligner.num_ticks
@@ -143,14 +146,16 @@ class AlignedInputs(HeardStreams):
             },
             touch={name: as_recorded(samples[name].value) for name in touch},  # type: ignore[arg-type]
             references=self.gels.images,
+            taxels={name: self.taxels.against(name, samples[name].value) for name in self.taxels.offsets},
         )
 
     def take_free_gels(self, tick: Tick) -> Fault | None:
-        """Take the gels without contact of a run that begins with a tick; why not, where they are touched."""
+        """Take the gels and offsets without contact of a run that begins with a tick; why not, if touched."""
         samples = tick.samples
+        state = self._state({name: samples[name].value for name in self._states})
         try:
             touch = {name: np.asarray(as_rgb(samples[name].value)) for name in self._manifest.touch}
-            return self.gels.take(self._state({name: samples[name].value for name in self._states}), touch)
+            return self.gels.take(state, touch) or self.taxels.take(self.gels.closed(state))
         except ImageError as problem:
             return Fault("touch_reference", str(problem))
 
