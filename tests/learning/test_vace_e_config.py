@@ -156,6 +156,8 @@ def test_trainable_models_are_a_string_or_a_list() -> None:
         ({"vace_e_layers": "0,5,5"}, "sorted, none twice"),
         ({"vace_e_layers": "-1,5"}, "from 0 on"),
         ({"training_stages": {}}, "no stage"),
+        ({"training_stages": {"a": {"num_frames": 16}}}, "16 is not 4 k \\+ 1"),
+        ({"num_frames": 9, "training_stages": {"a": {"num_frames": 13}}}, "13, longer than the 9 of the run"),
         ({"training_stages": {"a": {"trainable_models": "vaec"}}}, "did you mean 'vace'"),
         ({"training_stages": {"a": {"trainable_models": "lora:dit"}}}, "lora_base_model is empty"),
         ({"enable_vace_e": False}, "enable_vace_e is false"),

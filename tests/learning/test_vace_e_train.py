@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from vace_e_runs import changed, losses, run, small_config, weights, write_small_dataset
 
 from tacit.errors import ConfigError, MissingDependencyError
@@ -157,6 +159,20 @@ def test_offloading_moments_or_activations_changes_no_number(data: Path, whole: 
     config = small_config(data, tmp_path, max_steps=2, use_gradient_checkpointing_offload=True, **options)
     run(config)
     assert losses(config) == losses(small_config(data, whole))[:2]
+
+
+def test_a_stage_may_train_on_shorter_windows(data: Path, tmp_path: Path) -> None:
+    """A curriculum over lengths: clips of two latent frames, then of three."""
+    stages = {
+        "short": {"epochs": 1, "trainable_models": "vace_e", "num_frames": 5},
+        "whole": {"epochs": 1, "trainable_models": "vace_e"},
+    }
+    options: dict[str, Any] = {"training_stages": stages, "max_steps": 4, "batch_size": 6, "feature_batch": 4}
+    config = small_config(data, tmp_path, save_intermediate_outputs=True, masks="tight", **options)
+    assert run(config).position.step == 4
+    kept = {name: load_file(tmp_path / "intermediate" / f"{name}.safetensors") for name in stages}
+    frames = [kept[name]["latents"].shape[2] - 1 for name in stages]  # without the reference
+    assert frames == [2, 3]
 
 
 def test_an_extra_loss_adds_its_weighted_value(data: Path, whole: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tacit_learning.vace_e.data.cache import LatentCache
 from tacit_learning.vace_e.data.data_check import white_fractions
 from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
 from tacit_learning.vace_e.data.inputs import Inputs
-from tacit_learning.vace_e.data.schedule import Schedule, make_sampler
+from tacit_learning.vace_e.data.schedule import Items, Schedule, make_sampler
 from tacit_learning.vace_e.model.folder import MODEL_FILE, load_adapters
 from tacit_learning.vace_e.model.frozen import TINY, Frozen, make_frozen
 from tacit_learning.vace_e.model.loading import backbone_of, load_base
@@ -199,15 +199,23 @@ def make_networks(config: VaceEConfig, device: torch.device) -> Frozen:
 
 def make_schedule(config: VaceEConfig, dataset: VaceEDataset, rank: int, world: int) -> Schedule:
     """Return the batches and stages of a run."""
-    sampler = make_sampler(
-        dataset,
-        config.batch_size,
-        repeat=config.dataset_repeat,
-        seed=config.seed,
-        rank=rank,
-        world=world,
-    )
-    schedule = Schedule(sampler, config.gradient_accumulation_steps, dataset.turns())
+
+    def items(length: int) -> Items:
+        sampler = make_sampler(
+            dataset,
+            config.batch_size,
+            repeat=config.dataset_repeat,
+            seed=config.seed,
+            rank=rank,
+            world=world,
+            length=length,
+        )
+        return Items(sampler, dataset.turns(length))
+
+    whole, *rest = config.lengths
+    shorter = {length: items(length) for length in rest}
+    usual = items(whole)
+    schedule = Schedule(usual.sampler, config.gradient_accumulation_steps, usual.turns, shorter)
     schedule.plan(config.training_stages, config.num_epochs, config.learning_rate)
     return schedule
 

@@ -19,9 +19,20 @@ EXAMPLE_COMPRESSION = 0.5  # of a 32-bit gradient: bf16
 GROUPS = ("vace_e", "vace", "dit", "lora:dit", "lora:vace")
 
 
-class VaceEStage(StageConfig):
-    """One stage: its `epochs` are passes over the data (`dataset_repeat` times)."""
+def _whole_latents(frames: int) -> int:
+    low = frames - (frames - 1) % 4
+    if frames != low:
+        raise ValueError(f"{frames} is not 4 k + 1; the nearest are {low} and {low + 4}")
+    return frames
 
+
+class VaceEStage(StageConfig):
+    """One stage: its `epochs` are passes over the data (`dataset_repeat` times).
+
+    `num_frames`: shorter windows than those of the run, for a curriculum over lengths.
+    """
+
+    num_frames: int | None = Field(default=None, ge=5)
     trainable_models: Annotated[tuple[str, ...], SPLIT] = ("vace_e",)
 
     @field_validator("trainable_models")
@@ -31,6 +42,11 @@ class VaceEStage(StageConfig):
             if name not in GROUPS:
                 raise ValueError(f"{name!r} is no group of parameters; {did_you_mean(name, GROUPS)}")
         return names
+
+    @field_validator("num_frames")
+    @classmethod
+    def _frames(cls, value: int | None) -> int | None:
+        return value and _whole_latents(value)
 
 
 class MemoryConfig(Config):
@@ -156,12 +172,12 @@ class DataOptions(Config):
     @field_validator("num_frames")
     @classmethod
     def _frames(cls, value: int) -> int:
-        if value % 4 != 1:
-            raise ValueError(
-                f"{value} is not 4 k + 1; the nearest are {value - (value - 1) % 4} and "
-                f"{value - (value - 1) % 4 + 4}"
-            )
-        return value
+        return _whole_latents(value)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Frames of the windows; the usual ones first."""
+        return (self.num_frames,)
 
 
 class ModelOptions(Config):
@@ -318,9 +334,20 @@ class VaceEConfig(EngineOptions, ObjectiveOptions, ModelOptions, DataOptions):
                     f"training_stages.{name} trains lora:{missing.pop()}, but lora_base_model is "
                     f"{','.join(self.lora_base_model) or 'empty'}; name the part that gets adapters"
                 )
+            if stage.num_frames and stage.num_frames > self.num_frames:
+                raise ValueError(
+                    f"training_stages.{name}.num_frames: {stage.num_frames}, longer than the "
+                    f"{self.num_frames} of the run (num_frames)"
+                )
             if "vace_e" in stage.trainable_models and not self.enable_vace_e:
                 raise ValueError(f"training_stages.{name} trains vace_e, but enable_vace_e is false")
         return self
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Frames of the windows of all stages; the usual ones first."""
+        asked = {stage.num_frames or self.num_frames for stage in self.training_stages.values()}
+        return (self.num_frames, *sorted(asked - {self.num_frames}))
 
     @property
     def shift(self) -> float:

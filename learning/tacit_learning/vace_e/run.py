@@ -328,11 +328,11 @@ def _check_rows(config: VaceEConfig, world: int) -> None:
 
 def _fill(name: str, inputs: Inputs, processes: Processes, reporter: Reporter) -> None:
     started = time.monotonic()
-    inputs.fill(range(processes.rank, len(inputs.dataset), processes.world))
+    inputs.fill(range(processes.rank, len(inputs.dataset.windows), processes.world))
     processes.wait()
     if inputs.cache is not None:
         reporter.message(
-            f"cache: {len(inputs.dataset)} {name} windows in {time.monotonic() - started:.1f} s, "
+            f"cache: {len(inputs.dataset.windows)} {name} windows in {time.monotonic() - started:.1f} s, "
             f"{inputs.cache.size_bytes() / 1e6:.1f} MB in {inputs.cache.folder}"
         )
 

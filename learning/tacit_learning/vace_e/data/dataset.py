@@ -114,7 +114,7 @@ class VaceEDataset(Dataset[VaceEItem]):
         self.windows = self._make_windows()
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self._spans[self.options.num_frames])
 
     def __getitem__(self, i: int) -> VaceEItem:
         """Return window i with its pixels."""
@@ -144,7 +144,7 @@ class VaceEDataset(Dataset[VaceEItem]):
     def mask_like(self, i: int, number: int) -> np.ndarray:
         """Return the mask of a drawn window of the size of window i (F, H, W) bool, or its own."""
         rng = self.draws(i, number)
-        tries = (int(j) for j in rng.integers(len(self), size=TRIES))
+        tries = (int(j) for j in rng.integers(len(self.windows), size=TRIES))
         chosen = next((j for j in tries if self.bucket(j) == self.bucket(i)), i)
         return self.mask(chosen)
 
@@ -189,12 +189,17 @@ class VaceEDataset(Dataset[VaceEItem]):
         moments = self.moments(i)
         return {name: clock.nearest(moments) for name, clock in clocks.items()}
 
-    def turns(self) -> list[list[int]]:
-        """Return the windows that take turns, epoch by epoch: the random ones of an episode; else none."""
+    def turns(self, length: int | None = None) -> list[list[int]]:
+        """Return the windows that take turns, epoch by epoch: the random ones of an episode; else none.
+
+        Args:
+            length: Frames of the windows, where a stage has windows of its own; None: the usual ones.
+        """
+        span = self._spans[length or self.options.num_frames]
         if self.options.window != "random":
-            return [[i] for i in range(len(self))]
+            return [[i] for i in span]
         by_record: dict[str, list[int]] = {}
-        for i in range(len(self)):
+        for i in span:
             by_record.setdefault(self.record(i).identity, []).append(i)
         return list(by_record.values())
 
@@ -259,20 +264,27 @@ class VaceEDataset(Dataset[VaceEItem]):
         return self.record(i).times(self.options.fps)[self.windows[i].frames]
 
     def _make_windows(self) -> list[Window]:
-        """Return all windows, episode by episode."""
-        options, found = self.options, []
-        for record in self.records:
-            chosen = choose_windows(
-                len(record.times(options.fps)),
-                options.num_frames,
-                options.window,
-                record.identity,
-                self.seed,
-                options.window_stride,
-                options.random_windows,
-            )
-            found += [Window(record, frames, number) for number, frames in enumerate(chosen)]
+        """Return all windows, episode by episode; after the usual ones those of stages with shorter ones."""
+        found: list[Window] = []
+        self._spans: dict[int, range] = {}
+        for length in self.options.lengths:
+            first = len(found)
+            found += [window for record in self.records for window in self._windows_of(record, length)]
+            self._spans[length] = range(first, len(found))
         return found
+
+    def _windows_of(self, record: EpisodeRecord, length: int) -> list[Window]:
+        options = self.options
+        chosen = choose_windows(
+            len(record.times(options.fps)),
+            length,
+            options.window,
+            record.identity,
+            self.seed,
+            options.window_stride,
+            options.random_windows,
+        )
+        return [Window(record, frames, number) for number, frames in enumerate(chosen)]
 
     def _tasks(self) -> list[str]:
         """Task folders found and those that only the metadata know, sorted."""
