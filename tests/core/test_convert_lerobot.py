@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from episode_kit import START_NS, write_episode
+from taxel_kit import write_taxel_episode
 
 from tacit import cli
 from tacit.episode import EpisodeReader, check_episode, find_episodes
@@ -76,6 +77,26 @@ def test_single_pictures_come_back_bit_by_bit_and_all_else_with_them(
             np.testing.assert_array_equal(one.reference("left"), two.reference("left"))
             for stream in ("wrist", "left"):
                 np.testing.assert_array_equal(one.image_bytes(stream, 4), two.image_bytes(stream, 4))
+
+
+def test_arrays_of_taxels_are_features_of_their_own_and_come_back(tmp_path: Path) -> None:
+    write_taxel_episode(tmp_path / "ours", 8)
+    made = convert(tmp_path / "ours", tmp_path / "set", "--to", "lerobot", "--pictures", "image")
+    features = json.loads((made / "meta/info.json").read_text())["features"]
+    shapes = {name: features[f"observation.tactile_arrays.{name}"]["shape"] for name in ("left", "right")}
+    assert shapes == {"left": [12, 10, 1], "right": [4, 4, 3]}
+    back = convert(made, tmp_path / "back")
+    assert errors(back) == []
+    (before,), (after,) = find_episodes(tmp_path / "ours"), find_episodes(back)
+    with EpisodeReader(before) as one, EpisodeReader(after) as two:
+        for name in one.taxels:
+            np.testing.assert_array_equal(one.readings(name), two.readings(name))
+            np.testing.assert_array_equal(one.reference(name), two.reference(name))
+            np.testing.assert_array_equal(one.boxes("wrist", name), two.boxes("wrist", name))
+    (made / "meta/tacit/episodes.jsonl").unlink()  # as a data set of others: nobody says where they are
+    (drafted,) = find_episodes(convert(made, tmp_path / "drafted", "--label", "success"))
+    with EpisodeReader(drafted) as two:
+        assert two.taxels == () and two.num_ticks == 8
 
 
 @pytest.mark.parametrize("words", [(), ("--pictures", "h264", "--version", "v2.1")])

@@ -160,7 +160,12 @@ class _Replay:
 
     def _take_references(self, bag: Any) -> None:
         """Take what the sensors show untouched, which bags of ours hold."""
-        names = {f"{NO_CONTACT}/{name}": name for name in self._rig.tactile}
+        names, arrays = {f"{NO_CONTACT}/{name}": name for name in self._rig.tactile}, self._rig.taxels
+        skins = [c for c in bag.connections if names.get(c.topic) in arrays]
+        for connection, _, data in bag.messages(skins) if skins else ():
+            name = names[connection.topic]
+            message: object = deserialize_message(bytes(data), messages.message_class(arrays[name].type))
+            self._references.images[name] = messages.read_taxels(message, arrays[name].array)
         kept = [c for c in bag.connections if c.topic in names and c.msgtype == COMPRESSED]
         for connection, _, data in bag.messages(kept) if kept else ():
             picture: Any = deserialize_message(bytes(data), messages.message_class(COMPRESSED))

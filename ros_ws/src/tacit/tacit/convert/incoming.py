@@ -29,7 +29,7 @@ class Incoming:
         stamps: "true" where these are what clocks said, "nominal" where they are counted from a rate.
         qpos, action: (T, S), order of the rig. An action None is one that nobody commanded.
         pictures: Encoded pictures of each camera and sensor, one for each tick, read as they are needed.
-        extras: Further numbers (T, n) by stream of the rig.
+        extras: Further numbers (T, n) by stream of the rig, and readings (T, R, C, K) by array of taxels.
         velocity, effort: (T, S) where the robot told.
         task, instruction, success, outcome: As of `EpisodeWriter`.
         steps: Steps by name and inclusive ticks; the rig needs a stream of role `steps` for them.
@@ -115,10 +115,13 @@ def _check(rig: Rig, episode: Incoming) -> None:
             raise EpisodeError(
                 f"{episode.source}: the rig has no stream {name!r}; {did_you_mean(name, rig.specs)}"
             )
-    lacking = [n for n, spec in rig.images.items() if spec.required and n not in episode.pictures]
+    sensed = {**rig.images, **rig.taxels}
+    given = {*episode.pictures, *episode.extras}
+    lacking = [n for n, spec in sensed.items() if spec.required and n not in given]
     if lacking:
+        what = "pictures" if lacking[0] in rig.images else "readings"
         raise EpisodeError(
-            f"{episode.source}: no pictures of {', '.join(lacking)}, which the rig requires; set `required: "
+            f"{episode.source}: no {what} of {', '.join(lacking)}, which the rig requires; set `required: "
             "false` there, for what a data set lacks stays absent"
         )
 

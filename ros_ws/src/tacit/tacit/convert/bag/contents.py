@@ -44,7 +44,7 @@ def entries_of(reader: EpisodeReader, messages: Messages) -> list[Entry]:
     outlines as they were computed at the ticks. What the episode lacks has no topic.
     """
     found = [*_pictures(reader, messages), *_numbers(reader, messages), *_geometry(reader, messages)]
-    found += [*_references(reader, messages)]
+    found += [*_references(reader, messages), *_taxels(reader, messages)]
     for stamp_ns, kind, data in reader.events:
         text = json.dumps({"kind": kind, "data": data})
         found.append(Entry(stamp_ns, "/tacit/events", TEXT, partial(messages.text, text)))
@@ -79,6 +79,26 @@ def _references(reader: EpisodeReader, messages: Messages) -> Iterator[Entry]:
         if reference is not None:
             make = partial(messages.picture, encode_png(reference), stamp_ns, sensor, "png")
             yield Entry(stamp_ns, f"{NO_CONTACT}/{sensor}", COMPRESSED, make)
+
+
+def _taxels(reader: EpisodeReader, messages: Messages) -> Iterator[Entry]:
+    """Yield every reading of the arrays at its own rate, and what they say untouched at the first tick."""
+    for name in reader.taxels:
+        spec, first_ns, offset = reader.rig.taxels[name], int(reader.tick_ns[0]), reader.reference(name)
+        if offset is not None:
+            make = partial(messages.taxels, spec.type, offset, first_ns)
+            yield Entry(first_ns, f"{NO_CONTACT}/{name}", spec.type, make)
+        table = reader.stream(name)
+        if not len(table["stamp_ns"]):  # an episode of others: what the ticks hold
+            stamps = reader.timestamps(name)
+            heard = stamps["index"] >= 0
+            times = {field: stamps[field][heard] for field in ("stamp_ns", "recv_ns")}
+            table = times | {"data": reader.readings(name)[heard]}
+        for stamp_ns, recv_ns, reading in zip(
+            *(table[f] for f in ("stamp_ns", "recv_ns", "data")), strict=True
+        ):
+            make = partial(messages.taxels, spec.type, reading, int(stamp_ns))
+            yield Entry(int(recv_ns) or int(stamp_ns), spec.topic, spec.type, make)
 
 
 def _picture(

@@ -35,6 +35,7 @@ DEFINITIONS = {
 }
 """Annotations of pictures as Foxglove defines them for ROS 2; they come with no distribution."""
 LINE_LOOP = 2
+TAXEL_AXES = ("rows", "columns", "channels")
 LINE_PX, FONT_PX = 1.5, 8.0
 OUTLINE = (1.0, 0.75, 0.0, 1.0)
 
@@ -124,6 +125,21 @@ class Messages:
                 parts = {"position": place, "orientation": self._quaternion(plain[3:])}
                 return self._make(kind, header=header, pose=self._make("geometry_msgs/msg/Pose", **parts))
         raise ValueError(f"no message {kind} of numbers")
+
+    def taxels(self, kind: str, reading: np.ndarray, stamp_ns: int) -> Any:
+        """Return a reading (R, C, K) of touch as a message of the type that a rig gives to its topic."""
+        if kind == "geometry_msgs/msg/WrenchStamped":
+            return self.numbers(kind, (), {"data": reading.reshape(-1)}, stamp_ns)
+        strides = (reading.size, reading.shape[1] * reading.shape[2], reading.shape[2])
+        dims = [
+            self._make("std_msgs/msg/MultiArrayDimension", label=label, size=size, stride=stride)
+            for label, size, stride in zip(
+                ("rows", "columns", "channels"), reading.shape, strides, strict=True
+            )
+        ]
+        layout = self._make("std_msgs/msg/MultiArrayLayout", dim=dims, data_offset=0)
+        values = reading.reshape(-1).astype(np.float32 if "Float32" in kind else np.float64)
+        return self._make(kind, layout=layout, data=values)
 
     def transforms(self, poses: Mapping[str, np.ndarray], stamp_ns: int) -> Any:
         """Return a TFMessage of T_world_child (4, 4) by child."""

@@ -45,6 +45,8 @@ SENSOR_POSE, CAMERA_POSE, EE_POSE = (
 )
 SENSOR_BOX = "observation.sensor_bbox."
 EXTRA = "observation.extra."
+TAXELS = "observation.tactile_arrays."
+"""Readings (R, C, K) of touch that is no picture."""
 GEOMETRY = (SENSOR_POSE, CAMERA_POSE, EE_POSE, SENSOR_BOX)
 """What follows from joints and calibration: written for others, computed anew on the way back."""
 
@@ -94,8 +96,8 @@ def extra_key(stream: str) -> str:
 
 
 def extra_stream(key: str) -> str:
-    """Return the stream of a key of further numbers; undone by `extra_key`."""
-    return key.removeprefix(EXTRA)
+    """Return the stream of a key of further numbers or of taxels; of numbers undone by `extra_key`."""
+    return key.removeprefix(TAXELS if key.startswith(TAXELS) else EXTRA)
 
 
 def place_of(folder: Path, template: str, values: Mapping[str, object]) -> Path:

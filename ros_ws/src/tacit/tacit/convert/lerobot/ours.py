@@ -26,7 +26,8 @@ TaskName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 class EpisodeNote(Config):
-    """One episode: which rig, what it is labelled, and pictures of its sensors without contact."""
+    """One episode: which rig, what it is labelled, and what its sensors say without contact: pictures of
+    gels, readings (R, C, K) of arrays."""
 
     rig: str
     length: int
@@ -36,6 +37,7 @@ class EpisodeNote(Config):
     action: Literal["command", "measured", "mixed"] = "command"
     steps: tuple[tuple[str, int, int], ...] = ()
     references: dict[str, str] = {}
+    offsets: dict[str, list[list[list[float]]]] = {}
     attributes: dict[str, str | int | float | bool] = {}
 
 
@@ -74,6 +76,7 @@ class NoteTaker:
         rig = reader.rig
         self._rigs.setdefault(rig.rig_id, rig.model_dump(mode="json"))
         references = {name: reader.reference(name) for name in reader.gels}
+        arrays = {name: reader.reference(name) for name in reader.taxels}
         note = EpisodeNote(
             rig=rig.rig_id,
             length=reader.num_ticks,
@@ -83,6 +86,7 @@ class NoteTaker:
             action=reader.action_source,  # type: ignore[arg-type]
             steps=tuple((step.name, step.start_frame, step.end_frame) for step in reader.steps),
             references={name: self._keep(image) for name, image in references.items() if image is not None},
+            offsets={name: array.tolist() for name, array in arrays.items() if array is not None},
             attributes={
                 name: _plain(reader.attribute(name)) for name in CARRIED if name in reader.file.attrs
             },
@@ -121,12 +125,14 @@ def read_notes(folder: Path, lengths: list[int]) -> Notes | None:
 
 
 def read_references(folder: Path, note: EpisodeNote) -> dict[str, np.ndarray]:
-    """Return the no-contact pictures of an episode by sensor.
+    """Return the no-contact pictures and readings of an episode by sensor.
 
     Raises:
         TacitError: One is missing, damaged, or named out of its folder.
     """
-    found = {}
+    found: dict[str, np.ndarray] = {
+        name: np.array(values, np.float32) for name, values in note.offsets.items()
+    }
     for sensor, name in note.references.items():
         path = inside(folder / FOLDER, name, f"{folder / NOTES}: references.{sensor}", EpisodeError)
         if not path.is_file():

@@ -10,7 +10,7 @@ import numpy as np
 
 from tacit.convert.lerobot import layout
 from tacit.convert.lerobot.videos import Codec, can_encode
-from tacit.episode import EpisodeReader
+from tacit.episode import EpisodeReader, schema
 from tacit.errors import EpisodeError
 from tacit.rig import Rig
 
@@ -102,6 +102,7 @@ def numbers_of(reader: EpisodeReader) -> dict[str, np.ndarray]:
         layout.EE_POSE: "observations/ee_pose",
         layout.CAMERA_POSE: "camera_pose",
         layout.SENSOR_POSE: "sensor_pose",
+        layout.TAXELS: schema.TAXELS,
     }
     for prefix, group in groups.items():
         for name in file.get(group, ()):

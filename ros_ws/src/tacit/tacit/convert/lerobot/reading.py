@@ -14,7 +14,7 @@ from tacit.convert.incoming import Incoming, provenance, write_incoming
 from tacit.convert.job import Converted, Import, Track
 from tacit.convert.lerobot import layout
 from tacit.convert.lerobot.ours import Notes, read_notes, read_references
-from tacit.convert.lerobot.robot import Roles, draft_for, fit, order, roles_of
+from tacit.convert.lerobot.robot import Roles, draft_for, fit, order, roles_of, without_arrays
 from tacit.convert.lerobot.source import Entry, Source, open_source
 from tacit.convert.lerobot.videos import read_video
 from tacit.errors import EpisodeError
@@ -60,6 +60,7 @@ def read(job: Reading, place: Path, track: Track) -> Converted:
     source = open_source(job.source)
     roles, notes = roles_of(source), _notes(source)
     given = load_rig(job.rig) if job.rig else None
+    roles = roles if given or notes else without_arrays(roles)
     drafted = None if given or notes else draft_for(source, roles)
     remarks = _remarks(roles, drafted)
     frames = 0
@@ -161,7 +162,7 @@ def _with_notes(episode: Incoming, notes: Notes, number: int, folder: Path, rig:
         action=None if note.action == "measured" else episode.action,
         stamps=str(note.attributes.get("stamps", episode.stamps)),
         steps=notes.steps_of(number),
-        references={name: image for name, image in references.items() if name in rig.gels},
+        references={name: value for name, value in references.items() if name in rig.tactile},
         metadata={**note.attributes, **episode.metadata},
     )
 

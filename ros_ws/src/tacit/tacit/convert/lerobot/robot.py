@@ -21,7 +21,7 @@ class Roles(NamedTuple):
         joints: Plain names of the elements of the state.
         is_commanded: Whether `action` are commands for these joints.
         has_velocity, has_effort: Whether there is one for each joint.
-        extras: Further numbers: key by stream.
+        extras: Further numbers, and arrays of taxels: key by stream.
         pictures: Key by stream.
         left_out: Notes on what has no place with us.
     """
@@ -57,7 +57,8 @@ def roles_of(source: Source) -> Roles:
     for key, feature in source.features.items():
         if key in taken or key in source.pictures or key.startswith(layout.GEOMETRY):
             continue
-        if feature.dtype in NUMBERS and len(feature.shape) == 1:
+        is_array = key.startswith(layout.TAXELS) and len(feature.shape) == 3
+        if feature.dtype in NUMBERS and (len(feature.shape) == 1 or is_array):
             extras[_stream(key)] = key
         else:
             left.append(
@@ -123,7 +124,11 @@ def fit(rig: Rig, roles: Roles, source: Source) -> Roles:
             raise RigError(
                 f"rig {rig.name}: {stream} has {spec.width}x{spec.height} px; the data {width}x{height}"
             )
-    known = set(rig.images) | set(rig.streams)
+    for stream, key in roles.extras.items():
+        if stream in rig.taxels and rig.taxels[stream].array.shape != source.features[key].shape:
+            expected = rig.taxels[stream].array.shape
+            raise RigError(f"rig {rig.name}: {stream} is {expected}; the data {source.features[key].shape}")
+    known = set(rig.images) | set(rig.streams) | set(rig.taxels)
     unknown = [*(set(roles.pictures) - known), *(set(roles.extras) - known)]
     return roles._replace(
         pictures={name: key for name, key in roles.pictures.items() if name in known},
@@ -131,6 +136,18 @@ def fit(rig: Rig, roles: Roles, source: Source) -> Roles:
         left_out=(
             *roles.left_out,
             *(f"{name}: left out, the rig does not have it" for name in sorted(unknown)),
+        ),
+    )
+
+
+def without_arrays(roles: Roles) -> Roles:
+    """Return the roles without arrays of taxels: a rig that is drafted does not know where they are."""
+    arrays = [stream for stream, key in roles.extras.items() if key.startswith(layout.TAXELS)]
+    return roles._replace(
+        extras={stream: key for stream, key in roles.extras.items() if stream not in arrays},
+        left_out=(
+            *roles.left_out,
+            *(f"{name}: left out, give a rig that has it with --rig" for name in arrays),
         ),
     )
 
