@@ -283,3 +283,11 @@ def names_a_module_or_its_part(name: str, root: Path) -> bool:
                 init.is_file() and re.search(rf"\b{part}\b", init.read_text()) is not None
             )
     return True
+
+
+def test_words_of_the_command_line_are_read_in_one_place(tracked_files: list[Path]) -> None:
+    """Only there are numbers bounded and outputs looked at before work begins."""
+    code = (
+        p for p in tracked_files if p.suffix == ".py" and ("tests" not in p.parts or "benches" in p.parts)
+    )
+    assert [path.name for path in code if "tyro.cli(" in path.read_text()] == ["arguments.py"]

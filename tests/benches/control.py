@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 
 from benches.control_clips import (
@@ -32,6 +31,7 @@ from benches.control_clips import (
 )
 from benches.control_page import write_study_page
 from tacit.config import parse
+from tacit.config.arguments import parse_words
 from tacit.view.proportions import wilson_interval
 from tacit_learning.engine.checkpoint import find
 from tacit_learning.engine.tracking import SilentReporter
@@ -93,7 +93,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Run `tacit study control`."""
-    options = tyro.cli(Options, args=argv, prog="tacit study control")
+    options = parse_words(Options, argv, "tacit study control")
     console = Console(highlight=False)
     jobs = [(options, kind, seed) for seed in options.seeds for kind in options.masks]
     for seed in options.seeds:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
+from tacit.config.arguments import Count, CountOrNone, NewFolder, Seed, parse_words
 from tacit.errors import ConfigError
 from tacit_sim.felt import TouchControl
 from tacit_sim.study.plan import Plan, parse_arms
@@ -28,39 +28,39 @@ class Options:
     """Task of the cell; in sort_by_feel, insert_peg_in_hand and insert_tight touch decides."""
     arms: str = "vision,touch,touch+hsa"
     """What is compared, with commas between; `name:key=value;key=value` makes an arm of any training keys."""
-    seeds: int = 2
+    seeds: Count = 2
     """Training seeds of each arm: 0, 1, ..."""
-    episodes: int = 100
+    episodes: Count = 100
     """Test starts."""
-    first_start: int = 70_000
+    first_start: Seed = 70_000
     """First test start; they count up."""
-    demonstrations: int = 100
+    demonstrations: Count = 100
     """Demonstrations that all arms learn from."""
-    first_demonstration: int = 1_000
+    first_demonstration: Seed = 1_000
     """First start that is demonstrated; they count up."""
-    steps: int | None = None
+    steps: Count | None = None
     """Training steps; as the configuration says if left out."""
     config: str = "study_touch"
     """What all arms have in common: a configuration by name or path."""
-    every: int = 2
+    every: Count = 2
     """Ticks from one inference to the next."""
     controls: tuple[TouchControl, ...] = ("other", "blank", "shuffled")
     """What the policies of --controlled feel besides their own touch; give none with an empty list."""
     controlled: str = "touch"
     """Arm that is played under controls."""
-    films: int = 2
+    films: CountOrNone = 2
     """Episodes of each arm that are filmed."""
     rig: str = "nova2_sim"
     """Rig name or rig.yaml."""
-    out: Path | None = None
+    out: NewFolder | None = None
     """Folder of the study; runs/study_touch_<task> if left out."""
-    jobs: int = 1
+    jobs: Count = 1
     """Trainings, and then evaluations, at a time."""
 
 
 def main(argv: list[str]) -> int:
     """Run `tacit study touch`; returns 0 when the page is written."""
-    options = tyro.cli(Options, args=argv, prog="tacit study touch")
+    options = parse_words(Options, argv, "tacit study touch")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     study = Study(make_plan(options), console.print, jobs=max(1, options.jobs))
     study.work()
