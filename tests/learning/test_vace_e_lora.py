@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ pytest.importorskip("peft")
 from tiny_vace_e import TINY, Inputs, drawn_inputs, make, run
 
 from tacit.errors import ConfigError
+from tacit_learning.vace_e.model.folder import AdapterSets, save_adapters
 from tacit_learning.vace_e.model.lora import apply_lora, lora_names
 from tacit_learning.vace_e.model.vace_e import group_of, parameter_groups
 
@@ -72,3 +75,27 @@ def test_wrong_targets_and_bases_name_the_right_ones() -> None:
     apply_lora(model.transformer, "dit", 4)
     with pytest.raises(ConfigError, match="has its adapters already"):
         apply_lora(model.transformer, "dit", 4)
+
+
+def test_adapters_of_tasks_take_turns_in_one_model(inputs: Inputs, tmp_path: Path) -> None:
+    alone = {}
+    for seed, (task, base) in enumerate({"pour": "dit", "grasp": "dit", "both": "vace"}.items()):
+        trained = make(awake=True)
+        apply_lora(trained.transformer, base, 2)  # type: ignore[arg-type]
+        torch.manual_seed(seed)
+        for parameter in parameter_groups(trained)[f"lora:{base}"]:
+            torch.nn.init.normal_(parameter, std=0.2)
+        save_adapters(trained, tmp_path / task / "model")
+        alone[task] = run(trained, inputs)
+    model = make(awake=True)
+    plain = run(model, inputs)
+    sets = AdapterSets(model, {task: tmp_path / task for task in alone})
+    for task in ("grasp", "pour", "both", "grasp"):
+        sets.use(task)
+        torch.testing.assert_close(run(model, inputs), alone[task], rtol=1e-5, atol=1e-5)
+    assert (alone["grasp"] - alone["pour"]).abs().max() > 1e-3
+    sets.use(None)
+    torch.testing.assert_close(run(model, inputs), plain, rtol=1e-6, atol=1e-6)
+    save_adapters(make(), tmp_path / "none" / "model")
+    with pytest.raises(ConfigError, match="no low-rank adapters in it"):
+        AdapterSets(make(), {"none": tmp_path / "none"})

@@ -21,6 +21,7 @@ from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
 from tacit_learning.vace_e.judge.metrics import as_json
 from tacit_learning.vace_e.judge.report import write_page
 from tacit_learning.vace_e.judge.validate import Validator, spread
+from tacit_learning.vace_e.model.folder import AdapterSets
 from tacit_learning.vace_e.sampling.from_dataset import draw_window, save_clip
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
 from tacit_learning.vace_e.sampling.solver import Solver, sampler_settings
@@ -68,6 +69,9 @@ class SampleArguments:
     """Solver; that of the run when left out."""
     shift: float | None = None
     """Shift of the noise levels; that of the run when left out."""
+    lora: tuple[str, ...] = ()
+    """word=run: windows whose task folder or prompt contains the word are drawn with the low-rank adapters of
+    that run, the others with the model's own."""
     guidance: Guidance = field(default_factory=Guidance)
     seed: Seed = 0
     """Seed of the noise."""
@@ -114,7 +118,10 @@ def sample(argv: Sequence[str]) -> int:
     settings = sampler_settings(
         config, scales, arguments.steps, arguments.shift, arguments.sampler, arguments.seed
     )
+    adapters = AdapterSets(trained.model, _runs(arguments.lora))
     for index in spread(len(windows), arguments.num):
+        task = f"{dataset.record(windows[index]).task} {dataset.prompt(windows[index])}".lower()
+        adapters.use(next((word for word in _runs(arguments.lora) if word.lower() in task), None))
         clip = draw_window(trained.model, inputs, windows[index], settings, device)
         console.print(str(save_clip(arguments.out, clip.name, clip)))
     return 0
@@ -135,6 +142,14 @@ def evaluate(argv: Sequence[str]) -> int:
     console.print(table)
     console.print(str(write_page(arguments.output_dir, f"VACE-E on {arguments.test_data}")))
     return 0
+
+
+def _runs(words: Sequence[str]) -> dict[str, Path]:
+    """Return the folders of `word=run`."""
+    pairs = [each.partition("=") for each in words]
+    if odd := [word for word, equals, run in pairs if not (word and equals and run)]:
+        raise ConfigError(f"--lora {odd[0]!r}: expected word=run, for example pouring=runs/pouring")
+    return {word: Path(run) for word, _, run in pairs}
 
 
 def with_data(config: VaceEConfig, data: Path | None, metadata: Path | None) -> VaceEConfig:

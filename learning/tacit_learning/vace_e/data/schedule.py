@@ -43,7 +43,8 @@ class Schedule:
         self.sampler = sampler
         whole = Items(sampler, turns or [[item] for item in range(len(sampler.buckets))])
         self._items: dict[int | None, Items] = {None: whole}
-        self._items.update(shorter or {})
+        for length, each in (shorter or {}).items():
+            self._items[length] = each
         self._lengths: list[int | None] = []
         self.accumulate = accumulate
         self.stages: tuple[Stage, ...] = ()

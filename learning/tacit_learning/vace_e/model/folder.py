@@ -28,6 +28,10 @@ BASE_GROUPS = ("dit", "vace")
 PREFIX = "transformer."
 
 
+Adapters = dict[str, tuple[Path, dict[str, Tensor]]]
+"""Group of parameters -> the file, and its tensors by the names of the model."""
+
+
 class LoraRecord(Config):
     """One set of low-rank adapters."""
 
@@ -130,14 +134,41 @@ def load_adapters(model: VaceE, folder: Path) -> None:
         ConfigError: Saved for other sizes: the message names the first weight that does not fit.
     """
     record = read_record(folder)
-    for lora in record.loras:
-        if f"lora:{lora.base}" not in _grouped(model):
-            apply_lora(model.transformer, lora.base, lora.rank, lora.targets)
-        path = folder / f"lora_{lora.base}.safetensors"
-        saved = {_parameter_name(key, lora.base): value for key, value in _read(path).items()}
-        _fill(model, saved, f"lora:{lora.base}", path)
+    for group, (path, saved) in _read_loras(model, folder, record).items():
+        _fill(model, saved, group, path)
     if record.with_streams:
         _fill(model, _read(folder / STREAMS_FILE), "vace_e", folder / STREAMS_FILE)
+
+
+class AdapterSets:
+    """Low-rank adapters of other runs, such as one of each task: a model draws with one set at a time.
+
+    Args:
+        model: Changed in place; parts that have no adapters get some without effect.
+        folders: Name -> a run, or its folder `model`.
+
+    Raises:
+        ConfigError: A folder without low-rank adapters, or with some of another size.
+    """
+
+    def __init__(self, model: VaceE, folders: Mapping[str, Path]) -> None:
+        self.model = model
+        self._sets: dict[str | None, Adapters] = {}
+        for name, folder in folders.items():
+            place = folder if (folder / MODEL_FILE).is_file() else folder / "model"
+            self._sets[name] = _read_loras(model, place, read_record(place))
+            if not self._sets[name]:
+                raise ConfigError(f"{place}: no low-rank adapters in it; its run had no lora_base_model")
+        groups = {group for each in self._sets.values() for group in each}
+        self._sets[None] = {
+            group: (Path("own"), {name: value.clone() for name, value in _grouped(model)[group].items()})
+            for group in groups
+        }
+
+    def use(self, name: str | None) -> None:
+        """Put a set into the model; None: the adapters that it had itself."""
+        for group, (path, saved) in (self._sets[None] | self._sets[name]).items():
+            _fill(self.model, saved, group, path)
 
 
 def read_record(folder: Path) -> ModelRecord:
@@ -150,6 +181,18 @@ def read_record(folder: Path) -> ModelRecord:
     if not path.is_file():
         raise ConfigError(f"{folder}: no {MODEL_FILE} there; expected a folder with saved adapters")
     return parse(ModelRecord, load_json(path), str(path))
+
+
+def _read_loras(model: VaceE, folder: Path, record: ModelRecord) -> Adapters:
+    """Read the low-rank adapters of a folder; a model that has none in their place gets some."""
+    found: Adapters = {}
+    for lora in record.loras:
+        if f"lora:{lora.base}" not in _grouped(model):
+            apply_lora(model.transformer, lora.base, lora.rank, lora.targets)
+        path = folder / f"lora_{lora.base}.safetensors"
+        saved = {_parameter_name(key, lora.base): value for key, value in _read(path).items()}
+        found[f"lora:{lora.base}"] = (path, saved)
+    return found
 
 
 def _fill(model: VaceE, saved: Mapping[str, Tensor], group: str, path: Path) -> None:

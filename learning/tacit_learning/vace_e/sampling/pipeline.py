@@ -31,6 +31,7 @@ from tacit_learning.vace_e.model.conditioning import (
     tile,
     to_signed,
 )
+from tacit_learning.vace_e.model.folder import AdapterSets
 from tacit_learning.vace_e.model.signals import pad_text
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
 from tacit_learning.vace_e.sampling.solver import (
@@ -59,12 +60,23 @@ class VaceEPipeline:
         self.device = device
         self.frozen = make_networks(trained.config, device)
         self._checkpoint = trained.folder
+        self._loras: dict[str, AdapterSets] = {}
 
     @classmethod
     def from_checkpoint(cls, checkpoint: str | Path, device: str = "auto") -> VaceEPipeline:
         """Load a run or checkpoint folder."""
         where = choose_device(device)
         return cls(load_trained(checkpoint, where), where)
+
+    def use_lora(self, run: str | Path | None) -> None:
+        """Draw with the low-rank adapters of another run from now on; None: with the model's own."""
+        for each in self._loras.values():
+            each.use(None)
+        if run is not None:
+            name = str(run)
+            if name not in self._loras:
+                self._loras[name] = AdapterSets(self.trained.model, {name: Path(run)})
+            self._loras[name].use(name)
 
     def __call__(
         self,
@@ -138,7 +150,7 @@ class VaceEPipeline:
     def _change_to(self, checkpoint: str | Path | None) -> None:
         if checkpoint is not None and Path(checkpoint) != self._checkpoint:
             self.trained = load_trained(checkpoint, self.device)
-            self._checkpoint = Path(checkpoint)
+            self._checkpoint, self._loras = Path(checkpoint), {}
 
     def _shown(
         self, video: Video | None, mask: Video | None, size: tuple[int | None, ...]
