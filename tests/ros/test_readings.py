@@ -149,6 +149,23 @@ def test_taxels_come_by_rows_columns_and_channels_or_are_refused(dims: list, pro
     np.testing.assert_array_equal(reading, np.arange(12).reshape(2, 3, 2))
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("std_msgs/msg/Float32MultiArray", (3, 2, 3)),
+        ("std_msgs/msg/Float64MultiArray", (4, 5, 1)),
+        ("geometry_msgs/msg/WrenchStamped", (1, 1, 6)),
+    ],
+)
+def test_a_reading_arrives_as_it_was_sent(kind: str, shape: tuple[int, ...]) -> None:
+    reading = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    data = load_rig("nova2_sim_taxels").model_dump(mode="json")
+    array = dict(zip(("rows", "columns", "channels"), shape, strict=True)) | {"range": [-5, 5]}
+    data["tactile"]["left"] |= {"type": kind, "array": array}
+    decode = decoder_of(parse_rig(data, "test"), "left")
+    np.testing.assert_array_equal(decode(wire(messages.taxels(kind, reading, STAMP))), reading)
+
+
 def test_taxels_of_another_number_are_refused_and_a_wrench_is_one_of_six_channels() -> None:
     with pytest.raises(messages.MessageError, match="11 values, the rig says 2 rows") as caught:
         messages.read_taxels(wire(Float32MultiArray(data=array("f", [0.0] * 11))), SKIN)
