@@ -11,14 +11,18 @@ from typing import Annotated, NamedTuple
 
 import tyro
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from tacit.bundle.player import PlayFlags
-from tacit.config import load
+from tacit.config import Config, load
 from tacit.config.arguments import NewFile, Writes, parse_known_words, parse_words
 from tacit.config.claims import sole_writer
 from tacit.config.pace import in_words
 from tacit.errors import ConfigError, did_you_mean
+from tacit_learning.config_help import groups_of
 from tacit_learning.options import ACT_HSA, TABLES, find_config, overrides
 
 SHOWN = (
@@ -151,6 +155,9 @@ class ConsoleReporter:
 
 def train(argv: Sequence[str]) -> int:
     """Run `tacit train`; returns the exit code."""
+    if argv and argv[0] in MODELS and {"-h", "--help"} & set(argv):
+        _print_keys(argv[0])
+        return 0
     arguments, rest = parse_known_words(TrainArguments, argv, "tacit train")
     changes = overrides(rest, TABLES.get(arguments.kind, ACT_HSA))
     reporter = ConsoleReporter(Console())
@@ -183,6 +190,27 @@ def export(argv: Sequence[str]) -> int:
     return 0
 
 
+def _options_of(kind: str) -> type[Config]:
+    module, _, name = MODELS[kind].config.partition(":")
+    options: type[Config] = getattr(importlib.import_module(module), name)
+    return options
+
+
+def _print_keys(kind: str) -> None:
+    """Print every key of a model's configuration, as wide as the terminal."""
+    console = Console(highlight=False)
+    console.print(f"usage: tacit train {kind} --config FILE_OR_NAME [KEY=VALUE ...]", markup=False)
+    console.print("Keys, defaults and values; learning/configs has files to begin with.\n")
+    for group in groups_of(_options_of(kind)):
+        console.print(f"[bold]{group.name}[/]")
+        console.print(Padding(group.text, (0, 0, 0, 2)), style="dim", markup=False)
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        for key in group.keys:
+            table.add_row(f"  {key.path}", Text(key.default), Text(key.values))
+        console.print(table)
+
+
 def _config_of(arguments: TrainArguments) -> Path:
     if arguments.config is None and arguments.kind not in WITH_DEFAULTS:
         raise ConfigError(f"tacit train {arguments.kind}: --config is missing; learning/configs has examples")
@@ -201,9 +229,7 @@ def _train(arguments: TrainArguments, changes: list[str], reporter: ConsoleRepor
         hint = did_you_mean(arguments.kind, MODELS)
         raise ConfigError(f"tacit train {arguments.kind}: no such model; {hint}")
     model = MODELS[arguments.kind]
-    module, _, name = model.config.partition(":")
-    options = getattr(importlib.import_module(module), name)
-    config = load(options, find_config(_config_of(arguments)), changes)
+    config = load(_options_of(arguments.kind), find_config(_config_of(arguments)), changes)
     _require_output(config)
     result = importlib.import_module(model.training).train(config, reporter)
     if result is None:  # nothing but caches were asked for

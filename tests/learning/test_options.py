@@ -11,7 +11,8 @@ import pytest
 from tacit.config import load
 from tacit.errors import ConfigError
 from tacit_learning.act_hsa.config import ActHsaConfig
-from tacit_learning.cli import MODELS, train
+from tacit_learning.cli import MODELS, _options_of, train
+from tacit_learning.config_help import groups_of
 from tacit_learning.options import overrides
 
 CONFIGS = Path(__file__).parents[2] / "learning" / "configs"
@@ -91,3 +92,21 @@ def test_shipped_configurations_load_and_say_how_to_use_them(path: Path) -> None
 def test_a_mistyped_key_is_named_with_its_cure(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'max_seconds'"):
         train(["act_hsa", "--config", str(CONFIGS / "act_hsa_demo.yaml"), "train.max_second=3"])
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_help_of_a_model_lists_every_key_with_the_default_that_loading_gives(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train([kind, "--help"]) == 0
+    text = capsys.readouterr().out
+    keys = {key.path: key for group in groups_of(_options_of(kind)) for key in group.keys}
+    assert all(path in text for path in keys)
+    assert "Annotated" not in text and "NoneType" not in text
+    if kind == "act_hsa":
+        assert (keys["train.lr"].default, keys["train.lr"].values) == (
+            "2e-05",
+            "number >= 0 <= 10 [per step]",
+        )
+        assert keys["train.max_seconds"].values.endswith("[s]")
+        assert (keys["data.datasets"].default, keys["data.only_success"].default) == ("required", "true")

@@ -38,7 +38,8 @@ from tacit_learning.vace_e.plan import (
     seconds_on_h200,
     stream_tokens_of,
 )
-from tacit_learning.vace_e.plan_table import main, sizes_of
+from tacit_learning.vace_e.plan_command import main
+from tacit_learning.vace_e.plan_table import sizes_of
 
 REAL = preset("wan_1_3b")
 FULL = RunPlan(Clip(81, 480, 832))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from tacit.config import load
-from tacit.config.arguments import parse_known_words
 from tacit_learning.options import TABLES, find_config, overrides
 from tacit_learning.vace_e.assembly import model_config
 from tacit_learning.vace_e.config import VaceEConfig
@@ -37,25 +35,17 @@ MEMORY_COLUMNS = ("weights", "optimiser", "kept", "live", "features", "peak")
 COLUMNS = ("stage", "trains", "trained", *MEMORY_COLUMNS, "PFLOP/clip", "s/clip")
 
 
-@dataclass(frozen=True)
-class Args:
-    """Plan a run of VACE-E before it starts; options after it override the file, as for training.
+def print_plan(path: Path, words: Sequence[str]) -> int:
+    """Print what every stage of a run needs.
 
-    Example: tacit doctor vace_e --config learning/configs/vace_e_full.yaml batch_size=4
-    """
-
-    config: Path
-    """YAML file with the options of the run, or the name of a shipped one."""
-
-
-def main(argv: list[str]) -> int:
-    """Print what every stage needs.
+    Args:
+        path: Its configuration, or the name of a shipped one.
+        words: Options that override the file.
 
     Returns:
         0 where the batch of all stages fits the largest card, else 1.
     """
-    args, rest = parse_known_words(Args, argv, "tacit doctor vace_e")
-    config = load(VaceEConfig, find_config(args.config), overrides(rest, TABLES["vace_e"]))
+    config = load(VaceEConfig, find_config(path), overrides(words, TABLES["vace_e"]))
     sizes, run = sizes_of(config), run_of(config)
     model = meta_model(sizes, run)
     parameters = count_parameters(model)

@@ -45,7 +45,7 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "doctor": Verb("tacit.tools.doctor:main", "check this machine, or (--rig) a running robot", "Start"),
     "doctor vace_e": Verb(
-        "tacit_learning.vace_e.plan_table:main",
+        "tacit_learning.vace_e.plan_command:main",
         "estimate what a run of VACE-E needs",
         "Learn",
     ),
