@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from episode_kit import START_NS, rig
 from recorder_feed import BEGIN, TICK
-from taxel_kit import reading_at, taxel_rig, write_taxel_episode
+from taxel_kit import reading_at, record_taxels, taxel_rig, write_taxel_episode
 
 from tacit.control.free_taxels import FreeTaxels
-from tacit.episode import EpisodeReader, EpisodeWriter, check_episode
+from tacit.episode import EpisodeReader, EpisodeWriter, check_episode, recover
 from tacit.episode.cut import trim
 from tacit.episode.measures import measure
 from tacit.errors import EpisodeError, RigError
@@ -23,6 +23,7 @@ from tacit.record.references import TouchReferences
 from tacit.rig import Rig, parse_rig
 from tacit.streams import Intake
 from tacit.view.draw import touch_picture
+from tacit.view.episode_page import episode_page
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,20 @@ def test_a_cut_episode_keeps_its_readings(episode: Path, tmp_path: Path) -> None
     assert check_episode(path, full=True).ok
 
 
+def test_an_interrupted_recording_keeps_the_readings_that_were_flushed(tmp_path: Path) -> None:
+    recording = record_taxels(tmp_path / "killed", 20)
+    recording.writer.flush()
+    (tmp_path / "left").mkdir()
+    part = Path(shutil.copy(recording.writer.part, tmp_path / "left"))
+    recording.discard()
+    path = recover(part)
+    with EpisodeReader(path) as reader:
+        assert reader.num_ticks >= 18 and len(reader.stream("left")["data"]) >= 38
+        at_ticks = [reading_at("right", int(stamp)) for stamp in reader.tick_ns]
+        np.testing.assert_array_equal(reader.readings("right"), at_ticks)
+    assert check_episode(path, full=True).ok
+
+
 def damaged(episode: Path, folder: Path, change: object) -> dict[str, str]:
     """What the check says of a copy in which `change(readings of left)` was done at both rates."""
     path = shutil.copy(episode, folder / "episode_0.hdf5")
@@ -211,6 +226,8 @@ def test_contact_is_measured_and_seen_as_colour(episode: Path, tmp_path: Path) -
     assert {"W10"} <= {f.rule for f in check_episode(bare).findings}
     with EpisodeReader(episode) as reader:
         picture = touch_picture(reader, "left", 0)
+        page = episode_page(reader, check_episode(episode)).html()
+    assert "Sensor <code>left</code>" in page and "orange: more than without contact" in page
     assert picture.shape == (60, 50, 3)
     reading = np.zeros((2, 2, 1))
     reading[0, 1] = 1.0

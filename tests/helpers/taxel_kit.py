@@ -43,16 +43,19 @@ def value_at(name: str, i: int, stamp_ns: int) -> object:
 
 def write_taxel_episode(root: Path, num_ticks: int = 40, references: bool = True) -> Path:
     """Record an episode as a recorder does: every stream at its own rate, through the aligner."""
+    return record_taxels(root, num_ticks, references).finish(True)
+
+
+def record_taxels(root: Path, num_ticks: int, references: bool = True) -> Recording:
+    """The same, still in the making."""
     rig = taxel_rig()
     given = {name: np.full(spec.array.shape, 0.1, np.float32) for name, spec in rig.taxels.items()}
-    writer = EpisodeWriter(
-        root, rig, task="press", instruction="press", sim=True, references=given if references else None
-    )
-    recording = Recording(rig, writer)
+    told = {"task": "press", "instruction": "press", "sim": True, "references": given if references else None}
+    recording = Recording(rig, EpisodeWriter(root, rig, **told))  # type: ignore[arg-type]
     for i in range(4 * num_ticks):
         stamp_ns = START_NS + i * STEP_NS
         for name, spec in rig.specs.items():
             if i % round(100 / spec.rate_hz) == 0:
                 recording.push(Arrival(name, stamp_ns, stamp_ns + 1_000_000, value_at(name, i, stamp_ns)))
         recording.advance(stamp_ns, stamp_ns, heard=True)
-    return recording.finish(True)
+    return recording

@@ -83,14 +83,15 @@ class RobotTopics:
 
     def publish_joints(self) -> None:
         """Publish every state stream at the present simulated time, and the arrays of taxels that are due."""
-        for name in self._due.at(self._cell.time_ns):
-            reading = messages.taxels(self._arrays[name].type, self._cell.reading(name), self._stamp_ns(name))
-            self._streams[name].publish(reading)
         state, velocity, effort = self._measured(), self._cell.velocity(), self._cell.effort()
         for name, (spec, index) in self._states.items():
             stamp_ns = self._stamp_ns(name)
             message = self._state(spec, stamp_ns, state[index], velocity[index], effort[index])
             self._streams[name].publish(message)
+        # After the joints: arrays have no stamp of their own, and count from the newest that was heard.
+        for name in self._due.at(self._cell.time_ns):
+            reading = messages.taxels(self._arrays[name].type, self._cell.reading(name), self._stamp_ns(name))
+            self._streams[name].publish(reading)
 
     def _measured(self) -> FloatArray:
         state = self._cell.state()
