@@ -14,6 +14,7 @@ pytest.importorskip("peft")
 from tiny_vace_e import INJECTIONS, REFERENCE, Inputs, drawn_inputs, make
 
 from tacit_learning.losses.flow import flow_loss_per_sample
+from tacit_learning.vace_e.model.balance import Balance
 from tacit_learning.vace_e.model.signals import Signals
 from tacit_learning.vace_e.model.vace_e import VaceE, parameter_groups
 
@@ -145,3 +146,24 @@ def joined(first: Signals, second: Signals) -> Signals:
         if isinstance(value, Tensor)
     }
     return replace(first, **both)
+
+
+def test_features_pull_at_most_as_hard_as_told_beside_the_flow() -> None:
+    weight = torch.ones(4, requires_grad=True)
+
+    def pull(balance: Balance, flow: float, features: float) -> float:
+        balance.settle()
+        tokens = 1.0 * weight
+        loss = flow * balance.flow(tokens).sum() + features * balance.features(tokens).sum()
+        return float(torch.autograd.grad(loss, weight)[0].mean())
+
+    strong, weak, asleep = Balance(), Balance(), Balance()
+    for each in (strong, weak, asleep):
+        each.share = 0.5
+    assert pull(strong, 2.0, 300.0) == 2.0  # nothing is known yet
+    assert pull(strong, 2.0, 300.0) == pytest.approx(2.0 + 0.5 * 2.0)
+    pull(weak, 2.0, 0.25)
+    assert pull(weak, 2.0, 0.25) == pytest.approx(2.25)  # never blown up
+    pull(asleep, 0.0, 300.0)  # a fusion that starts at zero sends nothing back
+    assert pull(asleep, 0.0, 300.0) == 0
+    assert Balance().features(weight) is weight

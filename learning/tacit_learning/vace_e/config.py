@@ -220,7 +220,8 @@ class ObjectiveOptions(Config):
 
     `feature_batch`: inputs of the feature losses per step over all processes; 0 takes the video batch.
     `club_warmup`: share of the run over which the weight of CLUB grows to `club_lambda`. `feature_share`:
-    the feature losses together count at most as this multiple of the flow loss; null: as they are.
+    the feature losses pull at the tokens of the streams at most so often as hard as the flow; null: as
+    hard as they do.
     """
 
     enable_contrastive_loss: bool = True

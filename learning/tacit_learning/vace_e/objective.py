@@ -32,6 +32,7 @@ from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.batches import Batch
 from tacit_learning.vace_e.data.inputs import Clips
 from tacit_learning.vace_e.data.noise import Noise
+from tacit_learning.vace_e.model.balance import Balance
 from tacit_learning.vace_e.model.vace_e import Features, VaceE
 
 
@@ -58,7 +59,6 @@ class VaceEContext:
     step: int
 
 
-SMALLEST = 1e-6  # of the feature losses; below it they are as they are
 ExtraLoss = Callable[[Tensor, Tensor, VaceEContext], Tensor]
 _EXTRA: dict[str, ExtraLoss] = {}
 
@@ -105,6 +105,10 @@ class Objective(nn.Module):
         self.config = config
         self.club = club
         self.num_steps = num_steps
+        self.balance: Balance | None = None
+        if model.encoders is not None and config.feature_share is not None and config.feature_losses:
+            self.balance = model.encoders.balance
+            self.balance.share = config.feature_share
         self.watch: Callable[[Batch, Tensor, int], None] | None = None  # told (batch, velocity, step)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -113,11 +117,16 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss to descend and the numbers to log, all on the device."""
+        pulls = None if self.balance is None else self.balance.settle()
         predictions = self.predict(batch)
         if self.watch is not None:
             self.watch(batch, predictions.velocity.detach(), step)
         with torch.autocast(predictions.flow.device.type, enabled=False):
-            return self._combine(predictions, batch, step)
+            loss, metrics = self._combine(predictions, batch, step)
+        if self.balance is not None and pulls is not None and predictions.features is not None:
+            metrics["feature_pull"] = (pulls[1] / pulls[0].clamp(min=1e-12)).nan_to_num(0.0).to(loss.device)
+            metrics["feature_scale"] = self.balance.scale().to(loss.device)
+        return loss, metrics
 
     def predict(self, batch: Batch) -> Predictions:
         """Predict velocities of noisy clips, and features of the feature batch (or of the clips)."""
@@ -151,7 +160,6 @@ class Objective(nn.Module):
             gathered = Features(*(gather_rows(each) for each in predictions.features))
             everyone = gather_rows(torch.stack([labels.task_label, labels.embodiment_label], dim=1))
             terms = self._feature_terms(gathered, everyone, step, metrics)
-            terms = terms * self._feature_scale(flow, metrics)
             # a feature batch comes once per step: made up for the division by the accumulated batches
             scale = 1 if batch.features is None else self.config.gradient_accumulation_steps
             # features stay in the graph even where every weight is 0, or DDP would wait for them
@@ -165,23 +173,6 @@ class Objective(nn.Module):
                 metrics[f"extra_{name}"] = value.detach()
                 loss = loss + weight * value
         return loss, metrics
-
-    def _feature_scale(self, flow: Tensor, metrics: dict[str, Tensor]) -> Tensor:
-        """Return what the feature losses are multiplied by, so that they do not swamp the flow early on."""
-        config = self.config
-        if config.feature_share is None:
-            return torch.ones_like(flow)
-        weights = {
-            "task_excess": config.task_contrastive_lambda,
-            "embodiment_excess": config.embodiment_contrastive_lambda,
-            "club_mi": config.club_lambda,
-            "xcov": config.xcov_lambda,
-        }
-        parts = [weight * metrics[name].abs() for name, weight in weights.items() if name in metrics]
-        whole = torch.stack([torch.full_like(flow, SMALLEST), *parts]).sum()
-        together = gather_rows(flow.detach()[None]).mean()  # one scale on all processes
-        metrics["feature_scale"] = (config.feature_share * together / whole).clamp(max=1)
-        return metrics["feature_scale"]
 
     def _feature_terms(
         self, features: Features, labels: Tensor, step: int, metrics: dict[str, Tensor]

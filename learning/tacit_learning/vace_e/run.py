@@ -52,7 +52,7 @@ from tacit_learning.vace_e.model.transformer import VaceETransformer
 from tacit_learning.vace_e.model.vace_e import PREFIX, group_of, parameter_groups
 from tacit_learning.vace_e.objective import Objective, find_extra_loss
 
-EXPORT, INTERMEDIATE = "model", "intermediate"
+EXPORT, INTERMEDIATE, PULLS = "model", "intermediate", "pulls"
 
 
 @dataclass(frozen=True)
@@ -233,19 +233,24 @@ class VaceERun(Course):
         return {f"w_task_layer_{layer}": float(pair[0]) for layer, pair in balances.items()}
 
     def state(self) -> Flat:
-        """Return CLUB with its optimiser, after making sure that it is one on all processes."""
-        if self.club is None:
-            return {}
-        self.club.check_equal()
-        return self.club.state()
+        """Return how hard the losses pull, and CLUB after making sure that it is one on all processes."""
+        state: Flat = {}
+        if self.model.encoders is not None:
+            state[PULLS] = self.model.encoders.balance.settle().clone()
+        if self.club is not None:
+            self.club.check_equal()
+            state |= self.club.state()
+        return state
 
     def restore(self, state: Flat) -> None:
-        """Put CLUB back."""
+        """Put both back."""
+        if self.model.encoders is not None and PULLS in state:
+            self.model.encoders.balance.norms = state[PULLS].clone()
         if self.club is None:
             return
-        if not state:
+        if not set(state) - {PULLS}:
             raise ConfigError("resume_from: that run had no CLUB; set enable_club_loss=false")
-        self.club.restore(state)
+        self.club.restore({name: value for name, value in state.items() if name != PULLS})
 
     def finished(self, weights: Mapping[str, Tensor]) -> None:
         """Write the model in the layout of diffusers and peft, for other programs, and the page."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tacit_learning.layers.positions import TEMPERATURE
 from tacit_learning.layers.transformer import Attention, Encoder, EncoderLayer, FeedForward, Residual
 from tacit_learning.vace_e.config_model import STREAMS, TASK_STREAMS, TEMPORAL, EncoderConfig, Stream
+from tacit_learning.vace_e.model.balance import Balance
 from tacit_learning.vace_e.model.signals import Signals
 
 TYPICAL_DEVIATION = 0.25  # of a value within a clip [m]; embedded to 1, or the time code would drown it
@@ -220,6 +221,7 @@ class Encoders(nn.Module):
         self.kind = nn.Parameter(torch.randn(len(STREAMS), config.dim) * 0.02)
         timed = "motion" in streams or "objects" in streams
         self.time = nn.Linear(config.dim, config.dim) if timed else nn.Identity()
+        self.balance = Balance()
         self.pool_task = AttentionPool(config)
         self.pool_embodiment = AttentionPool(config)
 
@@ -229,7 +231,9 @@ class Encoders(nn.Module):
             task = [self._stream(stream, signals) for stream in TASK_STREAMS]
             joined = Tokens(*(torch.cat(parts, dim=1) for parts in zip(*task, strict=True)))
             embodiment = self._stream("embodiment", signals)
-            return Encoded(joined, embodiment, self.pool_task(joined), self.pool_embodiment(embodiment))
+            read = [Tokens(self.balance.features(each.values), each.mask) for each in (joined, embodiment)]
+            shown = [Tokens(self.balance.flow(each.values), each.mask) for each in (joined, embodiment)]
+            return Encoded(*shown, self.pool_task(read[0]), self.pool_embodiment(read[1]))
 
     def _stream(self, stream: Stream, signals: Signals) -> Tokens:
         """Return the tokens of one stream behind its null token."""
