@@ -17,6 +17,7 @@ from tacit.errors import BundleError, EpisodeError
 from tacit.rig import parse_rig
 from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.act_hsa.train import TrainedPolicy
+from tacit_learning.act_hsa.view_touch import heat_maps
 from tacit_learning.data import keys
 from tacit_learning.data.episodes import EpisodeTable, load_table
 from tacit_learning.data.spec import make_spec
@@ -153,3 +154,8 @@ def test_the_graph_reads_arrays_as_torch_does_and_refuses_others(
     data["tactile"]["left"]["array"]["range"] = [[0, 1]]
     with pytest.raises(BundleError, match=r"taxels.left: the rig gives .* correct `array`"):
         OnnxPolicy(exported.path, parse_rig(data, "other"))
+
+
+def test_heat_maps_name_the_arrays_whose_touch_they_show(trained: TrainedPolicy, table: EpisodeTable) -> None:
+    tiles = heat_maps(trained, ChunkWindows(table, 5).__getitems__([0, 9]), 2)
+    assert {tile.caption.split(",")[0] for tile in tiles} == {"left in wrist", "right in wrist"}

@@ -12,12 +12,12 @@ from tiny_bundles import policy_bundle
 from tacit.bundle.runtime import OnnxPolicy
 from tacit.episode import EpisodeReader, EpisodeWriter, check_episode
 from tacit.record.recording import Recording
-from tacit.rig import Rig, load_rig
+from tacit.rig import ArraySpec, Rig, load_rig
 from tacit_sim.cell import Cell
 from tacit_sim.closed_loop import Runner
 from tacit_sim.demonstrations import CellFeed, Stopwatch
 from tacit_sim.experts import Expert
-from tacit_sim.taxels import contact_wrench
+from tacit_sim.taxels import TaxelArray, contact_wrench
 
 pytestmark = pytest.mark.sim
 
@@ -58,6 +58,10 @@ def test_both_fingers_together_carry_the_part(cell: Cell) -> None:
         change = (cell.reading(name) - cell.reference(name)).sum((0, 1))
         parts = [2] if len(change) == 1 else [0, 1, 2]
         np.testing.assert_allclose(change, wrench[parts], atol=0.25)  # of the sum of the noise
+    array = ArraySpec(rows=1, columns=1, channels=6, range=((-50, 50),))  # a wrench at that fingertip
+    tip = TaxelArray(cell.model, "tip", cell.rig.taxels["right"].model_copy(update={"array": array}), pad)
+    felt = (tip.reading(cell.data, T) - tip.reference)[0, 0]
+    np.testing.assert_allclose(felt, wrench, atol=1e-5)
     weight = cell.model.body_mass[cell._part] * -cell.model.opt.gravity[2]
     np.testing.assert_allclose(on_part, [0, 0, weight], atol=0.05 * weight)
     assert min(pressed) > 5.0 and abs(pressed[0] - pressed[1]) < 1.0  # they squeeze, alike

@@ -114,7 +114,7 @@ def _heat(
     b, n, s = place
     box = batch[keys.BOXES][b, n, s].numpy()
     picture = overlay(batch[keys.IMAGES][b, n].numpy(), values.numpy(), box)
-    names = list(trained.spec.view.cameras)[n], list(trained.spec.view.sensors)[s]
+    names = list(trained.spec.view.cameras)[n], trained.spec.view.touch[s]
     where = f"episode {int(batch[keys.EPISODE][b])}, frame {int(batch[keys.FRAME][b])}"
     return Tile(picture, f"{names[1]} in {names[0]}, {'touching' if touches else 'free'}; {where}")
 
