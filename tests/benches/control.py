@@ -150,7 +150,7 @@ def study_config(options: Options, kind: str, seed: int) -> VaceEConfig:
         "num_epochs": epochs,
         "max_steps": options.steps,
         "training_stages": {"all": {"trainable_models": "dit,vace,vace_e"}},
-        "learning_rate": 1e-3,
+        "learning_rate": 2e-3,
         "final_learning_rate": 0.02,
         "warmup_steps": 100,
         "ema_decay": 0.995,
