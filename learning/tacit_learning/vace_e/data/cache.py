@@ -21,7 +21,7 @@ from tacit.errors import ConfigError
 from tacit_learning.engine.checkpoint import save_tensors
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 
-CACHE_VERSION = 3  # goes up when equal files would be encoded from other pixels
+CACHE_VERSION = 4  # goes up when equal files would be encoded from other pixels
 SUFFIX = ".safetensors"
 
 

@@ -125,6 +125,7 @@ class Inputs:
         self.dtype = dtype
         self.seed = seed
         self._tokens: OrderedDict[str, Tensor] = OrderedDict()
+        self._greys: dict[torch.Size, Tensor] = {}
         self._windows: dict[tuple[int, int], Entry] = {}
         self._room = KEPT_BYTES
 
@@ -254,9 +255,22 @@ class Inputs:
         if item.control is None or item.mask is None:
             raise ValueError(f"window {i} has no control video or no mask")
         mask = torch.from_numpy(item.mask[None]).to(self.frozen.device)
-        halves = encode_halves(_signed(item.control, self.frozen.device), mask, self.frozen.vae)
-        names = ("inactive", "reactive")
-        return {n: v[0].to(self.dtype) for n, v in zip(names, halves, strict=True)} | pack_mask(item.mask)
+        video, vae = _signed(item.control, self.frozen.device), self.frozen.vae
+        if self.dataset.options.masks == "tight":
+            inactive, reactive = encode_halves(video, mask, vae)
+        else:  # nothing lies under the mask, whatever its shape
+            inactive, reactive = (
+                encode_latents(vae, torch.where(mask[:, None], 0.0, video)),
+                self._empty(video),
+            )
+        halves = {"inactive": inactive, "reactive": reactive}
+        return {name: half[0].to(self.dtype) for name, half in halves.items()} | pack_mask(item.mask)
+
+    def _empty(self, video: Tensor) -> Tensor:
+        """Return the latents of a grey video of the same size; encoded once."""
+        if video.shape not in self._greys:
+            self._greys[video.shape] = encode_latents(self.frozen.vae, torch.zeros_like(video))
+        return self._greys[video.shape]
 
     def _hidden(self, item: VaceEItem, version: int, i: int = 0) -> VaceEItem:
         """Return an item under a version of its mask: what it adds is hidden in the control as well."""

@@ -237,7 +237,10 @@ def _control(scene: Scene, trial: Trial, part: slice, slots: Tensor) -> Tensor:
     videos = np.stack([hidden(*pair) for pair in zip(scene.controls[part], masks, strict=True)])
     device, vae = scene.inputs.frozen.device, scene.inputs.frozen.vae
     white = torch.from_numpy(masks).to(device)
-    halves = encode_halves(to_signed(torch.from_numpy(videos).to(device)), white, vae)
+    signed = to_signed(torch.from_numpy(videos).to(device))
+    if kind != "tight":  # exactly nothing, as in training
+        signed = torch.where(white[:, None], 0.0, signed)
+    halves = encode_halves(signed, white, vae)
     inactive, reactive = (half.float() for half in halves)
     return join_control(inactive, reactive, white, slots.to(device) if slots.shape[2] else None)
 
