@@ -135,6 +135,9 @@ def test_controls_put_something_else_in_place_of_what_is_felt(sort_cell: Cell) -
     assert (felt["real"] == own).all()
     assert np.abs(felt["blank"] - reference).max() <= 1, "noise alone"
     assert np.abs(felt["other"] - reference).max() > 30 and (felt["other"] != own).any()
+    for _ in range(150):  # longer than any expert holds: the other has let go
+        let_go = controls["other"].of(touch)["left"].astype(int)
+    assert np.abs(let_go - reference).max() <= 1
     assert (felt["shuffled"] != own).any()
     changes = [sorted(map(tuple, (image - reference).reshape(-1, 3))) for image in (felt["shuffled"], own)]
     assert changes[0] == changes[1]

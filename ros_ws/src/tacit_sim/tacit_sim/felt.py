@@ -66,9 +66,10 @@ class FeltTouch:
             return image
         if self._control == "shuffled":
             return self._shuffled(image, self._cell.gel_reference(name))
+        other = None
         if self._others is not None and self._cell.is_touched(name):
-            return self._others.next(name)
-        return self._cell.sensed_reference(name)
+            other = self._others.next(name)
+        return self._cell.sensed_reference(name) if other is None else other
 
     def _shuffled(self, image: NDArray[np.uint8], free: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Put what touch changed (H, W, 3) elsewhere on the gel; a free gel stays as it is."""
@@ -103,8 +104,12 @@ class _OtherEpisode:
                 if cell.is_touched(name):
                     felt.append(np.asarray(cell.sensed(name), dtype=np.uint8))
 
-    def next(self, name: str) -> NDArray[np.uint8]:
-        """Return the next image of a sensor; the last one again after all."""
+    def next(self, name: str) -> NDArray[np.uint8] | None:
+        """Return the next image of a sensor; None once it has let go.
+
+        The last one for ever would be a part that never leaves the hand: the policy would open a little,
+        feel nothing of it, and stay.
+        """
         felt, taken = self._felt[name], self._taken[name]
-        self._taken[name] = min(taken + 1, len(felt) - 1)
-        return felt[taken]
+        self._taken[name] = taken + 1
+        return felt[taken] if taken < len(felt) else None
