@@ -163,6 +163,11 @@ def test_trainable_models_are_a_string_or_a_list() -> None:
         ({"enable_vace_e": False}, "enable_vace_e is false"),
         ({"vram_optimization": {"gradient_compression": 0.25}}, "only 0.5"),
         ({"modality_dropout": 1.0}, "less than 1"),
+        (
+            {"vram_optimization": {"frozen_weights": "fp8"}, "distributed": "fsdp2"},
+            "neither sharded nor compiled",
+        ),
+        ({"vram_optimization": {"cpu_offload": True}, "ema_decay": 0.9}, "no frozen weight may wait"),
     ],
 )
 def test_wrong_options_are_named_with_their_cure(options: dict[str, object], message: str) -> None:

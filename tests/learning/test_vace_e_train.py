@@ -138,6 +138,10 @@ def test_a_batch_in_which_every_stream_is_missing_trains(tmp_path: Path) -> None
             "vace_e_task_processing": False,
             "vram_optimization": True,
         },
+        {
+            "vram_optimization": {"frozen_weights": "int8", "cpu_offload": True},
+            "training_stages": {"a": {"trainable_models": "vace_e"}},
+        },
         {"mixed_precision": "bf16", "save_intermediate_outputs": True, "verbose_logging": True},
         {
             "lora_base_model": "dit",

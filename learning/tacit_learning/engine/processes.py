@@ -22,6 +22,7 @@ from accelerate.utils import DDPCommunicationHookType, DistributedType, broadcas
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
+from torch.nn.parallel import DistributedDataParallel
 
 from tacit.errors import ConfigError, MissingDependencyError
 from tacit_learning.engine.config import TrainConfig
@@ -39,7 +40,7 @@ class ProcessOptions:
     Attributes:
         shards: FSDP2 splits parameters over processes; else each holds all of them (DDP).
         blocks: Names of the classes that FSDP2 splits one by one.
-        offload_parameters: Under FSDP2, parameters wait on the CPU between uses.
+        offload_parameters: Under FSDP2, parameters wait on the CPU between uses; else the model sees to it.
         offload_moments: The moments of AdamW wait on the CPU between steps.
         compress_gradients: Processes exchange gradients in bf16.
         find_unused: Some parameters may get no gradient in a step.
@@ -106,8 +107,6 @@ class Processes:
         self.world: int = self.accelerator.num_processes
         self.is_main: bool = self.accelerator.is_main_process
         self._check(config)
-        if options.offload_parameters and not options.shards:
-            notes.append("cpu_offload: parameters move to the CPU under distributed=fsdp2 alone")
         for note in notes if self.is_main else ():
             reporter.message(note)
         if options.wandb != "disabled":
@@ -142,6 +141,12 @@ class Processes:
         else:
             self.accelerator.free_memory()
             module = self.accelerator.unwrap_model(module, keep_fp32_wrapper=False)
+            waiting = [
+                name
+                for name, each in module.named_parameters()
+                if not each.requires_grad and each.device.type != self.device.type
+            ]
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, waiting)
         return self.accelerator.prepare(module, optimizer)
 
     def unwrap(self, module: nn.Module) -> nn.Module:

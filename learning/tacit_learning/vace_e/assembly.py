@@ -24,8 +24,9 @@ from tacit_learning.vace_e.data.schedule import Items, Schedule, make_sampler
 from tacit_learning.vace_e.model.folder import MODEL_FILE, load_adapters
 from tacit_learning.vace_e.model.frozen import TINY, Frozen, make_frozen
 from tacit_learning.vace_e.model.loading import backbone_of, load_base
-from tacit_learning.vace_e.model.lora import apply_lora
+from tacit_learning.vace_e.model.lora import BLOCKS, apply_lora
 from tacit_learning.vace_e.model.vace_e import PREFIX, VaceE, build_model, train_in_float32
+from tacit_learning.vace_e.model.waiting import let_wait
 
 LOWEST_WHITE, HIGHEST_WHITE = 0.002, 0.9
 LAYER_STEP = 5  # between the blocks after which the streams enter
@@ -154,6 +155,12 @@ def make_model(config: VaceEConfig) -> VaceE:
     train_in_float32(model, {group for stage in stages for group in stage.trainable_models})
     if config.vace_e_checkpoint is not None:
         start_from(model, Path(config.vace_e_checkpoint))
+    memory = config.vram_optimization
+    on_cpu = memory.offloads_models and config.distributed != "fsdp2"  # which has a way of its own
+    if on_cpu or memory.frozen_bits != "as_is":
+        for part in config.frozen_parts:
+            for block in getattr(model.transformer, BLOCKS[part]):
+                let_wait(block, memory.frozen_bits, on_cpu)
     if config.use_gradient_checkpointing:
         model.transformer.enable_gradient_checkpointing()
     model.transformer.offload_activations = config.use_gradient_checkpointing_offload

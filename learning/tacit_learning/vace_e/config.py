@@ -52,16 +52,18 @@ class VaceEStage(StageConfig):
 class MemoryConfig(Config):
     """Memory for speed. `enabled: true` switches on what is left out, `false` switches all off.
 
-    `cpu_offload`: parameters wait on the CPU between uses, under FSDP2 alone; frozen encoders are let go
-    once the caches are full, in any case. `offload_optimizer`: the moments of AdamW wait there.
-    `gradient_compression`: share of the bytes of a float32 gradient that processes exchange; 0.5 is the
-    bf16 hook of DDP.
+    `cpu_offload`: parameters wait on the CPU between uses: all of them under FSDP2, else those of blocks that
+    never train; frozen encoders are let go once the caches are full, in any case. `frozen_weights`: blocks
+    that never train keep their matrices in 8 bits (`fp8`, `int8`), a scale for each row.
+    `offload_optimizer`: the moments of AdamW wait on the CPU. `gradient_compression`: share of the bytes of a
+    float32 gradient that processes exchange; 0.5 is the bf16 hook of DDP.
     """
 
     enabled: bool | None = None
     offload_optimizer: bool | None = None
     cpu_offload: bool | None = None
     gradient_compression: float | bool | None = None
+    frozen_weights: Literal["as_is", "fp8", "int8"] = "as_is"
 
     @model_validator(mode="before")
     @classmethod
@@ -82,8 +84,13 @@ class MemoryConfig(Config):
 
     @property
     def offloads_models(self) -> bool:
-        """Whether parameters wait on the CPU, under FSDP2."""
+        """Whether parameters wait on the CPU."""
         return self._on(self.cpu_offload)
+
+    @property
+    def frozen_bits(self) -> Literal["as_is", "fp8", "int8"]:
+        """How blocks that never train keep their matrices."""
+        return "as_is" if self.enabled is False else self.frozen_weights
 
     @property
     def compresses_gradients(self) -> bool:
@@ -327,6 +334,18 @@ class VaceEConfig(EngineOptions, ObjectiveOptions, ModelOptions, DataOptions):
             raise ValueError(
                 "ema_decay: the average is kept whole, which fsdp2 is there to avoid; set it to 0"
             )
+        memory, sharded = self.vram_optimization, self.distributed == "fsdp2"
+        narrow = memory.frozen_bits != "as_is"
+        if narrow and (sharded or self.compile_model):
+            raise ValueError(
+                "vram_optimization.frozen_weights: weights in 8 bits are neither sharded nor compiled; leave "
+                "distributed=fsdp2 and compile_model out"
+            )
+        if self.ema_decay and (narrow or memory.offloads_models):
+            raise ValueError(
+                "ema_decay: the average is kept whole, and no frozen weight may wait; set it to 0, or leave "
+                "vram_optimization.frozen_weights and cpu_offload out"
+            )
         for name, stage in self.training_stages.items():
             lora = [group.removeprefix("lora:") for group in stage.trainable_models if ":" in group]
             missing = set(lora) - set(self.lora_base_model)
@@ -349,6 +368,13 @@ class VaceEConfig(EngineOptions, ObjectiveOptions, ModelOptions, DataOptions):
         """Frames of the windows of all stages; the usual ones first."""
         asked = {stage.num_frames or self.num_frames for stage in self.training_stages.values()}
         return (self.num_frames, *sorted(asked - {self.num_frames}))
+
+    @property
+    def frozen_parts(self) -> tuple[Literal["dit", "vace"], ...]:
+        """Parts of the base whose own weights no stage trains."""
+        trained = {group for stage in self.training_stages.values() for group in stage.trainable_models}
+        parts: tuple[Literal["dit", "vace"], ...] = ("dit", "vace")
+        return tuple(part for part in parts if part not in trained)
 
     @property
     def shift(self) -> float:

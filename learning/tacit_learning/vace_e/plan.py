@@ -65,7 +65,8 @@ class RunPlan:
     """What a plan depends on beside the model.
 
     `half`: frozen weights and arithmetic in bf16, trained weights in float32. `feature_batch`: samples
-    of the feature losses on this card; 0 takes the features of the clips.
+    of the feature losses on this card; 0 takes the features of the clips. `waiting`: parts of the base that
+    never train and wait on the CPU, or in 8 bits.
     """
 
     clip: Clip
@@ -79,6 +80,8 @@ class RunPlan:
     lora_targets: tuple[str, ...] = ("q", "k", "v", "o", "ffn.0", "ffn.2")
     with_streams: bool = True
     feature_batch: int = 0
+    waiting: tuple[LoraBase, ...] = ()
+    waiting_on_cpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,8 +198,12 @@ def plan_stage(
     """
     trained = sum(parameters.get(group, 0) for group in groups)
     frozen = {group: count for group, count in parameters.items() if group not in groups}
-    base = sum(count for group, count in frozen.items() if group in ("dit", "vace"))
-    weights = ((2 if run.half else 4) * base + 4 * (sum(frozen.values()) - base)) / GB
+    base = {group: count for group, count in frozen.items() if group in ("dit", "vace")}
+    whole, waits = (2 if run.half else 4), (0 if run.waiting_on_cpu else 1)
+    weights = sum((waits if group in run.waiting else whole) * count for group, count in base.items())
+    if run.waiting:  # the block that runs is whole, and so is the one that is fetched after it
+        weights += 2 * whole * parameters["dit"] // config.backbone.layers
+    weights += 4 * (sum(frozen.values()) - sum(base.values()))
     per_trained = TRAINED_BYTES + (COPY_BYTES if run.half else 0)
     optimizer = trained * (per_trained - (MOMENT_BYTES if run.offload_optimizer else 0)) / GB
     wider = 1 if run.half else 2
@@ -204,13 +211,13 @@ def plan_stage(
     streams = feature_bytes(config, run.clip) / GB if run.with_streams and "vace_e" in groups else 0.0
     features = run.feature_batch * streams
     saved += streams
-    fixed = weights + optimizer + features + CONTEXT_GB
+    fixed = weights / GB + optimizer + features + CONTEXT_GB
     largest = {card: _largest_batch(card * USABLE - fixed, saved + live) for card in CARDS_GB}
     return StagePlan(
         name,
         tuple(groups),
         trained,
-        weights,
+        weights / GB,
         optimizer,
         run.batch * saved,
         run.batch * live,

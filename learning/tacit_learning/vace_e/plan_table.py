@@ -70,6 +70,8 @@ def sizes_of(config: VaceEConfig) -> ModelConfig:
 
 def run_of(config: VaceEConfig) -> RunPlan:
     """Return what the plan depends on; one reference image is assumed."""
+    memory = config.vram_optimization
+    on_cpu = memory.offloads_models and config.distributed != "fsdp2"
     return RunPlan(
         clip=Clip(config.num_frames, config.height, config.width),
         batch=config.batch_size,
@@ -82,6 +84,8 @@ def run_of(config: VaceEConfig) -> RunPlan:
         lora_targets=config.lora_target_modules,
         with_streams=config.enable_vace_e,
         feature_batch=config.feature_batch if config.feature_losses else 0,
+        waiting=config.frozen_parts if on_cpu or memory.frozen_bits != "as_is" else (),
+        waiting_on_cpu=on_cpu,
     )
 
 

@@ -16,6 +16,7 @@ from diffusers.models.transformers.transformer_wan_vace import WanVACETransforme
 from torch import Tensor, nn
 
 from tacit_learning.vace_e.model.fusion import Condition, Fusion, Scene
+from tacit_learning.vace_e.model.waiting import run_whole
 
 
 class VaceETransformer(WanVACETransformer3DModel):
@@ -118,8 +119,8 @@ class VaceETransformer(WanVACETransformer3DModel):
     def _run(self, block: nn.Module, *inputs: Any) -> Any:
         """Call a block; forget its activations when checkpointing, unless nothing needs a gradient."""
         if not (self.gradient_checkpointing and torch.is_grad_enabled() and _needs_gradient(block, inputs)):
-            return block(*inputs)
-        return self._gradient_checkpointing_func(block, *inputs)  # type: ignore[misc]
+            return run_whole(block, *inputs)
+        return self._gradient_checkpointing_func(run_whole, block, *inputs)  # type: ignore[misc]
 
     def _scales(self, control: Tensor, scale: Tensor | None) -> tuple[Tensor, ...]:
         count = len(self.config["vace_layers"])
