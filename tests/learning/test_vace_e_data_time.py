@@ -101,6 +101,28 @@ def test_a_damaged_av1_video_is_left_out_by_name(tmp_path: Path) -> None:
         discover(options(tmp_path))
 
 
+def test_eleven_objects_nan_and_no_prompt_make_an_item_that_says_so(tmp_path: Path) -> None:
+    write(tmp_path, 16.0, 16.0, 16.0)
+    folder = tmp_path / "pick" / "episode_0"
+    with h5py.File(folder / "episode_0_hand_trajectories.hdf5", "r+") as file:
+        file["right_wrist/positions"][3] = np.nan
+    with h5py.File(folder / "episode_0_object_trajectories.hdf5", "w") as file:
+        for number in range(11):
+            group = file.create_group(f"object_{10 - number}")
+            group["positions"] = np.full((18, 3), 10.0 - number)
+            group["rotations_6d"] = np.tile([1.0, 0, 0, 0, 1, 0], (18, 1))
+    dataset = VaceEDataset(options(tmp_path))
+    item = dataset[0]
+    assert item.object_ids.tolist() == list(range(10)), "the lowest ids stay"
+    assert np.array_equal(item.objects[:, 0, 0], np.arange(10.0))
+    notes = {note.reason: note.message for note in dataset.report.notes}
+    assert "11 objects, kept the 10 lowest ids" in notes["objects doubtful"]
+    assert "its prompt is its name" in notes["task without metadata"]
+    assert item.prompt == "Robot manipulation task: pick" and item.embodiment_label == -1
+    lost = ~item.motion_valid[:, 9]
+    assert lost.sum() == 1 and np.isfinite(item.motion).all() and not item.motion[lost].any()
+
+
 def test_a_slow_video_is_noted_and_the_check_takes_the_rate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
