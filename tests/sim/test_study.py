@@ -135,6 +135,7 @@ def test_policies_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
         parse_arms("touch,touch:hsa.weight=1")
     with pytest.raises(ConfigError, match="folder"):
         parse_arms("../x:hsa.weight=1")
+    assert plan_in(tmp_path, controls=("blank", "real", "other")).controls == ("other", "blank")
     (arm,) = parse_arms("slow:train.lr=1e-4;hsa.weight=2")
     assert (arm.name, arm.overrides, arm.feels) == ("slow", ("train.lr=1e-4", "hsa.weight=2"), True)
 

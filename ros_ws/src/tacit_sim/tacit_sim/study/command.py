@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tacit.config.arguments import Count, CountOrNone, NewFolder, Seed, parse_words
 from tacit.errors import ConfigError
-from tacit_sim.felt import TouchControl
+from tacit_sim.felt import CONTROLS, TouchControl
 from tacit_sim.study.plan import Plan, parse_arms
 from tacit_sim.study.report import write
 from tacit_sim.study.runs import Study
@@ -98,7 +98,7 @@ def make_plan(options: Options) -> Plan:
         config=options.config,
         steps=options.steps,
         every_ticks=options.every,
-        controls=options.controls,
+        controls=tuple(touch for touch in CONTROLS if touch in options.controls and touch != "real"),
         controlled=options.controlled,
         films=options.films,
     )
