@@ -124,7 +124,8 @@ class Objective(nn.Module):
         with torch.autocast(predictions.flow.device.type, enabled=False):
             loss, metrics = self._combine(predictions, batch, step)
         if self.balance is not None and pulls is not None and predictions.features is not None:
-            metrics["feature_pull"] = (pulls[1] / pulls[0].clamp(min=1e-12)).nan_to_num(0.0).to(loss.device)
+            pull = torch.where(pulls[0] > 0, pulls[1] / pulls[0], 0.0)
+            metrics["feature_pull"] = pull.to(loss.device)
             metrics["feature_scale"] = self.balance.scale().to(loss.device)
         return loss, metrics
 
