@@ -17,7 +17,7 @@ from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.model.folder import load_model
 
 pytestmark = pytest.mark.slow
-COMMON: dict[str, Any] = {"dataset_repeat": 2, "modality_dropout": 0.3}
+COMMON: dict[str, Any] = {"dataset_repeat": 2, "modality_dropout": 0.3, "masks": "tight"}
 HALF: dict[str, Any] = {"mixed_precision": "bf16", "feature_batch": 0}  # the features are those of the clips
 SHARDED: dict[str, Any] = {"distributed": "fsdp2", **HALF}
 VALIDATED: dict[str, Any] = {
