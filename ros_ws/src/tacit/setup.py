@@ -6,7 +6,7 @@ PACKAGE = "tacit"
 
 setup(
     name=PACKAGE,
-    version="0.1.0",
+    version="0.2.0",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={PACKAGE: ["py.typed", "rigs/*", "rigs/**/*", "view/*.html", "view/*.css", "view/*.js"]},
     data_files=[

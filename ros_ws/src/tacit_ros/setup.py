@@ -11,7 +11,7 @@ NODES = sorted(script.name for script in (Path(__file__).resolve().parent / "scr
 
 setup(
     name=PACKAGE,
-    version="0.1.0",
+    version="0.2.0",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
     package_data={PACKAGE: ["py.typed", "config/*", "run/desk/*.html"]},
     data_files=[

@@ -6,4 +6,4 @@ cli, footprint, robot, runtime, safety, tools > view > convert, drivers, progres
 control, episode, teleop > bundle, streams > rig > geometry > config, images, threads > errors, lazy.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
