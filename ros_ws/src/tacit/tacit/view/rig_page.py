@@ -167,7 +167,7 @@ def _grid(low: FloatArray, high: FloatArray, scale: float, height: float) -> str
             x, y = (at, height - 8) if axis == 0 else (2, height - at + 4)
             parts.append(
                 f'<line class="grid" x1="{a[0]:.1f}" y1="{height - a[1]:.1f}" x2="{b[0]:.1f}" '
-                f'y2="{height - b[1]:.1f}"/><text x="{x:.1f}" y="{y:.1f}">{value:g}</text>'
+                f'y2="{height - b[1]:.1f}"/><text x="{x:.1f}" y="{y:.1f}">{value + 0.0:g}</text>'
             )
     return "".join(parts)
 
