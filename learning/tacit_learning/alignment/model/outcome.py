@@ -146,4 +146,5 @@ class OutcomeNet(nn.Module):
 
 
 def _entered(e: Tensor, trend: Tensor, *moves: Tensor) -> Tensor:
-    return torch.cat([torch.relu(e), e - trend, *(m / (m + SLOW) for m in moves)], dim=-1)
+    moved = [torch.relu(m) for m in moves]  # never below 0, but what a stream is given to remember may be
+    return torch.cat([torch.relu(e), e - trend, *(m / (m + SLOW) for m in moved)], dim=-1)
