@@ -52,6 +52,16 @@ def judged(model: AlignmentModel, batch: dict[str, torch.Tensor]) -> torch.Tenso
     return torch.stack([outputs.video, outputs.done.sigmoid()], -1)
 
 
+def test_sets_whose_folders_have_one_name_are_told_apart() -> None:
+    one, other = (tiny_table(2, length=9, folder=f"{place}/place_cube") for place in ("episodes", "failed"))
+    source = make_source_of(one, tiny_progress(Path("unused"), None))
+    annotated = source.annotate({TRAIN: one, "validation": other}, CPU)
+    names = [video.name for video in annotated.annotations.videos]
+    assert names == [f"{place}/place_cube/episode_{i}" for place in ("episodes", "failed") for i in (0, 1)]
+    alone = source.annotate({TRAIN: one}, CPU)
+    assert [v.name for v in alone.annotations.videos] == ["place_cube/episode_0", "place_cube/episode_1"]
+
+
 def test_streaming_equals_the_batch() -> None:
     objective, videos = untrained()
     model, batch = objective.model, keys.whole_videos(videos.videos, videos.fps)

@@ -68,8 +68,11 @@ class EpisodeSource:
             EpisodeError: An episode has none.
         """
         annotations, features = [], {}
+        names = _names([Path(e.path) for table in tables.values() for e in table.episodes])
         for split, table in tables.items():
-            named = [_annotation(episode, table.fps, split, needs_steps) for episode in table.episodes]
+            named = [
+                _annotation(names[Path(e.path)], e, table.fps, split, needs_steps) for e in table.episodes
+            ]
             images = encode(self.encoder, table, device)
             rows = frame_features(images, torch.from_numpy(table.state)).numpy()
             for annotation, start in zip(named, table.starts[:-1], strict=True):
@@ -180,7 +183,16 @@ def load_source(
     return EpisodeSource(encoder.eval(), encoder_spec, spec)
 
 
-def _annotation(episode: Episode, fps: float, split: str, needs_steps: bool) -> Annotation:
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Name episodes by folder and number, and by more folders where several sets have the same."""
+    for depth in range(2, max(len(path.parts) for path in paths) + 1):
+        names = {path: "/".join(path.with_suffix("").parts[-depth:]) for path in paths}
+        if len({*names.values()}) == len(names):
+            break
+    return names
+
+
+def _annotation(name: str, episode: Episode, fps: float, split: str, needs_steps: bool) -> Annotation:
     """Return the steps of one episode as the annotation of a video."""
     if needs_steps and not episode.steps:
         raise EpisodeError(
@@ -188,7 +200,6 @@ def _annotation(episode: Episode, fps: float, split: str, needs_steps: bool) -> 
             "role steps, or annotate the episode"
         )
     segments = [Segment(step.name, step.start_frame, step.end_frame) for step in episode.steps]
-    name = f"{Path(episode.path).parent.name}/{Path(episode.path).stem}"
     events = tuple(Event(FAILURE + kind, first, last) for kind, first, last in episode.failures)
     told = {"events": events, "task_steps": episode.task_steps, "success": episode.success}
     fields = told | {"task": episode.task, "split": split}
