@@ -66,6 +66,9 @@ MODELS: dict[str, Model] = {
 }
 
 
+FOREIGN_FLAGS = ("--from-lerobot", "--from-act")
+"""Words of `tacit export` that ask for a policy of others."""
+
 WITH_DEFAULTS = ("alignment",)
 """Models whose shipped configuration suits data that nobody has seen."""
 
@@ -170,15 +173,16 @@ def train(argv: Sequence[str]) -> int:
 
 def export(argv: Sequence[str]) -> int:
     """Run `tacit export`; returns the exit code."""
-    from tacit_learning.export import export_checkpoint
-    from tacit_learning.export_foreign import ForeignArguments, export_foreign, is_foreign
+    if any(word.partition("=")[0] in FOREIGN_FLAGS for word in argv):
+        from tacit_learning.export_foreign import ForeignArguments, export_foreign
 
-    if is_foreign(argv):
         given = parse_words(ForeignArguments, argv, "tacit export")
         with sole_writer(given.out, is_file=True):
             done = export_foreign(given)
     else:
         arguments = parse_words(ExportArguments, argv, "tacit export")
+        from tacit_learning.export import export_checkpoint  # torch, which --help can do without
+
         with sole_writer(arguments.out, is_file=True):
             done = export_checkpoint(arguments.checkpoint, arguments.out, arguments.task, arguments.play)
     size = done.path.stat().st_size / 1e6

@@ -21,8 +21,6 @@ from tacit_learning.foreign_act.act import HEADS, read_act
 from tacit_learning.foreign_act.lerobot import read_lerobot
 from tacit_learning.foreign_act.policy import ForeignPolicy, Imported, Scale
 
-FLAGS = ("--from-lerobot", "--from-act")
-
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignArguments:
@@ -51,11 +49,6 @@ class ForeignArguments:
     heads: Count = HEADS
     """Heads of the attention of an ACT policy."""
     play: Annotated[PlayFlags, tyro.conf.arg(name="")] = PlayFlags()
-
-
-def is_foreign(argv: Sequence[str]) -> bool:
-    """Whether the words of `tacit export` ask for a policy of others."""
-    return any(word.partition("=")[0] in FLAGS for word in argv)
 
 
 def export_foreign(arguments: ForeignArguments) -> Exported:
