@@ -232,8 +232,11 @@ class Encoders(nn.Module):
             joined = Tokens(*(torch.cat(parts, dim=1) for parts in zip(*task, strict=True)))
             embodiment = self._stream("embodiment", signals)
             read = [Tokens(self.balance.features(each.values), each.mask) for each in (joined, embodiment)]
-            shown = [Tokens(self.balance.flow(each.values), each.mask) for each in (joined, embodiment)]
-            return Encoded(*shown, self.pool_task(read[0]), self.pool_embodiment(read[1]))
+            task_shown, embodiment_shown = (
+                Tokens(self.balance.flow(each.values), each.mask) for each in (joined, embodiment)
+            )
+            z_task, z_emb = self.pool_task(read[0]), self.pool_embodiment(read[1])
+            return Encoded(task_shown, embodiment_shown, z_task, z_emb)
 
     def _stream(self, stream: Stream, signals: Signals) -> Tokens:
         """Return the tokens of one stream behind its null token."""
