@@ -227,7 +227,8 @@ def split_videos(
     if config.validation_split in annotations.splits:
         return tuple(training), annotations.split(config.validation_split)
     order = np.random.default_rng(seed).permutation(len(training))
-    count = min(round(config.validation_ratio * len(training)), len(training) - least)
+    held = max(1, round(config.validation_ratio * len(training))) if config.validation_ratio else 0
+    count = min(held, len(training) - least)
     held_out = set(order[:count].tolist())
     chosen = tuple(video for i, video in enumerate(training) if i not in held_out)
     return chosen, tuple(training[i] for i in sorted(held_out))
