@@ -312,7 +312,7 @@ def test_features_that_are_not_there_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_readme_is_valid(root: Path, tmp_path: Path) -> None:
-    text = (root / "learning" / "README.md").read_text()
+    text = (root / "learning" / "ALIGNMENT.md").read_text()
     example = next(block for block in text.split("```json\n")[1:] if "tacit-annotations" in block)
     (tmp_path / "annotations.json").write_text(example.partition("```")[0])
     found = load_annotation_set(tmp_path)
