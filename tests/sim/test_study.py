@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,13 +41,17 @@ class PlayedVerbs:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.fail_at = ""
+        self._one = (
+            threading.Lock()
+        )  # tyro reads sources, and Python before 3.11.5 does so in one thread alone
 
     def __call__(self, words: Sequence[str], log: Path) -> None:
         if log.stem == self.fail_at:
             raise TacitError(f"{log.stem} was interrupted")
         self.asked.append(log.stem)
         log.parent.mkdir(parents=True, exist_ok=True)
-        getattr(self, f"_{words[0]}")(list(words[1:]))
+        with self._one:
+            getattr(self, f"_{words[0]}")(list(words[1:]))
         log.with_suffix(".cost.json").write_text(json.dumps(Cost(30.0, 60.0)._asdict()))
 
     def _simulate(self, words: list[str]) -> None:

@@ -66,6 +66,10 @@ class Study:
 
     def _all(self, steps: list[Callable[[], None]]) -> None:
         """Do steps, some at a time; after one that fails, or ctrl-c, no other begins."""
+        if self.jobs == 1:
+            for step in steps:
+                step()
+            return
         pool = ThreadPoolExecutor(self.jobs)
         try:
             for done in [pool.submit(step) for step in steps]:
