@@ -41,9 +41,7 @@ class PlayedVerbs:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.fail_at = ""
-        self._one = (
-            threading.Lock()
-        )  # tyro reads sources, and Python before 3.11.5 does so in one thread alone
+        self._one = threading.Lock()  # tyro parses sources: below Python 3.11.5 in one thread alone
 
     def __call__(self, words: Sequence[str], log: Path) -> None:
         if log.stem == self.fail_at:
