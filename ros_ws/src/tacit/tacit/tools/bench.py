@@ -34,6 +34,11 @@ BENCHES: dict[str, Bench] = {
     "faults": Bench("faults:main", "50 kinds of fault against policy and recorder, in virtual time", False),
     "dobot": Bench("dobot:main", "a Dobot arm through its wire: periods, disconnects, place_cube", False),
     "hostile": Bench("hostile:main", "files made to hurt: how long, how much memory, what is said"),
+    "act_hsa": Bench(
+        "act_hsa:main",
+        "training steps of ACT: vision, touch, HSA, beside LeRobot's where there is one",
+        False,
+    ),
     "alignment": Bench("alignment:main", "alignment losses beside plain ones, with bars"),
     "vace_e": Bench("vace_e:main", "training steps of VACE, in batches or one by one", False),
     "expert": Bench("expert:main", "success of the scripted experts over seeds", False),
