@@ -100,7 +100,8 @@ def test_arm_is_measured_enabled_moved_and_stopped_on_the_rigs_topics(robot: Rob
     np.testing.assert_allclose(first.position, START, atol=1e-9)
     robot.until(lambda: robot.status and robot.status[-1][0] == 0.0, "a robot that is not enabled")
     robot.command(0.1)
-    assert not robot.fake.servo and "disabled" in robot.states[-1]
+    robot.until(lambda: robot.states and "disabled" in robot.states[-1], "the reason")
+    assert not robot.fake.servo
     robot.enable()
     robot.command(0.4)
     assert robot.fake.servo and "MOVING" in robot.states

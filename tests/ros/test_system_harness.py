@@ -101,10 +101,10 @@ def witness(bench, rig: Rig) -> Witness:
 
 
 def hear(witness: Witness, rig: Rig, stamp_ms: int, values: np.ndarray, late_ms: int = 0) -> None:
-    """A command of sender 1, which arrives as long after the one before as their stamps say, or later."""
+    """A command of sender 1, which leaves as long after the one before as their stamps say, or later."""
     commands = witness.commands["command", b"1"]
-    arrival_ns = stamp_ms * MS + late_ms * MS
-    commands.append(Command(stamp_ms * MS, arrival_ns, np.array(values)))
+    sent_ns = stamp_ms * MS + late_ms * MS
+    commands.append(Command(stamp_ms * MS, sent_ns, np.array(values)))
 
 
 def test_command_beyond_a_limit_is_found_and_a_new_start_of_the_cell_is_no_motion(
@@ -113,7 +113,7 @@ def test_command_beyond_a_limit_is_found_and_a_new_start_of_the_cell_is_no_motio
     start, step = np.array([0.0] * 6 + [0.02]), np.array([2.356 * 0.04] + [0.0] * 6)
     hear(witness, rig, 40, start)
     hear(witness, rig, 80, start + step)
-    hear(witness, rig, 100, start + 2 * step, late_ms=20)  # its stamp shrank the gap, its arrival did not
+    hear(witness, rig, 100, start + 2 * step, late_ms=20)  # its stamp shrank the gap, its sending did not
     witness._on_truth(messages.string('{"stamp_ns": 130000000, "episode": 1}'))
     hear(witness, rig, 160, start - 3 * step)  # the cell was set up anew in between
     hear(witness, rig, 1000, start + step)  # after a pause
@@ -121,7 +121,7 @@ def test_command_beyond_a_limit_is_found_and_a_new_start_of_the_cell_is_no_motio
     hear(witness, rig, 1040, start + 3 * step)
     found = witness.excess()
     assert found.speed == pytest.approx(2 * 2.356 * 0.04 / 0.045 - 2.356)
-    assert found.worst == "0.188 in 0.040 s by stamps, 0.040 s by arrival"
+    assert found.worst == "0.188 in 0.040 s by stamps, 0.040 s as sent"
     hear(witness, rig, 2000, np.array([7.0] + [0.0] * 6))
     assert witness.excess().position == pytest.approx(7.0 - 6.28)
     hear(witness, rig, 3000, np.full(7, np.nan))

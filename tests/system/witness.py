@@ -29,15 +29,16 @@ STAND_RAD_S = 0.02
 """An arm slower than this stands [rad/s]: what the simulated servo leaves while it settles."""
 
 CLOCK_ERROR_S = 0.005
-"""Time between two commands is known so well: a stamp is the sender's estimate of the cell's present, which
-may shrink a gap, and so may an arrival at a busy listener; seldom both, so the longer of the two counts."""
+"""Time between two commands is known so well. A stamp is the sender's estimate of the cell's present, which
+may shrink a gap; when the sender handed it on is exact, but says nothing where the cell waits in lockstep.
+The longer of the two counts. When it arrived is not looked at: a busy listener hears many at once."""
 
 
 class Command(NamedTuple):
-    """One command as heard: its stamp, its arrival on the steady clock, and the values (n,) of its topic."""
+    """One command as heard: its stamp, when its sender handed it on, and the values (n,) of its topic."""
 
     stamp_ns: int
-    arrival_ns: int
+    sent_ns: int
     values: FloatArray
 
 
@@ -131,14 +132,14 @@ class Witness:
         self, before: Command, after: Command, limits: FloatArray, longest_s: float
     ) -> tuple[float, str]:
         by_stamp = (after.stamp_ns - before.stamp_ns) / 1e9
-        by_arrival = (after.arrival_ns - before.arrival_ns) / 1e9
+        by_sending = (after.sent_ns - before.sent_ns) / 1e9
         is_new = any(before.stamp_ns < cut <= after.stamp_ns for cut in self._cuts_ns)
         if is_new or not 0 < by_stamp <= longest_s:
             return 0.0, ""
         step = np.abs(after.values - before.values)
-        excess = step / (max(by_stamp, by_arrival) + CLOCK_ERROR_S) - limits
+        excess = step / (max(by_stamp, by_sending) + CLOCK_ERROR_S) - limits
         most = int(np.argmax(excess))
-        where = f"{step[most]:.3f} in {by_stamp:.3f} s by stamps, {by_arrival:.3f} s by arrival"
+        where = f"{step[most]:.3f} in {by_stamp:.3f} s by stamps, {by_sending:.3f} s as sent"
         return (float(excess[most]), where) if excess[most] > 0 else (0.0, "")
 
     def _on_command(self, name: str, message: object, info: dict[str, Any]) -> None:
@@ -147,7 +148,7 @@ class Witness:
         values = vector_to_canonical(self._rig, spec.names, np.asarray(raw))
         sender = bytes(info["publisher_gid"]["data"])
         stamp_ns = messages.header_stamp_ns(message)
-        self.commands[name, sender].append(Command(stamp_ns, time.monotonic_ns(), values))
+        self.commands[name, sender].append(Command(stamp_ns, int(info["source_timestamp"]), values))
         self.command_s = time.monotonic()
 
     def _on_state(self, name: str, message: JointState) -> None:

@@ -2,5 +2,5 @@
 
 Imports point down this list only:
 inference_thread > acting > controller, inputs > free_gels, free_taxels, heard > heartbeat, robot_state,
-states, upsampling, workspace > safety, periodic, players.
+states, upsampling, workspace > last_sent, safety, periodic, players.
 """

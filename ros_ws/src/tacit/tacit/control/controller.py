@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.control.last_sent import LastSent
 from tacit.control.players import Mover, Player
 from tacit.control.safety import Fault, MotionLimiter, check_finite, check_tracking
 from tacit.control.states import MOVING, Answer, PolicyMachine, State
@@ -66,7 +67,7 @@ class Controller:
         self._approaching = True
         self._last_target: FloatArray | None = None
         self._waiting_since_ns: int | None = None
-        self._last_sent_ns: int | None = None
+        self._last_sent = LastSent(per_second=1e9)
         self._on_its_way: deque[FloatArray] = deque(maxlen=lag_ticks(rig))
 
     @property
@@ -193,7 +194,8 @@ class Controller:
     def _forget(self) -> None:
         """Forget the run before: its chunks, its last command, how long it waited."""
         self._forget_plan()
-        self._commanded, self._last_sent_ns = False, None
+        self._commanded = False
+        self._last_sent.forget()
         self._on_its_way.clear()
 
     def _forget_plan(self) -> None:
@@ -273,13 +275,18 @@ class Controller:
         """
         with self._lock:
             paced_ns = now_ns if paced_ns is None else paced_ns
-            self._elapse(paced_ns)
+            self.limiter.elapse(self._last_sent.since(paced_ns))
             before = self.limiter.position
             command = self._next(now_ns, measured)
             if command is not None:
-                self._last_sent_ns = paced_ns
+                self._last_sent.made(paced_ns)
                 self._on_its_way.append(before)
             return command
+
+    def sent(self, paced_ns: int) -> None:
+        """Note that the newest command has left by now, on the clock that paces the ticks."""
+        with self._lock:
+            self._last_sent.left(paced_ns)
 
     def brake(self, paced_ns: int | None) -> FloatArray | None:
         """Return the next command (S,) of coming to rest; None at rest.
@@ -290,14 +297,9 @@ class Controller:
             paced_ns: The present on the clock of `step`; None where that clock stands: one period.
         """
         with self._lock:
-            self._elapse(paced_ns)
-            self._last_sent_ns = paced_ns
+            self.limiter.elapse(self._last_sent.since(paced_ns))
+            self._last_sent.made(paced_ns)
             return None if self.limiter.is_at_rest else self.limiter.brake()
-
-    def _elapse(self, paced_ns: int | None) -> None:
-        before_ns = self._last_sent_ns
-        known = paced_ns is not None and before_ns is not None
-        self.limiter.elapse((paced_ns - before_ns) / 1e9 if known else None)  # type: ignore[operator]
 
     def _next(self, now_ns: int, measured: FloatArray | None) -> FloatArray | None:
         if self.state == "HOMING":

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from tacit.control.last_sent import LastSent
 from tacit.control.safety import LONGEST_STEP, MotionLimiter
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
@@ -131,7 +132,7 @@ class Upsampler:
         self._limiter, self._period = limiter, period
         self._path = SmoothPath(period)
         self._motion: Motion = "resting"
-        self._stepped: float | None = None
+        self._last_sent = LastSent()
         self._is_interrupted = (
             False  # rests in the middle of a run: it goes on from here, not from the command
         )
@@ -164,7 +165,7 @@ class Upsampler:
                 self._path.begin(now - dt, before)
                 if self._motion == "resting" and not self._is_interrupted:
                     self._limiter.seed(before)
-                    self._stepped = None
+                    self._last_sent.forget()
             self._path.add(now, command)
             self._motion, self._is_interrupted = "following", False
 
@@ -188,6 +189,11 @@ class Upsampler:
         with self._lock:
             return None if self._motion == "resting" else self._advance(now)
 
+    def sent(self, now: float) -> None:
+        """Note that the newest position has left by `now` [s]."""
+        with self._lock:
+            self._last_sent.left(now)
+
     def plan(self, now: float, longest: float) -> FloatArray:
         """Return the next positions (N, S), one driver's period apart, the first that long after `now`.
 
@@ -202,36 +208,41 @@ class Upsampler:
         with self._lock:
             dt, rows = self._limiter.period, []
             self._catch_up(now)
-            before = copy.deepcopy((self._path, self._limiter)), self._motion, self._stepped, self.starved
+            moved = self._path, self._limiter, self._last_sent
+            before = copy.deepcopy(moved), self._motion, self.starved
             for i in range(1, int(longest / dt) + 1):
                 if self._motion == "following" and i * dt > self._period:
                     self._motion = "braking"
                 if self._motion != "resting":
                     rows.append(self._advance(now + i * dt))
-            (self._path, self._limiter), self._motion, self._stepped, self.starved = before
+            (self._path, self._limiter, self._last_sent), self._motion, self.starved = before
             return np.array(rows)
 
     def _catch_up(self, now: float) -> None:
         """Do what was planned until `now`."""
         dt = self._limiter.period
-        if self._stepped is None or not 0 <= now - self._stepped <= LONGEST_STEP * self._period:
-            self._stepped = now
-        while self._motion != "resting" and now - self._stepped >= dt / 2:
-            self._advance(min(self._stepped + dt, now))
+        done = self._last_sent.since(now)
+        if done is None or not 0 <= done <= LONGEST_STEP * self._period:
+            self._last_sent.made(now)
+            return
+        stepped = now - done
+        while self._motion != "resting" and now - stepped >= dt / 2:
+            stepped = min(stepped + dt, now)
+            self._advance(stepped)
 
     def _advance(self, now: float) -> FloatArray:
         self._elapse(now)
         return self._next(now)
 
     def _elapse(self, now: float) -> None:
-        """Let the limiter count the true time since the last step."""
-        passed = None if self._stepped is None else now - self._stepped
+        """Let the limiter count the true time since the last position left."""
+        passed = self._last_sent.since(now)
         self._limiter.dt = self._limiter.period
         if passed is not None and passed > LONGEST_STEP * self._period:
             self._limiter.seed(self._limiter.position)  # the arm has come to rest meanwhile
         elif passed is not None and passed > 0:
             self._limiter.dt = min(passed, max(self._period, self._limiter.period))
-        self._stepped = now
+        self._last_sent.made(now)
 
     def _next(self, now: float) -> FloatArray:
         due = now - self._period

@@ -271,6 +271,8 @@ class CommandingNode(WatchedNode):
         if command is not None:
             limiter, dry_run = self.controller.limiter, self.controller.dry_run
             self.commands.publish(command, now_ns, dry_run, limiter, braking=braking)
+            if not self._is_lockstep:
+                self.controller.sent(self.inputs.steady_now_ns())
             self._sent += 1
             if self._source is not None and self.controller.state in SOURCES:
                 self._source.publish(messages.int32(SOURCES.index(self.controller.state)))

@@ -119,6 +119,7 @@ class UpsampledOutput:
             stamp_ns = self._node.get_clock().now().nanoseconds
             raw = vector_from_canonical(self._rig, self._spec.names, command[self._index])
             self._publisher.publish(messages.build_named(self._spec.type, self._spec.names, raw, stamp_ns))
+            self._upsampler.sent(self._now())
 
     def _send_plan(self) -> None:
         """Send a trajectory controller everything that is known, to begin at once (an empty stamp)."""

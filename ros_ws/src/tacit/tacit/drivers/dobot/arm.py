@@ -239,6 +239,7 @@ class DobotArm:
         s = self._settings
         try:
             dashboard.send(servo_j(target, s.servo_time_s, s.ahead, s.gain), self._served)
+            self.servo.sent(time.monotonic())
             self.sent += 1
         except DobotError as error:
             self.servo.stop(Fault("disconnected", str(error)))

@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 
+from tacit.control.last_sent import LastSent
 from tacit.control.safety import Fault, MotionLimiter
 from tacit.drivers.dobot.protocol import MODES, READY_MODES, Feedback
 from tacit.geometry.transforms import FloatArray
@@ -46,7 +47,7 @@ class Servo:
         self._lock = threading.Lock()
         self._target: FloatArray | None = None
         self._targeted = self._heard = -np.inf
-        self._stepped: float | None = None
+        self._last_sent = LastSent()
         self._repeats, self._is_ending = 0, False
         self.fault: Fault | None = None
         self.feedback: Feedback | None = None
@@ -108,7 +109,7 @@ class Servo:
                 return self._refuse(Fault("jump", text + "; begin where the arm is, then call ~/clear"))
             if self._target is None:
                 self._limiter.seed(self.feedback.q)
-                self._stepped = None
+                self._last_sent.forget()
             self._target, self._targeted = target.copy(), now
             return None
 
@@ -135,11 +136,16 @@ class Servo:
             if self._target is None or silent_s > self._timeout_s or self.readiness(now) is not None:
                 self._target = None
                 return None
-            self._limiter.elapse(None if self._stepped is None else now - self._stepped)
-            self._stepped = now
+            self._limiter.elapse(self._last_sent.since(now))
+            self._last_sent.made(now)
             if silent_s > BRAKE_PART * self._timeout_s or self._is_ending:
                 return self._limiter.brake()
             return self._limiter.step(self._target)
+
+    def sent(self, now: float) -> None:
+        """Note that what `step` returned has left by `now`."""
+        with self._lock:
+            self._last_sent.left(now)
 
     def _refuse(self, fault: Fault) -> Fault:
         self.fault, self._target = self.fault or fault, None
