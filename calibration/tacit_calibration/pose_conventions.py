@@ -21,10 +21,11 @@ from tacit_calibration.estimation.degeneracy import Mounting, carrier_poses
 from tacit_calibration.estimation.diagnosis import MAX_CONTRADICTION_M, MAX_TURN
 from tacit_calibration.estimation.directions import directions, upside_down
 from tacit_calibration.estimation.mixups import explains, named_mixup, other_pictures, usual_orders
-from tacit_calibration.poses.table import EXPECTED, PoseTable
+from tacit_calibration.poses.table import EXPECTED, LOOSE_LENGTH, PoseTable
 
 SAME = 1.1
 """Readings whose turns agree within a tenth of each other are the same to the pictures."""
+UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 LOOSE = 1e-2
 """How far a rotation may be from orthonormal, as printed with few digits; it is then made so."""
 
@@ -129,7 +130,7 @@ def rotations(table: PoseTable) -> Iterator[tuple[str, FloatArray]]:
         orders = {"xyzw": [3, 4, 5, 6], "wxyz": [4, 5, 6, 3]}
         for name, order in orders.items():
             norm = np.linalg.norm(values[:, order], axis=1, keepdims=True)
-            if table.quaternion in (name, "") and (np.abs(norm - 1) < LOOSE).all():
+            if table.quaternion in (name, "") and (np.abs(norm - 1) < LOOSE_LENGTH).all():
                 yield f"quaternion {name}", rotation_from_quaternion(values[:, order] / norm)
     else:
         yield from _angles(table, values[:, 3:])
@@ -155,12 +156,21 @@ def _angles(table: PoseTable, angles: FloatArray) -> Iterator[tuple[str, FloatAr
             yield f"A B C about moving z, y, x [{unit}]", _from_rpy(turn[:, ::-1])
             moving = np.swapaxes(_from_rpy(-turn), 1, 2)
             yield f"rx ry rz about moving x, y, z [{unit}]", moving
+            # A Doosan, a Kawasaki (O A T), a Comau.
+            yield f"angles about moving z, y, z [{unit}]", _about_zyz(turn)
 
 
 def _from_rpy(rpy: FloatArray) -> FloatArray:
     """Return Rz(yaw) Ry(pitch) Rx(roll) (n, 3, 3) of angles (n, 3) [rad]."""
     x, y, z = (rotation_from_vector(rpy[:, [i]] * np.eye(3)[i]) for i in range(3))
     return np.asarray(z @ y @ x)
+
+
+def _about_zyz(angles: FloatArray) -> FloatArray:
+    """Return Rz(a) Ry(b) Rz(c) (n, 3, 3) of angles (n, 3) [rad]."""
+    first, last = angles * [0, 1, 1], angles * [0, 0, 1]
+    first[:, 2] = angles[:, 0]
+    return np.asarray(_from_rpy(first) @ _from_rpy(last))
 
 
 def places(table: PoseTable) -> FloatArray:
@@ -184,7 +194,7 @@ def _reading(
     mounting: Mounting,
     middle_m: FloatArray | None,
 ) -> Reading:
-    poses = _poses(R, places(table) * (1e-3 if unit == "mm" else 1.0))
+    poses = _poses(R, places(table) * UNITS[unit])
     poses = invert(poses) if inverse else poses
     carrier = carrier_poses(poses, mounting)
     turned = np.zeros(len(boards), dtype=bool)

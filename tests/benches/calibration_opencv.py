@@ -1,8 +1,9 @@
 """OpenCV's hand-eye methods on many scenes; run as a script by an interpreter that has OpenCV 4.x.
 
 OpenCV 5.0 dropped them. Needs numpy and cv2 alone, nothing of tacit: `python bench_opencv.py in.npz
-out.npz`. In: `flange_poses` (k, n, 4, 4), `pixels` (k, n, N, 2), `points` (N, 3), `K`, `D`. Out: one
-array (k, 4, 4) of T_flange_camera for each method, NaN where it failed, and `version`.
+out.npz`. In: `flange_poses` (k, n, 4, 4), and `boards` (k, n, 4, 4), where rows of NaN fill up shorter
+sets, or `pixels` (k, n, N, 2), `points` (N, 3), `K`, `D`. Out: one array (k, 4, 4) of T_flange_camera for
+each method, NaN where it failed, and `version`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ def main(source: str, target: str) -> int:
         return 2
     data = np.load(source, allow_pickle=False)
     answers: dict[str, list[np.ndarray]] = {name: [] for name in (*HAND_EYE, *ROBOT_WORLD)}
-    for G, pixels in zip(data["flange_poses"], data["pixels"], strict=True):
-        boards = [board_pose(data["points"], image, data["K"], data["D"]) for image in pixels]
-        C = np.array(boards)
+    for i, G in enumerate(data["flange_poses"]):
+        if "boards" in data:
+            C = data["boards"][i]
+        else:
+            C = np.array([board_pose(data["points"], p, data["K"], data["D"]) for p in data["pixels"][i]])
+        there = np.isfinite(C).all(axis=(1, 2))
         for name in answers:
-            answers[name].append(solve(name, G, C))
+            answers[name].append(solve(name, G[there], C[there]))
     arrays: dict[str, Any] = {name: np.array(found) for name, found in answers.items()}
     np.savez(target, version=np.array(cv2.__version__), **arrays)
     return 0

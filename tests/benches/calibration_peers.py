@@ -15,7 +15,9 @@ from scipy.optimize import least_squares
 from benches import calibration_opencv as bench_opencv
 from benches.calibration_scenes import CAMERA, POINTS, Pictures
 from tacit.errors import CalibrationError
+from tacit.geometry.camera import Camera
 from tacit.geometry.transforms import invert
+from tacit_calibration.detection import View
 from tacit_calibration.estimation.board_pose import Corners, board_poses, residuals
 from tacit_calibration.estimation.closed_form import solve_closed_form
 from tacit_calibration.estimation.increments import FloatArray, small_pose
@@ -36,18 +38,38 @@ def opencv_methods(taken: Sequence[Pictures], interpreter: Path) -> tuple[str, d
     Raises:
         CalibrationError: The interpreter cannot be run, or lacks numpy or OpenCV 4.x.
     """
-    script = bench_opencv.__file__
+    return _asked(
+        interpreter,
+        flange_poses=np.array([pictures.flange_poses for pictures in taken]),
+        pixels=np.array([[view.corners_px for view in pictures.views] for pictures in taken]),
+        points=POINTS,
+        K=CAMERA.K,
+        D=np.array(CAMERA.D),
+    )
+
+
+def opencv_on_boards(
+    sets: Sequence[tuple[FloatArray, FloatArray]], interpreter: Path
+) -> dict[str, FloatArray]:
+    """Return T_parent_camera (k, 4, 4) by each of OpenCV's methods, of k sets that may differ in length.
+
+    Args:
+        sets: Of each, poses (n, 4, 4) of what carries the camera and T_camera_board (n, 4, 4).
+        interpreter: As in `opencv_methods`.
+    """
+    longest = max(len(carrier) for carrier, _ in sets)
+    padded = np.full((2, len(sets), longest, 4, 4), np.nan)
+    for i, pair in enumerate(sets):
+        padded[:, i, : len(pair[0])] = pair
+    return _asked(interpreter, flange_poses=padded[0], boards=padded[1])[1]
+
+
+def _asked(interpreter: Path, **arrays: FloatArray) -> tuple[str, dict[str, FloatArray]]:
+    """Return OpenCV's version and its answers to the arrays that `calibration_opencv` reads."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
-        np.savez(
-            source,
-            flange_poses=np.array([pictures.flange_poses for pictures in taken]),
-            pixels=np.array([[view.corners_px for view in pictures.views] for pictures in taken]),
-            points=POINTS,
-            K=CAMERA.K,
-            D=np.array(CAMERA.D),
-        )
-        words = [str(interpreter), script, str(source), str(target)]
+        np.savez(source, **arrays)  # type: ignore[arg-type]
+        words = [str(interpreter), bench_opencv.__file__, str(source), str(target)]
         try:
             run = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         except OSError as problem:
@@ -79,10 +101,15 @@ def bundle_adjustment(pictures: Pictures) -> tuple[FloatArray, FloatArray]:
 
 def board_anchor(pictures: Pictures, X: FloatArray) -> FloatArray:
     """Return B (4, 4) that suits X best by the pictures; closed-form methods do not say where it is."""
-    corners, G = Corners.of(pictures.views), pictures.flange_poses
-    first = (G @ X @ board_poses(pictures.views, CAMERA))[0]
+    return board_suiting(pictures.flange_poses, pictures.views, CAMERA, X)
+
+
+def board_suiting(carrier: FloatArray, views: Sequence[View], camera: Camera, X: FloatArray) -> FloatArray:
+    """Return B (4, 4) that suits a camera at X (4, 4) best, by views from poses (n, 4, 4) of its carrier."""
+    corners = Corners.of(views)
+    first = (carrier @ X @ board_poses(views, camera))[0]
 
     def error(step: FloatArray) -> FloatArray:
-        return residuals(corners, CAMERA, invert(G @ X) @ first @ small_pose(step)).ravel()
+        return residuals(corners, camera, invert(carrier @ X) @ first @ small_pose(step)).ravel()
 
     return first @ small_pose(least_squares(error, np.zeros(6), x_scale=1e-3, loss="soft_l1").x)

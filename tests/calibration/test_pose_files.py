@@ -27,6 +27,23 @@ RAPID = """MODULE Cal
     MoveL p10, v100, fine, t;
   ENDPROC
 ENDMODULE"""
+WRAPPED_RAPID = """CONST robtarget p10:=[[600,0,400],
+  [1,0,0,0],[0,0,0,0],
+  [9E9,9E9,9E9,9E9,9E9,9E9]];"""
+FANUC = """/PROG CAL
+   1:L P[1] 100mm/sec FINE ;
+/POS
+P[1]{
+   GP1:
+  UF : 0, UT : 1,  CONFIG : 'N U T, 0, 0, 0',
+  X =   473.000  mm,  Y =     0.000  mm,  Z =   500.500  mm,
+  W =   180.000 deg,  P =     0.000 deg,  R =   -90.000 deg
+};
+/END"""
+YASKAWA = (
+    "/JOB\n//POS\n///NPOS 0,0,0,1,0,0\n///USER 1\nP00000=473.000,0.000,500.500,180.0000,0.0000,-90.0000\n"
+)
+RTDE = "timestamp " + " ".join(f"actual_TCP_pose_{i}" for i in range(6)) + "\n.5 1 2 3 4 5 6\n"
 URSCRIPT = "def cal():\n  movej([0.1,0.2,0.3,0.4,0.5,0.6], a=1.4)\n  movel(p[.1,.2,.3,0,0,1], a=1.2)\nend"
 KRL = """DEFDAT CAL
 DECL E6POS XP1={X 380.1,Y -120.0,Z 410.0,A 90.0,B 0.0,C 180.0,S 2,T 35,E1 0.0,E2 0.0}
@@ -91,6 +108,17 @@ pose0: !!opencv-matrix
         ("named.json", json.dumps({"00.png": M.tolist()}), ROWS_4X4),
         ("wxyz.json", json.dumps([{"t": [0.1, 0.2, 0.3], "quat_wxyz": [1, 0, 0, 0]}]), SEVEN),
         ("rpy.json", '[{"x": 1, "y": 2, "z": 3, "roll": 4, "pitch": 5, "yaw": 6}]', [1, 2, 3, 4, 5, 6]),
+        ("wrapped.mod", WRAPPED_RAPID, [600, 0, 400, 1, 0, 0, 0]),
+        ("fanuc.ls", FANUC, [473, 0, 500.5, 180, 0, -90]),
+        ("job.jbi", YASKAWA, [473, 0, 500.5, 180, 0, -90]),
+        ("state.xml", '<Rob>\n<RIst X="1" Y="2" Z="3" A="4" B="5" C="6"/>\n</Rob>', [1, 2, 3, 6, 5, 4]),
+        ("p.py", "movel(posx(1, 2, 3, 4, 5, 6), vel=[100, 50], acc=[9, 9])", [1, 2, 3, 4, 5, 6]),
+        ("list.txt", "poses = [\n[1, 2, 3, 4, 5, 6],\n]\n", [1, 2, 3, 4, 5, 6]),
+        ("tabs.txt", "1,5\t2,0\t3\t4\t5\t6,25\n", [1.5, 2, 3, 4, 5, 6.25]),
+        ("picture.txt", "a.png 1,5 2,0 3 4 5 6,25\n", [1.5, 2, 3, 4, 5, 6.25]),
+        ("oat.csv", "x,y,z,o,a,t\n1,2,3,4,5,6\n", [1, 2, 3, 4, 5, 6]),
+        ("rtde.csv", RTDE, [1, 2, 3, 4, 5, 6]),
+        ("euler.json", '[{"t": [1, 2, 3], "euler": {"roll": 4, "pitch": 5, "yaw": 6}}]', [1, 2, 3, 4, 5, 6]),
         ("kuka.json", '[{"X": 1, "Y": 2, "Z": 3, "A": 4, "B": 5, "C": 6}]', [1, 2, 3, 6, 5, 4]),
     ],
 )
@@ -173,6 +201,7 @@ def test_names_of_pictures_and_joints_go_with_their_poses(tmp_path):
     ("name", "text", "message"),
     [
         ("a.txt", "1 2 3 4\n5 6 7 8\n", "a.txt:1: 4 numbers"),
+        ("a.txt", "1 2 3 4 5 6\nlost\n1 2 3 4 5 6\n", "a.txt:2: 0 numbers"),
         ("a.csv", "x,y,z,rx,ry,rz\n1,2,3,4,5,six\n", "a.csv:2: expected 6 numbers"),
         ("a.json", '{"a": 1}', "no robot pose"),
         (

@@ -28,6 +28,12 @@ def rpy_of(R: np.ndarray) -> list[float]:
     return [np.arctan2(R[2, 1], R[2, 2]), np.arcsin(-R[2, 0]), np.arctan2(R[1, 0], R[0, 0])]
 
 
+def zyz_of(R: np.ndarray) -> list[float]:
+    """Angles about moving z, y and z, by the textbook."""
+    around = np.hypot(R[2, 0], R[2, 1])
+    return [np.arctan2(R[1, 2], R[0, 2]), np.arctan2(around, R[2, 2]), np.arctan2(R[2, 1], -R[2, 0])]
+
+
 def text_of(form: str) -> str:
     """The poses as one controller or tool writes them."""
     lines = []
@@ -45,6 +51,9 @@ def text_of(form: str) -> str:
                 "KUKA": f"{mm[0]} {mm[1]} {mm[2]} {rpy[2]} {rpy[1]} {rpy[0]}",
                 "inverse": " ".join(f"{n:.9f}" for n in inverse.ravel()),
                 "few digits": " ".join(f"{n:.4f}" for n in T.ravel()),
+                "Doosan": f"posx({', '.join(map(str, [*mm, *np.rad2deg(zyz_of(T[:3, :3]))]))})",
+                "quaternion first": f"{qw} {qx} {qy} {qz} {x[0]} {x[1]} {x[2]}",
+                "counted": f"{len(lines)}, {', '.join(map(str, [*mm, *rpy]))}",
                 "quaternion": f"{x[0]}, {x[1]}, {x[2]}, {qx}, {qy}, {qz}, {qw}",
             }[form]
         )
@@ -62,6 +71,9 @@ def text_of(form: str) -> str:
         ("KUKA", "flange in base, A B C about moving z, y, x [deg], mm"),
         ("inverse", "base in flange (inverse), 4x4 matrix, m"),
         ("few digits", "flange in base, 4x4 matrix, m"),
+        ("Doosan", "flange in base, angles about moving z, y, z [deg], mm"),
+        ("quaternion first", "flange in base, quaternion wxyz, m"),
+        ("counted", "flange in base, roll pitch yaw about fixed axes [deg], mm"),
         ("quaternion", "flange in base, quaternion xyzw, m"),
     ],
 )
@@ -70,6 +82,14 @@ def test_the_convention_of_a_table_is_found_and_said(tmp_path, form, meaning):
     reading = read_by_consistency(read_poses(tmp_path / "poses.txt"), BOARDS, "eye_in_hand")
     assert reading.meaning == meaning
     np.testing.assert_allclose(reading.poses, G, atol=2e-4)
+
+
+def test_centimetres_are_read_where_columns_say_so(tmp_path):
+    rows = [",".join(map(str, [*1e2 * T[:3, 3], *rotation_to_quaternion(T[:3, :3])])) for T in G]
+    (tmp_path / "a.csv").write_text("\n".join(["x_cm,y_cm,z_cm,qx,qy,qz,qw", *rows]))
+    reading = read_by_consistency(read_poses(tmp_path / "a.csv"), BOARDS, "eye_in_hand")
+    assert reading.meaning == "flange in base, quaternion xyzw, cm"
+    np.testing.assert_allclose(reading.poses, G, atol=1e-9)
 
 
 def test_columns_of_a_csv_are_found_by_name_and_may_state_units(tmp_path):

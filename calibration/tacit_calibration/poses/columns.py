@@ -12,9 +12,11 @@ from tacit.errors import CalibrationError
 from tacit_calibration.poses.table import NUMBER, Angle, Numbers, Order, PoseRow, PoseTable, Turn, Unit
 
 PICTURE_KEYS = ("image", "picture", "file", "filename", "image_path", "image_name", "name", "img")
-UNIT = re.compile(r"[_ \[(]*(mm|millimet(?:er|re)s?|m|met(?:er|re)s?|deg|°|degrees?|rad|radians?)[\])]*$")
+UNIT = re.compile(r"[_ \[(]*((?:milli|centi)?met(?:er|re)s?|[mc]?m|deg|°|degrees?|rad|radians?)[\])]*$")
 OWNER = re.compile(r"^(?:(?:actual|robot|tcp|eef?|flange|tool0?|gripper|hand|pose)[_ .])+(?=.)")
 """Whose pose it is, as loggers put it before each column: tcp_x, robot_pose_rx."""
+RTDE = re.compile(r"^(?:actual_)?tcp_pose_([0-5])$")
+"""How the recorder of UR's own client counts a pose's place and rotation vector."""
 MIN_DELIMITERS = 2
 ROS_PLACE = re.compile(r"^.*(?:position|translation)[._/]+([xyz])$")
 ROS_TURN = re.compile(r"^.*(?:orientation|rotation|quaternion)[._/]+([xyzw])$")
@@ -27,7 +29,11 @@ WXYZ = (("q1", "q2", "q3", "q4"), ("q0", "q1", "q2", "q3"))
 """How an ABB and how textbooks count, w first."""
 RPY = (("roll", "pitch", "yaw"), ("r", "p", "y"))
 VECTORS = (("rvx", "rvy", "rvz"), ("rotvec_x", "rotvec_y", "rotvec_z"))
-ANGLES = (("rx", "ry", "rz"), ("rot_x", "rot_y", "rot_z"), ("a", "b", "c"), ("w", "p", "r"))
+ANGLES = (
+    *(("rx", "ry", "rz"), ("rot_x", "rot_y", "rot_z"), ("theta_x", "theta_y", "theta_z")),
+    *(("a", "b", "c"), ("w", "p", "r"), ("u", "v", "w"), ("o", "a", "t"), ("alpha", "beta", "gamma")),
+)
+"""Of arms and loggers, a KUKA, a FANUC, an Epson, a Kawasaki; which axes they turn about is tried."""
 MATRICES = tuple(
     tuple(f"{letter}{row}{column}" for row in digits for column in digits)
     for letter in "rm"
@@ -100,6 +106,8 @@ def _columns(where: str, names: Sequence[str]) -> _Columns:
 
 def _bare(name: str) -> str:
     """Return a column's name without its unit, and without the path that tools of ROS put before it."""
+    if counted := RTDE.match(name):
+        return ("x", "y", "z", *VECTORS[0])[int(counted.group(1))]
     name = UNIT.sub("", name) if not name.endswith("qm") else name
     name = ROS_PLACE.sub(r"\1", name)
     name = OWNER.sub("", name)
@@ -109,6 +117,8 @@ def _bare(name: str) -> str:
 def _unit_of_place(name: str) -> Unit:
     said = UNIT.search(name)
     word = said.group(1) if said else ""
+    if word.startswith("c"):
+        return "cm"
     return "mm" if word.startswith(("mm", "milli")) else "m" if word.startswith("m") else ""
 
 

@@ -31,7 +31,11 @@ BOARD_LISTS = ("camera_marker_samples", "camera_poses", "target2cam", "object_wr
 ROW_LISTS = ("samples", "poses", "data", "measurements", "frames", "transforms", "points")
 PLACE_KEYS = ("translation", "position", "t", "xyz", "trans", "tvec", "trans_vec")
 TURN_KEYS = ("rotation", "orientation", "quaternion", "quaternion_xyzw", "quat", "rot", "rvec", "rpy", "R")
-MATRIX_KEYS = ("matrix", "T", "transform", "pose", "data", "transforms")
+ANGLE_KEYS = ("euler", "euler_angles", "angles", "rotvec", "rotation_vector")
+MATRIX_KEYS = (
+    *("matrix", "T", "transform", "pose", "data", "transforms"),
+    *("transform_matrix", "transformation_matrix", "transformation"),
+)
 FLAT_KEYS = (
     ("x", "y", "z", "qx", "qy", "qz", "qw"),
     ("x", "y", "z", "rx", "ry", "rz"),
@@ -162,7 +166,7 @@ def numbers_of(node: Any) -> Numbers | None:
 
 def _of_mapping(node: dict[str, Any]) -> Numbers | None:
     place = next((_vector(node[key]) for key in PLACE_KEYS if key in node), None)
-    turn = next((_vector(node[key]) for key in TURN_KEYS if key in node), None)
+    turn = next((_vector(node[key]) for key in (*TURN_KEYS, *ANGLE_KEYS) if key in node), None)
     if turn is None and (named := next((key for key in node if key.endswith("wxyz")), None)):
         wxyz = _flat(node[named]) or ()
         turn = (*wxyz[1:], *wxyz[:1])

@@ -20,7 +20,7 @@ from tacit_calibration.poses.table import EXPECTED, PoseRow, PoseTable
 
 DOCUMENTS = (".json", ".yaml", ".yml", ".samples")
 ARRAYS = (".npy", ".npz")
-TEXTS = (".txt", ".csv", ".tsv", ".dat", ".mod", ".script", ".src", ".log", ".xml")
+TEXTS = (".txt", ".csv", ".tsv", ".dat", ".mod", ".script", ".src", ".log", ".xml", ".ls", ".jbi", ".pg")
 
 
 def read_poses(path: Path) -> PoseTable:
@@ -43,7 +43,7 @@ def read_poses(path: Path) -> PoseTable:
     values = np.array([*table.robot.ravel(), *np.ravel(table.boards if table.boards is not None else 0.0)])
     if not np.isfinite(values).all():
         raise CalibrationError(f"{path}: a pose holds a number that is not finite")
-    return table
+    return table.in_order
 
 
 def _of_file(path: Path) -> PoseTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,10 +11,12 @@ import numpy as np
 from tacit.geometry.transforms import FloatArray
 
 Angle = Literal["deg", "rad", ""]
-Unit = Literal["m", "mm", ""]
+Unit = Literal["m", "cm", "mm", ""]
 Order = Literal["xyzw", "wxyz", ""]
 Turn = Literal["rpy", "rotation vector", ""]
 Numbers = tuple[float, ...]
+LOOSE_LENGTH = 1e-2
+"""How far a quaternion's length may be from 1, as printed with few digits."""
 LENGTHS = (6, 7, 12, 16)
 """Place with three angles, with a quaternion, a 3x4 and a 4x4 matrix."""
 EXPECTED = (
@@ -47,7 +49,7 @@ class PoseTable:
 
     Attributes:
         rows: The poses, all with as many numbers.
-        unit: Of places: m, mm, or empty where the file does not say.
+        unit: Of places: m, cm, mm, or empty where the file does not say.
         angle: Of angles, likewise.
         quaternion: xyzw or wxyz where names say so.
         turn: rpy or rotation vector where names say so.
@@ -80,3 +82,25 @@ class PoseTable:
         if len(counts) != 1 or 0 in counts:
             return None
         return np.array([row.joints for row in self.rows], dtype=np.float64)
+
+    @property
+    def in_order(self) -> PoseTable:
+        """The table with its place first, where seven bare numbers are something else than place, quaternion.
+
+        Some write the quaternion before the place, some a counter or a time before six numbers.
+        """
+        values = self.robot
+        if self.named or values.shape[1] != 7 or _are_quaternions(values[:, 3:]):
+            return self
+        if _are_quaternions(values[:, :4]):
+            order = [4, 5, 6, 0, 1, 2, 3]
+        elif len(values) > 1 and (np.diff(values[:, 0]) > 0).all():
+            order = [1, 2, 3, 4, 5, 6]
+        else:
+            return self
+        rows = (replace(row, robot=tuple(row.robot[i] for i in order)) for row in self.rows)
+        return replace(self, rows=tuple(rows))
+
+
+def _are_quaternions(values: FloatArray) -> bool:
+    return bool((np.abs(np.linalg.norm(values, axis=1) - 1) < LOOSE_LENGTH).all())

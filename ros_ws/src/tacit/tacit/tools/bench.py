@@ -46,6 +46,7 @@ BENCHES: dict[str, Bench] = {
         "calibration_sim:main", "a cell calibrated through ROS: where its boxes land", False
     ),
     "calibration": Bench("calibration:main", "hand-eye against OpenCV and bundle adjustment", False),
+    "calibration-real": Bench("calibration_real:main", "real arms, views left out, against OpenCV", False),
     "calibration-mistakes": Bench(
         "calibration_mistakes:main", "mistakes that hand-eye names, and accusations", False
     ),
