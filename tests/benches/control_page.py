@@ -1,4 +1,4 @@
-"""The page of `tacit study control`: what was measured, and film strips of command and outcome."""
+"""The page of `tacit study control`: what was measured, and films of command and outcome."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tacit.view.draw import film_strip
 from tacit.view.page import Page
+from tacit.view.player import clip_player
 
 WORDS = {
     "own": "own motion, to the command [px]",
@@ -39,13 +39,15 @@ WORDS = {
 }
 SHOWN = ("recording", "command", "own", "swapped", "absent", "body", "objects")
 ENLARGED = 2
+SHOWN_HZ = 4
+"""Frames of a clip shown in a second; slow enough to follow."""
 
 
 Table = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 def write_study_page(folder: Path, table: Table, seeds: Sequence[int]) -> Path:
-    """Write `control.html`: a table for all masks, then strips of the first seed."""
+    """Write `control.html`: a table for all masks, then films of the first seed."""
     page = Page(
         "Does the hand follow its command?",
         "Fresh clips; motion, body or block of one is given to another. Mean and 95 % interval over clips.",
@@ -56,17 +58,20 @@ def write_study_page(folder: Path, table: Table, seeds: Sequence[int]) -> Path:
     for kind in table:
         path = folder / f"seed_{seeds[0]}" / kind / "strips.npz"
         if path.is_file():
-            page.section(f"{kind.capitalize()} masks", "Rows: " + ", ".join(SHOWN) + ".")
-            _strips(page, path)
+            page.section(f"{kind.capitalize()} masks", "All films of a clip move together.")
+            _clips(page, path)
     return page.save(folder / "control.html")
 
 
-def _strips(page: Page, path: Path) -> None:
+def _clips(page: Page, path: Path) -> None:
     with np.load(path) as videos:
         for number in range(len(videos["recording"])):
-            frames = [frame for name in SHOWN for frame in videos[name][number]]
-            large = [frame.repeat(ENLARGED, 0).repeat(ENLARGED, 1) for frame in frames]
-            page.figure(film_strip(large, len(videos["recording"][number])), f"clip {number}")
+            streams = {
+                name: [frame.repeat(ENLARGED, 0).repeat(ENLARGED, 1) for frame in videos[name][number]]
+                for name in SHOWN
+            }
+            seconds = np.arange(len(streams["recording"])) / SHOWN_HZ
+            page.heading(f"Clip {number}").block(clip_player(streams, seconds))
 
 
 def _cell(values: Sequence[float] | None) -> str:

@@ -17,9 +17,11 @@ from episode_kit import write_episode
 
 from tacit.cli import main as tacit
 from tacit.episode import EpisodeReader, Step
+from tacit.episode.audit import check_episode
 from tacit.images import decode_image
 from tacit.view.draw import COLORS, GROUND, difference, draw_box, draw_quad, enlarge, film_strip
-from tacit.view.page import Link, Page, Tile
+from tacit.view.episode_page import episode_page
+from tacit.view.page import Judged, Link, Page, Tile
 from tacit.view.player import player
 from tacit.view.plot import Band, Line, Series, histogram, line_plot
 
@@ -48,7 +50,7 @@ def check_page(text):
     parser.feed(text)
     assert parser.open == []
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)  # nothing from the network
-    for svg in re.findall(r"<svg.*?</svg>", text, re.S):
+    for svg in re.findall(r"<figure[^>]*>(<svg.*?</svg>)<(?:figcaption|/figure)", text, re.S):
         ElementTree.fromstring(svg)
 
 
@@ -165,7 +167,7 @@ def test_view_writes_a_page_of_an_episode_and_of_a_data_set(tmp_path, capsys):
     assert tacit(["view", str(path)]) == 0
     text = path.with_suffix(".html").read_text()
     check_page(text)
-    assert text.count("data:image/jpeg") == 8 and "retreat" in text and "No finding" in text
+    assert text.count("data:image/jpeg") == 6 and "retreat" in text and "No finding" in text
     assert tacit(["view", str(tmp_path), "--out", str(tmp_path / "all.html")]) == 0
     everything = (tmp_path / "all.html").read_text()
     check_page(everything)
@@ -269,3 +271,40 @@ def test_no_report_replaces_a_recording_or_ends_in_a_traceback(tmp_path, capsys,
     assert other.read_bytes() == before and "no report replaces" in capsys.readouterr().err
     assert tacit([*verb, "/proc/nothing/x.html", str(path)]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_band_is_cut_at_the_axes_and_named_where_there_is_room():
+    bands = [Band(-50, 5, "reach"), Band(5, 5.1, "grip"), Band(20, 30, "gone")]
+    svg = line_plot([Series("a", [0, 10], [0, 1])], bands=bands, width=600)
+    rects = [
+        tuple(map(float, r)) for r in re.findall(r'class="band" x="([\d.-]+)" y="14" width="([\d.]+)"', svg)
+    ]
+    assert len(rects) == 2 and all(x >= 66 and x + width <= 600 - 22 + 0.1 for x, width in rects)
+    assert ">reach</text>" in svg and "gone" not in svg
+    assert re.search(r'class="band key".*?<text[^>]*>grip</text>', svg), "told in the legend"
+
+
+def test_a_line_of_one_point_says_its_value_and_a_short_one_shows_its_points():
+    svg = line_plot([Series("training", range(20), np.arange(20.0)), Series("validation", [19], [0.125])])
+    assert svg.count("<circle") == 1 and ">validation: 0.125</text>" in svg
+    assert line_plot([Series("a", range(4), range(4))]).count("<circle") == 4
+
+
+def test_a_judged_value_says_good_or_bad_and_what_is_wanted():
+    page = Page("t").facts(
+        {"rate": Judged("92 %", True, "at least 90 %"), "loss": Judged(2.5, False, "below 1")}
+    )
+    text = page.table(("error",), [(Judged(0.5, False, "below <0.1"),)]).html()
+    assert "<em>good</em>, wanted: at least 90 %" in text and 'class="judged bad"' in text
+    assert "<td class=n>0.5" in text and "below &lt;0.1" in text
+
+
+def test_latency_between_two_clocks_is_left_out(tmp_path):
+    """Stamps of simulated time, which begins at 0, differ from arrivals by half a century."""
+    with EpisodeReader(write_episode(tmp_path, 12)) as reader:
+        counts = {**reader.drops["joints"], "latency_p50_ms": 1.8e12, "latency_p95_ms": 1.8e12}
+        reader.drops["joints"] = counts
+        reader.drops["wrist"] = {**counts, "latency_p50_ms": 12.5}
+        text = episode_page(reader, check_episode(reader.path)).html()
+    row = re.search(r"<tr><td>latency p50 \[ms\]</td>.*?</tr>", text).group()
+    assert "&ndash;" in row and "12.5" in row and "e+12" not in text

@@ -5,7 +5,7 @@ The heat is the cosine of the touch feature with every token of the picture, the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ from tacit.config.arguments import Count, NewFile, parse_words
 from tacit.errors import ConfigError
 from tacit.images import Image
 from tacit.view.draw import draw_box, enlarge
-from tacit.view.page import Page, Tile
+from tacit.view.page import Cell, Judged, Page, Tile
 from tacit_learning.act_hsa.evaluate import evaluate
 from tacit_learning.act_hsa.probes import likeness
 from tacit_learning.act_hsa.touch_alignment import TouchAlignment
@@ -41,9 +41,16 @@ NUMBERS = (
     ("hsa_pointing_chance", "the same of a blind guess"),
     ("hsa_gallery_top1", "share of touches that find their moment among other episodes"),
     ("hsa_gallery_chance", "the same of a blind guess"),
-    ("l1_touch_own", "error of actions on frames with contact"),
+    ("l1_touch_own", "error of actions on frames with contact, L1 of standardised targets"),
     ("l1_touch_other", "the same with the touch of another episode"),
 )
+
+RIVALS = {
+    "hsa_pointing": "hsa_pointing_chance",
+    "hsa_gallery_top1": "hsa_gallery_chance",
+    "l1_touch_own": "l1_touch_other",
+}
+"""What a number is held against."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,21 @@ def make_page(trained: TrainedPolicy, table: EpisodeTable, frames: int, split: s
     page = Page("Touch in the picture", f"{len(table)} {split} frames of {len(table.episodes)} episodes")
     metrics = evaluate(trained.policy, fixed_batches(windows, BATCH, BATCHES), torch.device("cpu"))
     page.section("Numbers", "On frames of several episodes at once.")
-    page.table(("what", "value"), [(text, metrics[key]) for key, text in NUMBERS if key in metrics])
+    page.table(("what", "value"), [(text, _judged(metrics, key)) for key, text in NUMBERS if key in metrics])
     page.section("Heat", "Cosine of the touch with each token, red at its highest; the box is the sensor's.")
     batch = next(fixed_batches(windows, BATCH, 1))
     return page.gallery(heat_maps(trained, batch, frames))
+
+
+def _judged(metrics: Mapping[str, float], key: str) -> Cell:
+    """Hold a metric against its guess or its control, where it has one; one that is missing is not judged."""
+    rival = metrics.get(RIVALS.get(key, ""))
+    value = metrics[key]
+    if rival is None or not (np.isfinite(value) and np.isfinite(rival)):
+        return float(value)
+    if key.startswith("l1"):
+        return Judged(float(value), value < rival, f"less than {rival:.4g}")
+    return Judged(float(value), value > rival, f"more than {rival:.4g}")
 
 
 @torch.no_grad()

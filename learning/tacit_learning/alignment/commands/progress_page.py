@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 
 from tacit.progress import DetectorConfig
-from tacit.view.page import Page
+from tacit.view.page import Cell, Judged, Page
 from tacit.view.plot import Band, Series, line_plot
 from tacit.view.proportions import wilson_interval
 from tacit_learning.alignment.data.videos import Video, VideoSet
 from tacit_learning.alignment.judge.predict import Prediction
 from tacit_learning.alignment.judge.verdicts import judge, said_of
 
+GOOD = 0.9
+"""A share of so much is called good, or of the rest where little is wanted."""
+LOW = ("false_done", "early", "false_alarms")
+"""Shares that should be small."""
+_WANTED_HIGH, _WANTED_LOW = f"at least {100 * GOOD:.0f} %", f"at most {100 * (1 - GOOD):.0f} %"
 SHOWN = 8
 """Episodes that are drawn: those that went wrong or were judged wrongly first."""
 
@@ -39,9 +44,16 @@ def save_page(
         detector: Its thresholds.
     """
     page = Page("tacit evaluate progress", f"{title}: {len(videos)} episodes")
-    page.section("What the detector says", "Counts with 95 % intervals; delays are medians.")
-    page.table(("", "count", "of", "share", "95 % interval"), _share_rows(report["ours"]))
-    page.section("Beside the baselines", "Mean error of progress, and done by progress alone above .95.")
+    page.facts(_headline(report))
+    page.section(
+        "What the detector says", f"Good: {_WANTED_HIGH} where much is wanted, {_WANTED_LOW} where little is."
+    )
+    page.table(("", "share", "count", "of", "95 % interval"), _share_rows(report["ours"]))
+    page.section(
+        "Beside the baselines",
+        "Mean error of progress (it goes from 0 to 1), and done by progress alone above .95. Ours is held "
+        "against the best of the others.",
+    )
     page.table(("", "mean error", "done, of successes", "called done, of failures"), _rival_rows(report))
     page.section("Played otherwise", "Successes at other speeds, with a rest and with a retry.")
     page.table(("", "done", "early", "false alarms"), _warp_rows(report))
@@ -50,7 +62,7 @@ def save_page(
         _calibration_plot(report["calibration"]), "On the diagonal a probability is meant as it is said."
     )
     page.section("Error of progress by step")
-    page.table(("step", "mean error"), [(k, round(v, 4)) for k, v in report["error_by_step"].items()])
+    page.table(("step", "mean error [of 1]"), [(k, round(v, 4)) for k, v in report["error_by_step"].items()])
     page.section("Episodes")
     for video, said in _chosen(videos, predictions, detector):
         page.plot(_episode_plot(video, said, videos.fps), _caption(video, said, videos, detector))
@@ -58,23 +70,67 @@ def save_page(
     return page.save(path)
 
 
-def _share_rows(tally: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
+def _headline(report: Mapping[str, Any]) -> dict[str, Cell]:
+    tally = report["ours"]
+    shares = {
+        "done is said of successes": "done_recall",
+        "done is said of failures": "false_done",
+        "failures are found": "found",
+        "false alarms on successes": "false_alarms",
+    }
+    facts: dict[str, Cell] = {name: _judged_share(key, tally[key]) for name, key in shares.items()}
+    facts["done is said after, median"] = _seconds(tally["done_delay_s"])
+    facts["failure is said after, median"] = _seconds(tally["alarm_delay_s"])
+    return facts
+
+
+def _seconds(value: float) -> Cell:
+    """Return a delay in words; none where nothing was said."""
+    return None if np.isnan(value) else f"{value:.2f} s"
+
+
+def _judged_share(name: str, share: Sequence[float]) -> Cell:
+    """Return a share in percent, good or bad; none where nothing was counted."""
+    count, total = share[:2]
+    if not total:
+        return None
+    part, few = count / total, name in LOW
+    good = part <= 1 - GOOD if few else part >= GOOD
+    return Judged(f"{100 * part:.0f} %", good, _WANTED_LOW if few else _WANTED_HIGH)
+
+
+def _share_rows(tally: Mapping[str, Any]) -> list[tuple[Cell, ...]]:
     shares = {k: v for k, v in tally.items() if isinstance(v, list)}
     shares |= {f"named: {k}": v for k, v in tally["by_kind"].items()}
     shares |= {f"found: {k}": v for k, v in tally["found_by_kind"].items()}
-    for name, (count, total, low, high) in shares.items():
-        share = f"{100 * count / total:.0f} %" if total else "-"
-        rows.append((name.replace("_", " "), count, total, share, f"{100 * low:.0f}-{100 * high:.0f} %"))
-    delays = ((name.replace("_", " "), f"{tally[name]:.2f}") for name in ("done_delay_s", "alarm_delay_s"))
-    return rows + [(name, value, "", "", "") for name, value in delays]
-
-
-def _rival_rows(report: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    tallies = {"ours": report["ours"], **report["baselines"]}
     return [
-        (name, round(report["errors"][name], 4), _of(tally["done_recall"]), _of(tally["false_done"]))
-        for name, tally in tallies.items()
+        (
+            name.replace("_", " "),
+            _judged_share(name, share),
+            int(share[0]),
+            int(share[1]),
+            f"{100 * share[2]:.0f}-{100 * share[3]:.0f} %" if share[1] else None,
+        )
+        for name, share in shares.items()
+    ]
+
+
+def _rival_rows(report: Mapping[str, Any]) -> list[tuple[Cell, ...]]:
+    tallies = {"ours": report["ours"], **report["baselines"]}
+    errors = {name: report["errors"][name] for name in tallies}
+    rivals = {name: error for name, error in errors.items() if name != "ours"}
+    best = min(rivals, key=rivals.__getitem__)
+    mine = Judged(
+        round(errors["ours"], 4), errors["ours"] < rivals[best], f"below {rivals[best]:.4f}, {best}"
+    )
+    return [
+        (
+            name,
+            mine if name == "ours" else f"{error:.4f}",
+            _of(tally["done_recall"]),
+            _of(tally["false_done"]),
+        )
+        for (name, tally), error in zip(tallies.items(), errors.values(), strict=True)
     ]
 
 
@@ -90,10 +146,10 @@ def _of(share: Sequence[float]) -> str:
 
 
 def _calibration_plot(bins: Mapping[str, Sequence[tuple[float, float, int]]]) -> str:
-    lines = [Series("as meant", [0, 1], [0, 1], color="#999", dashed=True)]
+    lines = [Series("as meant", [0, 1], [0, 1], color="var(--soft)", dashed=True)]
     for name, rows in bins.items():
         lines.append(Series(name, [row[0] for row in rows], [row[1] for row in rows]))
-    return line_plot(lines, x_label="said", y_label="happened", y_range=(0.0, 1.0))
+    return line_plot(lines, x_label="probability as said", y_label="share that happened", y_range=(0.0, 1.0))
 
 
 def _chosen(
@@ -126,7 +182,9 @@ def _episode_plot(video: Video, said: Prediction, fps: float) -> str:
     if said.failure is not None and said.failure.shape[1] > 1:
         lines.append(Series("failure", seconds, 1 - said.failure[:, 0]))
     bands = [Band(s.start / fps, (s.end + 1) / fps, s.name) for s in video.annotation.action_segments()]
-    return line_plot(lines, x_label="s", y_label="", bands=bands, y_range=(0.0, 1.05))
+    return line_plot(
+        lines, x_label="time [s]", y_label="progress, probability", bands=bands, y_range=(0.0, 1.05)
+    )
 
 
 def _caption(video: Video, said: Prediction, videos: VideoSet, detector: DetectorConfig) -> str:

@@ -5,10 +5,12 @@ Pictures come from `frames/<video>.npy` (T, H, W, 3) u1 beside the features, whe
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated as Noted
+from urllib.parse import quote
 
 import numpy as np
 import tyro
@@ -88,12 +90,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def make_page(title: str, subtitle: str, shown: Sequence[Shown]) -> Page:
-    """Put plots of progress and of alignment with the first video on a page."""
+    """Put the videos that lie beside it, progress, and alignment with the first video on a page."""
     page = Page(title, subtitle)
     page.section("Progress", "Bands are the true steps; red bands are stalls, falls and cuts.")
     for item in shown:
         annotation, said = item.video.annotation, item.prediction
         page.heading(annotation.name)
+        if item.pictures is not None:
+            name = html.escape(quote(f"{annotation.name}.mp4"))
+            page.block(f'<video controls preload="metadata" src="{name}"></video>')
         if said.video is not None:
             truth = item.video.progress.double().numpy()
             page.plot(progress_plot(annotation, truth, {"ours": said.video}), "Progress of the video")

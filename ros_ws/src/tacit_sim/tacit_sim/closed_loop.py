@@ -27,6 +27,8 @@ from tacit_sim.taxels import DueArrays
 MAX_TICKS = 260
 """Limit of an episode at 25 Hz; experts need 180 to 195."""
 
+FILM_EVERY = 6
+"""Ticks from one frame of a film to the next, where an episode is filmed."""
 SETTLED_TICKS = 5
 """Success must last this long, so that a part that is about to topple does not count."""
 
@@ -133,7 +135,7 @@ class Runner:
         play: How chunks are played; the bundle's own way if None.
         latency_ns: How much simulated time each inference takes.
         progress: A progress bundle to judge on the way.
-        film_every: Keep a frame for a film strip every so many ticks; 0 for none.
+        film_every: Keep a frame for a film every so many ticks; 0 for none.
         stop_on: What of the progress bundle ends an episode, as the progress node would end the policy.
         touch: What the policy feels: a control, where it is not its own touch.
     """

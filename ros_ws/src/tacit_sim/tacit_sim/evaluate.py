@@ -28,7 +28,7 @@ from tacit.rig import load_rig
 from tacit.view.proportions import wilson_interval
 from tacit_sim.cell import Cell
 from tacit_sim.choose_playing import LATENCIES_MS, Trial, best, trials
-from tacit_sim.closed_loop import MAX_TICKS, Rollout, Runner
+from tacit_sim.closed_loop import FILM_EVERY, MAX_TICKS, Rollout, Runner
 from tacit_sim.felt import TouchControl
 from tacit_sim.surroundings import Change
 
@@ -121,7 +121,7 @@ def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
     progress = OnnxProgress(arguments.progress, rig, arguments.threads) if arguments.progress else None
     cell = Cell(rig, arguments.task, changes=arguments.changed)
     play = arguments.play.applied(bundle.manifest.playing, bundle.manifest.chunk_size)
-    film_every = 12 if arguments.films else 0
+    film_every = FILM_EVERY if arguments.films else 0
     latency_ns = round(1e6 * arguments.latency_ms)
     runner = Runner(cell, policy, play, latency_ns, progress, film_every, arguments.stop_on, arguments.touch)
     rollouts: list[Rollout] = []

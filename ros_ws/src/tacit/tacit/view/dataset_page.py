@@ -12,9 +12,9 @@ from tacit.episode import AuditReport, DatasetReport, EpisodeReader
 from tacit.episode.ranking import Ranked
 from tacit.episode.rules_claims import CLAIM_ERRORS, CLAIM_WARNINGS
 from tacit.errors import TacitError
-from tacit.view.draw import film_strip
+from tacit.view.draw import Image, film_strip
 from tacit.view.episode_page import boxed_image, episode_page
-from tacit.view.page import Cell, Link, Page, Tile
+from tacit.view.page import Cell, Judged, Link, Page, Tile
 from tacit.view.plot import histogram
 
 MAX_PICTURES = 24
@@ -65,13 +65,14 @@ def dataset_page(
     readable = [episode for episode in report.episodes if "ticks" in episode.facts]
     successes = [episode.facts["success"] for episode in readable]
     labelled = [bool(s) for s in successes if s is not None]
+    bad = sum(not episode.ok for episode in report.episodes)
     page = Page(f"Data set {report.root.name}", f"{len(report.episodes)} episodes, checked")
     page.facts(
         {
             "episodes": len(report.episodes),
             "minutes": round(sum(_value(e, "seconds") for e in readable) / 60, 1),
             "success rate": f"{np.mean(labelled):.0%}" if labelled else "unlabelled",
-            "with errors": sum(not episode.ok for episode in report.episodes),
+            "with errors": Judged(bad, not bad, "0"),
             "MB": round(sum(_value(e, "bytes") for e in readable) / 1e6, 1),
         }
     )
@@ -80,13 +81,15 @@ def dataset_page(
         rows = [(f.rule, f.level, f.where, f.message) for f in report.findings]
         page.section("Between episodes").table(("rule", "level", "where", "finding"), rows, badges=1)
     page.section("Episodes").table(
-        ("episode", "task", "ticks", "s", "success", "verdict", "findings"), _rows(report, addresses)
+        ("episode", "task", "ticks", "length [s]", "success", "verdict", "findings"),
+        _rows(report, addresses),
+        badges=5,
     )
     _add_claims(page, report)
     if len(readable) > 1:
         seconds = [_value(e, "seconds") for e in readable]
         page.section("Lengths").plot(histogram(seconds, x_label="episode length [s]", bins=24))
-    _add_pictures(page, readable[:MAX_PICTURES])
+    _add_pictures(page, report, readable[:MAX_PICTURES], addresses)
     return page
 
 
@@ -118,10 +121,8 @@ def _tile(report: DatasetReport, item: Ranked, addresses: Mapping[Path, str]) ->
             image = boxed_image(reader, (*reader.cameras, *reader.depth_cameras)[0], reader.num_ticks // 2)
     except (TacitError, IndexError, KeyError):
         return None
-    height = round(image.shape[0] * TILE_WIDTH_PX / image.shape[1])
-    small = np.asarray(cv2.resize(image, (TILE_WIDTH_PX, height), interpolation=cv2.INTER_AREA))
     caption = f"{_name(report, item.report)}: {item.doubts[0].text}"
-    return Tile(small, caption, addresses.get(item.report.path, ""))
+    return Tile(_small(image), caption, addresses.get(item.report.path, ""))
 
 
 def _link(report: DatasetReport, episode: AuditReport, addresses: Mapping[Path, str]) -> str | Link:
@@ -169,20 +170,26 @@ def _name(report: DatasetReport, episode: AuditReport) -> str:
     return str(episode.path.relative_to(report.root) if inside else episode.path)
 
 
-def _add_pictures(page: Page, reports: list[AuditReport]) -> None:
+def _add_pictures(
+    page: Page, report: DatasetReport, shown: Sequence[AuditReport], addresses: Mapping[Path, str]
+) -> None:
     """First and last frame of the first camera of each episode."""
-    images, labels = [], []
-    for report in reports:
+    tiles = []
+    for episode in shown:
         try:
-            with EpisodeReader(report.path) as reader:
+            with EpisodeReader(episode.path) as reader:
                 camera = (*reader.cameras, *reader.depth_cameras)[0]
-                for tick, word in ((0, "first"), (reader.num_ticks - 1, "last")):
-                    images.append(boxed_image(reader, camera, tick))
-                    labels.append(f"{report.path.stem} {word}")
+                ends = [_small(boxed_image(reader, camera, tick)) for tick in (0, reader.num_ticks - 1)]
         except (TacitError, IndexError):
             continue  # the table above already says what is wrong with it
-    if images:
-        page.section("First and last frames").figure(film_strip(images, 4, labels), width=1800)
+        tiles.append(Tile(film_strip(ends), _name(report, episode), addresses.get(episode.path, "")))
+    if tiles:
+        page.section("First and last frames").gallery(tiles)
+
+
+def _small(image: Image) -> Image:
+    height = round(image.shape[0] * TILE_WIDTH_PX / image.shape[1])
+    return np.asarray(cv2.resize(image, (TILE_WIDTH_PX, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _value(report: AuditReport, name: str) -> float:

@@ -149,6 +149,15 @@ def film_strip(images: Sequence[Image], columns: int = 0, labels: Sequence[str] 
     return sheet
 
 
+def frames_of_strip(sheet: Image, columns: int, rows: int) -> list[list[Image]]:
+    """Return the images of a film strip, row by row: what `film_strip` put side by side."""
+    height, width = (sheet.shape[0] + GAP_PX) // rows, (sheet.shape[1] + GAP_PX) // columns
+    return [
+        [sheet[y : y + height - GAP_PX, x : x + width - GAP_PX] for x in range(0, columns * width, width)]
+        for y in range(0, rows * height, height)
+    ]
+
+
 def _scaled(pixels: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
     """Pixel coordinates in the enlarged image: pixel centres are at integers in both."""
     return (pixels + 0.5) * factor - 0.5

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from tacit.episode import AuditReport, EpisodeReader
 from tacit.streams.counts import StreamCounts
-from tacit.view.draw import (
-    COLOR_NAMES,
-    COLORS,
-    Image,
-    difference,
-    draw_box,
-    draw_quad,
-    enlarge,
-    film_strip,
-    picture,
-    touch_picture,
-)
-from tacit.view.page import Page
+from tacit.view.draw import COLOR_NAMES, COLORS, Image, draw_box, draw_quad, enlarge, picture
+from tacit.view.page import Cell, Judged, Page
 from tacit.view.player import player
 from tacit.view.plot import Band, Line, Series, histogram, line_plot
 
-SHEET_TICKS = 8
-STRIP_WIDTH_PX = 1800
 TILE_WIDTH_PX = 320
 """Small images are enlarged to about this width."""
+NEAR_LIMIT = 0.02
+"""Part of a joint's range: so near to its end there is no room left."""
+ONE_CLOCK_MS = 3.6e6
+"""A stamp that is an hour or more from its arrival was taken on another clock; a difference says nothing."""
 
 
 def episode_page(reader: EpisodeReader, report: AuditReport) -> Page:
@@ -40,17 +29,16 @@ def episode_page(reader: EpisodeReader, report: AuditReport) -> Page:
             "seconds": round(seconds, 2),
             "success": {True: "yes", False: "no", None: "unlabelled"}[reader.success],
             "state": reader.state,
-            "action lag [ms]": _number(report.facts.get("lag_ms")),
-            "errors / warnings": f"{len(report.errors)} / {len(report.warnings)}",
+            "action lag": _lag(report.facts.get("lag_ms")),
+            "errors": Judged(len(report.errors), not report.errors, "0"),
+            "warnings": len(report.warnings),
         }
     )
     if reader.num_ticks:
-        text = "Move with the arrow keys, play with the space bar; measured and commanded values below."
-        page.section("Player", text).block(player(reader))
+        _add_player(page, reader)
     _add_checks(page, report)
-    ticks = np.unique(np.linspace(0, reader.num_ticks - 1, SHEET_TICKS).astype(int))
-    _add_images(page, reader, ticks)
     _add_motion(page, reader)
+    _add_ranges(page, reader)
     _add_visibility(page, reader)
     _add_time(page, reader)
     page.section("Provenance")
@@ -75,13 +63,6 @@ def boxed_image(reader: EpisodeReader, camera: str, tick: int) -> Image:
     return image
 
 
-def contact_sheet(reader: EpisodeReader, camera: str, ticks: Sequence[int] | np.ndarray) -> Image:
-    """Return boxed images of one camera at `ticks`, four to a row, with their times."""
-    start = reader.tick_ns[0]
-    labels = [f"{(reader.tick_ns[i] - start) / 1e9:.2f} s" for i in ticks]
-    return film_strip([boxed_image(reader, camera, int(i)) for i in ticks], 4, labels)
-
-
 def step_bands(reader: EpisodeReader) -> list[Band]:
     """Return the annotated steps as bands over the time axis [s]."""
     seconds = _seconds(reader)
@@ -101,31 +82,21 @@ def _add_checks(page: Page, report: AuditReport) -> None:
     page.table(("rule", "level", "where", "finding"), rows, badges=1)
 
 
-def _add_images(page: Page, reader: EpisodeReader, ticks: np.ndarray) -> None:
-    text = "Boxes are where the sensors are, from joints and calibration; the inner outline is the gel face."
-    page.section("What was seen and felt", text)
+def _add_player(page: Page, reader: EpisodeReader) -> None:
+    """All that was seen and felt, at one instant at a time."""
+    page.section(
+        "What was seen and felt",
+        "Move with the arrow keys, play with the space bar; measured and commanded values stand below. Boxes "
+        "are where the sensors are, from joints and calibration; the inner outline is the gel face.",
+    )
+    if reader.depth_cameras:
+        page.paragraph("Depth goes from near (red) to far (blue); black is unknown.")
+    if reader.taxels:
+        page.paragraph("Taxels: a tile for each channel; orange is more than without contact, blue is less.")
     colors = [f"{name} {COLOR_NAMES[i % len(COLORS)]}" for i, name in enumerate(reader.tactile)]
-    for camera in (*reader.cameras, *reader.depth_cameras):
-        kind = ", depth from near (red) to far (blue), black where unknown" * (camera in reader.depth_cameras)
-        caption = f"Camera `{camera}`{kind}" + (f"; boxes: {', '.join(colors)}." if colors else ".")
-        page.figure(contact_sheet(reader, camera, ticks), caption, width=STRIP_WIDTH_PX)
-    for sensor in reader.tactile:
-        page.figure(*touch_strip(reader, sensor, ticks), width=STRIP_WIDTH_PX)
-
-
-def touch_strip(reader: EpisodeReader, sensor: str, ticks: Sequence[int] | np.ndarray) -> tuple[Image, str]:
-    """Return the images of a sensor at `ticks` and, below them, their change from the no-contact
-    reference where there is one; and the caption."""
-    images = [touch_picture(reader, sensor, int(i)) for i in ticks]
-    reference = None if sensor in reader.taxels else reader.reference(sensor)
-    caption = f"Sensor `{sensor}` at the same ticks."
-    if sensor in reader.taxels:
-        caption += " A tile for each channel; orange: more than without contact, blue: less."
-    if reference is not None:
-        images += [difference(image, reference) for image in images]
-        caption = f"Sensor `{sensor}` at the same ticks; below: change from no contact, four times amplified."
-    large = [enlarge(image, max(1, round(TILE_WIDTH_PX / 2 / image.shape[1]))) for image in images]
-    return film_strip(large, len(ticks)), caption
+    if colors:
+        page.paragraph(f"Boxes: {', '.join(colors)}. Change: from no contact, four times amplified.")
+    page.block(player(reader))
 
 
 def _add_motion(page: Page, reader: EpisodeReader) -> None:
@@ -150,6 +121,23 @@ def _add_motion(page: Page, reader: EpisodeReader) -> None:
     page.plot(plot, "Distance between the commanded and the measured joints.")
 
 
+def _add_ranges(page: Page, reader: EpisodeReader) -> None:
+    """How far each joint went, and how near to the limits of the rig."""
+    if not reader.num_ticks:
+        return
+    rows: list[tuple[Cell, ...]] = []
+    for i, member in enumerate(reader.rig.members):
+        low, high = float(reader.qpos[:, i].min()), float(reader.qpos[:, i].max())
+        unit = "m" if i in reader.rig.gripper_indices else "rad"
+        room = min(low - member.lower, member.upper - high) / (member.upper - member.lower)
+        is_gripper = i in reader.rig.gripper_indices  # made to go from one end to the other
+        level = "error" if room < -NEAR_LIMIT else "warning" if room < NEAR_LIMIT and not is_gripper else "ok"
+        span = f"{member.lower:.4g} to {member.upper:.4g} {unit}"
+        rows.append((member.name, f"{low:.3f} to {high:.3f} {unit}", span, f"{100 * room:.0f} %", level))
+    headers = ("joint", "went", "limits", "room left", "verdict")
+    page.table(headers, rows, "Room: from the nearer limit, as a part of the range.", badges=4)
+
+
 def _add_visibility(page: Page, reader: EpisodeReader) -> None:
     seconds = _seconds(reader)
     series = [
@@ -161,7 +149,7 @@ def _add_visibility(page: Page, reader: EpisodeReader) -> None:
     if not series:
         return
     page.section("Where touch is visible")
-    plot = line_plot(series, x_label="time [s]", y_label="visibility", y_range=(0.0, 1.05), height=180)
+    plot = line_plot(series, x_label="time [s]", y_label="share visible", y_range=(0.0, 1.05), height=180)
     page.plot(plot, "Share of each sensor's box that lies inside the image.")
 
 
@@ -184,8 +172,37 @@ def _add_time(page: Page, reader: EpisodeReader) -> None:
         fields = list(StreamCounts(1).as_dict())
         found = {kind for counts in reader.drops.values() for kind in counts if kind not in fields}
         fields += sorted(found)  # what the intake refused or doubted
-        rows = [(field, *(counts.get(field) for counts in reader.drops.values())) for field in fields]
+        rows = [
+            (_counted(field), *(_count(field, counts.get(field)) for counts in reader.drops.values()))
+            for field in fields
+        ]
         page.table(("count", *reader.drops), rows, "Arrivals and losses per stream.")
+        page.paragraph(
+            "Latency is arrival minus stamp; it is left out where the stamps are of another clock than the "
+            "arrivals, as simulated time is."
+        )
+
+
+def _counted(field: str) -> str:
+    """Name a count with its unit: `latency_p50_ms` is `latency p50 [ms]`."""
+    words = field.split("_")
+    unit = {"ms": " [ms]", "hz": " [Hz]"}
+    if words[0] == "hz":
+        return f"{' '.join(words[1:])} rate [Hz]"
+    return " ".join(words[:-1]) + unit[words[-1]] if words[-1] in unit else " ".join(words)
+
+
+def _count(field: str, value: object) -> Cell:
+    """Return what was counted; None for a difference of two clocks."""
+    number = _number(value)
+    if number is None or (field.startswith("latency") and abs(number) >= ONE_CLOCK_MS):
+        return None
+    return int(number) if number == int(number) else number
+
+
+def _lag(value: object) -> Cell:
+    number = _number(value)
+    return None if number is None else f"{number:.0f} ms"
 
 
 def _seconds(reader: EpisodeReader) -> np.ndarray:
@@ -198,4 +215,4 @@ def _gripper_indices(reader: EpisodeReader) -> list[int]:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
+    return float(value) if isinstance(value, (int, float, np.integer, np.floating)) else None

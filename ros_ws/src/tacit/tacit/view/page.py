@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -36,8 +37,27 @@ class Tile(NamedTuple):
     address: str = ""
 
 
-Cell = str | int | float | bool | Link | None
-BADGES = {"ok": "ok", "warning": "warn", "error": "bad", "note": "note"}
+class Judged(NamedTuple):
+    """A value, whether it is good, and what is wanted, such as "at least 95 %"."""
+
+    value: str | int | float | None
+    good: bool
+    wanted: str
+
+
+Cell = str | int | float | bool | Link | Judged | None
+BADGES = {
+    "ok": "ok",
+    "success": "ok",
+    "warning": "warn",
+    "error": "bad",
+    "failure": "bad",
+    "note": "note",
+}
+NUMBER = re.compile(r"[+-]?\d[\d.]*( %)?")
+MAX_WORD, WHOLE = 24, 14
+"""A column is as wide as its longest word up to the one, and as its longest text up to the other [letters]:
+no word of a narrow window is broken, and a hash does not make a table wide."""
 
 
 class Page:
@@ -73,10 +93,8 @@ class Page:
         return self
 
     def facts(self, facts: Mapping[str, Cell]) -> Page:
-        """Add a row of tiles: a large value over its name."""
-        tiles = [
-            f"<div><b>{_cell(value)}</b><span>{_text(name)}</span></div>" for name, value in facts.items()
-        ]
+        """Add a row of tiles: a large value over its name, and whether it is good where it is judged."""
+        tiles = [_tile(name, value) for name, value in facts.items()]
         self._parts.append(f"<div class=tiles>{''.join(tiles)}</div>")
         return self
 
@@ -106,7 +124,7 @@ class Page:
 
     def plot(self, svg: str, caption: str = "") -> Page:
         """Add an SVG of `tacit.view.plot`."""
-        return self._figure(svg, caption)
+        return self._figure(svg, caption, "wide")
 
     def table(
         self, headers: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str = "", *, badges: int = -1
@@ -114,17 +132,20 @@ class Page:
         """Add a table; numbers are set to the right.
 
         Args:
-            headers: One per column.
+            headers: One per column; those of numbers, by the first row, stand to the right.
             rows: Cells; floats are shown with four significant digits.
             caption: Above it.
-            badges: Column whose words ok, warning, error, note become coloured badges; -1 for none.
+            badges: Column whose words ok, success, warning, error, failure and note become coloured badges;
+                -1 for none.
         """
         numeric = [_is_number(cell) for cell in rows[0]] if rows else [False] * len(headers)
         head = "".join(
-            f"<th{' class=n' if right else ''}>{_text(name)}</th>"
-            for name, right in zip(headers, numeric, strict=True)
+            _th(name, right, [row[i] for row in rows])
+            for i, (name, right) in enumerate(zip(headers, numeric, strict=True))
         )
-        body = "".join(f"<tr>{''.join(_td(c, i == badges) for i, c in enumerate(row))}</tr>" for row in rows)
+        body = "".join(
+            f"<tr>{''.join(_td(c, i == badges, numeric[i]) for i, c in enumerate(row))}</tr>" for row in rows
+        )
         title = f"<caption>{_text(caption)}</caption>" if caption else ""
         table = f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         self._parts.append(f"<div class=scroll>{table}</div>")
@@ -160,9 +181,9 @@ class Page:
         os.replace(temporary, path)
         return path
 
-    def _figure(self, body: str, caption: str) -> Page:
+    def _figure(self, body: str, caption: str, kind: str = "") -> Page:
         text = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
-        self._parts.append(f"<figure>{body}{text}</figure>")
+        self._parts.append(f"<figure{f' class={kind}' if kind else ''}>{body}{text}</figure>")
         return self
 
 
@@ -184,9 +205,23 @@ def _anchor(inside: str, address: str) -> str:
     return f'<a href="{quote(address)}">{inside}</a>'
 
 
+def _tile(name: str, value: Cell) -> str:
+    if not isinstance(value, Judged):
+        return f"<div><b>{_cell(value)}</b><span>{_text(name)}</span></div>"
+    return f"<div><b>{_cell(value.value)}</b><span>{_text(name)}</span>{_verdict(value)}</div>"
+
+
+def _verdict(judged: Judged) -> str:
+    """Say it in words too: colours are not seen by all, nor printed by all."""
+    kind, word = ("ok", "good") if judged.good else ("bad", "bad")
+    return f'<span class="judged {kind}"><em>{word}</em>, wanted: {_text(judged.wanted)}</span>'
+
+
 def _cell(value: Cell) -> str:
     if value is None:
         return "&ndash;"
+    if isinstance(value, Judged):
+        return f"{_cell(value.value)}{_verdict(value)}"
     if isinstance(value, Link):
         return _anchor(_text(value.text), value.address)
     if isinstance(value, bool):
@@ -196,11 +231,33 @@ def _cell(value: Cell) -> str:
     return _text(str(value))
 
 
-def _td(value: Cell, badge: bool) -> str:
+def _th(name: str, right: bool, cells: Sequence[Cell]) -> str:
+    """A head of a column, with the least width of the column."""
+    texts = [name, *(_shown(cell) for cell in cells)]
+    word = max((len(word) for text in texts for word in text.split()), default=0)
+    whole = max((len(text) for text in texts), default=0)
+    letters = max(min(word, MAX_WORD), whole if whole <= WHOLE else 0)
+    # Padding counts, and a heavy letter is wider than a digit.
+    return f'<th{" class=n" if right else ""} style="min-width:{letters + 3}ch">{_text(name)}</th>'
+
+
+def _shown(value: Cell) -> str:
+    if isinstance(value, Judged):
+        return _shown(value.value)
+    return value.text if isinstance(value, Link) else str(value)
+
+
+def _td(value: Cell, badge: bool, right: bool) -> str:
     if badge and str(value) in BADGES:
         return f'<td><span class="badge {BADGES[str(value)]}">{_cell(value)}</span></td>'
-    return f"<td class=n>{_cell(value)}</td>" if _is_number(value) else f"<td>{_cell(value)}</td>"
+    is_right = right if value is None else _is_number(value)
+    return f"<td class=n>{_cell(value)}</td>" if is_right else f"<td>{_cell(value)}</td>"
 
 
 def _is_number(value: Cell) -> bool:
+    """Whether a cell is set to the right: a number, or words of one, such as `7.10` and `45 %`."""
+    if isinstance(value, Judged):
+        return _is_number(value.value)
+    if isinstance(value, str):
+        return NUMBER.fullmatch(value) is not None
     return isinstance(value, int | float) and not isinstance(value, bool)

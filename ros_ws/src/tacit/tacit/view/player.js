@@ -8,7 +8,7 @@
     row.insertCell().textContent = name;
     return [row.insertCell(), row.insertCell()];
   });
-  const last = data.ticks.length - 1, place = (i, count) => (count > 1 ? (100 * i) / (count - 1) : 0);
+  const last = data.seconds.length - 1, place = (i, count) => (count > 1 ? (100 * i) / (count - 1) : 0);
   let timer = 0;
   const show = (frame) => {
     const i = Math.min(Math.max(frame, 0), last);
@@ -19,7 +19,7 @@
       action.textContent = data.action[i][j].toFixed(3);
     });
     bar.value = i;
-    out.textContent = `${data.seconds[i].toFixed(2)} s · tick ${data.ticks[i]} ${data.step[i]}`;
+    out.textContent = [`${data.seconds[i].toFixed(2)} s`, data.words[i], data.step[i]].filter(Boolean).join(" · ");
     root.dataset.frame = i;
   };
   const stop = () => { clearTimeout(timer); timer = 0; play.textContent = "▶"; };
@@ -41,6 +41,9 @@
   bar.addEventListener("input", () => { stop(); show(Number(bar.value)); });
   play.addEventListener("click", toggle);
   document.addEventListener("keydown", (event) => {
+    // Of several players the keys move the one that was clicked last, or the first on the page.
+    const chosen = document.activeElement && document.activeElement.closest(".player");
+    if ((chosen || document.querySelector(".player")) !== root) return;
     if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     if (event.key !== " ") stop();

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,9 +15,13 @@ NUM_COLORS = 8
 """The page defines --c0 to --c7, in a light and a dark version."""
 MAX_POINTS = 1200
 """More points than pixels only make the file large."""
+DOTTED = 12
+"""A line of at most so many points shows each as a dot: two validations are no trend."""
 WIDTH = 860
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 66, 22, 14, 40
 LEGEND_ROW = 18
+TEXT_PX, LETTER_PX = 12, 6.6
+"""Height of a text, and about the width of a letter of it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Band:
-    """A shaded span of x with a label at its top."""
+    """A shaded span of x with a label above it; what lies outside the plot is cut off."""
 
     start: float
     end: float
@@ -62,6 +67,8 @@ def line_plot(
 ) -> str:
     """Return an SVG of several lines over one x axis, with a legend when there is more than one.
 
+    The legend tells the value of a line of a single point, and the bands that are too narrow for a label.
+
     Args:
         series: The lines.
         x_label: Below the axis, with its unit.
@@ -73,11 +80,13 @@ def line_plot(
         width: Width of the whole plot [px]; the page scales it down.
     """
     frame = _Frame(width, height, _range(_finite([s.x for s in series])), y_range or _y_range(series, lines))
-    parts = [_band(frame, band, i) for i, band in enumerate(bands)]
+    shown = [(band, _color(band.color, i)) for i, band in enumerate(bands) if frame.holds(band)]
+    parts = [_band(frame, band, color) for band, color in shown]
     parts += [_grid(frame, x_label, y_label)]
     parts += [_reference(frame, line) for line in lines]
-    parts += [_polyline(frame, item, _color(item.color, i)) for i, item in enumerate(series)]
-    legend = _legend(series, width, height) if sum(bool(s.label) for s in series) > 1 else ("", 0)
+    drawn = "".join(_polyline(frame, item, _color(item.color, i)) for i, item in enumerate(series))
+    parts.append(frame.cut(drawn))
+    legend = _legend(_keys(frame, series, shown), width, height)
     return _svg(width, height + legend[1], "".join(parts) + legend[0])
 
 
@@ -126,6 +135,28 @@ class _Frame:
     def y(self, value: float) -> float:
         low, high = self.y_range
         return self.bottom - (value - low) / (high - low) * (self.bottom - TOP)
+
+    def holds(self, band: Band) -> bool:
+        """Whether some of the band is inside the axes."""
+        return band.end > self.x_range[0] and band.start < self.x_range[1]
+
+    def span(self, band: Band) -> tuple[float, float]:
+        """Left edge and width of the part of a band that is inside the axes [px]."""
+        low, high = self.x_range
+        x = self.x(min(max(band.start, low), high))
+        return x, max(self.x(min(max(band.end, low), high)) - x, 0.5)
+
+    def has_room(self, band: Band) -> bool:
+        """Whether the label of a band fits into it."""
+        return LETTER_PX * len(band.label) + 6 < self.span(band)[1]
+
+    def cut(self, body: str) -> str:
+        """Return SVG of which nothing is drawn outside the axes, but for half a line and a dot."""
+        edge = 6
+        x, y = LEFT - edge, TOP - edge
+        width, height = self.right - LEFT + 2 * edge, self.bottom - TOP + 2 * edge
+        box = f'x="{x}" y="{y}" width="{width}" height="{height}" viewBox="{x} {y} {width} {height}"'
+        return f"<svg {box}>{body}</svg>"
 
 
 def _svg(width: int, height: int, body: str) -> str:
@@ -195,49 +226,79 @@ def _polyline(frame: _Frame, series: Series, color: str) -> str:
     for piece in pieces:
         points = [(frame.x(x[i]), frame.y(y[i])) for i in piece if np.isfinite(y[i])]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
-        if len(points) == 1:
-            parts.append(f'<circle cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="2" fill="{color}"/>')
-        elif points:
+        if len(points) > 1:
             parts.append(f'<polyline class="line" points="{path}" stroke="{color}"{dash}/>')
+        if len(points) == 1 or len(x) <= DOTTED:
+            size = 4.5 if len(x) == 1 else 3
+            parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{size}" fill="{color}"/>' for px, py in points]
     return f"<g><title>{html.escape(series.label)}</title>{''.join(parts)}</g>"
 
 
-def _band(frame: _Frame, band: Band, index: int) -> str:
-    x, end = frame.x(band.start), frame.x(band.end)
-    width = max(end - x, 0.5)
-    fill = _color(band.color, index)
-    label = html.escape(band.label) if 6.2 * len(band.label) < width else ""
+def _band(frame: _Frame, band: Band, fill: str) -> str:
+    x, width = frame.span(band)
+    label = html.escape(band.label) if frame.has_room(band) else ""
     return (
         f'<rect class="band" x="{x:.1f}" y="{TOP}" width="{width:.1f}" height="{frame.bottom - TOP}" '
         f'fill="{fill}"><title>{html.escape(band.label)}</title></rect>'
-        f'<text class="band-label" x="{x + 4:.1f}" y="{TOP + 12}">{label}</text>'
+        f'<text class="band-label" x="{x + 4:.1f}" y="{TOP - 3}">{label}</text>'
     )
 
 
 def _reference(frame: _Frame, line: Line) -> str:
+    """A dashed line; its label is above it, or below where the labels of the bands are."""
     y = frame.y(line.y)
+    text = y + TEXT_PX + 2 if y < TOP + TEXT_PX + 4 else y - 4
     return (
         f'<line class="ref" x1="{LEFT}" x2="{frame.right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text class="band-label" x="{frame.right - 4}" y="{y - 4:.1f}" text-anchor="end">'
+        f'<text class="band-label" x="{frame.right - 4}" y="{text:.1f}" text-anchor="end">'
         f"{html.escape(line.label)}</text>"
     )
 
 
-def _legend(series: Sequence[Series], width: int, top: int) -> tuple[str, int]:
+class _Key(NamedTuple):
+    """An entry of the legend: its words and its swatch at (x, y)."""
+
+    label: str
+    swatch: Callable[[float, float], str]
+
+
+def _keys(frame: _Frame, series: Sequence[Series], bands: Sequence[tuple[Band, str]]) -> list[_Key]:
+    """Return what the legend tells: the lines where there are several, and bands without room for a label."""
+    named = [(item, _color(item.color, i)) for i, item in enumerate(series) if item.label]
+    lone = len(named) == 1 and len(_finite([named[0][0].y])) != 1
+    keys = [] if lone else [_line_key(item, color) for item, color in named]
+    narrow = {band.label: color for band, color in bands if band.label and not frame.has_room(band)}
+    return keys + [_band_key(label, color) for label, color in narrow.items()]
+
+
+def _line_key(item: Series, color: str) -> _Key:
+    values = _finite([item.y])
+    dash = ' stroke-dasharray="5 4"' if item.dashed else ""
+
+    def swatch(x: float, y: float) -> str:
+        return f'<line class="line" x1="{x}" x2="{x + 18}" y1="{y}" y2="{y}" stroke="{color}"{dash}/>'
+
+    return _Key(f"{item.label}: {_number(values[0])}" if len(values) == 1 else item.label, swatch)
+
+
+def _band_key(label: str, color: str) -> _Key:
+    def swatch(x: float, y: float) -> str:
+        return f'<rect class="band key" x="{x}" y="{y - 6}" width="18" height="12" fill="{color}"/>'
+
+    return _Key(label, swatch)
+
+
+def _legend(keys: Sequence[_Key], width: int, top: int) -> tuple[str, int]:
     """Lay out the legend below the plot; return its SVG and its height."""
     parts, x, y = [], float(LEFT), top + 10
-    for i, item in enumerate(series):
-        if not item.label:
-            continue
-        needed = 34 + 6.6 * len(item.label)
+    for key in keys:
+        needed = 40 + LETTER_PX * len(key.label)
         if x + needed > width - RIGHT and x > LEFT:
             x, y = float(LEFT), y + LEGEND_ROW
-        dash = ' stroke-dasharray="5 4"' if item.dashed else ""
-        color = _color(item.color, i)
-        parts.append(f'<line class="line" x1="{x}" x2="{x + 18}" y1="{y}" y2="{y}" stroke="{color}"{dash}/>')
-        parts.append(f'<text x="{x + 23:.0f}" y="{y + 4}">{html.escape(item.label)}</text>')
+        parts.append(key.swatch(x, y))
+        parts.append(f'<text x="{x + 23:.0f}" y="{y + 4}">{html.escape(key.label)}</text>')
         x += needed
-    return "".join(parts), y - top + 10
+    return "".join(parts), (y - top + 10) if keys else 0
 
 
 def _color(color: int | str | None, index: int) -> str:

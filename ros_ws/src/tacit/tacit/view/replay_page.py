@@ -17,7 +17,7 @@ from tacit.episode import EpisodeReader
 from tacit.episode.files import report_target
 from tacit.errors import ConfigError
 from tacit.rig import Rig
-from tacit.view.page import Page
+from tacit.view.page import Cell, Judged, Page
 from tacit.view.plot import Series, line_plot
 from tacit.view.replay import Replay, groups, replay
 
@@ -81,12 +81,15 @@ def table(replays: list[Replay], rig: Rig) -> list[tuple[str, ...]]:
         standing = (f"{scale * float(np.nanmean(r.standing_error_by_horizon(columns))):.2f}" for r in replays)
         rows.append((f"{group}, mean [{unit}]", *(f"{scale * _over_all(r, columns):.2f}" for r in replays)))
         rows.append((f"{group}, if it stood [{unit}]", *standing))
-        rows.append(
-            (f"{group}, seams [{unit}]", *(f"{scale * r.inconsistency(columns):.2f}" for r in replays))
-        )
+        rows.append((f"{group}, seams [{unit}]", *(_told(scale * r.inconsistency(columns)) for r in replays)))
     rows.append(("inference [ms]", *(f"{r.median_ms:.1f}" for r in replays)))
     rows.append(("answers (sha256)", *(r.digest[:12] for r in replays)))
     return rows
+
+
+def _told(value: float) -> str:
+    """A number, or a dash where nothing was there to measure."""
+    return "-" if np.isnan(value) else f"{value:.2f}"
 
 
 def _over_all(one: Replay, columns: list[int]) -> float:
@@ -100,7 +103,8 @@ def page(replays: list[Replay], reader: EpisodeReader) -> Page:
         f"Replay of {reader.path.name}", f"{names}, asked at {len(replays[0].ticks)} ticks; nothing moved"
     )
     head, *rows = table(replays, reader.rig)
-    made.section("Errors").table(head, rows)
+    made.section("Errors", "Seams: how far two answers lie apart where they speak of the same moment.")
+    made.table(head, _judged(rows))
     for group, columns in groups(reader.rig).items():
         unit, scale = UNITS[group]
         ahead = np.arange(replays[0].chunks.shape[1]) / reader.fps
@@ -122,6 +126,23 @@ def page(replays: list[Replay], reader: EpisodeReader) -> Page:
     return made
 
 
+def _judged(rows: list[tuple[str, ...]]) -> list[tuple[Cell, ...]]:
+    """Hold the mean error of each group against that of a policy which stands."""
+    standing = {name.partition(",")[0]: cells for name, *cells in rows if "if it stood" in name}
+    judged: list[tuple[Cell, ...]] = []
+    for name, *cells in rows:
+        bars = standing.get(name.partition(",")[0]) if ", mean [" in name else None
+        if bars is None:
+            judged.append((name, *cells))
+            continue
+        verdicts = (
+            Judged(cell, float(cell) < float(bar), f"below {bar}, if it stood")
+            for cell, bar in zip(cells, bars, strict=True)
+        )
+        judged.append((name, *verdicts))
+    return judged
+
+
 def _joint(replays: list[Replay], reader: EpisodeReader, column: int) -> str:
     times = np.arange(reader.num_ticks) / reader.fps
     lines = [Series("recorded", times, reader.action[:, column], color=0)]
@@ -131,4 +152,6 @@ def _joint(replays: list[Replay], reader: EpisodeReader, column: int) -> str:
         x = [np.append((one.ticks[i] + np.arange(rows)) / reader.fps, np.nan) for i in some]
         y = [np.append(one.chunks[i, :, column], np.nan) for i in some]
         lines.append(Series(Path(one.name).name, np.concatenate(x), np.concatenate(y), color=number))
-    return line_plot(lines, x_label="time [s]", height=180)
+    is_gripper = column in reader.rig.gripper_indices
+    label = "opening [m]" if is_gripper else "angle [rad]"
+    return line_plot(lines, x_label="time [s]", y_label=label, height=180)

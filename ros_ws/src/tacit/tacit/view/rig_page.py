@@ -26,6 +26,8 @@ FRUSTUM_M = 0.15
 AXIS_M = 0.1
 FACE = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0], [-1, -1, 0]])
 GRID_M = 0.25
+LETTER, ROW = 7.5, 16
+"""Width and height that a letter takes."""
 
 
 @dataclass(frozen=True)
@@ -143,17 +145,29 @@ def _svg(strokes: Sequence[Stroke], right: int, up: int) -> str:
         'stroke-linejoin="round" stroke-linecap="round"/>'
         for s in strokes
     ]
-    texts = []
-    for stroke in strokes:
-        if stroke.label:
-            x, y = at(stroke.points[-1:]).split(",")
-            label = html.escape(stroke.label)
-            texts.append(f'<text class="label" x="{float(x) + 4:.1f}" y="{y}">{label}</text>')
+    labels = [(stroke.label, at(stroke.points[-1:]).split(",")) for stroke in strokes if stroke.label]
+    texts = [
+        f'<text class="label" x="{x:.1f}" y="{y:.1f}">{html.escape(label)}</text>'
+        for label, x, y in _apart([(label, float(x) + 4, float(y)) for label, (x, y) in labels])
+    ]
     inside = _grid(low, high, scale, height) + "".join(lines + texts)
     return (
         f'<svg class="plot drawing" viewBox="0 0 {width + 60:.0f} {height:.0f}" role="img" '
-        f'style="max-width:{width + 60:.0f}px">{inside}</svg>'
+        f'style="width:{width + 60:.0f}px;min-width:0">{inside}</svg>'
     )
+
+
+def _apart(labels: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """Move labels (text, x, y) down, the upper first, until none lies on another."""
+    placed: list[tuple[str, float, float]] = []
+    for label, x, y in sorted(labels, key=lambda one: one[2]):
+        for other, left, line in placed:
+            beside = x > left + LETTER * len(other) or left > x + LETTER * len(label)
+            if not beside and y < line + ROW:
+                y = line + ROW
+        placed.append((label, x, y))
+        placed.sort(key=lambda one: one[2])
+    return placed
 
 
 def _grid(low: FloatArray, high: FloatArray, scale: float, height: float) -> str:

@@ -4,5 +4,5 @@
 `recording` and `acting` do the two halves, `report` shows what came out.
 
 Imports point down this list only:
-main > report > numbers > acting, recording > pictures, processes, settings, steps.
+main > report > numbers > acting, recording, outcome > processes, settings, steps.
 """

@@ -18,6 +18,7 @@ from tacit.rig import load_rig
 from tacit_ros.demo import settings as sizes
 from tacit_ros.demo.acting import act
 from tacit_ros.demo.numbers import collect
+from tacit_ros.demo.outcome import EXPECTED, machine, shortfalls
 from tacit_ros.demo.processes import run_verb
 from tacit_ros.demo.recording import record_demonstrations
 from tacit_ros.demo.report import write_report
@@ -54,6 +55,8 @@ class Demo:
     def run(self) -> dict[str, Any]:
         """Do what is not done yet and return the numbers of the report."""
         task = self.settings.task
+        self.console.print(f"machine: {machine()}", highlight=False)
+        self.console.print(f"expect {EXPECTED[self.settings.name]}", highlight=False)
         self._step("doctor", "look at this machine", self._doctor)
         self._step("record", f"record {self.settings.demonstrations} demonstrations of {task}", self._record)
         self._step("record_failures", "record episodes that fail on purpose", self._record_failures)
@@ -123,7 +126,8 @@ class Demo:
         rig = load_rig(self.settings.rig)
         stages = next(stream.names for stream in rig.streams.values() if stream.role == "steps")
         runs = (self.settings.output / "act_hsa", self.settings.output / "progress")
-        numbers = {"demo": self.settings.name, **collect(self.results, *runs, stages)}
+        facts = {"demo": self.settings.name, "machine": machine(), "rig_hz": rig.alignment.rate_hz}
+        numbers = facts | collect(self.results, *runs, stages)
         (self.settings.output / "report.json").write_text(json.dumps(numbers, indent=1) + "\n")
         page = write_report(self.settings, numbers, self.results, stages)
         self.console.print(f"report: {page}", highlight=False)
@@ -150,6 +154,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     numbers = Demo(settings, console).run()
     low, high = numbers["success_interval_95"]
+    for name in ("policy", "progress"):
+        steps = f"{numbers[f'{name}_steps']} of {numbers[f'{name}_steps_wanted']} steps"
+        console.print(f"{name}: trained {steps}", highlight=False)
+    for words in shortfalls(settings, numbers):
+        console.print(f"[yellow]{words}[/]", highlight=False)
     console.print(
         f"[bold]{numbers['successes']}/{numbers['episodes']} closed-loop episodes succeeded[/] "
         f"(95 % interval {100 * low:.0f}-{100 * high:.0f} %), {numbers['total_seconds']:.0f} s in all",

@@ -13,6 +13,7 @@ import numpy as np
 from tacit.episode import EpisodeReader
 from tacit.view.proportions import wilson_interval
 from tacit_ros.demo.acting import progress_curves
+from tacit_ros.demo.outcome import steps_wanted
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -87,6 +88,10 @@ def collect(
         **{k: v for k, v in results["record"].items() if k != "seconds"},
         "record_seconds": results["record"]["seconds"],
         "train_seconds": results["train_policy"]["seconds"] + results["train_progress"]["seconds"],
+        "policy_steps": policy[-1]["step"] if policy else 0,
+        "policy_steps_wanted": steps_wanted(policy_run),
+        "progress_steps": progress[-1]["step"] if progress else 0,
+        "progress_steps_wanted": steps_wanted(progress_run),
         "total_seconds": round(sum(result["seconds"] for result in results.values()), 1),
         "export_max_diff": max(export["policy_max_diff"], export["progress_max_diff"]),
         "policy_hz": round(rate_hz, 2),

@@ -13,14 +13,15 @@ import numpy as np
 
 from tacit.config import load_json
 from tacit.rig import load_rig
-from tacit.view.page import Page, Tile
+from tacit.view.page import Page
+from tacit.view.player import clip_player
 from tacit.view.plot import Series, line_plot
 from tacit.view.proportions import paired_p, wilson_interval
+from tacit_sim.closed_loop import FILM_EVERY
 from tacit_sim.study.plan import Arm, Plan
 from tacit_sim.study.runs import Study, settings_of
 from tacit_sim.study.verbs import Cost
 
-FILM_FRAMES = 6
 LOSS = "l1"
 MEANING = {
     "real": "its own touch",
@@ -148,7 +149,7 @@ def _page(study: Study, facts: dict[str, Any], real: list[Outcome], controlled: 
     )
     page.table(HEADERS, [_row(outcome, plan) for outcome in real])
     page.section("Same starts, pair by pair", "p: how often chance parts equals so far (McNemar, exact).")
-    page.table(PAIR_HEADERS, [[row[key] for key in PAIR_KEYS] for row in facts["pairs"]])
+    page.table(PAIR_HEADERS, [_pair_row(row) for row in facts["pairs"]])
     if len(controlled) > 1:
         page.section("Controls", f"The policies of `{plan.controlled}`, and what they were given to feel.")
         page.table(["what is felt", *HEADERS], [[MEANING[o.touch], *_row(o, plan)] for o in controlled])
@@ -156,7 +157,7 @@ def _page(study: Study, facts: dict[str, Any], real: list[Outcome], controlled: 
         "Learning",
         "The error in training. It does not tell success.",
     )
-    page.plot(line_plot(_curves(plan), x_label="step", y_label="L1, standardised targets"))
+    page.plot(line_plot(_curves(plan), x_label="training step", y_label="L1, standardised targets"))
     _films(page, plan)
     page.section("Cost", "Of all runs of a step, interrupted ones too.")
     page.table(
@@ -168,7 +169,14 @@ def _page(study: Study, facts: dict[str, Any], real: list[Outcome], controlled: 
 
 HEADERS = ["arm", "95 % interval", "by training seed", "success", "of", "right mark", "on any mark"]
 PAIR_KEYS = ("first", "second", "both", "only_first", "only_second", "neither", "p")
-PAIR_HEADERS = ["first", "second", "both", "only the first", "only the second", "neither", "p"]
+PAIR_HEADERS = ["first", "second", "both", "only the first", "only the second", "neither", "p", "told apart"]
+CHANCE = 0.05
+"""Two policies are told apart where chance alone parts equals so far less often than this."""
+
+
+def _pair_row(row: dict[str, Any]) -> list[str | int | float]:
+    apart = "yes" if row["p"] < CHANCE else "not shown"
+    return [*(row[key] for key in PAIR_KEYS[:-1]), f"{row['p']:.3g}", apart]
 
 
 def _row(outcome: Outcome, plan: Plan) -> list[str | int]:
@@ -202,26 +210,23 @@ def _curve(path: Path) -> tuple[list[int], list[float]]:
 
 
 def _films(page: Page, plan: Plan) -> None:
-    tiles = [tile for arm in plan.arms for tile in _strips(plan, arm)]
-    if tiles:
-        page.section("Films", "Cameras, then gels, six moments from top to bottom.")
-        page.gallery(tiles)
+    films = [film for arm in plan.arms for film in _players(plan, arm)]
+    if films:
+        page.section("Films", "Cameras, then gels; click one, and the arrow keys move it.")
+    for title, film in films:
+        page.heading(title).block(film)
 
 
-def _strips(plan: Plan, arm: Arm) -> list[Tile]:
-    height = max(spec.height for spec in load_rig(plan.rig).images.values())
-    tiles = []
+def _players(plan: Plan, arm: Arm) -> list[tuple[str, str]]:
+    """Return titles and players of the films of an arm."""
+    rig = load_rig(plan.rig)
+    height = max(spec.height for spec in rig.images.values())
+    found = []
     for path in sorted(plan.film_folder(arm).glob("*.png"))[: plan.films]:
         strip = cv2.imread(str(path))
         if strip is not None:
-            tiles.append(
-                Tile(_moments(strip[..., ::-1], height), f"{arm.name}: {path.stem.replace('_', ' ')}")
-            )
-    return tiles
-
-
-def _moments(strip: np.ndarray, height: int) -> np.ndarray:
-    """Return some frames, evenly spread, of a strip of frames of this height below each other."""
-    frames = strip.reshape(-1, height, *strip.shape[1:])
-    some = np.linspace(0, len(frames) - 1, min(FILM_FRAMES, len(frames))).astype(int)
-    return np.ascontiguousarray(frames[some].reshape(-1, *strip.shape[1:]))
+            frames = list(strip[..., ::-1].reshape(-1, height, *strip.shape[1:]))
+            seconds = np.arange(len(frames)) * FILM_EVERY / rig.alignment.rate_hz
+            title = f"{arm.name}: {path.stem.replace('_', ' ')}"
+            found.append((title, clip_player({"cameras, gels": frames}, seconds)))
+    return found
