@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,9 @@ from benches.control_clips import (
     reference,
     write_clips,
 )
+from benches.control_options import Options, read
 from benches.control_page import write_study_page
 from tacit.config import parse
-from tacit.config.arguments import parse_words
 from tacit.view.proportions import wilson_interval
 from tacit_learning.engine.checkpoint import find
 from tacit_learning.engine.tracking import SilentReporter
@@ -59,41 +58,13 @@ from tacit_learning.vace_e.sampling.guidance import GuidanceScales
 from tacit_learning.vace_e.sampling.solver import sampler_settings
 from tacit_learning.vace_e.sampling.trained import Trained, load_trained
 
-KINDS = ("open", "loose", "tight")
 STRIPS = 4  # fresh clips that are kept for the page
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class Options:
-    """Train on clips of a hand with true paths, and measure whether it goes where it is told.
-
-    About an hour of one core in full. What is finished stays: the same command goes on where it was stopped.
-
-    Example: tacit study control --out runs/control --jobs 2
-    """
-
-    out: Path
-    """Folder of the study; a page, its numbers, and a run for every mask and seed."""
-    masks: tuple[str, ...] = KINDS
-    """Masks to train with: open (everything is drawn), loose (drawn anew each time), tight (as recorded)."""
-    seeds: tuple[int, ...] = (1, 2)
-    """Seeds of the training; another pair of clips belongs to each."""
-    clips: int = 400
-    """Clips to train on."""
-    fresh: int = 48
-    """Clips to measure on."""
-    steps: int = 3000
-    """Steps of each training, of 16 clips."""
-    jobs: int = 1
-    """Trainings at a time, a core each."""
-    motion: tuple[float, ...] = (1.5, 2.0)
-    """Guidance of the motion to measure beside 1."""
-
-
 def main(argv: list[str]) -> int:
     """Run `tacit study control`."""
-    options = parse_words(Options, argv, "tacit study control")
+    options = read(argv)
     console = Console(highlight=False)
     jobs = [(options, kind, seed) for seed in options.seeds for kind in options.masks]
     for seed in options.seeds:

@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 from tyro.conf import Positional
 
 from tacit.config.arguments import NewFolder, Seed, parse_words
@@ -206,6 +205,8 @@ def _min_jerk(count: int) -> Floats:
 
 def _features(states: Floats, user: User, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return what the arms report (T, 38) of states (T, 2, 7)."""
+    from scipy.spatial.transform import Rotation  # slow to import
+
     tremor = rng.normal(0, 1, (len(states), 2, 6))
     kernel = np.ones(9) / 9
     smooth = np.apply_along_axis(lambda column: np.convolve(column, kernel, "same"), 0, tremor)

@@ -17,8 +17,9 @@ from tacit.cli import main
 from tacit.config import parse
 from tacit.convert.video import probe_video
 from tacit.errors import ConfigError
+from tacit_learning.vace_e.arguments import Guidance
 from tacit_learning.vace_e.assembly import make_inputs, make_networks
-from tacit_learning.vace_e.commands import Guidance
+from tacit_learning.vace_e.commands import scales_of
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
@@ -176,8 +177,8 @@ def test_the_call_of_the_notes_runs_as_it_is(pipeline: VaceEPipeline) -> None:
 
 def test_samples_are_drawn_with_the_guidance_of_the_run() -> None:
     config = parse(VaceEConfig, {"dataset_base_path": "d", "output_path": "o", "guidance_scale": 3.5}, "run")
-    assert Guidance().scales(config).text == 3.5
-    assert Guidance(text=2.0, motion=1.5).scales(config) == GuidanceScales(text=2.0, motion=1.5)
+    assert scales_of(Guidance(), config).text == 3.5
+    assert scales_of(Guidance(text=2.0, motion=1.5), config) == GuidanceScales(text=2.0, motion=1.5)
 
 
 def test_the_pipeline_reads_arrays_under_the_names_of_the_notes(checkpoint: Path) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from tacit.errors import CalibrationError
 from tacit.geometry.kinematics import Chain, fk_numpy
@@ -174,6 +173,8 @@ def fit_chain(this: Chain, other: Chain, Q: FloatArray) -> ChainFit:
 
 def _fitted(this: Chain, other: Chain, Q: FloatArray, signs: NDArray[np.int64], steps: int) -> ChainFit:
     """Fit zero offsets of the inner joints, base and tool; the first and last zero are part of them."""
+    from scipy.optimize import least_squares  # slow to import
+
     count, target = this.num_joints, fk_numpy(this, Q)
 
     def unpack(x: FloatArray, cost: float) -> ChainFit:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
@@ -127,6 +126,8 @@ def fit_board(rig: Rig, camera: str, robot_views: RobotViews) -> FloatArray:
 
     In the world for a camera on the arm, on the flange for a camera in the world.
     """
+    from scipy.optimize import least_squares  # slow to import
+
     lens = rig.geometry.camera(camera)
     T_camera_anchor = camera_anchors(rig, camera, robot_views)
     alone = invert(T_camera_anchor) @ board_poses(robot_views.views, lens)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from tacit.geometry.rotations import rotation_angle
 from tacit.geometry.transforms import FloatArray, invert
@@ -84,6 +83,8 @@ def order_of(flange: FloatArray, boards: FloatArray) -> NDArray[np.intp] | None:
     Turns between poses are the same in every frame, so the sorted turns from one pose to all the others are
     a mark by which it is known among the pictures.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     if len(flange) < MIN_VIEWS_FOR_ORDER:
         return None
     marks = [np.sort(_turns(poses), axis=1) for poses in (flange, invert(boards))]

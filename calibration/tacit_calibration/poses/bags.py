@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation, Slerp
 
 from tacit.errors import CalibrationError, MissingDependencyError, did_you_mean
 from tacit.geometry.transforms import FloatArray, invert, pose_error
@@ -58,6 +57,8 @@ class _Edge:
 
     def at(self, times: Stamps) -> tuple[FloatArray, NDArray[np.bool_]]:
         """Return the poses (n, 4, 4) at increasing times (n), and where they are known."""
+        from scipy.spatial.transform import Rotation, Slerp  # slow to import
+
         stamps, first = np.unique(self.stamps_ns, return_index=True)
         numbers = np.array(self.numbers)[first]
         T = np.tile(np.eye(4), (len(times), 1, 1))
@@ -133,6 +134,8 @@ def _table(rows: list[PoseRow]) -> PoseTable:
 
 
 def _seven(T: FloatArray) -> tuple[float, ...]:
+    from scipy.spatial.transform import Rotation  # slow to import
+
     return (*T[:3, 3].tolist(), *Rotation.from_matrix(T[:3, :3]).as_quat().tolist())
 
 

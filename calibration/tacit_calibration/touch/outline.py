@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.optimize import least_squares
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
@@ -69,6 +68,8 @@ def fit_box(
     lens: Camera, T_start: FloatArray, size_m: FloatArray, outlines: Sequence[Outline], *, fit_size: bool
 ) -> BoxFit:
     """Return the box near a start whose hulls lie on all outlines; their thickness is the box's."""
+    from scipy.optimize import least_squares  # slow to import
+
     unit = UNIT if fit_size else UNIT[:6]
     size = np.array([*size_m[:2], outlines[0].thickness_m])
     fingers = np.array([_finger(outline.view) for outline in outlines])
@@ -190,6 +191,8 @@ def _hull(pixels: FloatArray) -> FloatArray | None:
 
 def seen_shift(hull: FloatArray, points: FloatArray) -> FloatArray:
     """Return how far (2,) [px] an outline lies from a predicted hull, its size left free."""
+    from scipy.optimize import least_squares  # slow to import
+
     middle = hull.mean(axis=0)
 
     def residuals(x: FloatArray) -> FloatArray:

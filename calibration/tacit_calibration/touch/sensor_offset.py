@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from tacit.errors import CalibrationError
 from tacit.geometry.camera import Camera
@@ -220,6 +219,8 @@ def _error(
 
 def robust_minimum(residuals: Callable[[FloatArray], FloatArray], size: int) -> tuple[FloatArray, FloatArray]:
     """Return the robust minimum (size,) and its covariance, with the noise taken from the residuals."""
+    from scipy.optimize import least_squares  # slow to import
+
     found = least_squares(residuals, np.zeros(size), loss="soft_l1", f_scale=ROBUST_PX, x_scale="jac")
     left = residuals(found.x)
     # Normal residuals have a median size of sigma / 1.4826, and wild clicks hardly move a median.

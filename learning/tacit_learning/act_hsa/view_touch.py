@@ -6,23 +6,20 @@ The heat is the cosine of the touch feature with every token of the picture, the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
-import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from tacit.config.arguments import Count, NewFile, parse_words
+from tacit.config.arguments import parse_words
 from tacit.errors import ConfigError
 from tacit.images import Image
 from tacit.view.draw import draw_box, enlarge
 from tacit.view.page import Cell, Judged, Page, Tile
+from tacit_learning.act_hsa.arguments import ViewTouch as Arguments
 from tacit_learning.act_hsa.evaluate import evaluate
 from tacit_learning.act_hsa.probes import likeness
 from tacit_learning.act_hsa.touch_alignment import TouchAlignment
@@ -51,18 +48,6 @@ RIVALS = {
     "l1_touch_own": "l1_touch_other",
 }
 """What a number is held against."""
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Write a page with heat maps of touch over held-out wrist pictures."""
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """A run folder, or a checkpoint folder; trained with HSA."""
-    out: NewFile
-    """Page to write."""
-    frames: Count = 12
-    """How many frames to show."""
 
 
 def main(argv: Sequence[str]) -> int:

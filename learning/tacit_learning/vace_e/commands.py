@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from tacit.config.arguments import Count, CountOrNone, NewFolder, Seed, parse_words
+from tacit.config.arguments import parse_words
 from tacit.errors import ConfigError
 from tacit_learning.engine.tracking import SilentReporter
+from tacit_learning.vace_e.arguments import EvaluateArguments, Guidance, SampleArguments
 from tacit_learning.vace_e.assembly import make_data, make_inputs, make_networks
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
@@ -24,79 +22,8 @@ from tacit_learning.vace_e.judge.validate import Validator, spread
 from tacit_learning.vace_e.model.folder import AdapterSets
 from tacit_learning.vace_e.sampling.from_dataset import draw_window, save_clip
 from tacit_learning.vace_e.sampling.guidance import GuidanceScales
-from tacit_learning.vace_e.sampling.solver import Solver, sampler_settings
+from tacit_learning.vace_e.sampling.solver import sampler_settings
 from tacit_learning.vace_e.sampling.trained import Trained, choose_device, load_trained
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Weight of each kind of condition; 1 is as trained, 0 leaves it out."""
-
-    text: float | None = None
-    """Of the prompt and the text stream; guidance_scale of the run when left out."""
-    motion: float = 1.0
-    objects: float = 1.0
-    embodiment: float = 1.0
-
-    def scales(self, config: VaceEConfig) -> GuidanceScales:
-        """Return the weights for a run."""
-        text = config.guidance_scale if self.text is None else self.text
-        return GuidanceScales(text=text, motion=self.motion, objects=self.objects, embodiment=self.embodiment)
-
-
-@dataclass(frozen=True)
-class SampleArguments:
-    """Draw videos: masked video, prompt, hands, objects and picture of a data set in, mp4 out.
-
-    Example: tacit sample vace_e runs/vace_e --data data/vace_e --out runs/samples --num 4
-    """
-
-    checkpoint: Annotated[Path, tyro.conf.Positional]
-    """A run folder (then its last checkpoint) or a checkpoint folder."""
-    out: NewFolder
-    """Folder for the videos."""
-    data: Path | None = None
-    """Data set; that of the training run when left out. Target videos are not needed."""
-    metadata: Path | None = None
-    """Metadata of its tasks; metadata.json beside the tasks if there is one."""
-    num: Count = 4
-    """Windows to draw, evenly spread."""
-    episode: str | None = None
-    """Only episodes whose task/episode contains this text."""
-    steps: Count | None = None
-    """Steps in time; those of the run when left out."""
-    sampler: Solver | None = None
-    """Solver; that of the run when left out."""
-    shift: float | None = None
-    """Shift of the noise levels; that of the run when left out."""
-    lora: tuple[str, ...] = ()
-    """word=run: windows whose task folder or prompt contains the word are drawn with the low-rank adapters of
-    that run, the others with the model's own."""
-    guidance: Guidance = field(default_factory=Guidance)
-    seed: Seed = 0
-    """Seed of the noise."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-
-
-@dataclass(frozen=True)
-class EvaluateArguments:
-    """Validate a checkpoint: loss on fixed noise, videos against recordings, probes of the features."""
-
-    checkpoint: Path
-    """A run folder (then its last checkpoint) or a checkpoint folder."""
-    test_data: Path
-    """Data set to measure on; its texts never get new labels."""
-    output_dir: NewFolder
-    """Folder for validation.json, samples and the page."""
-    metadata: Path | None = None
-    """Metadata of its tasks; metadata.json beside the tasks if there is one."""
-    num_samples: Count | None = None
-    """Windows for the loss; as in the run when left out."""
-    num_videos: CountOrNone | None = None
-    """Windows to draw; as in the run when left out."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
 
 
 def sample(argv: Sequence[str]) -> int:
@@ -114,7 +41,7 @@ def sample(argv: Sequence[str]) -> int:
         raise ConfigError(f"--episode {wanted!r}: no task/episode contains it; the first is {first!r}")
     config = config.model_copy(update={"use_cache": False})
     inputs = make_inputs(config, dataset, make_networks(config, device))
-    scales = arguments.guidance.scales(config)
+    scales = scales_of(arguments.guidance, config)
     settings = sampler_settings(
         config, scales, arguments.steps, arguments.shift, arguments.sampler, arguments.seed
     )
@@ -142,6 +69,14 @@ def evaluate(argv: Sequence[str]) -> int:
     console.print(table)
     console.print(str(write_page(arguments.output_dir, f"VACE-E on {arguments.test_data}")))
     return 0
+
+
+def scales_of(guidance: Guidance, config: VaceEConfig) -> GuidanceScales:
+    """Return the weights for a run."""
+    text = config.guidance_scale if guidance.text is None else guidance.text
+    return GuidanceScales(
+        text=text, motion=guidance.motion, objects=guidance.objects, embodiment=guidance.embodiment
+    )
 
 
 def _runs(words: Sequence[str]) -> dict[str, Path]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 from benches.chores.world import BASE, WIPE_SIZE, Array, Course, Sites, joints
 from tacit.config import Config
@@ -107,6 +106,8 @@ class FeatureMap:
     @classmethod
     def fit(cls, images: Images, num_features: int, seed: int) -> FeatureMap:
         """Fit to images (N, H, H, 3)."""
+        from sklearn.decomposition import PCA  # slow to import
+
         flat = _flat(images)
         pca = PCA(num_features, svd_solver="randomized", random_state=seed).fit(flat)
         scale = np.sqrt(pca.explained_variance_.mean())

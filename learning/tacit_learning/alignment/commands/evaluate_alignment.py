@@ -11,14 +11,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated as Noted
 
 import numpy as np
-import tyro
 from rich.console import Console
 
-from tacit.config.arguments import CountOrNone, NewFile, parse_words
+from tacit.config.arguments import parse_words
 from tacit.progress import DetectorConfig
+from tacit_learning.alignment.arguments import EvaluateAlignment as Arguments
 from tacit_learning.alignment.checkpoints import TrainedAlignment, load_alignment
 from tacit_learning.alignment.data.episode_videos import VALIDATION, read_tables
 from tacit_learning.alignment.data.videos import (
@@ -57,28 +56,6 @@ MODE_NAMES = {
 TEST, ACTION = "test", Aim("action")
 TABLE_WIDTH = 130
 """Where the output is no terminal, whose width is known."""
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Score a trained alignment model beside the baselines; see learning/README.md for the columns."""
-
-    run: Noted[Path, tyro.conf.Positional]
-    """A run folder, or a checkpoint folder."""
-    data: Path | None = None
-    """Folder of annotations and features; what it was trained on if left out."""
-    checkpoint: str = "combined"
-    """combined (lowest alignment + progress), alignment (lowest alignment loss) or last."""
-    split: str | None = None
-    """Part of the data that is scored; test if left out, validation for a run on episodes."""
-    events: tuple[str, ...] = ()
-    """Parts with annotated stalls and falls: how many the detector finds."""
-    detector: DetectorConfig = DetectorConfig()
-    """Thresholds for the events."""
-    gru_steps: CountOrNone = 300
-    """Optimiser steps of the plain causal GRU among the baselines; 0 leaves it out."""
-    json: NewFile | None = None
-    """Write every number to this file too."""
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,18 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated as Noted
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from tacit.bundle import load_bundle, save_detector
-from tacit.config.arguments import CountOrNone, NewFile, Share, parse_words
+from tacit.config.arguments import parse_words
 from tacit.errors import ConfigError
 from tacit.progress import DetectorConfig, detector_of
 from tacit.progress.detector import BEFORE
+from tacit_learning.alignment.arguments import EvaluateProgress as Arguments
 from tacit_learning.alignment.checkpoints import TrainedAlignment, load_alignment
 from tacit_learning.alignment.commands.progress_page import save_page
 from tacit_learning.alignment.data.episode_videos import VALIDATION, read_tables
@@ -50,33 +48,6 @@ SAID_BY_BASELINES = (
 """What a terminal shows of them: they name no kinds, and all numbers stand on the page."""
 GRU_STEPS = 200
 BINS = 10
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Judge a trained model of progress on recorded episodes, successes and failures."""
-
-    run: Noted[Path, tyro.conf.Positional]
-    """A run folder, or a checkpoint folder."""
-    data: tuple[Path, ...] = ()
-    """Recordings that were not trained on, or one folder of annotations and features; the validation part of
-    the training if left out."""
-    split: str | None = None
-    """Part of a folder of features; test if left out and there is one, else validation."""
-    checkpoint: str = "combined"
-    """combined (lowest alignment + progress), alignment (lowest alignment loss) or last."""
-    bundle: Path | None = None
-    """Exported bundle: whose thresholds are used, and which --tune writes."""
-    tune: bool = False
-    """Fit the thresholds to the validation part of the training."""
-    false_alarms: Share = 0.02
-    """Largest share of successful episodes with a false alarm that --tune accepts."""
-    gru_steps: CountOrNone = GRU_STEPS
-    """Optimiser steps of the plain causal GRU among the baselines; 0 leaves it out."""
-    page: NewFile | None = None
-    """Write a page (HTML) here."""
-    json: NewFile | None = None
-    """Write every number here too."""
 
 
 @dataclass(frozen=True)

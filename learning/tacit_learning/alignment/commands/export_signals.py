@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated as Noted
 
 import numpy as np
-import tyro
 from rich.console import Console
 
 from tacit.bundle.runtime import OnnxProgress
-from tacit.config.arguments import Count, NewFile, parse_words
+from tacit.config.arguments import parse_words
 from tacit.episode import EpisodeReader, find_episodes
 from tacit.errors import ConfigError
 from tacit.progress.follow import follow
+from tacit_learning.alignment.arguments import ExportSignals as Arguments
 from tacit_learning.alignment.checkpoints import load_alignment
 from tacit_learning.alignment.commands.evaluate_alignment import videos_of
 from tacit_learning.alignment.data.videos import load_annotated
 from tacit_learning.alignment.judge.predict import predict
 from tacit_learning.alignment.signals import EpisodeProgress, chunk_weights, write_signals
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Write progress, rewards and sample weights of every frame as one parquet file.
-
-    Example: tacit export signals runs/demo/progress.onnx --data data/place_cube --out progress.parquet
-    """
-
-    model: Noted[Path, tyro.conf.Positional]
-    """A progress bundle (.onnx; reads recorded episodes) or an alignment run (reads annotated features)."""
-    data: Path
-    """The data set."""
-    out: NewFile
-    """The parquet file."""
-    chunk: Count = 25
-    """Frames of one action chunk of the policy that will be trained."""
-    splits: tuple[str, ...] = ()
-    """Parts of annotated features; all if left out."""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -9,21 +9,20 @@ import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated as Noted
 from urllib.parse import quote
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
-from tacit.config.arguments import CountOrNone, NewFolder, parse_words
+from tacit.config.arguments import parse_words
 from tacit.convert.video import write_video
 from tacit.errors import ConfigError
 from tacit.progress import DetectorConfig
 from tacit.view.draw import Image
 from tacit.view.page import Page
 from tacit.view.progress_video import Bar, draw_progress
+from tacit_learning.alignment.arguments import ViewAlignment as Arguments
 from tacit_learning.alignment.checkpoints import load_alignment
 from tacit_learning.alignment.commands.evaluate_alignment import videos_of
 from tacit_learning.alignment.commands.plots import alignment_plot, progress_plot
@@ -32,24 +31,6 @@ from tacit_learning.alignment.judge.events import states_of
 from tacit_learning.alignment.judge.predict import Prediction, predict
 
 SHOWN_MODES = ("online", "start", "start+class")
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Write a page with progress and alignment of a trained model, and overlay videos."""
-
-    run: Noted[Path, tyro.conf.Positional]
-    """A run folder, or a checkpoint folder."""
-    out: NewFolder
-    """Folder to write index.html and videos into."""
-    data: Path | None = None
-    """Folder of annotations and features; the one it was trained on if left out."""
-    checkpoint: str = "combined"
-    """combined, alignment or last."""
-    split: str = "test"
-    """Part of the data to show."""
-    videos: CountOrNone = 4
-    """How many videos of it."""
 
 
 @dataclass(frozen=True)

@@ -5,57 +5,21 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated
+from dataclasses import asdict
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tacit.config import parse
-from tacit.config.arguments import Count, NewFile, parse_words
+from tacit.config.arguments import parse_words
+from tacit_learning.vace_e.arguments import CheckArguments as Options
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.batch_choice import BucketSampler
 from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
-from tacit_learning.vace_e.data.windows import WindowMode
 
 LOOKED_AT = 8  # windows whose masks are read
-
-
-@dataclass(frozen=True)
-class Options:
-    """Check a VACE-E data set: every episode by the rules of the format, masks, sizes, metadata.
-
-    Exit code 0 when every episode can be used, 1 when some cannot, 2 when none can.
-    """
-
-    data: Annotated[Path, tyro.conf.Positional]
-    """Folder of the task folders (dataset_base_path)."""
-    metadata: Path | None = None
-    """Metadata of the tasks (JSON); metadata.json in the data folder if there is one."""
-    robot_data: Path | None = None
-    """Root of the HDF5 files, where they do not lie beside the videos."""
-    height: Count = 480
-    """Height of the windows [px]."""
-    width: Count = 832
-    """Width of the windows [px]."""
-    num_frames: Count = 81
-    """Frames of the windows, 4 k + 1."""
-    fps: float = 16.0
-    """Rate of the model, at which videos are sampled by their own stamps [Hz]."""
-    window: WindowMode = "first"
-    """Which windows of an episode."""
-    batch_size: Count = 1
-    """Over all processes; says how many repeats fill the batches."""
-    gripper_open_values: tuple[int, ...] = ()
-    """Integer codes that mean open."""
-    control_from_mask: bool = False
-    """Make the control video from target and mask."""
-    json: NewFile | None = None
-    """Write the report here."""
 
 
 def main(argv: list[str]) -> int:

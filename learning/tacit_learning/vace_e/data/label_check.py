@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import NamedTuple
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tacit.config import parse
-from tacit.config.arguments import NewFile, Seed, parse_words
+from tacit.config.arguments import parse_words
 from tacit.errors import ConfigError
 from tacit_learning.data.labels import (
     CONFLICT_NAT,
@@ -28,38 +26,12 @@ from tacit_learning.data.labels import (
     load_labels,
     mutual_information,
 )
+from tacit_learning.vace_e.arguments import CheckLabels as Options
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
 
 LABELS_NAME = "labels.json"
 UNKNOWN_TEXT = "(unknown)"
-
-
-@dataclass(frozen=True)
-class Options:
-    """Check the labels of a VACE-E data set: equal in every shuffle and subset, and to an earlier run.
-
-    Exit code 0 when they are, 1 when not, 2 when nothing could be checked.
-    """
-
-    data: Annotated[Path, tyro.conf.Positional]
-    """Folder of the task folders (dataset_base_path)."""
-    metadata: Path | None = None
-    """Metadata of the tasks (JSON); metadata.json in the data folder if there is one."""
-    labels: Path | None = None
-    """Maps to use, and to extend by what these data add: labels.json, or a checkpoint that holds one."""
-    older: Path | None = None
-    """Maps of an earlier run: their ids must be the same now."""
-    task_label_by: Literal["prompt", "task_type"] = "prompt"
-    """What makes a task class."""
-    embodiment_label: Literal["coarse", "fine"] = "coarse"
-    """human and robot, or every embodiment_type by itself."""
-    seed: Seed = 0
-    """Seed of the shuffles and subsets."""
-    write: NewFile | None = None
-    """Write the maps here as labels.json."""
-    json: NewFile | None = None
-    """Write the report here."""
 
 
 class Check(NamedTuple):

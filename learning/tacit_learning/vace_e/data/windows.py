@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tacit.errors import ConfigError
 from tacit.images import ImageTransform
+from tacit_learning.vace_e.arguments import WindowMode
 
-WindowMode = Literal["first", "uniform", "random", "chunked", "sliding"]
 FRAME_STEP, MIN_FRAMES, SIZE_STEP = 4, 5, 16
 HALF_FRAME = 0.5
 MATCHING_FRAMES = 1  # trajectories and video may differ by the frame that a codec drops

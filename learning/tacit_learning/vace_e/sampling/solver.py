@@ -12,6 +12,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
 from tacit_learning.losses.flow import NUM_TIMESTEPS
+from tacit_learning.vace_e.arguments import Solver
 from tacit_learning.vace_e.config import VaceEConfig
 from tacit_learning.vace_e.config_model import STREAMS
 from tacit_learning.vace_e.data.inputs import Clips
@@ -20,7 +21,6 @@ from tacit_learning.vace_e.model.fusion import Condition
 from tacit_learning.vace_e.model.vace_e import VaceE
 from tacit_learning.vace_e.sampling.guidance import Cue, GuidanceScales, guided_velocity
 
-Solver = Literal["euler", "unipc"]
 Precision = Literal["no", "bf16", "fp16"]
 
 

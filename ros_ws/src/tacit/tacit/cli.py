@@ -17,6 +17,7 @@ from typing import NamedTuple
 from tacit import __version__
 from tacit.errors import MissingDependencyError, TacitError, did_you_mean
 
+HELP = {"-h", "--help"}
 EXIT_OK, EXIT_NO, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -35,11 +36,13 @@ tacit --help lists all verbs; tacit <verb> --help says more.
 
 
 class Verb(NamedTuple):
-    """One word of the command line: where it lives and what it is for."""
+    """One word of the command line: where it lives, what it is for, and its options, `module:Class`, where
+    the verb itself takes seconds to import: its help is shown without it."""
 
     target: str
     help: str
     group: str
+    options: str = ""
 
 
 VERBS: dict[str, Verb] = {
@@ -81,11 +84,17 @@ VERBS: dict[str, Verb] = {
     "rig show": Verb("tacit.view.rig_page:main", "draw a rig: arm, cameras, tactile sensors", "Start"),
     "convert vace_e": Verb("tacit.convert.vace_e:main", "turn episodes into video data for VACE-E", "Learn"),
     "check": Verb("tacit.tools.check:main", "check episodes: structure, time, images, boxes", "Look"),
-    "check vace_e": Verb("tacit_learning.vace_e.data.data_check:main", "check a video data set", "Look"),
+    "check vace_e": Verb(
+        "tacit_learning.vace_e.data.data_check:main",
+        "check a video data set",
+        "Look",
+        "tacit_learning.vace_e.arguments:CheckArguments",
+    ),
     "check labels": Verb(
         "tacit_learning.vace_e.data.label_check:main",
         "labels of a video data set, equal however read",
         "Look",
+        "tacit_learning.vace_e.arguments:CheckLabels",
     ),
     "check progress": Verb(
         "tacit.tools.check_progress:main", "rank episodes: hesitation, retries, likely failures", "Look"
@@ -96,9 +105,13 @@ VERBS: dict[str, Verb] = {
         "tacit_learning.alignment.commands.view_alignment:main",
         "plots and overlay videos of an alignment run",
         "Look",
+        "tacit_learning.alignment.arguments:ViewAlignment",
     ),
     "view touch": Verb(
-        "tacit_learning.act_hsa.view_touch:main", "where a trained policy takes touch to be", "Look"
+        "tacit_learning.act_hsa.view_touch:main",
+        "where a trained policy takes touch to be",
+        "Look",
+        "tacit_learning.act_hsa.arguments:ViewTouch",
     ),
     "view progress": Verb(
         "tacit.view.progress_video:main", "run a progress bundle over an episode and film it", "Look"
@@ -128,19 +141,25 @@ VERBS: dict[str, Verb] = {
         "tacit_learning.alignment.commands.evaluate_alignment:main",
         "score an alignment model beside simple baselines",
         "Learn",
+        "tacit_learning.alignment.arguments:EvaluateAlignment",
     ),
     "evaluate progress": Verb(
         "tacit_learning.alignment.commands.evaluate_progress:main",
         "judge done, failure and progress on whole episodes; fit the thresholds",
         "Learn",
+        "tacit_learning.alignment.arguments:EvaluateProgress",
     ),
     "sample vace_e": Verb(
-        "tacit_learning.vace_e.commands:sample", "generate videos with a trained model", "Learn"
+        "tacit_learning.vace_e.commands:sample",
+        "generate videos with a trained model",
+        "Learn",
+        "tacit_learning.vace_e.arguments:SampleArguments",
     ),
     "evaluate vace_e": Verb(
         "tacit_learning.vace_e.commands:evaluate",
         "measure a trained video model: loss, videos, probes",
         "Learn",
+        "tacit_learning.vace_e.arguments:EvaluateArguments",
     ),
     "study control": Verb(
         "tacit.tools.bench:study_control", "does a drawn hand follow the motion it is told?", "Learn"
@@ -149,6 +168,7 @@ VERBS: dict[str, Verb] = {
         "tacit_learning.alignment.commands.export_signals:main",
         "write progress as rewards and weights to parquet",
         "Learn",
+        "tacit_learning.alignment.arguments:ExportSignals",
     ),
     "export": Verb("tacit_learning.cli:export", "pack a checkpoint into one self-describing ONNX", "Learn"),
     "study touch": Verb(
@@ -219,6 +239,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_OK
     verb, rest = _split(words)
     try:
+        if HELP & set(rest) and verb in VERBS and VERBS[verb].options:
+            _show_options(verb, rest)
         return resolve(verb)(rest)
     except ModuleNotFoundError as error:
         return _fail(str(_explain(verb, error)))
@@ -231,6 +253,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(_disk_words(verb, error))
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
+
+
+def _show_options(verb: str, words: list[str]) -> None:
+    """Print the help of a verb without importing the verb, and end."""
+    from tacit.config.arguments import parse_words
+
+    parse_words(load_target(VERBS[verb].options), words, f"tacit {verb}")
 
 
 def _split(words: list[str]) -> tuple[str, list[str]]:

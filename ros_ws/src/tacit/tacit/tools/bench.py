@@ -15,6 +15,8 @@ from typing import NamedTuple
 import tacit
 from tacit.errors import ConfigError, did_you_mean
 
+HELP = {"-h", "--help"}
+
 
 class Bench(NamedTuple):
     """One measurement: where it lives, what it tells, and whether `tacit bench all` includes it."""
@@ -97,7 +99,8 @@ def simulate_videos(argv: list[str]) -> int:
 
 def study_control(argv: list[str]) -> int:
     """Run `tacit study control`: VACE-E trained and measured on clips of a hand with true paths."""
-    return load_from_checkout("control:main", "tacit study control")(argv)
+    target = "control_options:read" if set(argv) & HELP else "control:main"  # the study itself imports torch
+    return load_from_checkout(target, "tacit study control")(argv)
 
 
 def load_from_checkout(target: str, command: str) -> Callable[[list[str]], int]:
