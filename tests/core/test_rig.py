@@ -101,6 +101,9 @@ def test_state_runs_through_arms_joints_then_gripper():
         ("arms", {}, "arms: "),
         ("alignment.tick_source", "camera:writs", "did you mean 'camera:wrist'"),
         ("alignment.rate_hz", 0, "greater than 0"),
+        ("arms.arm.joints.0.upper", float("inf"), "finite number"),
+        ("arms.arm.joints.0.offset", float("nan"), "finite number"),
+        ("streams.joints.latency_ms", 1e30, "less than or equal to 60000"),
         ("schema_version", "tacit-rig 2", "tacit-rig 1"),
     ],
 )

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tacit.config import Config
 
-LearningRate = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+LearningRate = Annotated[float, Field(ge=0, le=10)]
 
 
 class TrainConfig(Config):
@@ -22,7 +22,7 @@ class TrainConfig(Config):
     output: str
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     steps: Annotated[int, Field(ge=1)] | None = None
-    max_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 8
     accumulate: Annotated[int, Field(ge=1)] = 1
     lr: LearningRate = 2e-5

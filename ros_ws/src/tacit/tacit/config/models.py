@@ -29,9 +29,10 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
 class Config(BaseModel):
-    """Base of every configuration model: frozen, and unknown keys are errors."""
+    """Base of every configuration model: frozen; unknown keys, NaN and infinity are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    # A limit that is not a number compares as neither exceeded nor kept: what it guards would be open.
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 def load_yaml(path: str | Path, error: type[ConfigError] = ConfigError) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -15,16 +16,29 @@ from tacit.geometry.transforms import Transform
 from tacit.images import MAX_SIDE
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+TOPIC = re.compile(r"(~?/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0)]
 MAX_RATE_HZ = 10_000.0
 """Queues are as long as rates are high; the fastest drivers of arms run at 1 kHz."""
 Rate = Annotated[float, Field(gt=0, le=MAX_RATE_HZ)]
 OutputRate = Annotated[float, Field(ge=20, le=1000)]
 """What drivers of arms are told positions at [Hz]."""
+Latency = Annotated[float, Field(ge=-60_000, le=60_000)]
+"""How old a value is [ms]; of a minute no tick could be made."""
 Pixels = Annotated[int, Field(gt=0, le=MAX_SIDE)]
 """A side of a picture [px]."""
 ImageType = Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
+
+
+def topic_problem(topic: str) -> str:
+    """Return why a text is no topic, with the one that was meant; "" where it is one."""
+    if TOPIC.fullmatch(topic):
+        return ""
+    plain = "/".join(re.sub(r"\W+", "_", part).strip("_") for part in topic.strip().split("/"))
+    plain = re.sub(r"/(?=\d)", "/_", re.sub(r"/+", "/", plain)).rstrip("/")
+    cure = f"did you mean {plain!r}?" if TOPIC.fullmatch(plain) else "use letters, digits, _ and /"
+    return f"{topic!r} is no topic of ROS; {cure}"
 
 
 def _intrinsics(value: Any) -> np.ndarray:
@@ -63,7 +77,7 @@ class StreamBase(Config):
     qos: QosSpec = QosSpec()
     rate_hz: Rate
     required: bool = True
-    latency_ms: float = 0.0
+    latency_ms: Latency = 0.0
     stamps: Literal["header", "receive"] = "header"
 
 
