@@ -108,6 +108,25 @@ def test_all_zeros_are_questioned_and_one_zero_is_not(rig: Rig) -> None:
     assert robot.kinds == {}
 
 
+def test_zeros_of_a_driver_are_found_behind_an_offset(rig: Rig) -> None:
+    data = real(rig).model_dump(mode="json")
+    data["arms"]["arm"]["joints"][1]["offset"] = 0.4
+    robot = robot_of(parse_rig(data, "test"))
+    robot.values = joints_with(lambda t, q: np.where(np.arange(6) == 1, 0.4, 0.0))
+    robot.run(0.1)
+    assert robot.kinds == {"joints": "zeros"}
+
+
+def test_zeros_of_one_arm_are_found_beside_another_that_is_read() -> None:
+    data = real(load_rig("xtrainer")).model_dump(mode="json")
+    right = data["streams"].pop("right_joints")["names"]
+    data["streams"]["left_joints"]["names"] += right
+    intake = Intake(parse_rig(data, "test"), ["left_joints"])
+    intake.take("left_joints", WALL, WALL, {"position": np.repeat([0.3, 0.0], 6)}, 5)
+    found = intake.findings()["left_joints"]
+    assert found.kind == "zeros" and "right" in found.text and "left" not in found.text
+
+
 def test_degrees_are_refused_and_values_just_outside_the_limits_doubted(rig: Rig) -> None:
     for factor, kinds, kept in ((2.0, "out_of_limits", 0), (1.03, "out_of_limits", 100)):
         robot = robot_of(real(rig))

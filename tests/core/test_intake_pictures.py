@@ -35,6 +35,9 @@ def test_frozen_and_black_pictures_are_doubted_and_a_noisy_dark_one_is_not(rig: 
     assert kinds([scene] * 6) == [None] * 4 + ["frozen"] * 2
     assert kinds([scene] * 5 + [scene[::-1]]) == [None] * 4 + ["frozen", None]
     assert kinds([random.integers(0, 9, shape, dtype=np.uint8) for _ in range(2)]) == ["black"] * 2
+    others = [scene[:, ::-1], scene[::-1, ::-1]]
+    assert kinds([scene, *others] * 3) == [None] * 6 + ["frozen"] * 3  # it goes round its buffers
+    assert kinds([random.integers(248, 256, shape, dtype=np.uint8) for _ in range(2)]) == ["black"] * 2
     assert kinds([random.integers(0, 40, shape, dtype=np.uint8) for _ in range(9)]) == [None] * 9
 
 

@@ -47,7 +47,7 @@ class Stand:
         self._pictures = {
             name: [
                 encode_jpeg(random.integers(0, 255, (spec.height, spec.width, 3), dtype=np.uint8))
-                for _ in range(3)
+                for _ in range(6)
             ]
             for name, spec in self.rig.images.items()
         }
@@ -83,7 +83,7 @@ class Stand:
 
     def _value(self, name: str) -> object:
         if name in self._pictures:
-            return self._pictures[name][self.now_ns // (SECOND // 25) % 3]
+            return self._pictures[name][self.now_ns // (SECOND // 25) % 6]
         t = self.now_ns / SECOND
         count = len(self.rig.streams[name].names)
         return {"position": 0.04 + 0.01 * np.sin(t + np.arange(count)) * (1 if count == 1 else 20)}

@@ -50,6 +50,12 @@ def test_a_newer_command_replaces_what_is_left() -> None:
     assert commands_at_ticks([(0.0, motion), (0.2, other)], 5) == pytest.approx([0.0, 0.1, 0.15, 5.0, 6.0])
 
 
+def test_a_motion_may_claim_to_last_for_years() -> None:
+    years = 2**31 - 1
+    follower = Follower(trajectory((0.0, 0.0), (years, years)), BASE, 10 * MS)
+    assert [float(v[0]) for _, v in follower.due(BASE + 25 * MS)] == pytest.approx([0.0, 0.01, 0.02])
+
+
 def test_follower_gives_each_command_once_at_the_rate_of_the_stream_and_the_last_point() -> None:
     follower = Follower(trajectory((0.0, 0.0), (0.25, 2.5)), BASE, 100 * MS)
     assert [(s - BASE, float(v[0])) for s, v in follower.due(BASE + 1)] == [(0, 0.0)]

@@ -6,6 +6,7 @@ W08 and W11 look between episodes and are in `audit`; W15 is in `rules_claims`.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 
@@ -18,12 +19,12 @@ from tacit.episode.rules_errors import GAP_INTERVALS, SAMPLED_IMAGES, image_data
 from tacit.errors import ImageError
 from tacit.images import decode_image
 from tacit.images.depth import decode_depth
+from tacit.streams.pictures import BLACK_LEVEL, BLIND_FRACTION, RING
 
 Violations = Iterable[tuple[str, str]]
 
 STALE_SHARE = 0.02
 GAP_WARNING_MS, GAP_ERROR_MS = 100.0, 1000.0
-BLACK_LEVEL, BLACK_SHARE = 10, 0.95
 EMPTY_BYTES, EMPTY_BYTES_PER_PIXEL = 200, 0.01
 """A depth PNG of zeros is smaller than this (1457 bytes at VGA), one of a scene is many times larger."""
 BLUR_VARIANCE = 5.0
@@ -86,8 +87,8 @@ def pictures(audit: Audit) -> Violations:
                 yield name, f"tick {empty}: no pixel holds a distance"
             continue  # zeros in a depth image are holes, not darkness
         grey = [g for i in chosen if (g := _grey(dataset[i])) is not None]
-        if grey and np.mean([np.mean(g < BLACK_LEVEL) for g in grey]) > BLACK_SHARE:
-            yield name, f"black: more than {BLACK_SHARE:.0%} of the pixels below {BLACK_LEVEL}"
+        if grey and np.mean([np.mean(g < BLACK_LEVEL) for g in grey]) > BLIND_FRACTION:
+            yield name, f"black: more than {BLIND_FRACTION:.0%} of the pixels below {BLACK_LEVEL}"
         elif grey and name in audit.reader.cameras:
             sharpness = float(np.median([cv2.Laplacian(g, cv2.CV_64F).var() for g in grey]))
             if sharpness < BLUR_VARIANCE:
@@ -211,16 +212,18 @@ def _images_and_states(audit: Audit) -> list[tuple[str, float]]:
 
 
 def _frozen_since(audit: Audit, name: str, dataset: object) -> int | None:
-    """Return the first tick of so many fresh frames with identical bytes as are frozen, says the rig.
+    """Return the first tick of so many fresh frames as are frozen, says the rig: the same few bytes in turn.
 
     The same for simulated sensors, which have noise; a scene that was drawn without looks frozen indeed.
     """
     frames = audit.reader.rig.images[name].frozen_after
     ticks = np.flatnonzero(audit.reader.timestamps(name)["fresh"])
-    before, run = b"", 0
+    before: deque[bytes] = deque(maxlen=RING)
+    run = 0
     for tick in ticks:
         digest = hashlib.sha256(dataset[tick].tobytes()).digest()  # type: ignore[index]
-        run, before = (run + 1 if digest == before else 1), digest
+        run = run + 1 if digest in before else 1
+        before.append(digest)
         if run >= frames:
             return int(ticks[np.searchsorted(ticks, tick) - frames + 1])
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -71,7 +71,8 @@ class NumberJudge:
             switches = {n for n in grippers if spec.type == "std_msgs/msg/Bool" or _has_two_levels(rig, n)}
             gripper_floor = np.array([SWITCH_FLOOR if n in switches else GRIPPER_FLOOR for n in self._names])
             self._floor = np.where(self._is_joint, joint_floor, gripper_floor * width)
-            self._rest_is_zero = _rests_at_zero(rig, self._names)
+            self._unread = np.array([rig.joint(name).offset for name in self._names])
+            self._unread_arms = dict(_unread_arms(rig, self._names, self._unread))
         self.reset()
 
     def reset(self) -> None:
@@ -117,7 +118,7 @@ class NumberJudge:
             or self._jump(stamp_ns, values, may_leap)
             or (self._stuck(stamp_ns, values) if self._repeats and self._has_joints else None)
             or (None if inside else self._outside(values))
-            or (None if values.all() else self._zeros(values))
+            or (self._zeros(values) if (values == self._unread).any() else None)
         )
 
     def _far_outside(self, values: FloatArray) -> Finding | None:
@@ -207,13 +208,14 @@ class NumberJudge:
         )
 
     def _zeros(self, values: FloatArray) -> Finding | None:
-        joints = values[self._is_joint]
-        if self._rest_is_zero or len(joints) < 2 or joints.any():
+        unread = values == self._unread
+        arms = [arm for arm, joints in self._unread_arms.items() if unread[joints].all()]
+        if not arms:
             return None
         return Finding(
             "zeros",
-            "all joints are exactly 0, as drivers report that have no connection to the robot; move the "
-            "robot a little, or check the driver",
+            f"all joints of {' and '.join(arms)} are exactly 0 as the driver counts, as drivers report that "
+            "have no connection to the robot; move the robot a little, or check the driver",
             refused=False,
         )
 
@@ -236,10 +238,13 @@ def _has_two_levels(rig: Rig, name: str) -> bool:
     return len(getattr(member, "table", ())) == 2
 
 
-def _rests_at_zero(rig: Rig, names: tuple[str, ...]) -> bool:
-    """Whether a rig's home is all zeros, so that zeros say nothing."""
-    home = rig.home
-    if home is None:
-        return False
-    own = home[rig.index_of(names)]
-    return not np.nan_to_num(own).any()
+def _unread_arms(rig: Rig, names: tuple[str, ...], unread: FloatArray) -> Iterator[tuple[str, list[int]]]:
+    """Yield each arm of a stream with where its joints stand, if zeros of its driver say anything.
+
+    They say nothing of one joint alone, and of an arm whose home they are.
+    """
+    for arm, spec in rig.arms.items():
+        home = dict(zip((joint.name for joint in spec.joints), spec.home or (), strict=False))
+        places = [names.index(joint.name) for joint in spec.joints if joint.name in names]
+        if len(places) > 1 and not all(home.get(names[place]) == unread[place] for place in places):
+            yield arm, places

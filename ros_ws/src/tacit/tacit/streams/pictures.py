@@ -1,6 +1,9 @@
-"""Judges the pictures of one stream: the same bytes again and again, or black."""
+"""Judges the pictures of one stream: the same few again and again, or nothing to be seen."""
 
 from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -11,8 +14,12 @@ from tacit.images.colour import decode_pixels
 from tacit.images.depth import as_depth
 from tacit.streams.findings import Finding
 
-BLACK_LEVEL, BLACK_FRACTION = 10, 0.95
-"""Black: more than this part of a picture is darker than this level; so says rule W04 of `tacit check`."""
+BLACK_LEVEL, WHITE_LEVEL, BLIND_FRACTION = 10, 246, 0.95
+"""Black or white: more than this part of a picture is darker than the one level, or as bright as the other.
+Rule W04 of `tacit check` finds the one black and the other without an edge."""
+
+RING = 4
+"""A driver that stalls may go round its buffers, of which there are so many, rather than repeat the last."""
 
 STRIDE = 8
 """Every eighth pixel of every eighth row tells whether a picture is black."""
@@ -32,12 +39,13 @@ class PictureJudge:
     """Judges the images of one camera or tactile sensor.
 
     Args:
-        frozen_after: So many equal pictures in a row, each with a new stamp, are a camera that stands still.
+        frozen_after: So many pictures in a row that were there before, each with a new stamp, are a camera
+            that stands still.
         size: (height, width).
         is_depth: Depth: a pixel of 0 is a hole; only a picture of nothing but holes is doubted.
 
     Attributes:
-        longest_repeat: Most equal pictures in a row.
+        longest_repeat: Most pictures in a row of which each equals one of the `RING` before it.
     """
 
     def __init__(self, frozen_after: int, size: tuple[int, int], is_depth: bool = False) -> None:
@@ -46,26 +54,27 @@ class PictureJudge:
 
     def reset(self) -> None:
         """Forget the pictures seen."""
-        self._before: NDArray[np.uint8] | None = None
+        self._before: deque[NDArray[np.uint8]] = deque(maxlen=RING)
         self._repeats = self._seen = 0
         self._usual = 0.0
-        self._was_black = False
+        self._blind = ""
         self.longest_repeat = 1
 
     def judge(self, picture: NDArray[np.uint8]) -> Finding | None:
         """Return what is wrong with a picture: RGB (H, W, 3), or encoded bytes (N,).
 
-        Refused is one that was looked at and cannot be decoded; frozen or black ones are doubted.
+        Refused is one that was looked at and cannot be decoded; frozen or empty ones are doubted.
         """
-        before, self._before = self._before, picture
-        if before is not None and _equal(before, picture):
+        is_known = any(_equal(before, picture) for before in reversed(self._before))
+        self._before.append(picture)
+        if is_known:
             self._repeats += 1
             self.longest_repeat = max(self.longest_repeat, self._repeats + 1)
         else:
             self._repeats = 0
             if self._is_telling(picture):
                 try:
-                    self._was_black = _is_empty(picture) if self._is_depth else _is_black(picture)
+                    self._blind = _no_distance(picture) if self._is_depth else _no_scene(picture)
                 except ImageError as problem:
                     self._seen += 1
                     return Finding("undecodable", str(problem))
@@ -73,43 +82,50 @@ class PictureJudge:
         if self._repeats + 1 >= self._frozen_after:
             return Finding(
                 "frozen",
-                f"{self._repeats + 1} pictures in a row are the same to the bit; does the camera still see? "
+                f"{self._repeats + 1} pictures in a row are the same few to the bit; does the camera see? "
                 "(`frozen_after` in the rig, if its driver repeats pictures)",
                 refused=False,
             )
-        if self._was_black and self._is_depth:
-            text = "no pixel holds a distance; too near, too far, or is its projector off?"
-            return Finding("black", text, refused=False)
-        if self._was_black:
-            return Finding("black", "the picture is black; lens cap, exposure or lights?", refused=False)
-        return None
+        return Finding("black", self._blind, refused=False) if self._blind else None
 
     def _is_telling(self, picture: NDArray[np.uint8]) -> bool:
         """Whether to look if a picture is black: decoding each would cost a recorder half of its time."""
         small = picture.size < max(BLACK_BYTES_PER_PIXEL * self._pixels, SHRUNK * self._usual)
         self._usual += USUAL_SHARE * (picture.size - self._usual)
-        return picture.ndim > 1 or small or self._was_black or self._seen % LOOK_EVERY == 0
+        return picture.ndim > 1 or small or bool(self._blind) or self._seen % LOOK_EVERY == 0
 
 
-def _is_black(picture: NDArray[np.uint8]) -> bool:
-    if picture.ndim > 1:
-        return _mostly_dark(picture[::STRIDE, ::STRIDE])
+def _no_scene(picture: NDArray[np.uint8]) -> str:
+    """Return why nothing can be seen in a picture; "" where something can."""
+    pixels = picture[::STRIDE, ::STRIDE] if picture.ndim > 1 else _shrunk(picture)
+    if _mostly(pixels, lambda part: part < BLACK_LEVEL):
+        return "the picture is black; lens cap, exposure or lights?"
+    if _mostly(pixels, lambda part: part >= WHITE_LEVEL):
+        return "the picture is white; exposure or lights?"
+    return ""
+
+
+def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the pixels of encoded bytes (N,), eight times smaller."""
     small = decode_pixels(picture, cv2.IMREAD_REDUCED_COLOR_8)
     if small is None:
         raise ImageError(f"image of {picture.size} bytes cannot be decoded; is its camera or cable failing?")
-    return _mostly_dark(np.asarray(small, dtype=np.uint8))
+    return np.asarray(small, dtype=np.uint8)
 
 
-def _is_empty(depth: NDArray) -> bool:
-    return not as_depth(depth).any()
+def _no_distance(depth: NDArray) -> str:
+    if as_depth(depth).any():
+        return ""
+    return "no pixel holds a distance; too near, too far, or is its projector off?"
 
 
-def _mostly_dark(picture: NDArray[np.uint8]) -> bool:
-    """Whether more than `BLACK_FRACTION` of all values are dark; a bright picture shows in its first rows."""
-    dark = picture.size
+def _mostly(picture: NDArray[np.uint8], is_so: Callable[[NDArray], NDArray]) -> bool:
+    """Whether more than `BLIND_FRACTION` of all values are so; one of a scene shows in its first rows."""
+    left = (1 - BLIND_FRACTION) * picture.size
     for start in range(0, len(picture), LOOKED_ROWS):
-        dark -= np.count_nonzero(picture[start : start + LOOKED_ROWS] >= BLACK_LEVEL)
-        if dark <= BLACK_FRACTION * picture.size:
+        part = picture[start : start + LOOKED_ROWS]
+        left -= part.size - np.count_nonzero(is_so(part))
+        if left <= 0:
             return False
     return picture.size > 0
 

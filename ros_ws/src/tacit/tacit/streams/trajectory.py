@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,8 @@ class Follower:
     def __init__(self, trajectory: Trajectory, stamp_ns: int, period_ns: int) -> None:
         self._trajectory, self._stamp_ns = trajectory, stamp_ns
         last_ns = int(trajectory.times_ns[-1])
-        self._left = iter([*range(0, last_ns, period_ns), last_ns])
+        # One after the other: a motion of a year, which a message may claim, has too many for a list.
+        self._left = chain(range(0, last_ns, period_ns), (last_ns,))
         self._next_ns: int | None = next(self._left)
 
     def due(self, before_ns: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
