@@ -119,6 +119,17 @@ def test_a_new_rig_is_the_template_with_the_topics_of_the_cell(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my_robot.yaml", "ur5e.urdf"]
 
 
+def test_words_that_yaml_would_read_as_something_else_stay_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--serials", "left=00123", "right=no", "--topics", "joints=~/joint_states"]
+    assert cli.main(["rig", "new", "123", "--from", "nova2", *words]) == 0
+    rig = load_rig("123.yaml")
+    assert (rig.name, *(spec.serial for spec in rig.tactile.values())) == ("123", "00123", "no")
+    assert "~/" not in " ".join(str(remark) for remark in review("123.yaml"))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -130,6 +141,9 @@ def test_a_new_rig_is_the_template_with_the_topics_of_the_cell(
         (["x"], "give one of --from"),
         (["--from", "ur5e"], "give the name of the rig"),
         (["a b", "--from", "ur5e"], "use letters, digits"),
+        (["x", "--from", "ur5e", "--cameras", "wrist=/a", "wrist=/b"], "stands there twice"),
+        (["x", "--from", "ur5e", "--cameras", r"wrist=/a\g<9>: # b@world"], "no topic of ROS"),
+        (["x", "--from", "ur5e", "--cameras", "joints=/a"], "used twice"),
     ],
 )
 def test_what_cannot_be_a_rig_is_refused_and_nothing_is_written(

@@ -14,7 +14,7 @@ from rich.console import Console
 from tacit.config.arguments import NewFile, Seconds, parse_words
 from tacit.convert.registry import draft_of
 from tacit.errors import RigError
-from tacit.rig import Rig, load_rig
+from tacit.rig import Rig
 from tacit.rig.template import Wishes, new_from, write_new
 
 LIVE = ("tacit_ros.run.rig_live", "draft_live")  # a string: the core imports no ROS
@@ -69,8 +69,8 @@ def main(argv: Sequence[str]) -> int:
     if out.exists():
         raise RigError(f"{out}: exists and is never overwritten; give another name or move it away")
     text, files = _made(options, options.name or out.stem)
-    written = write_new(out, text, files)
-    _report(written, load_rig(out))
+    rig, written = write_new(out, text, files)
+    _report(written, rig)
     return 0
 
 
@@ -99,7 +99,10 @@ def _pairs(flag: str, words: Sequence[str]) -> dict[str, str]:
     for word in words:
         if not all(word.partition("=")[::2]):
             raise RigError(f"{flag} {word}: expected NAME=VALUE, such as wrist=/camera/color/image_raw")
-    return {name: value for name, _, value in (word.partition("=") for word in words)}
+    pairs = {name: value for name, _, value in (word.partition("=") for word in words)}
+    if len(pairs) < len(words):
+        raise RigError(f"{flag} {' '.join(words)}: a name stands there twice; each has one value")
+    return pairs
 
 
 def _report(written: Sequence[Path], rig: Rig) -> None:

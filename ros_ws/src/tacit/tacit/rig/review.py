@@ -19,7 +19,7 @@ from tacit.config.documents import MAX_YAML_BYTES, read_text, yaml_mapping
 from tacit.errors import RigError, TacitError, did_you_mean
 from tacit.rig.contract import RIGS_FOLDER, Rig, embed_urdf, load_rig, parse_rig
 from tacit.rig.taxels import ArrayType
-from tacit.rig.topics import COMMAND_TYPES, NUMBER_TYPES, ImageType
+from tacit.rig.topics import COMMAND_TYPES, NUMBER_TYPES, ImageType, topic_problem
 
 MAX_TURN = 4 * math.pi
 """No joint of an arm turns further: UR arms, the widest, reach two turns either way."""
@@ -27,10 +27,11 @@ MAX_SPEED = 20.0
 """[rad/s]; the fastest small arms reach 12."""
 LIMITS = (("lower", MAX_TURN, "rad"), ("upper", MAX_TURN, "rad"), ("velocity", MAX_SPEED, "rad/s"))
 MAX_OPENING_M = 0.5
-TOPIC = re.compile(r"^[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$")
 PLACEHOLDER = re.compile(r"# PLACEHOLDER|REPLACE-ME")
 GROUPS = ("cameras", "tactile", "streams", "commands")
 URDF_KEYS = ("urdf", "base_link", "tip_link", "xacro")
+ONCE = (("topic", ("cameras", "tactile")), ("topic", ("commands",)), ("serial", ("tactile",)))
+"""Key, and the groups in which no two have the same value of it."""
 KeyPath = tuple[str | int, ...]
 
 
@@ -79,10 +80,6 @@ def _remarks(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     yield from _twice(data)
 
 
-ONCE = (("topic", ("cameras", "tactile")), ("topic", ("commands",)), ("serial", ("tactile",)))
-"""Key, and the groups in which no two have the same value of it."""
-
-
 def _joints(path: KeyPath, arm: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     joints = arm.get("joints")
     for index, joint in enumerate(joints if isinstance(joints, list) else ()):
@@ -104,20 +101,14 @@ def _joints(path: KeyPath, arm: Mapping[str, Any]) -> Iterator[tuple[KeyPath, st
 def _topic(path: KeyPath, spec: Mapping[str, Any], group: str) -> Iterator[tuple[KeyPath, str]]:
     for key in ("topic", "info_topic"):
         topic = spec.get(key)
-        if isinstance(topic, str) and topic and not TOPIC.match(topic):
-            yield (*path, key), f"{topic!r} is no topic of ROS; {_topic_like(topic)}"
+        if isinstance(topic, str) and topic and (problem := topic_problem(topic)):
+            yield (*path, key), problem
     kind = spec.get("type")
     valid = {"commands": COMMAND_TYPES, "streams": tuple(NUMBER_TYPES)}.get(group, get_args(ImageType))
     if group == "tactile":
         valid = (*valid, *get_args(ArrayType))
     if isinstance(kind, str) and kind not in valid:
         yield (*path, "type"), f"{kind!r} is not read there; {_type_like(kind, valid)}"
-
-
-def _topic_like(topic: str) -> str:
-    plain = "/".join(re.sub(r"\W+", "_", part).strip("_") for part in topic.strip().split("/"))
-    plain = re.sub(r"/(?=\d)", "/_", re.sub(r"/+", "/", plain)).rstrip("/")
-    return f"did you mean {plain!r}?" if TOPIC.match(plain) else "use letters, digits, _ and /"
 
 
 def _type_like(kind: str, valid: Sequence[str]) -> str:
@@ -129,11 +120,7 @@ def _type_like(kind: str, valid: Sequence[str]) -> str:
 
 def _twice(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """Two pictures, or two commands, on one topic; two sensors of one serial number."""
-    for key, groups in (
-        ("topic", ("cameras", "tactile")),
-        ("topic", ("commands",)),
-        ("serial", ("tactile",)),
-    ):
+    for key, groups in ONCE:
         first: dict[str, str] = {}
         for group in groups:
             for name, spec in _mapping(data.get(group)).items():

@@ -15,8 +15,8 @@ import yaml
 
 from tacit.config.documents import yaml_mapping
 from tacit.errors import RigError, did_you_mean
-from tacit.rig.contract import RIGS_FOLDER, shipped_rigs
-from tacit.rig.topics import NAME_PATTERN
+from tacit.rig.contract import RIGS_FOLDER, Rig, load_rig, shipped_rigs
+from tacit.rig.topics import NAME_PATTERN, topic_problem
 
 MARK = "# PLACEHOLDER numbers of {first}: `tacit calibrate` measures yours."
 WORLD = "@world"
@@ -52,6 +52,10 @@ def new_from(template: str, name: str, wishes: Wishes) -> tuple[str, dict[str, s
     if template not in shipped_rigs():
         raise RigError(f"--from {template}: no such rig; {did_you_mean(template, shipped_rigs())}")
     _require_name("name", name)
+    for flag, topics in (("cameras", wishes.cameras), ("gels", wishes.gels), ("topics", wishes.topics)):
+        for member, topic in topics.items():
+            if problem := topic_problem(topic.removesuffix(WORLD)):
+                raise RigError(f"--{flag} {member}: {problem}")
     lines = path.read_text(encoding="utf-8").splitlines()
     lines = _replaced(lines, ("name",), name)
     for group, wanted in (("cameras", wishes.cameras), ("tactile", wishes.gels)):
@@ -67,7 +71,7 @@ def new_from(template: str, name: str, wishes: Wishes) -> tuple[str, dict[str, s
 
 
 def _require_name(what: str, name: str) -> None:
-    if not re.match(NAME_PATTERN, name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise RigError(f"{what} {name!r}: use letters, digits, '.', '_' and '-', at most 64")
 
 
@@ -94,11 +98,16 @@ def _node(lines: list[str], path: tuple[str, ...]) -> yaml.Node:
 
 
 def _replaced(lines: list[str], path: tuple[str, ...], value: str) -> list[str]:
-    """Put another scalar at a path; what follows it on its line stays."""
+    """Put another text at a path; what follows it on its line stays."""
     node = _node(lines, path)
     number, begin, end = node.start_mark.line, node.start_mark.column, node.end_mark.column
     line = lines[number]
-    return [*lines[:number], f"{line[:begin]}{value}{line[end:]}", *lines[number + 1 :]]
+    return [*lines[:number], f"{line[:begin]}{_text(value)}{line[end:]}", *lines[number + 1 :]]
+
+
+def _text(value: str) -> str:
+    """Return a text as YAML, in quotes where it would be read as something else: 00123, no, 1e5."""
+    return yaml.safe_dump(value, width=1_000_000).removesuffix("...\n").strip()
 
 
 def _members(lines: list[str], group: str, wanted: Mapping[str, str]) -> list[str]:
@@ -147,17 +156,23 @@ def _ticks(lines: list[str], cameras: Mapping[str, str]) -> list[str]:
     return _replaced(lines, ("alignment", "tick_source"), f"camera:{next(iter(cameras))}")
 
 
-def write_new(out: Path, text: str, files: Mapping[str, str]) -> list[Path]:
-    """Write a rig file and what it needs beside it; nothing is overwritten.
+def write_new(out: Path, text: str, files: Mapping[str, str]) -> tuple[Rig, list[Path]]:
+    """Write a rig file and what it needs beside it, and return the rig; nothing is overwritten.
 
     Raises:
-        RigError: One of them exists with another content.
+        RigError: One of them exists with another content, or it is no rig: then nothing is left of it.
     """
     wanted = {out: text, **{out.parent / name: content for name, content in files.items()}}
     for path, content in wanted.items():
         if path.exists() and (path == out or path.read_text(encoding="utf-8") != content):
             raise RigError(f"{path}: exists and is never overwritten; give another name or move it away")
     out.parent.mkdir(parents=True, exist_ok=True)
-    for path, content in wanted.items():
-        path.write_text(content, encoding="utf-8")
-    return list(wanted)
+    made = [path for path in wanted if not path.exists()]
+    for path in made:
+        path.write_text(wanted[path], encoding="utf-8")
+    try:
+        return load_rig(out), list(wanted)
+    except RigError:
+        for path in made:
+            path.unlink()
+        raise
