@@ -35,6 +35,8 @@ PERIOD_S = 0.04
 SERVO_HZ = 100 / 3
 TIMEOUT_S = 0.2
 BAR_MISSED, BAR_SUCCESS = 0.01, 0.9
+ROUNDING_RAD = 1e-5
+"""ServoJ carries four decimals of a degree."""
 START = np.array([-0.3424, 0.0643, 2.0576, -0.5511, -1.5708, 1.2284])
 
 
@@ -418,7 +420,7 @@ def is_met(args: Args, numbers: Numbers) -> bool:
         numbers.missed_share <= BAR_MISSED
         and numbers.reconnects == args.disconnects
         and numbers.late_commands == numbers.zeros == 0
-        and numbers.largest_step <= 3 * numbers.allowed_step
+        and numbers.largest_step <= numbers.allowed_step + ROUNDING_RAD
     )
     return servo and numbers.successes >= BAR_SUCCESS * numbers.episodes
 

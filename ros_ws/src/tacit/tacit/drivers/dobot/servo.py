@@ -1,8 +1,9 @@
 """What is sent to the arm at each period: pure, time passed in.
 
 Commands come from a network and from programs that may be wrong or dead. A target is followed within velocity
-and acceleration limits; one that would be a jump is refused, for good until somebody has looked; none is sent
-while the arm is not ready, while it is not heard, or when commands have stopped.
+and acceleration limits, and no step is longer than one period allows, however late it comes. One that would
+be a jump is refused, for good until somebody has looked; none is sent while the arm is not ready, while it is
+not heard, or when commands have stopped.
 """
 
 from __future__ import annotations
@@ -137,6 +138,7 @@ class Servo:
                 self._target = None
                 return None
             self._limiter.elapse(self._last_sent.since(now))
+            self._limiter.dt = min(self._limiter.dt, self._limiter.period)
             self._last_sent.made(now)
             if silent_s > BRAKE_PART * self._timeout_s or self._is_ending:
                 return self._limiter.brake()
