@@ -18,7 +18,7 @@ from tacit import cli
 from tacit.bundle import load_bundle
 from tacit.bundle.runtime import Observation, OnnxPolicy
 from tacit.errors import ConfigError, TacitError
-from tacit.rig import load_rig
+from tacit.rig import Rig, load_rig, parse_rig
 from tacit_learning.export_foreign import ForeignArguments, export_foreign
 from tacit_learning.foreign_act.act import read_act
 from tacit_learning.foreign_act.lerobot import read_lerobot
@@ -96,15 +96,41 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_policy_of_lerobot_answers_as_there_and_runs_as_a_bundle(
     post: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "act.onnx"
-    words = ["export", "--from-lerobot", str(post), "--rig", "nova2_sim", "--out", str(out)]
+    out, rig = tmp_path / "act.onnx", near_home()
+    (tmp_path / "rig.yaml").write_text(rig.to_yaml(), encoding="utf-8")
+    words = ["export", "--from-lerobot", str(post), "--rig", str(tmp_path / "rig.yaml"), "--out", str(out)]
     assert cli.main(words) == 0 and "differs from torch by at most" in capsys.readouterr().out
-    policy = OnnxPolicy(out, load_rig("nova2_sim"))
+    policy = OnnxPolicy(out, rig)
     chunk = policy.act(Observation(1, GOLDEN["state"], IMAGES))
     np.testing.assert_allclose(chunk, GOLDEN["lerobot_post_chunk"], atol=PARITY)
     assert load_bundle(out).manifest.train["trained_by"] == "lerobot"
     assert (policy.manifest.playing.mode, policy.manifest.playing.every_ticks) == ("replace", 4)
     np.testing.assert_allclose(policy.manifest.state_min, GOLDEN["stats/observation.state/min"])
+    acts_to_the_end(policy, rig)
+
+
+def near_home() -> Rig:
+    """The simulated cell's rig, its joints within 0.1 rad of home: what drawn weights want breaks nothing."""
+    data = load_rig("nova2_sim").model_dump(mode="json")
+    arm = data["arms"]["arm"]
+    for joint, home in zip(arm["joints"], arm["home"], strict=True):
+        joint |= {"lower": home - 0.1, "upper": home + 0.1}
+    return parse_rig(data, "test")
+
+
+def acts_to_the_end(policy: OnnxPolicy, rig: Rig) -> None:
+    """In the cell, by the code of the policy node: it commands the arm at every tick and never holds."""
+    pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
+    from tacit_sim.cell import Cell
+    from tacit_sim.closed_loop import Runner
+
+    cell = Cell(rig, "place_cube")
+    cell.reset(0)
+    start = cell.state()
+    rollout = Runner(cell, policy).run(seed=0, max_ticks=50)
+    assert (rollout.fault, rollout.num_ticks) == ("", 50)
+    assert np.abs(cell.state() - start)[:6].max() > 0.05
+    cell.close()
 
 
 def test_pre_norm_two_decoder_layers_and_min_max_answer_as_there(tmp_path: Path) -> None:
