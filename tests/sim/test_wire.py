@@ -24,6 +24,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 
 from benches.testing import isolated_domain, wait_until
+from benches.wire import Numbers, read_wire
 from tacit.errors import ConfigError
 from tacit.rig import load_rig, parse_rig
 from tacit_ros import messages
@@ -53,6 +54,9 @@ class Heard:
         kinds = {"/joint_states": JointState, "/gripper/state": JointState, "/simulator/truth": String}
         for topic, kind in {**kinds, "/robot_state": Float64MultiArray}.items():
             self.node.create_subscription(kind, topic, lambda m, t=topic: self.last.update({t: m}), 10)
+        self.stamps_ns: list[int] = []
+        hear = lambda m: self.stamps_ns.append(messages.header_stamp_ns(m))  # noqa: E731
+        self.node.create_subscription(JointState, "/joint_states", hear, 1000)
         self.commands = self.node.create_publisher(JointState, "/joint_command", 1)
 
     def until(self, fact: Any, what: str) -> None:
@@ -73,7 +77,8 @@ def heard(tmp_path: Path) -> Iterator[Heard]:
     with isolated_domain():
         rclpy.init()
         found = Heard()
-        nodes = build_stack("simulate", str(path), {}).without(["expert"]).nodes
+        log = tmp_path / "wire.log"
+        nodes = build_stack("simulate", str(path), {"wire_log": str(log)}).without(["expert"]).nodes
         processes = [subprocess.Popen(command_of(node)) for node in nodes]
         try:
             yield found
@@ -84,6 +89,11 @@ def heard(tmp_path: Path) -> Iterator[Heard]:
             found.node.destroy_node()
             rclpy.try_shutdown()
         assert codes == [0] * len(nodes)
+        numbers = Numbers()
+        read_wire(log, load_rig(str(path)), numbers)
+        assert numbers.wire["EnableRobot"] == 1
+        assert min(numbers.wire["ServoJ"], numbers.wire["SetHoldRegs"]) > 1
+        assert 0 < numbers.fastest <= 1.001 and not [name for name in numbers.wire if "refused" in name]
 
 
 def test_the_cell_is_measured_and_moved_through_the_wire(heard: Heard) -> None:
@@ -94,6 +104,7 @@ def test_the_cell_is_measured_and_moved_through_the_wire(heard: Heard) -> None:
     np.testing.assert_allclose(heard.last["/joint_states"].position, heard.truth["state"][:6], atol=0.02)
     stamp_ns = messages.header_stamp_ns(heard.last["/joint_states"])
     assert abs(stamp_ns - heard.truth["stamp_ns"]) < 2e9  # the clock of the cell, not of this computer
+    assert all(heard.node.count_publishers(topic) == 1 for topic in ("/joint_states", "/gripper/state"))
     goal = np.array(heard.truth["state"][:6]) + [0.15, 0, 0, 0, 0, 0.15]  # turned about upright axes
 
     def lead() -> bool:
@@ -105,6 +116,14 @@ def test_the_cell_is_measured_and_moved_through_the_wire(heard: Heard) -> None:
 
     heard.until(lead, "the cell where it was led, and its gripper")
     heard.until(lambda: abs(heard.last["/gripper/state"].position[0] - 500) < 40, "the register")
+    assert len(heard.stamps_ns) > 20 and (np.diff(heard.stamps_ns) > 0).all()
+
+
+def test_a_gripper_that_swings_past_its_end_says_no_more_than_its_register_counts() -> None:
+    arm = WiredArm(load_rig("nova2_wire"), np.zeros(7))
+    for opening, register in ((0.0817, 1000.0), (-0.001, 0.0), (0.04, 500.0)):
+        arm.show(np.append(np.zeros(6), opening), np.zeros(7))
+        assert arm.opening() == pytest.approx(register)
 
 
 def test_a_port_that_is_taken_is_named() -> None:

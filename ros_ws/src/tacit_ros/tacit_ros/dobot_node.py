@@ -159,6 +159,7 @@ class DobotNode(WatchedNode):
             for spec in self.topics.states
         ]
         self._opening: float | None = None
+        self._stamped_ns: dict[str, int] = {}
         self.arm = DobotArm(
             self._arm_settings(),
             limiter_of(self.rig, name, 1 / self.settings.servo_hz),
@@ -275,11 +276,17 @@ class DobotNode(WatchedNode):
         self._publish({self.topics.gripper: (opening, 0.0)}, self.topics.gripper)
 
     def _publish(self, known: dict[str, tuple[float, float]], trigger: str) -> None:
-        """Publish the streams that carry `trigger` and of which everything is known."""
+        """Publish the streams that carry `trigger` and of which everything is known.
+
+        Where simulated time rules, it may not have moved since: of one moment a robot says one thing.
+        """
         stamp_ns = self.get_clock().now().nanoseconds
         for spec, publisher in self._measures:
             if trigger not in spec.names or not set(spec.names) <= set(known) or not self.context.ok():
                 continue
+            if self._stamped_ns.get(spec.topic) == stamp_ns:
+                continue
+            self._stamped_ns[spec.topic] = stamp_ns
             position: FloatArray = np.array([known[name][0] for name in spec.names])
             if spec.type == JOINT_STATE and self.topics.gripper not in spec.names:
                 velocity = [known[name][1] for name in spec.names]

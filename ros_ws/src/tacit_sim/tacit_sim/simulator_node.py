@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
@@ -57,6 +58,7 @@ class SimulatorParameters:
     zero_error_deg: float = parameter(0.0, "Measured joints are off by a constant of this size [deg].", low=0)
     clock_offset_stream: str = parameter("", "A stream whose clock is off, as of another computer.")
     clock_offset_s: float = parameter(0.0, "Its stamps are ahead of the others by this [s].")
+    wire_log: str = parameter("", "With drivers: write here, at the end, what their controller was asked.")
 
 
 class Pacer:
@@ -107,7 +109,7 @@ class SimulatorNode(WatchedNode):
         self._joint_ns = round(1e9 / max(stream.rate_hz for stream in rig.states.values()))
         self._arm: WiredArm | None = None
         if rig.drivers:  # what moves the arm comes through its driver, and what it measures goes there
-            _in_real_time(self._settings)
+            _require_pace(self._settings)
             self._joint_ns, self._arm = LOOK_NS, WiredArm(rig, self._cell.state())
             self._controller = serve_driver(rig, self._arm, self.thread_failed)
         self._robot = RobotTopics(
@@ -135,6 +137,8 @@ class SimulatorNode(WatchedNode):
         self._thread.stop(nudge=self._inbox.wake)
         if self._arm is not None:
             self._controller.close()
+            if self._settings.wire_log:
+                self._controller.write_log(Path(self._settings.wire_log))
 
     def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Hand a reset to the stepping thread and answer with the new truth."""
@@ -227,14 +231,16 @@ class SimulatorNode(WatchedNode):
                 self.get_logger().warning(f"no command for {age_s:.2f} s: holding position")
 
 
-def _in_real_time(settings: SimulatorParameters) -> None:
-    """Refuse another pace than the wall clock's: a controller behind a wire waits for nobody.
+def _require_pace(settings: SimulatorParameters) -> None:
+    """Refuse to be faster than the wall clock, or to wait: a controller behind a wire waits for nobody.
 
     Raises:
-        ConfigError: Lockstep, or another factor than 1.
+        ConfigError: Lockstep, or a factor above 1.
     """
-    if settings.lockstep or settings.real_time_factor != 1:
-        raise ConfigError("a rig with drivers is simulated in real time: lockstep:=false real_time_factor:=1")
+    if settings.lockstep or not 0 < settings.real_time_factor <= 1:
+        raise ConfigError(
+            "a rig with drivers is simulated in real time or slower: lockstep:=false real_time_factor:=1"
+        )
 
 
 def _joint_error(rig: Rig, settings: SimulatorParameters) -> JointError:

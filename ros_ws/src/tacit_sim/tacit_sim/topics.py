@@ -49,6 +49,9 @@ HISTORY_S = 1.0
 class RobotTopics:
     """Publishes what the robot of the rig would: joints, images, camera calibration, stage.
 
+    On a rig with a driver the joints are the driver's to publish: two publishers of one stream look like a
+    robot that jumps, and are refused.
+
     Args:
         node: Owns the publishers.
         cell: Measured at each call.
@@ -73,7 +76,8 @@ class RobotTopics:
             if spec.info_topic
         }
         self._arrays, self._due = rig.taxels, DueArrays(rig)
-        told = {name: spec for name, spec in rig.streams.items() if spec.role in ("state", "steps")}
+        roles = ("steps",) if rig.drivers else ("state", "steps")
+        told = {name: spec for name, spec in rig.streams.items() if spec.role in roles}
         self._streams: dict[str, Publisher] = {
             name: node.create_publisher(messages.message_class(spec.type), spec.topic, _profile(spec))
             for name, spec in (told | self._arrays).items()

@@ -31,6 +31,7 @@ class WiredArm:
 
     def __init__(self, rig: Rig, state: FloatArray) -> None:
         self._rig, self._gripper = rig, rig.state_names[-1]
+        self._range = rig.limits("lower")[-1], rig.limits("upper")[-1]
         self._lock = threading.Lock()
         self._state, self._velocity = np.array(state), np.zeros_like(state)
         self._wanted: FloatArray | None = None
@@ -70,9 +71,10 @@ class WiredArm:
             self._wanted = np.append(held, self._opening)
 
     def opening(self) -> float:
-        """Return the register of the measured opening."""
+        """Return the register of the measured opening: it counts no further than the fingers go."""
         with self._lock:
-            return from_canonical(self._rig, self._gripper, float(self._state[-1]))
+            opening = float(np.clip(self._state[-1], *self._range))
+        return from_canonical(self._rig, self._gripper, opening)
 
     def step(self, seconds: float) -> None:
         """Time passes in the cell."""

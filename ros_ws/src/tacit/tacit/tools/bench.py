@@ -35,6 +35,7 @@ BENCHES: dict[str, Bench] = {
     "kill": Bench("kill:main", "kill the recorder at its worst instants, count what is lost"),
     "faults": Bench("faults:main", "50 kinds of fault against policy and recorder, in virtual time", False),
     "dobot": Bench("dobot:main", "a Dobot arm through its wire: periods, disconnects, place_cube", False),
+    "wire": Bench("wire:main", "a Dobot's wire: demonstrate by typing, train, act in the cell", False),
     "hostile": Bench("hostile:main", "files made to hurt: how long, how much memory, what is said"),
     "act_hsa": Bench(
         "act_hsa:main",

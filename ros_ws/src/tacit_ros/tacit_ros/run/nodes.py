@@ -71,6 +71,7 @@ NODES = {
             "hidden_seed": 0,
             "joint_error_deg": 0.0,
             "zero_error_deg": 0.0,
+            "wire_log": "",
         },
     ),
     "mover": NodeSpec(

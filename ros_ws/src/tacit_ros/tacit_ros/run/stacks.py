@@ -226,12 +226,16 @@ def _in_stack(spec: NodeSpec, stack: StackSpec) -> NodeSpec:
 
 
 def _for_simulation(spec: NodeSpec, rig: Rig) -> NodeSpec:
-    """The task of the rig's simulation is the default task; a driver before the cell has the cell's clock."""
+    """The task of the rig's simulation is the default task.
+
+    With a driver before the cell, everybody has the cell's clock: a busy machine then slows the cell down,
+    and nobody takes what is late for stale.
+    """
     if rig.simulation is None:
         return spec
     values: dict[str, Value] = {"task": rig.simulation.task} if "task" in spec.parameters else {}
-    if rig.drivers and spec.name == "simulator":
-        values["publish_clock"] = True
+    if rig.drivers:
+        values["publish_clock" if spec.name == "simulator" else "use_sim_time"] = True
     return replace(spec, parameters={**spec.parameters, **values})
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -129,6 +130,10 @@ class FakeController:
     def note(self, text: str) -> None:
         """Write into the log."""
         self.log.append((time.monotonic() - self._began, text))
+
+    def write_log(self, path: Path) -> None:
+        """Write the log to a file, a line for each command and event."""
+        path.write_text("".join(f"{when:.3f} {text}\n" for when, text in self.log), encoding="utf-8")
 
     def forget_client(self) -> None:
         """A dashboard connection has ended, and its Modbus masters with it."""

@@ -1,0 +1,85 @@
+"""A typing person before a terminal of `tacit teleop keys --record`, with a stack of nodes behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import IO
+
+import numpy as np
+from std_msgs.msg import String
+from typing_person import Seen, TypingPerson
+
+from tacit.geometry.transforms import FloatArray
+from tacit.rig import Rig
+from tacit.teleop.jog import tool_point
+from tacit_ros.wire.environment import child_environment
+from tacit_ros.wire.node_state import NodeState
+from tacit_ros.wire.session import Session
+
+TYPE_S = 0.035
+
+
+@contextlib.contextmanager
+def keyboard(log: IO[str]) -> Iterator[int]:
+    """Run `tacit teleop keys --record` in a terminal; yields where its keys are typed."""
+    terminal, slave = pty.openpty()
+    words = [sys.executable, "-m", "tacit.cli", "teleop", "keys", "--record"]
+    keys = subprocess.Popen(
+        words, env=child_environment(), stdin=slave, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        yield terminal
+        os.write(terminal, b"q")
+        assert keys.wait(timeout=20) == 0
+    finally:
+        keys.kill()
+        os.close(terminal)
+        os.close(slave)
+
+
+def watch(session: Session) -> None:
+    """Let the person see the cell; call once per session."""
+    session.watch("/simulator/truth", String)
+    session.trigger("/recorder/status", 60.0)
+    session.spin_until(lambda: bool(session.latest("/simulator/truth")), 60.0, "the cell")
+
+
+def type_an_episode(session: Session, terminal: int, rig: Rig) -> None:
+    """Take the arm, start, place the cube by sight, and end the episode as a success."""
+    truth = lambda: json.loads(session.latest("/simulator/truth").data)  # noqa: E731
+    status = lambda: session.trigger("/recorder/status", 20.0)  # noqa: E731
+    state = NodeState(session.node, "/teleop/state")
+    _type_until(session, terminal, b"\r", lambda: state.text == "PERSON")
+    _type_until(session, terminal, b"\x1b[5~", lambda: status()["ready"])
+    _type_until(session, terminal, b"s", lambda: status()["state"] == "recording")
+    hands, deadline = TypingPerson(), time.monotonic() + 120
+    while not hands.is_done:
+        assert time.monotonic() < deadline, hands._steps
+        seen = Seen(_tool(rig, np.array(truth()["state"])), np.array(truth()["object_pose"]))
+        os.write(terminal, hands.text(seen, time.monotonic()).encode())
+        session.spin_for(TYPE_S)
+    assert truth()["success"]
+    os.write(terminal, b"y")
+    session.spin_until(lambda: status()["state"] == "idle", 20.0, "the end of the episode")
+
+
+def _type_until(session: Session, terminal: int, text: bytes, fact: Callable[[], bool]) -> None:
+    """Press a key again and again: a terminal that has only just begun to listen drops the first ones."""
+    deadline = time.monotonic() + 60
+    while not fact():
+        assert time.monotonic() < deadline, text
+        os.write(terminal, text)
+        session.spin_for(0.5)
+
+
+def _tool(rig: Rig, state: FloatArray) -> FloatArray:
+    T = rig.geometry.flange_poses(state)["arm"]
+    T[:3, 3] += T[:3, :3] @ tool_point(rig, "arm")
+    return T
