@@ -30,6 +30,13 @@ BODIES = {"human": (235, 175, 140), "claw": (70, 110, 235)}
 BLOCKS = {"green": (60, 200, 70), "yellow": (225, 215, 60)}
 TASKS = [(body, colour) for body in BODIES for colour in BLOCKS]
 REFERENCE = 48  # side of the end effector's picture [px]
+DEPTH = 100.0  # of everything under the camera [m]: so far that heights do not show
+CAMERA = {
+    "width": WIDTH,
+    "height": HEIGHT,
+    "K": [[DEPTH / METRES, 0, (WIDTH - 1) / 2], [0, DEPTH / METRES, (HEIGHT - 1) / 2], [0, 0, 1]],
+    "T_world_camera": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -DEPTH], [0, 0, 0, 1]],
+}
 STILL = rotation_to_6d(np.eye(3))
 
 
@@ -52,7 +59,7 @@ def write_clips(root: Path, count: int, seed: int) -> Path:
         f"{colour}_{body}": TaskAttributes(f"pushing_{colour}", body, False, True, f"{colour} block.")
         for body, colour in TASKS
     }
-    write_metadata(root / METADATA_NAME, tasks, {"top": {"width": WIDTH, "height": HEIGHT}})
+    write_metadata(root / METADATA_NAME, tasks, {"top": CAMERA})
     return root / METADATA_NAME
 
 

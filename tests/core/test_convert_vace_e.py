@@ -101,6 +101,7 @@ def test_the_metadata_name_the_task_for_its_prompt(converted: Path) -> None:
         }
     }
     assert metadata["metadata"]["cameras"]["wrist"]["width"] == 160
+    assert "T_world_camera" not in metadata["metadata"]["cameras"]["wrist"], "it moves with the arm"
 
 
 def test_the_image_of_the_end_effector_is_cut_from_the_video(converted: Path) -> None:
@@ -114,14 +115,13 @@ def test_other_side_and_stride_may_be_asked_for(episode: Path, tmp_path: Path) -
     assert cli.main(["convert", "vace_e", str(episode), "--out", str(tmp_path), *words]) == 0
     files = files_of(tmp_path)
     info = probe_video(files.target)
-    assert "top" in json.loads((tmp_path / "metadata.json").read_text())["metadata"]["cameras"], (
-        "in the world"
-    )
     assert info.frames == TICKS // 2 and info.fps == pytest.approx(12.5)
     with h5py.File(files.hands) as file:
         assert set(file) == {"left_wrist", "left_hand_states"} and len(file["left_hand_states"]) == TICKS // 2
     metadata = json.loads((tmp_path / "metadata.json").read_text())
     assert metadata["per_task_attributes"]["place_cube"]["embodiment_type"] == "human_glove"
+    (camera,) = metadata["metadata"]["cameras"].values()  # the one in the world
+    assert camera["T_world_camera"] == pytest.approx(rig().cameras["top"].T_parent_camera), "where it stands"
 
 
 def test_a_second_run_leaves_what_is_there(

@@ -16,6 +16,7 @@ from tacit.errors import ConfigError
 from tacit_learning.vace_e import plan_table
 from tacit_learning.vace_e.config_model import BackboneConfig, ModelConfig, preset
 from tacit_learning.vace_e.model.fusion import Adapter, Condition, Scene
+from tacit_learning.vace_e.model.pointing import CODE
 from tacit_learning.vace_e.model.signals import random_signals
 from tacit_learning.vace_e.model.vace_e import VaceE, build_model, parameter_groups
 from tacit_learning.vace_e.plan import (
@@ -100,16 +101,20 @@ def test_tokens_are_those_of_the_latent_grid(clip: Clip, tokens: int) -> None:
 
 
 def forward_by_hand(config: ModelConfig, run: RunPlan) -> float:
-    """FLOP of every product of a forward: blocks, VACE projections, embeddings and head, adapters."""
+    """FLOP of all products of a forward: blocks, VACE projections, embeddings, head, pointer, adapters."""
     backbone, tokens = config.backbone, run.clip.tokens
     d, f, text, freq = backbone.dim, backbone.ffn_dim, backbone.text_length, backbone.freq_dim
     e, streams, vace = config.encoders.dim, stream_tokens_of(config, run), len(backbone.vace_layers)
     block = tokens * (12 * d * d + 4 * d * f) + text * 4 * d * d + 4 * d * tokens * (tokens + text)
     ends = 2 * tokens * d * (16 + 96 + 16) * 4 + 2 * text * (backbone.text_dim * d + d * d)
     ends += 2 * (freq * d + 7 * d * d)
+    clip, points = run.clip, 4
+    frames, rows, columns = (clip.frames - 1) // 4 + 1, clip.height // 16, clip.width // 16
+    pointer = 2 * points * (e * e + frames * e * (CODE * (rows + columns) + e * rows * columns))
     adapter = 4 * tokens * d * d + 4 * streams * e * d + 2 * d * d + 4 * d * tokens * streams
+    adapter += 2 * tokens * e * d + 4 * rows * columns * e * d
     blocks = (backbone.layers + vace) * block + (vace + 1) * 2 * tokens * d * d
-    return float(blocks + ends + len(config.layers) * adapter)
+    return float(blocks + ends + pointer + len(config.layers) * adapter)
 
 
 def test_the_forward_of_the_real_model_has_the_arithmetic_of_its_products(real: VaceE) -> None:

@@ -196,6 +196,7 @@ def test_the_pipeline_reads_arrays_under_the_names_of_the_notes(checkpoint: Path
         vace_e_hand_motion_sequence=motion,
         vace_e_object_trajectory_sequence=objects,
         vace_e_embodiment_image_features=np.ones((5, 32), np.float32),
+        vace_e_camera=np.array([[40.0, 0, 24, 24], [0, 40, 16, 16], [0, 0, 1, 1]]),
         **options,
     )
     assert everything.shape == (9, 32, 48, 3) and everything.dtype == np.uint8
@@ -211,6 +212,7 @@ def test_the_pipeline_reads_arrays_under_the_names_of_the_notes(checkpoint: Path
         ({"vace_video_mask": np.zeros((9, 32, 32), bool)}, "vace_video_mask"),
         ({"vace_e_object_trajectory_sequence": np.zeros((9, 9))}, "expected \\(T, N, 9\\)"),
         ({"vace_e_embodiment_image_features": np.zeros((5, 7))}, "expected \\(P, 32\\)"),
+        ({"vace_e_camera": np.eye(3)}, "expected \\(3, 4\\)"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(

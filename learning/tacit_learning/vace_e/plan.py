@@ -15,11 +15,19 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from tacit_learning.vace_e.config_model import LATENT_CHANNELS, PATCH, SPATIAL, BackboneConfig, ModelConfig
+from tacit_learning.vace_e.config_model import (
+    LATENT_CHANNELS,
+    PATCH,
+    SPATIAL,
+    TEMPORAL,
+    BackboneConfig,
+    ModelConfig,
+)
 from tacit_learning.vace_e.model.conditioning import latent_shape
 from tacit_learning.vace_e.model.encoders import Encoders, Tokens
 from tacit_learning.vace_e.model.fusion import Condition
 from tacit_learning.vace_e.model.lora import LoraBase, apply_lora
+from tacit_learning.vace_e.model.pointing import Places
 from tacit_learning.vace_e.model.signals import random_signals
 from tacit_learning.vace_e.model.vace_e import VaceE, build_model, parameter_groups
 
@@ -162,7 +170,11 @@ def _meta_condition(config: ModelConfig, run: RunPlan, trains: bool) -> Conditio
         for count in (task, embodiment)
     ]
     feature = torch.empty(1, config.encoders.feature_dim)
-    return Condition(tokens[0], tokens[1], feature, feature, run.clip.num_reference)
+    frames = latent_shape(run.clip.frames, run.clip.height, run.clip.width)[0]
+    points = (1, 4, frames, TEMPORAL)  # two hands, two objects
+    seen, kinds = torch.empty(points, dtype=torch.bool), torch.empty(1, 4, dtype=torch.long)
+    places = Places(torch.empty(*points, 2), seen, kinds)
+    return Condition(tokens[0], tokens[1], feature, feature, run.clip.num_reference, places)
 
 
 def count_parameters(model: VaceE) -> dict[str, int]:

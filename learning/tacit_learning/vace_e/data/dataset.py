@@ -21,7 +21,14 @@ from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.discovery import discover, episode_files
 from tacit_learning.vace_e.data.episode_check import DiscoveryReport, EpisodeRecord, Finding
 from tacit_learning.vace_e.data.items import VaceEItem
-from tacit_learning.vace_e.data.prompts import Metadata, load_metadata, make_prompt, task_type
+from tacit_learning.vace_e.data.prompts import (
+    Metadata,
+    camera_of,
+    load_metadata,
+    make_prompt,
+    seen_through,
+    task_type,
+)
 from tacit_learning.vace_e.data.trajectories import Motion, Objects, load_motion, load_objects
 from tacit_learning.vace_e.data.windows import (
     check_size,
@@ -137,6 +144,7 @@ class VaceEDataset(Dataset[VaceEItem]):
             task_label=self.task_label(i),
             embodiment_label=self.embodiment_label(i),
             num_frames=len(moments),
+            camera=self.camera(i),
             **windowed_motion(motion, shown, moments, options.max_hand_motion_length),
             **windowed_objects(objects, shown, moments, options.max_object_trajectory_length),
         )
@@ -238,6 +246,14 @@ class VaceEDataset(Dataset[VaceEItem]):
         """Return the image of the end effector of window i (h, w, 3), in its own size."""
         name = self.record(i).reference
         return None if name is None else load_image(self.files(i).folder / name)
+
+    def camera(self, i: int) -> np.ndarray:
+        """Return the camera of window i (3, 4), world to shares of the picture; zeros: unknown."""
+        record = self.record(i)
+        found = None if self.metadata is None else camera_of(self.metadata, record.task)
+        if found is None:
+            return np.zeros((3, 4), np.float32)
+        return seen_through(found, (record.height, record.width), self.bucket(i)[1:])
 
     def trajectories(self, i: int) -> Trajectories:
         """Return the whole trajectories of the episode of window i; the last ones stay in memory."""

@@ -45,6 +45,7 @@ class VaceEItem:
     object_valid: np.ndarray = _empty(0, 0, dtype=bool)  # (N, T)
     object_ids: np.ndarray = _empty(0, dtype=np.int64)  # (N,)
     object_times: np.ndarray = _empty(0)  # (T,) f4, frames of the window
+    camera: np.ndarray = _empty(3, 4)  # f4, world to shares of the picture (homogeneous); zeros: unknown
 
     @property
     def has_motion(self) -> bool:
@@ -105,6 +106,7 @@ def signals_of(
         object_valid=_padded([item.object_valid for item in items], (count, object_time)),
         object_ids=_padded([item.object_ids for item in items], (count,), NO_OBJECT),
         object_times=_padded([item.object_times for item in items], (object_time,)),
+        camera=torch.from_numpy(np.stack([item.camera for item in items])),
         image=image,
         image_of=image_of,
         present=torch.stack([flag.to(text.device) for flag in present], dim=1),

@@ -19,7 +19,9 @@ from tacit_learning.vace_e.config_model import STREAMS, TASK_STREAMS, TEMPORAL, 
 from tacit_learning.vace_e.model.balance import Balance
 from tacit_learning.vace_e.model.signals import Signals
 
-TYPICAL_DEVIATION = 0.25  # of a value within a clip [m]; embedded to 1, or the time code would drown it
+WAVES = tuple(2.0**-k for k in range(-1, 5))
+"""Wavelengths in which values are told [m], 2 m .. 6 cm: a network learns places from these, and hardly from
+the bare numbers (Tancik et al. 2020, arXiv:2006.10739)."""
 ROUNDING = 1e-3  # frames: a time of 4.0001 belongs to the latent frame of 4
 
 
@@ -45,6 +47,17 @@ def sinusoid(time: Tensor, dim: int) -> Tensor:
     exponent = torch.arange(half, dtype=torch.float32, device=time.device) / half
     angles = time.float().unsqueeze(-1) * torch.exp(-math.log(TEMPERATURE) * exponent)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def waves(values: Tensor, valid: Tensor) -> Tensor:
+    """Return values (..., W) with their sines and cosines of each length of `WAVES`, and validity.
+
+    What is not valid is 0 throughout: (..., (2 + 2 len(WAVES)) W).
+    """
+    known = torch.where(valid, values, 0.0).float()
+    angles = [2 * math.pi / length * known for length in WAVES]
+    told = [known, *(each.sin() for each in angles), *(each.cos() * valid for each in angles)]
+    return torch.cat([*told, valid.to(known.dtype)], dim=-1)
 
 
 def latent_frame_times(count: int, device: torch.device | None = None) -> Tensor:
@@ -78,8 +91,8 @@ class MotionEncoder(nn.Module):
 
     def __init__(self, config: EncoderConfig, width: int, layers: int) -> None:
         super().__init__()
-        self.embed = nn.Linear(2 * width, config.dim)
-        nn.init.normal_(self.embed.weight[:, :width], std=1 / (TYPICAL_DEVIATION * math.sqrt(width)))
+        self.embed = nn.Linear((2 + 2 * len(WAVES)) * width, config.dim)
+        nn.init.normal_(self.embed.weight, std=1 / math.sqrt(width))  # or the time code drowns the values
         self.register = nn.Parameter(torch.randn(config.dim) * 0.02)
         self.encoder = Encoder(layers, config.dim, config.heads, config.feedforward, 0.0, "pre")
 
@@ -97,7 +110,7 @@ class MotionEncoder(nn.Module):
         """
         rows = valid.any(-1)
         code = sinusoid(torch.where(rows, times, 0.0), self.register.numel())
-        x = self.embed(torch.cat([torch.where(valid, values, 0.0), valid.to(code.dtype)], dim=-1)) + code
+        x = self.embed(waves(values, valid)) + code
         if offset is not None:
             x = x + offset.unsqueeze(1)
         # the register always attends, so rows that are all masked give no NaN

@@ -19,8 +19,10 @@ from torch.distributed.tensor import DTensor
 
 from tacit_learning.vace_e.config_model import ModelConfig
 from tacit_learning.vace_e.model.encoders import Encoded, Tokens, latent_frame_times, sinusoid
+from tacit_learning.vace_e.model.pointing import Places, Pointer
 
 NORM_EPS = 1e-6  # of the Wan blocks
+WIDEST = 32.0  # radians over a side of the picture in the fastest sine: five waves
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,13 @@ class Condition:
     z_task: Tensor  # (B, feature_dim)
     z_emb: Tensor  # (B, feature_dim)
     num_reference: int = 0
+    places: Places | None = None  # of hands and objects in the picture; None: no such streams
     scale: float = 1.0  # of what the streams add
 
     @classmethod
-    def of(cls, encoded: Encoded, num_reference: int) -> Condition:
+    def of(cls, encoded: Encoded, num_reference: int, places: Places | None = None) -> Condition:
         """Join what the encoders said with the number of leading latent frames that are references."""
-        return cls(*encoded, num_reference=num_reference)
+        return cls(*encoded, num_reference=num_reference, places=places)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Scene:
     time: Tensor  # (B, D), embedded timestep
     modulation: Tensor  # (B, 6, D), the same for the six modulations of a block
     rotary: tuple[Tensor, Tensor]
+    pointed: Tensor | None = None  # (B, N, E), where each token is seen from hands and objects
 
 
 class HeadNorm(nn.RMSNorm):
@@ -79,10 +83,11 @@ class KeyValue(nn.Module):
 
 
 class Adapter(nn.Module):
-    """H = W_o [gate(t) (w_task A(Q, task) + w_emb A(Q, embodiment))], w = 2 softmax(balance).
+    """H = W_o [gate(t) (w_task A(Q, task) + w_emb A(Q, embodiment) + W_p place)], w = 2 softmax(balance).
 
     Video queries carry the time of their latent frame, reference slots a learned null time, so that
-    motion tokens find their frames. W_o starts at zero.
+    motion tokens find their frames; and their place in the picture, as the result does: the rotary code
+    of Wan tells only how far tokens are apart, and a motion says where. W_o starts at zero.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -93,6 +98,7 @@ class Adapter(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS, elementwise_affine=False)
         self.frame_time = nn.Linear(inputs, dim)
         self.reference_time = nn.Parameter(torch.zeros(dim))
+        self.place = nn.Linear(inputs, 2 * dim)
         self.query = nn.Linear(dim, dim)
         self.query_norm = HeadNorm(dim // heads, eps=NORM_EPS)
         self.task = KeyValue(inputs, dim, heads)
@@ -100,6 +106,7 @@ class Adapter(nn.Module):
         self.balance = nn.Parameter(torch.zeros(2))
         self.gate = nn.Linear(dim, dim)
         self.output = nn.Linear(dim, dim)
+        self.pointed = nn.Linear(inputs, dim) if config.task_processing else None
         for layer in (self.gate, self.output):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -111,11 +118,14 @@ class Adapter(nn.Module):
     def forward(self, x: Tensor, condition: Condition, scene: Scene) -> Tensor:
         """Map video tokens (B, N, D) to what is added to them (B, N, D)."""
         dtype = self.query.weight.dtype
-        located = self.norm(x.float()).to(dtype) + self._times(condition.num_reference, scene)
+        seen, told = self._places(scene).chunk(2, dim=-1)
+        located = self.norm(x.float()).to(dtype) + self._times(condition.num_reference, scene) + seen
         query = self.query_norm(_split(self.query(located), self.heads)).to(x.dtype)
         w_task, w_emb = self.weights().to(x.dtype)
         mixed = w_task * self.task(query, condition.task)
-        mixed = mixed + w_emb * self.embodiment(query, condition.embodiment)
+        mixed = mixed + w_emb * self.embodiment(query, condition.embodiment) + told.to(x.dtype)
+        if self.pointed is not None and scene.pointed is not None:
+            mixed = mixed + self.pointed(scene.pointed.to(dtype)).to(x.dtype)
         gate = 1 + self.gate(F.silu(scene.time.to(dtype))).unsqueeze(1)
         return self.output((gate * mixed).to(dtype)).to(x.dtype)
 
@@ -127,6 +137,19 @@ class Adapter(nn.Module):
         code = torch.cat([self.reference_time.expand(num_reference, -1), code])
         return code.repeat_interleave(rows * columns, dim=0).unsqueeze(0)
 
+    def _places(self, scene: Scene) -> Tensor:
+        """Return the two codes of the place of every video token (1, N, 2 D): for its query, and its own."""
+        frames, rows, columns = scene.grid
+        sides = [
+            WIDEST * (torch.arange(count, device=scene.time.device) + 0.5) / count
+            for count in (rows, columns)
+        ]
+        down, across = (sinusoid(side, self.time_dim // 2) for side in sides)
+        code = torch.cat(
+            [down.unsqueeze(1).expand(-1, columns, -1), across.expand(rows, -1, -1)], dim=-1
+        ).flatten(0, 1)
+        return self.place(code.to(self.place.weight.dtype)).repeat(frames, 1).unsqueeze(0)
+
 
 class ContextBlock(nn.Module):
     """H = W_o block(x, context): a copy of the DiT block that reads stream tokens for text tokens."""
@@ -136,12 +159,15 @@ class ContextBlock(nn.Module):
         dim, inputs = config.backbone.dim, config.encoders.dim
         self.context = nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, dim))
         self.block: Any = copy.deepcopy(block).requires_grad_(True)
+        self.pointed = nn.Linear(inputs, dim) if config.task_processing else None
         self.output = nn.Linear(dim, dim)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
     def forward(self, x: Tensor, condition: Condition, scene: Scene) -> Tensor:
         """Map video tokens (B, N, D) to what is added to them (B, N, D)."""
+        if self.pointed is not None and scene.pointed is not None:
+            x = x + self.pointed(scene.pointed.to(self.output.weight.dtype)).to(x.dtype)
         joined = [torch.cat(parts, dim=1) for parts in zip(condition.task, condition.embodiment, strict=True)]
         context = self.context(joined[0].to(self.output.weight.dtype))
         return self.output(self._masked_block(x, context, joined[1], scene)).to(x.dtype)
@@ -171,6 +197,7 @@ class Fusion(nn.Module):
                 Adapter(config) if config.injection == "adapter" else ContextBlock(config, blocks[layer])
             )
         self.layers = nn.ModuleDict(made)
+        self.pointer = Pointer(config.encoders.dim) if config.task_processing else None
 
     def at(self, layer: int) -> nn.Module | None:
         """Return what follows block `layer`, or None."""

@@ -35,6 +35,7 @@ class Signals:
     object_valid: Tensor  # (B, N, T) bool
     object_ids: Tensor  # (B, N) i8
     object_times: Tensor  # (B, T) frames of the video window
+    camera: Tensor  # (B, 3, 4), world to shares of the picture (homogeneous); zeros: unknown
     image: Tensor  # (V, P, image_dim), `hidden_states[-2]` of CLIP, the different pictures
     image_of: Tensor  # (B,) i8, the picture of each row; any where it has none
     present: Tensor  # (B, 4) bool, in the order of STREAMS
@@ -136,6 +137,7 @@ def random_signals(
         object_valid=torch.ones(batch, objects, rows, dtype=torch.bool),
         object_ids=torch.arange(objects).expand(batch, objects),
         object_times=frames,
+        camera=torch.tensor([[1.0, 0, 0, 0.5], [0, 1, 0, 0.5], [0, 0, 0, 1]]).expand(batch, 3, 4),
         image=normal(batch, image_tokens, config.image_dim),
         image_of=torch.arange(batch),
         present=torch.ones(batch, len(STREAMS), dtype=torch.bool),

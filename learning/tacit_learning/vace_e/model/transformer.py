@@ -8,6 +8,7 @@ kept. Legend: B batch, C channels, T latent frames, N tokens, D width.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from diffusers.models.transformers.transformer_wan_vace import WanVACETransforme
 from torch import Tensor, nn
 
 from tacit_learning.vace_e.model.fusion import Condition, Fusion, Scene
+from tacit_learning.vace_e.model.pointing import Places
 from tacit_learning.vace_e.model.waiting import run_whole
 
 
@@ -103,6 +105,9 @@ class VaceETransformer(WanVACETransformer3DModel):
     ) -> Tensor:
         embedded, hints = x, dict(zip(self.config["vace_layers"], self.vace_blocks, strict=True))
         fusion = self.fusion if condition is not None and "fusion" in self._modules else None
+        if fusion is not None and fusion.pointer is not None and condition is not None:
+            pointed = self._run(fusion.pointer, condition.places, scene.grid)
+            scene = replace(scene, pointed=pointed)
         scale_of = dict(zip(self.config["vace_layers"], scales, strict=True))
         for layer, block in enumerate(self.blocks):
             x = self._run(block, x, text, scene.modulation, scene.rotary)
@@ -144,6 +149,6 @@ class VaceETransformer(WanVACETransformer3DModel):
 
 def _needs_gradient(block: nn.Module, inputs: tuple[Any, ...]) -> bool:
     tensors = [value for value in inputs if isinstance(value, Tensor)]
-    if any(isinstance(value, Condition) for value in inputs):
+    if any(isinstance(value, Condition | Places) for value in inputs):
         return True
     return any(t.requires_grad for t in [*tensors, *block.parameters()])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tacit_learning.vace_e.config_model import EncoderConfig, ModelConfig
 from tacit_learning.vace_e.model.encoders import Encoders
 from tacit_learning.vace_e.model.fusion import Condition, Fusion
+from tacit_learning.vace_e.model.pointing import places_of
 from tacit_learning.vace_e.model.signals import Signals
 from tacit_learning.vace_e.model.transformer import VaceETransformer
 
@@ -52,7 +53,10 @@ class VaceE(nn.Module):
             signals: Streams of the batch.
             num_reference: Leading latent frames that hold a reference image.
         """
-        return None if self.encoders is None else Condition.of(self.encoders(signals), num_reference)
+        if self.encoders is None:
+            return None
+        places = places_of(signals) if self.config.task_processing else None
+        return Condition.of(self.encoders(signals), num_reference, places)
 
     def features(self, signals: Signals) -> Features:
         """Compute features and their projections."""

@@ -92,6 +92,7 @@ class VaceEPipeline:
         vace_e_hand_motion_sequence: np.ndarray | None = None,
         vace_e_object_trajectory_sequence: np.ndarray | None = None,
         vace_e_embodiment_image_features: np.ndarray | Tensor | None = None,
+        vace_e_camera: np.ndarray | None = None,
         vace_e_scale: float = 1.0,
         height: int | None = None,
         width: int | None = None,
@@ -105,20 +106,18 @@ class VaceEPipeline:
         """Draw a video.
 
         Args:
-            prompt: What is done.
+            prompt, negative_prompt: What is done, and what guidance leads away from.
             vace_video: (F, H, W, 3) u1 RGB, hands masked; F = 4 k + 1, sides multiples of 16; None: grey.
             vace_video_mask: (F, H, W), white, True or > 127 = generate; None: everything.
-            negative_prompt: What guidance leads away from.
-            vace_reference_image: End effector (h, w, 3) u1.
+            vace_reference_image: End effector (h, w, 3) u1. vace_e_checkpoint: Another than the pipeline's.
             enable_vace_e: False draws with the base model and what trained of it.
-            vace_e_checkpoint: Another checkpoint than the pipeline's.
             vace_e_hand_motion_sequence: (T, 20), or (T, 10) of the right hand; NaN = missing; any T.
             vace_e_object_trajectory_sequence: (T, N, 9) positions and 6-D rotations; NaN = missing.
             vace_e_embodiment_image_features: CLIP tokens (P, D), or a picture; None: of the reference image.
+            vace_e_camera: (3, 4) = K [R | t], from the world of the trajectories to pixels of `vace_video`.
             vace_scale, vace_e_scale: Weights of the control video, and of what the streams add.
-            height, width, num_frames: Without `vace_video`; None: those of the run.
-            tiled: Encode and decode in tiles. seed: Of the noise.
-            cfg_scale: Guidance of the text, or a scale for each kind of condition.
+            height, width, num_frames: Without `vace_video`; None: those of the run. tiled: Code in tiles.
+            cfg_scale: Guidance of the text, or a scale for each kind of condition. seed: Of the noise.
             num_inference_steps, sigma_shift: Steps in time, and shift of the noise levels.
 
         Returns:
@@ -134,7 +133,8 @@ class VaceEPipeline:
         reference = None if vace_reference_image is None else np.array(vace_reference_image)
         image = self._image_tokens(vace_e_embodiment_image_features, reference)
         tile(self.frozen.vae, tiled)
-        clips = self._clips(_item(prompt, control, mask, *tracks), control, mask, reference, image)
+        item = _item(prompt, control, mask, *tracks, vace_e_camera)
+        clips = self._clips(item, control, mask, reference, image)
         told = sampler_settings(self.trained.config, cfg_scale, num_inference_steps, sigma_shift, seed=seed)
         told = replace(told, vace_scale=vace_scale, vace_e_scale=vace_e_scale)
         return self._draw(clips, told, negative_prompt, enable_vace_e)
@@ -206,6 +206,15 @@ class VaceEPipeline:
         return Clips(empty, joined, empty, text, signals, *labels_of([item]), num_reference=references)
 
 
+def _shares(camera: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a camera (3, 4) to pixels, whose middles are whole numbers, as one to shares of the picture."""
+    found = np.asarray(camera, np.float64)
+    if found.shape != (3, 4):
+        raise ConfigError(f"vace_e_camera: {found.shape}, expected (3, 4) = K [R | t]")
+    scale = np.array([[1 / width, 0, 0.5 / width], [0, 1 / height, 0.5 / height], [0, 0, 1]])
+    return (scale @ found).astype(np.float32)
+
+
 def _alone(array: np.ndarray | Tensor | None, axes: int) -> np.ndarray | None:
     """Return an array without the axis of a batch of one."""
     if array is None:
@@ -229,7 +238,12 @@ def _check_videos(video: Video, mask: Video) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _item(
-    prompt: str, control: np.ndarray, mask: np.ndarray, motion: np.ndarray | None, objects: np.ndarray | None
+    prompt: str,
+    control: np.ndarray,
+    mask: np.ndarray,
+    motion: np.ndarray | None,
+    objects: np.ndarray | None,
+    camera: np.ndarray | None,
 ) -> VaceEItem:
     """Return the window that the arrays describe; rows are spread over its time."""
     frames = np.arange(len(control))
@@ -240,4 +254,6 @@ def _item(
     if objects is not None:
         tracks = objects_from_array(objects)
         streams |= windowed_objects(tracks, frames, frames, tracks.values.shape[1])
+    if camera is not None:
+        streams["camera"] = _shares(camera, *control.shape[1:3])
     return VaceEItem(None, None, None, None, prompt, "", "", -1, -1, len(control), **streams)

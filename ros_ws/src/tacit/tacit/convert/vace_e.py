@@ -290,5 +290,7 @@ def write_whole(folder: Path, content: EpisodeContent) -> None:
 def name_task(root: Path, task: str, attributes: TaskAttributes, rig: Rig, camera: str) -> None:
     """Add a task folder and its camera to the metadata of a data set."""
     spec = rig.cameras[camera]
-    cameras = {camera: {"width": spec.width, "height": spec.height, "K": np.asarray(spec.K).tolist()}}
-    write_metadata(root / METADATA_NAME, {task: attributes}, cameras)
+    seen: dict[str, object] = {"width": spec.width, "height": spec.height, "K": np.asarray(spec.K).tolist()}
+    if spec.parent == "world":  # the frame of the trajectories, so that they can be drawn into the picture
+        seen["T_world_camera"] = np.asarray(spec.T_parent_camera).tolist()
+    write_metadata(root / METADATA_NAME, {task: attributes}, {camera: seen})
