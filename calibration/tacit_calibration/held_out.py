@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import FloatArray, invert, pose_error
@@ -28,12 +29,14 @@ from tacit_calibration.ways import (
 )
 
 SIGMAS = 3.0
+PLACE = 3
+"""Numbers by which a view measures a shift; camera's and board's places and the size are taken from them."""
 ODD_SIZE = 0.003
 """A third of a percent is 1 mm at .3 m: less is not worth a word, however sure."""
-WRONG_ARM, CLEARLY_WRONG_ARM = 3.0, 0.07
-"""An arm is called wrong where a smooth error makes all views e^3 = 20 times as likely: e^5 at least on eight
-synthetic arms that were off by about 1 mm, even by their poses alone, e at most on 32 whose errors are noise.
-Where both explanations leave out other views, learning must gain 7 % on views left out."""
+WRONG_ARM, SURELY_WRONG_ARM, CLEARLY_WRONG_ARM = 3.0, 5.0, 0.07
+"""An arm is called wrong where a smooth error makes all views e^5 times as likely, which noise alone does
+once in a thousand calibrations (half a chi-square with one degree beyond 10), or e^3, once in 140, where
+learning it also gains 7 % on views left out. Where both leave out other views, that gain decides."""
 Track = Callable[[Sequence[OwnWay | RigidWay], str], Iterable[OwnWay | RigidWay]]
 """Goes through the ways and shows how far it is; the text names the work."""
 
@@ -245,10 +248,11 @@ def _arm_warning(trials: Sequence[Trial], ways: Sequence[OwnWay | RigidWay]) -> 
     if name is None:
         return ()
     learnt, modelled = own[name], own[MODELLED]
+    needed = WRONG_ARM if np.mean(by_name[name].gains(by_name[MODELLED])) > CLEARLY_WRONG_ARM else np.inf
     if (learnt.used == modelled.used).all():
-        is_wrong = learnt.likelihood - modelled.likelihood > WRONG_ARM
+        is_wrong = learnt.likelihood - modelled.likelihood > min(needed, SURELY_WRONG_ARM)
     else:
-        is_wrong = bool(np.mean(by_name[name].gains(by_name[MODELLED])) > CLEARLY_WRONG_ARM)
+        is_wrong = needed < np.inf
     if not is_wrong:
         return ()
     return (
@@ -259,7 +263,10 @@ def _arm_warning(trials: Sequence[Trial], ways: Sequence[OwnWay | RigidWay]) -> 
 
 def _size_contradiction(result: HandEyeResult) -> tuple[str, ...]:
     off, sigma = abs(result.size - 1), result.size_sigma
-    if off < max(SIGMAS * sigma, ODD_SIZE):
+    # Sigma is estimated from the same few views: beyond three of it lies more than a normal tail (Student).
+    freedom = max(PLACE * np.count_nonzero(result.used) - 2 * PLACE - 1, 1)
+    allowed = float(stdtrit(freedom, ndtr(SIGMAS)))
+    if off < max(allowed * sigma, ODD_SIZE):
         return ()
     return (
         f"by the arm's moves the squares are {result.size:.4f} +- {sigma:.4f} times as large as given, "

@@ -69,7 +69,7 @@ def import_folder(source: Path, rig: Rig, camera: str, folder: Path, arm: str = 
     arm = arm_of(rig, camera, arm)
     names = tuple(joint.name for joint in rig.arms[arm].joints)
     samples, count = SampleFolder(folder, arm, names, camera), 0
-    _check_joints(source / JOINTS_CSV, names)
+    _check_joints(source / JOINTS_CSV, names, camera)
     hint = f"list the pictures there, with the columns image,{','.join(names)}[,gripper_raw]"
     for where, row in read_table(source / JOINTS_CSV, ("image", *names), hint):
         q, raw = _numbers(row, names, where)
@@ -136,7 +136,7 @@ def _still_ticks(
     return found
 
 
-def _check_joints(path: Path, names: tuple[str, ...]) -> None:
+def _check_joints(path: Path, names: tuple[str, ...], camera: str) -> None:
     """Say what to do with a table of flange poses, which stands where joints are expected.
 
     Raises:
@@ -149,7 +149,7 @@ def _check_joints(path: Path, names: tuple[str, ...]) -> None:
     if table.named and not set(names) & set(table.named):
         raise CalibrationError(
             f"{path}: holds poses of the flange, not joints; calibrate from them with `tacit calibrate "
-            f"handeye --poses {path} --images {path.parent}`"
+            f"handeye --camera {camera} --rig <rig> --poses {path} --images {path.parent}`"
         )
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -33,6 +34,7 @@ from tacit_calibration.estimation.arm_errors import geometry_errors
 from tacit_calibration.estimation.board_pose import board_poses
 from tacit_calibration.estimation.degeneracy import carrier_poses
 from tacit_calibration.estimation.increments import FloatArray
+from tacit_calibration.estimation.rigid import mean_pose
 from tacit_calibration.estimation.unsure import TYPICAL
 from tacit_calibration.hand_eye import HandEyeData
 from tacit_calibration.held_out import Judged, solve_by_held_out
@@ -110,7 +112,7 @@ def panda(folder: Path) -> Set:
     U, _, Vt = np.linalg.svd(poses[:, :3, :3])  # printed with few digits
     poses[:, :3, :3] = U @ Vt
     camera = PinholeCamera(np.array(rows[0]["camera_intrinsics"]), tuple(rows[0]["dist_coeffs"]), 1280, 720)
-    points, views = Board(5, 7, 34.0, 28.0).corners_m, []
+    points, views = Board(5, 7, 34.0, 28.0).corners_m, list[View]()
     for row in rows:
         R = rotation_from_vector(np.ravel(row["T_cam_target_rvec"]))
         pixels = camera.project(points @ R.T + np.ravel(row["T_cam_target_tvec"]))
@@ -176,7 +178,7 @@ class Measured:
 
     Attributes:
         ours: By the whole procedure, its choice of a way included.
-        others: {method of OpenCV: its row}; each with the board where it suits the method best.
+        others: {method of OpenCV: its row}, with the board by the least pixels and in the mean.
         kept: The calibration from all views.
         ways: What the procedure kept without each fourth.
     """
@@ -238,7 +240,7 @@ class Measured:
         return {
             "ours": self.ours.medians,
             "opencv": {name: row.medians for name, row in self.others.items()},
-            "apart_mm": {name: 1e3 * self.apart(name) for name in self.others},
+            "apart_mm": {name: 1e3 * self.apart(name) for name in USUAL if name in self.others},
             "sigma_mm": 1e3 * self.sigma_m,
             "camera_m": self.ours.X[:3, 3].tolist(),
             "kept": [*self.ways, self.kept.trials[0].name if self.kept.trials else "not judged"],
@@ -247,7 +249,7 @@ class Measured:
         }
 
 
-def opencv_rows(data: HandEyeData, masks: list[FloatArray], interpreter: Path) -> dict[str, Row]:
+def opencv_rows(data: HandEyeData, masks: list[NDArray[np.bool_]], interpreter: Path) -> dict[str, Row]:
     """Return the row of each of OpenCV's methods on the same views."""
     carrier, boards = carrier_poses(data.flange_poses, data.mounting), board_poses(data.views, data.camera)
     parts = [~held for held in masks] + [np.ones(len(boards), dtype=bool)]
@@ -256,11 +258,15 @@ def opencv_rows(data: HandEyeData, masks: list[FloatArray], interpreter: Path) -
     for method, found in answers.items():
         if not np.isfinite(found).all():
             continue
-        px, mm = np.zeros(len(boards)), np.zeros(len(boards))
-        for held, X in zip(masks, found, strict=False):
-            B = board_suiting(carrier[~held], data.of(~held).views, data.camera, X)
-            px[held], mm[held] = errors_of(data.of(held), invert(carrier[held] @ X) @ B)
-        rows[method] = Row(px, mm, found[-1])
+        for suffix, by_pixels in (("", True), (", mean board", False)):
+            px, mm = np.zeros(len(boards)), np.zeros(len(boards))
+            for held, X in zip(masks, found, strict=False):
+                if by_pixels:
+                    B = board_suiting(carrier[~held], data.of(~held).views, data.camera, X)
+                else:
+                    B = mean_pose(carrier[~held] @ X @ boards[~held])
+                px[held], mm[held] = errors_of(data.of(held), invert(carrier[held] @ X) @ B)
+            rows[method + suffix] = Row(px, mm, found[-1])
     return rows
 
 

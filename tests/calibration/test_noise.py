@@ -94,6 +94,31 @@ def test_with_known_noise_it_is_generalised_least_squares():
     assert found.noise.rotation == pytest.approx(noise.rotation)
 
 
+def test_shared_errors_of_known_size_are_noise_that_views_have_in_common():
+    """Dense algebra: they widen the covariance of all views together, and leave twelve unknowns."""
+    linear, _, _ = linear_problem(4, 9, 1e-3, 3e-4)
+    columns, A = np.random.default_rng(6).normal(0, 1, (9, 6, 5)), linear.design.reshape(-1, 12)
+    design = np.concatenate([linear.design, columns], axis=-1)
+    shared = LinearViews(linear.y, linear.pixel_covariance, design, linear.lever, 5)
+    found, expected = [], []
+    for size in (1e-3, 4e-3):
+        noise = NoiseScale(0.3, 1e-3, 3e-4, size)
+        found.append(infer(shared, 0.3, fixed=noise))
+        K = columns.reshape(-1, 5)
+        V = size**2 * K @ K.T
+        for i, spread in enumerate(linear.covariance(noise)):
+            V[6 * i : 6 * i + 6, 6 * i : 6 * i + 6] += spread
+        information = A.T @ np.linalg.solve(V, A)
+        mean = np.linalg.solve(information, A.T @ np.linalg.solve(V, linear.y.ravel()))
+        np.testing.assert_allclose(found[-1].mean[:12], mean, rtol=1e-6, atol=1e-10)
+        np.testing.assert_allclose(found[-1].covariance[:12, :12], np.linalg.inv(information), rtol=1e-5)
+        left = linear.y.ravel() - A @ mean
+        sizes = np.linalg.slogdet(V)[1] + np.linalg.slogdet(information)[1]
+        expected.append(-0.5 * (sizes + left @ np.linalg.solve(V, left)))
+    gain = found[1].likelihood - found[0].likelihood
+    assert gain == pytest.approx(expected[1] - expected[0], rel=1e-6)
+
+
 @pytest.mark.parametrize(("rotation", "translation"), [(1e-3, 5e-4), (3e-4, 2e-3)])
 def test_sizes_of_robot_noise_are_found_in_many_views(rotation, translation):
     linear, truth, robot = linear_problem(1, 60, rotation, translation)

@@ -6,6 +6,7 @@ picture; `linearise` compresses a picture to a quadratic in these six.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ OUTSIDE_PX = 1e4
 """Residual of a corner that the model puts behind the camera: worse than anything visible."""
 CORNER_LIMIT = 5.0
 """A corner beyond five times the typical residual counts as if it were there (Huber): a misread marker."""
+KEPT = 256
+"""Views whose rays and pose are kept for the next question."""
 RAYLEIGH_MEDIAN = 1.1774
 """Median length of a 2-D residual of unit standard deviation per axis."""
 
@@ -86,10 +89,21 @@ def board_poses(views: Sequence[View], camera: Camera, near: FloatArray | None =
         near: Guesses (n, 4, 4). A small or distant plane fits nearly as well when it tips over; the
             guess says which side is meant.
     """
-    corners = Corners.of(views)
-    ideal = np.split(camera.undistort(corners.pixels), np.cumsum(corners.counts)[:-1])
-    guesses = [None] * len(views) if near is None else list(near)
-    return np.array([_solve_pnp(*row) for row in zip(views, ideal, guesses, strict=True)])
+    if near is None:
+        return np.array([_alone(view, camera) for view in views])
+    return np.array([_solve_pnp(view, _rays(view, camera), T) for view, T in zip(views, near, strict=True)])
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _rays(view: View, camera: Camera) -> FloatArray:
+    """Return the corners (N, 2) on the ideal image plane."""
+    return camera.undistort(view.corners_px)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _alone(view: View, camera: Camera) -> FloatArray:
+    """Return T_camera_board (4, 4); asked again for each way to calibrate and each set of views left out."""
+    return _solve_pnp(view, _rays(view, camera), None)
 
 
 def refined(corners: Corners, camera: Camera, poses: FloatArray, rounds: int = 3) -> FloatArray:

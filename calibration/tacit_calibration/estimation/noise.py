@@ -24,6 +24,9 @@ SHARED = np.deg2rad(0.004) * 2.0 ** np.arange(0, 9, 1.5)
 RELEVANT, RESOLVED, MAX_REFINEMENTS = 1e-2, 3, 4
 """An axis of the grid is refined until a third of its sizes weigh more than a hundredth of the best."""
 
+NOTHING = 1e-6
+"""Share of a size of noise whose covariance is left out of the mean."""
+
 
 @dataclass(frozen=True)
 class NoiseScale:
@@ -98,11 +101,40 @@ class Posterior:
 
 
 class _Fits(NamedTuple):
-    """Generalised least squares at k noise sizes: estimate, covariance, log likelihood."""
+    """Generalised least squares at k sizes of noise, which come in pairs of turns and shifts.
+
+    The size of shared errors enters their own block alone, as a multiple of the unit matrix. So that block,
+    with the o other unknowns eliminated, is taken apart once for each pair and serves all these sizes.
+
+    Attributes:
+        mean: Estimate (k, p).
+        likelihood: Logarithm of the restricted likelihood (k,).
+        pair: Which of the pairs (k,).
+        weight: Variances (k, m) of the shared errors along `vectors`.
+        alone: Covariance (pairs, o, o) of the others where the shared errors are known.
+        through: How the others answer the shared errors (pairs, o, m).
+        vectors: Directions (pairs, m, m).
+    """
 
     mean: FloatArray
-    covariance: FloatArray
     likelihood: FloatArray
+    pair: NDArray[np.intp]
+    weight: FloatArray
+    alone: FloatArray
+    through: FloatArray
+    vectors: FloatArray
+
+    def covariance(self, chosen: NDArray[np.intp]) -> FloatArray:
+        """Return the covariances (c, p, p) at some of the sizes."""
+        pair, num_own = self.pair[chosen], self.alone.shape[-1]
+        vectors, through = self.vectors[pair], self.through[pair]
+        found = np.empty((len(chosen), self.mean.shape[1], self.mean.shape[1]))
+        shared = (vectors * self.weight[chosen][:, None]) @ np.swapaxes(vectors, 1, 2)
+        across = -through @ shared
+        found[:, num_own:, num_own:] = shared
+        found[:, :num_own, num_own:], found[:, num_own:, :num_own] = across, np.swapaxes(across, 1, 2)
+        found[:, :num_own, :num_own] = self.alone[pair] - across @ np.swapaxes(through, 1, 2)
+        return found
 
 
 def infer(
@@ -140,7 +172,9 @@ def infer(
     weight /= weight.sum()
     mean = weight @ fits.mean
     apart = fits.mean - mean
-    covariance = np.tensordot(weight, fits.covariance, 1) + np.einsum("k,ka,kb->ab", weight, apart, apart)
+    counts = np.flatnonzero(weight > NOTHING)
+    covariance = np.tensordot(weight[counts], fits.covariance(counts), 1)
+    covariance = covariance + (weight * apart.T) @ apart
     rotation, translation, shared = np.exp(np.log(sizes) @ weight).tolist()
     noise = NoiseScale(pixel, rotation, translation, shared if linear.num_shared else 0.0)
     return Posterior(
@@ -184,22 +218,29 @@ def _fit(linear: LinearViews, rotation: FloatArray, translation: FloatArray, sha
     """Return generalised least squares at every grid point; shared errors enter with their own prior."""
     pairs, back = np.unique(np.stack([rotation, translation], axis=1), axis=0, return_inverse=True)
     scale = np.repeat(pairs**2, 3, axis=1)
-    covariance = linear.pixel_covariance + np.einsum("nij,kj,nlj->knil", linear.lever, scale, linear.lever)
-    precision = np.linalg.inv(covariance)
-    weighted = np.swapaxes(linear.design, 1, 2) @ precision
-    normal = (weighted @ linear.design).sum(axis=1)[back]
-    right = (weighted @ linear.y[..., None]).sum(axis=1)[back, :, 0]
-    squares = np.einsum("ni,knij,nj->k", linear.y, precision, linear.y)[back]
-    spread = np.linalg.slogdet(covariance)[1].sum(axis=1)[back]
-    if linear.num_shared:
-        last = np.arange(linear.design.shape[-1] - linear.num_shared, linear.design.shape[-1])
-        normal[:, last, last] += shared[:, None] ** -2.0
-        spread = spread + 2 * linear.num_shared * np.log(shared)
-    posterior = np.linalg.inv(normal)
-    mean = np.einsum("kab,kb->ka", posterior, right)
-    explained = np.einsum("ka,ka->k", mean, right)
-    likelihood = -0.5 * (spread + np.linalg.slogdet(normal)[1] + squares - explained)
-    return _Fits(mean, posterior, likelihood)
+    by_robot = (linear.lever * scale[:, None, None]) @ np.swapaxes(linear.lever, 1, 2)
+    precision = np.linalg.inv(linear.pixel_covariance + by_robot)
+    design, y = linear.design.reshape(-1, linear.design.shape[-1]), linear.y.ravel()
+    # Views one below the other: (pairs, 6 n, p) and (pairs, 6 n).
+    weighted = (precision @ linear.design).reshape(len(pairs), *design.shape)
+    pulled = (precision @ linear.y[..., None]).reshape(len(pairs), -1)
+    normal, right, squares = design.T @ weighted, pulled @ design, pulled @ y
+    spread = -np.linalg.slogdet(precision)[1].sum(axis=1)
+    own, last = np.split(np.arange(normal.shape[-1]), [normal.shape[-1] - linear.num_shared])
+    across = normal[:, own[:, None], last]
+    alone = np.linalg.inv(normal[:, own[:, None], own])
+    through = alone @ across
+    values, vectors = np.linalg.eigh(normal[:, last[:, None], last] - np.swapaxes(across, 1, 2) @ through)
+    towards = (alone @ right[:, own, None])[..., 0]
+    left = right[:, last] - np.einsum("kij,ki->kj", across, towards)
+    turned = np.einsum("kij,ki->kj", vectors, left)[back]
+    weight = 1 / (np.maximum(values, 0.0)[back] + shared[:, None] ** -2.0)
+    errors = (vectors[back] @ (weight * turned)[..., None])[..., 0]
+    mean = np.concatenate([towards[back] - (through[back] @ errors[..., None])[..., 0], errors], axis=1)
+    explained = np.sum(right[:, own] * towards, axis=1)[back] + np.sum(weight * turned**2, axis=1)
+    size = np.linalg.slogdet(alone)[1][back] + np.sum(np.log(weight / shared[:, None] ** 2), axis=1)
+    likelihood = -0.5 * ((spread + squares)[back] - size - explained)
+    return _Fits(mean, likelihood, back, weight, alone, through, vectors)
 
 
 def _corrections(linear: LinearViews, mean: FloatArray, noise: NoiseScale) -> FloatArray:

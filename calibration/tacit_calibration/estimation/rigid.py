@@ -30,10 +30,12 @@ class RigidAnswer(NamedTuple):
 def park_martin(carrier: FloatArray, boards: FloatArray) -> RigidAnswer:
     """Solve A X = X B in closed form (Park and Martin 1994); the board is the mean over the views."""
     X = park(*motions(carrier, boards))
-    anchors = carrier @ X @ boards
-    return RigidAnswer(
-        X, from_rotation(_nearest_rotation(anchors[:, :3, :3].mean(0)), anchors[:, :3, 3].mean(0))
-    )
+    return RigidAnswer(X, mean_pose(carrier @ X @ boards))
+
+
+def mean_pose(poses: FloatArray) -> FloatArray:
+    """Return the mean (4, 4) of poses (n, 4, 4) that lie near each other."""
+    return from_rotation(_nearest_rotation(poses[:, :3, :3].mean(axis=0)), poses[:, :3, 3].mean(axis=0))
 
 
 def shah(carrier: FloatArray, boards: FloatArray) -> RigidAnswer:
