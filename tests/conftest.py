@@ -12,6 +12,10 @@ import subprocess
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tacit.rig import Rig
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -122,6 +126,14 @@ REASONS: dict[str, Callable[[], str]] = {
 def root() -> Path:
     """Root of the repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def rig() -> Rig:
+    """The rig of the simulated cell, which nothing can change."""
+    from tacit.rig import load_rig
+
+    return load_rig("nova2_sim")
 
 
 @pytest.fixture(scope="session")

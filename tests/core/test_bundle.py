@@ -28,12 +28,7 @@ from tacit.bundle import (
 )
 from tacit.bundle.onnx_file import graph_sha256, read_metadata, with_metadata
 from tacit.errors import BundleError
-from tacit.rig import Rig, canonical_hash, load_rig, parse_rig
-
-
-@pytest.fixture(scope="module")
-def rig() -> Rig:
-    return load_rig("nova2_sim")
+from tacit.rig import Rig, canonical_hash, parse_rig
 
 
 def changed_rig(rig: Rig, path: str, value: object) -> Rig:

@@ -14,14 +14,9 @@ from tacit.bundle.runtime import Observation, OnnxPolicy
 from tacit.control.free_gels import FreeGels
 from tacit.errors import BundleError
 from tacit.images import Image, encode_png
-from tacit.rig import Rig, load_rig
+from tacit.rig import Rig
 
 OPEN, CLOSED = np.append(np.zeros(6), 0.06), np.append(np.zeros(6), 0.02)
-
-
-@pytest.fixture(scope="module")
-def rig() -> Rig:
-    return load_rig("nova2_sim")
 
 
 def gel(height: int, width: int, pressed: float = 0.0) -> Image:

@@ -12,11 +12,6 @@ from tacit.rig import Rig, load_rig, parse_rig
 from tacit.streams import Finding, Intake
 
 
-@pytest.fixture(scope="module")
-def rig() -> Rig:
-    return load_rig("nova2_sim")
-
-
 def joints_with(change: Callable[[float, np.ndarray], np.ndarray]) -> Callable[[str, float, object], object]:
     def values(name: str, t: float, value: object) -> object:
         return {"position": change(t, value["position"])} if name == "joints" else value  # type: ignore[index]

@@ -8,13 +8,8 @@ from fed_intake import SECOND, WALL, real
 
 from tacit.images import encode_jpeg, encode_png
 from tacit.images.depth import encode_depth
-from tacit.rig import Rig, load_rig
+from tacit.rig import Rig
 from tacit.streams import Intake
-
-
-@pytest.fixture(scope="module")
-def rig() -> Rig:
-    return load_rig("nova2_sim")
 
 
 @pytest.mark.parametrize("encoded", [False, True])

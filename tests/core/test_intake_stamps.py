@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 from fed_intake import DELAY, RATES, SECOND, WALL, real, robot_of
 
-from tacit.rig import Rig, load_rig
+from tacit.rig import Rig
 from tacit.streams import Intake
 from tacit.streams.stamps import StampJudge
-
-
-@pytest.fixture(scope="module")
-def rig() -> Rig:
-    return load_rig("nova2_sim")
 
 
 @pytest.mark.parametrize(

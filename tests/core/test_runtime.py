@@ -14,14 +14,9 @@ from tiny_bundles import policy_bundle, progress_bundle, slow_bundle
 from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress
 from tacit.errors import BundleError, ImageError
 from tacit.images.depth import encode_depth
-from tacit.rig import Rig, load_rig, parse_rig
+from tacit.rig import Rig, parse_rig
 
 FRAME_NS = 40_000_000
-
-
-@pytest.fixture(scope="module")
-def rig() -> Rig:
-    return load_rig("nova2_sim")
 
 
 def observe(stamp_ns: int = 0, state: np.ndarray | None = None) -> Observation:

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from tacit.bundle.player import ChunkPlayer, PlaySpec
 from tacit.control.controller import Controller
 from tacit.control.safety import Fault
-from tacit.rig import Rig, load_rig
+from tacit.rig import Rig
 
 PERIOD_NS = 40_000_000
 DT = 0.04
 CHUNK = 25
 HOME = np.array([0.0, -0.3, 1.2, 0.1, -1.5, 0.0, 0.04])
-
-
-@pytest.fixture(scope="module")
-def rig() -> Rig:
-    return load_rig("nova2_sim")
 
 
 class Hand:

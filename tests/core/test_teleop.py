@@ -10,7 +10,7 @@ from tacit.control.safety import Fault
 from tacit.errors import ConfigError
 from tacit.geometry.robot import Robot
 from tacit.geometry.transforms import pose_error
-from tacit.rig import Rig, load_rig, parse_rig
+from tacit.rig import Rig, parse_rig
 from tacit.teleop import Event, Person, TeleopSettings
 from tacit.teleop.devices import DOWN, HIGHER, LEFT, MOVES, PADS, RIGHT, UP, Pad
 from tacit.teleop.jog import Jogger, tool_point
@@ -19,11 +19,6 @@ from tacit.teleop.leader import LeaderMap
 DT = 0.02
 MS = 1_000_000
 FIRST_NS = 10**9
-
-
-@pytest.fixture(scope="module")
-def rig() -> Rig:
-    return load_rig("nova2_sim")
 
 
 class Desk:

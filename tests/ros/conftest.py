@@ -110,14 +110,6 @@ def bench(ros: rclpy.Context) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def rig() -> Rig:
-    """The rig of the simulated cell."""
-    from tacit.rig import load_rig
-
-    return load_rig("nova2_sim")
-
-
-@pytest.fixture
 def said() -> list[str]:
     """What a recorder session reports, and what ends its threads."""
     return []

@@ -10,39 +10,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from policy_cell import PERIOD, strict_rig
 from tiny_bundles import manifest_for, policy_bundle
 
 from benches.testing import wait_until
-from tacit.bundle.player import ChunkPlayer, PlaySpec
+from tacit.bundle.player import PlaySpec
 from tacit.bundle.runtime import OnnxPolicy
 from tacit.control import acting as acting_module
 from tacit.control.acting import Acting
-from tacit.control.controller import Controller
 from tacit.control.inference_thread import InferenceThread
 from tacit.control.inputs import AlignedInputs, as_recorded
 from tacit.images import encode_jpeg, encode_png
-from tacit.rig import Rig, load_rig, parse_rig
-
-PERIOD = 40_000_000
-START = np.full(7, 0.04)
+from tacit.rig import Rig, parse_rig
 
 
 @pytest.fixture(scope="module")
 def rig() -> Rig:
-    data = load_rig("nova2_sim").model_dump(mode="json")
-    data["safety"] |= {"image_age_ms": 150.0, "joint_age_ms": 60.0}
-    return parse_rig(data, "test")
-
-
-def controller(rig: Rig, mode: str = "blend", dry_run: bool = False) -> Controller:
-    return Controller(rig, ChunkPlayer(PERIOD, mode), PERIOD / 1e9, dry_run)
-
-
-def running(rig: Rig, rows: int = 10, **options: object) -> Controller:
-    made = controller(rig, **options)
-    assert made.start(START, None).success
-    made.add(np.tile(START, (rows, 1)), 0)
-    return made
+    return strict_rig()
 
 
 class Clock:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from fake_robot import FakeRobot, lenient_rig
+from policy_cell import WIDE
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool, Trigger
@@ -23,8 +24,6 @@ from tacit.rig import Rig, load_rig
 from tacit_ros import messages
 from tacit_ros.policy_node import PolicyNode
 from tacit_ros.run.stacks import build_stack
-
-WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0, "chunk_size": 25}
 
 
 @dataclass

@@ -8,35 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from policy_cell import PERIOD, START, controller, running, strict_rig
 
 from benches.control_loop import excess
-from tacit.bundle.player import ChunkPlayer
 from tacit.control.acting import Replanner
-from tacit.control.controller import Controller
 from tacit.control.safety import Fault
 from tacit.control.states import PolicyMachine
 from tacit.rig import Rig, load_rig, parse_rig
 
-PERIOD = 40_000_000
-START = np.full(7, 0.04)
-
 
 @pytest.fixture(scope="module")
 def rig() -> Rig:
-    data = load_rig("nova2_sim").model_dump(mode="json")
-    data["safety"] |= {"image_age_ms": 150.0, "joint_age_ms": 60.0}
-    return parse_rig(data, "test")
-
-
-def controller(rig: Rig, mode: str = "blend", dry_run: bool = False) -> Controller:
-    return Controller(rig, ChunkPlayer(PERIOD, mode), PERIOD / 1e9, dry_run)
-
-
-def running(rig: Rig, rows: int = 10, **options: object) -> Controller:
-    made = controller(rig, **options)
-    assert made.start(START, None).success
-    made.add(np.tile(START, (rows, 1)), 0)
-    return made
+    return strict_rig()
 
 
 COMMANDS = st.lists(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from fake_robot import FakeRobot, lenient_rig
+from policy_cell import WIDE
 from std_srvs.srv import Trigger
 from tiny_bundles import policy_bundle, progress_bundle, slow_bundle
 
 from tacit.rig import load_rig
 from tacit_ros.wire.environment import child_environment
 
-WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0, "chunk_size": 25}
 NODES = ("policy_node", "progress_node")
 
 

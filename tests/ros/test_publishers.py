@@ -8,20 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_robot import FakeRobot, lenient_rig
+from policy_cell import PolicyCell
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
-from tiny_bundles import policy_bundle
 
 from tacit.rig import load_rig
-from tacit_ros.policy_node import PolicyNode
 from tacit_ros.recorder_node import RecorderNode
 from tacit_ros.wire.publishers import Publishers
-
-WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0, "chunk_size": 25}
 
 
 @pytest.fixture
@@ -94,38 +89,15 @@ def test_two_commands_on_one_topic_are_both_our_own_and_a_third_is_not(
     assert "published by /teleop too" in until_found(bench, watch, "arm")
 
 
-class Cell:
-    """A policy on a fake robot, in the process of the test."""
-
-    def __init__(self, bench: Any, folder: Path) -> None:
-        path = lenient_rig(folder)
-        rig = load_rig(path)
-        values = {"rig": str(path), "bundle": policy_bundle(folder, rig, **WIDE).source}
-        self.bench = bench
-        self.policy = bench.add(PolicyNode([Parameter(k, value=v) for k, v in values.items()]))
-        self.robot = FakeRobot(bench.node, rig)
-        bench.until(lambda: self.policy.acting.readiness() is None, "input")
-
-    def call(self, service: str, request: Any = None) -> Any:
-        return self.bench.call(f"/policy/{service}", request)
-
-    def run(self) -> None:
-        assert self.call("start").success
-        self.bench.until(lambda: len(self.robot.commands) > 5, "commands")
-
-    def close(self) -> None:
-        self.robot.stop()
-        self.policy.close()
-
-
 @pytest.fixture
-def cell(bench: Any, tmp_path: Path) -> Iterator[Cell]:
-    made = Cell(bench, tmp_path)
+def cell(bench: Any, tmp_path: Path) -> Iterator[PolicyCell]:
+    made = PolicyCell(bench, tmp_path)
+    made.ready()
     yield made
     made.close()
 
 
-def topic_of(cell: Cell, stream: str) -> str:
+def topic_of(cell: PolicyCell, stream: str) -> str:
     return cell.robot.rig.specs[stream].topic
 
 
@@ -134,7 +106,7 @@ OTHERS = {"second_commander": "command", "two_publishers": "joints"}
 
 @pytest.mark.parametrize("reason", OTHERS)
 def test_policy_does_not_start_beside_another_and_says_who_it_is(
-    cell: Cell, other: Callable[..., Node], reason: str
+    cell: PolicyCell, other: Callable[..., Node], reason: str
 ) -> None:
     topic = topic_of(cell, OTHERS[reason])
     intruder = other("intruder", topic)
@@ -151,7 +123,7 @@ def test_policy_does_not_start_beside_another_and_says_who_it_is(
 
 @pytest.mark.parametrize("reason", OTHERS)
 def test_policy_holds_where_another_comes_while_it_runs(
-    cell: Cell, other: Callable[..., Node], reason: str
+    cell: PolicyCell, other: Callable[..., Node], reason: str
 ) -> None:
     cell.run()
     other("intruder", topic_of(cell, OTHERS[reason]))
@@ -160,7 +132,7 @@ def test_policy_holds_where_another_comes_while_it_runs(
     cell.bench.until(lambda: cell.policy.controller.limiter.is_at_rest, "rest")
 
 
-def test_dry_run_beside_a_commander_is_its_purpose(cell: Cell, other: Callable[..., Node]) -> None:
+def test_dry_run_beside_a_commander_is_its_purpose(cell: PolicyCell, other: Callable[..., Node]) -> None:
     assert cell.call("set_dry_run", SetBool.Request(data=True)).success
     topic = topic_of(cell, "command")
     other("teleop", topic)

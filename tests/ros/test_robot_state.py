@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 from episode_kit import tick_at
-from fake_robot import FakeRobot, lenient_rig
-from rclpy.parameter import Parameter
-from tiny_bundles import manifest_for, policy_bundle
+from fake_robot import lenient_rig
+from policy_cell import PolicyCell
+from tiny_bundles import manifest_for
 
 from tacit.control.inputs import AlignedInputs
 from tacit.control.robot_state import RobotState
@@ -21,10 +21,8 @@ from tacit.errors import RigError
 from tacit.rig import Rig, load_rig, parse_rig
 from tacit.streams import Sample, Tick
 from tacit_ros import messages
-from tacit_ros.policy_node import PolicyNode
 
 MS = 1_000_000
-WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0, "chunk_size": 25}
 STREAMS = {
     "ready": {"topic": "/robot/enabled", "type": "std_msgs/msg/Bool", "names": ["enabled"], "rate_hz": 10.0},
     "safety": {
@@ -140,41 +138,24 @@ def test_rig_without_a_robot_state_says_nothing() -> None:
     assert state.speed_scale == 1.0
 
 
-class Cell:
+class Cell(PolicyCell):
     """A policy on a fake robot that also says whether it is ready."""
 
     def __init__(self, bench: Any, folder: Path) -> None:
         path = lenient_rig(folder)
         path.write_text(parse_rig(data_with(path, **STREAMS), "test").to_yaml(), encoding="utf-8")
-        rig = load_rig(path)
-        values = {"rig": str(path), "bundle": policy_bundle(folder, rig, **WIDE).source}
-        self.bench = bench
         self.said = {"ready": [1.0], "safety": [0.0, 0.0, 1.0]}
+        super().__init__(bench, folder, path)
         self._publishers = {
             name: bench.node.create_publisher(messages.message_class(spec.type), spec.topic, 10)
-            for name, spec in rig.robot_states.items()
+            for name, spec in self.policy.rig.robot_states.items()
         }
-        self._rig = rig
         bench.node.create_timer(0.05, self._say)
-        self.policy = bench.add(PolicyNode([Parameter(k, value=v) for k, v in values.items()]))
-        self.robot = FakeRobot(bench.node, rig)
 
     def _say(self) -> None:
         for name, values in self.said.items():
-            spec = self._rig.robot_states[name]
+            spec = self.policy.rig.robot_states[name]
             self._publishers[name].publish(messages.build_named(spec.type, spec.names, values, 0))
-
-    def start(self) -> Any:
-        return self.bench.call("/policy/start")
-
-    def run(self) -> None:
-        self.bench.until(lambda: self.policy.acting.readiness() is None, "input")
-        assert self.start().success
-        self.bench.until(lambda: len(self.robot.commands) > 5, "commands")
-
-    def close(self) -> None:
-        self.robot.stop()
-        self.policy.close()
 
 
 @pytest.fixture
@@ -188,7 +169,7 @@ def test_policy_starts_only_when_the_robot_is_ready(cell: Cell) -> None:
     cell.said["ready"] = [0.0]
     cell.bench.until(lambda: cell.policy.acting.tick is not None, "a tick")
     cell.bench.until(lambda: len(cell.policy.inputs.robot.values) == 4, "the robot's state")
-    answer = cell.start()
+    answer = cell.call("start")
     assert not answer.success and "robot_state: the robot is not enabled" in answer.message
     cell.said["ready"] = [1.0]
     cell.run()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_robot import FakeRobot, lenient_rig
+from policy_cell import WIDE
 from rclpy.parameter import Parameter
 from std_msgs.msg import Bool, Empty
 from tiny_bundles import policy_bundle
@@ -21,7 +22,6 @@ from tacit_ros.wire import qos
 from tacit_ros.wire.stop_topics import EVERY_WRITER, StopTopics
 
 MS = 1_000_000
-WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0, "chunk_size": 25}
 
 
 def test_heartbeat_is_lost_by_silence_and_by_its_own_word() -> None:

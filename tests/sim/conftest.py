@@ -8,13 +8,8 @@ import pytest
 
 pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 
-from tacit.rig import Rig, load_rig
+from tacit.rig import Rig
 from tacit_sim.cell import Cell
-
-
-@pytest.fixture(scope="session")
-def rig() -> Rig:
-    return load_rig("nova2_sim")
 
 
 @pytest.fixture(scope="session")
