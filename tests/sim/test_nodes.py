@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from forked import Forked
 
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"  # read when the first message package is imported
 
@@ -92,11 +91,11 @@ def heard() -> Iterator[Listener]:
     with isolated_domain():
         rclpy.init()
         listener = Listener()
-        simulator = [sys.executable, "-m", "tacit_sim.simulator_node", "--ros-args"]
+        simulator = ["tacit_sim.simulator_node", "--ros-args"]
         options = {"lockstep": "true", "real_time_factor": "3.0", "seed": "2", "disturbance": "true"}
         simulator += [word for key, value in options.items() for word in ("-p", f"{key}:={value}")]
-        expert = [sys.executable, "-m", "tacit_sim.expert_node"]
-        processes = [subprocess.Popen(command) for command in (expert, simulator)]
+        expert = ["tacit_sim.expert_node"]
+        processes = [Forked(*words) for words in (expert, simulator)]
         try:
             listener.until(lambda: "/simulator/truth" in listener.last, "the first tick")
             episode = json.loads(listener.trigger("/simulator/reset"))["episode"]
@@ -107,7 +106,7 @@ def heard() -> Iterator[Listener]:
         finally:
             for process in processes:
                 process.send_signal(signal.SIGINT)
-            codes = [process.wait(20) for process in processes]
+            codes = [process.wait(60) for process in processes]
             listener.node.destroy_node()
             rclpy.try_shutdown()
         assert codes == [0, 0]
