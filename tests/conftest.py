@@ -58,6 +58,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=why))
 
 
+def pytest_collectstart() -> None:
+    """Search for no garbage while everything is imported: there is none."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Keep what was imported, which stays, out of every later search for garbage.
 
@@ -66,6 +71,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _missing(module: str) -> bool:

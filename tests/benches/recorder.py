@@ -20,7 +20,7 @@ import psutil
 import tyro
 
 from benches.load import busy
-from benches.recorder_stand import RATE_HZ, Stand, stand
+from benches.recorder_stand import RATE_HZ, Stand, bench_rig, stand
 from tacit.config.arguments import parse_words
 from tacit.episode import check_episode
 
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
 def measure(images: Images, seconds: float, load: float = 0.0) -> Recorded:
     """Record for `seconds` beside `load` busy processes for each core."""
     hogs = round(load * (os.cpu_count() or 1))
-    with stand(images == "jpeg") as place, place.recorder() as process:
+    with stand(bench_rig(images == "jpeg")) as place, place.recorder() as process:
         path = place.start()
         with busy(hogs):
             began, before = time.monotonic(), process.cpu_times()

@@ -81,7 +81,7 @@ class Stand:
                     started.append(self.client.ask(Command.start))
             return bool(started)
 
-        wait_until(start, "start", 30.0)
+        wait_until(start, "start", 120.0)
         return Path(started[0].removeprefix("recording "))
 
     def status(self) -> str:
@@ -94,18 +94,18 @@ class Stand:
 
 
 @contextlib.contextmanager
-def stand(compressed: bool = False) -> Iterator[Stand]:
+def stand(rig: Rig) -> Iterator[Stand]:
     """Run a synthetic robot in a ROS domain of its own."""
     with isolated_domain(), tempfile.TemporaryDirectory(prefix="tacit_bench_") as name:
         folder = Path(name)
-        save(bench_rig(compressed), folder / "rig.yaml")
+        save(rig, folder / "rig.yaml")
         rclpy.init()
         node = Node("bench_client")
         try:
             with _process("benches.synthetic", {"rig": str(folder / "rig.yaml")}) as robot:
                 with contextlib.suppress(psutil.AccessDenied):
                     psutil.Process(robot.pid).nice(ROBOT_NICE)
-                yield Stand(folder, folder / "rig.yaml", RecorderClient(node, timeout_s=20.0))
+                yield Stand(folder, folder / "rig.yaml", RecorderClient(node, timeout_s=120.0))
         finally:
             node.destroy_node()
             rclpy.try_shutdown()

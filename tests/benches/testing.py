@@ -62,7 +62,7 @@ def _locked_domain() -> Iterator[int]:
 
 
 def wait_until(
-    fact: Callable[[], object], what: str, timeout_s: float = 20.0, step: Callable[[], object] | None = None
+    fact: Callable[[], object], what: str, timeout_s: float = 60.0, step: Callable[[], object] | None = None
 ) -> None:
     """Return as soon as `fact()` is true.
 

@@ -69,13 +69,13 @@ class Bench:
         self.executor.add_node(node)
         return node
 
-    def until(self, fact: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
+    def until(self, fact: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
         """Spin until `fact()` holds."""
         from benches.testing import wait_until
 
         wait_until(fact, what, timeout_s, self._spin)
 
-    def call(self, service: str, request: object = None, timeout_s: float = 20.0) -> Any:
+    def call(self, service: str, request: object = None, timeout_s: float = 60.0) -> Any:
         """Call a Trigger service, or the SetBool one that `request` is for; returns its answer."""
         from std_srvs.srv import SetBool, Trigger
 

@@ -48,7 +48,7 @@ class Robot:
         self.estop = self.bench.node.create_publisher(Bool, "/estop", 1)
 
     def until(self, fact: object, what: str) -> None:
-        self.bench.until(fact, what, 10)
+        self.bench.until(fact, what)
 
     def call(self, service: str) -> object:
         return self.bench.call(f"/dobot/{service}")

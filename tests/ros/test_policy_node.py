@@ -129,7 +129,7 @@ def test_home_goes_there_and_ends_idle(make: Make) -> None:
     cell.ready()
     answer = cell.call("home")
     assert answer.success, answer.message
-    cell.bench.until(lambda: cell.node.controller.state == "IDLE", "arrival", 20)
+    cell.bench.until(lambda: cell.node.controller.state == "IDLE", "arrival")
     np.testing.assert_allclose(cell.robot.commands[-1][1][:6], cell.node.rig.home[:6], atol=1e-3)
 
 

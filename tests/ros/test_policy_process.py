@@ -42,7 +42,7 @@ def test_signal_ends_an_idle_node_with_exit_code_0(bench, tmp_path: Path, module
     try:
         bench.until(lambda: name in bench.node.get_node_names(), "node", 60)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         assert "Traceback" not in errors
     finally:
@@ -77,7 +77,7 @@ def test_signal_during_inference_ends_the_node_with_exit_code_0(bench, tmp_path:
 
         bench.until(stuck, "inference to get stuck")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
     finally:
         robot.stop()

@@ -1,37 +1,23 @@
-"""A killed recorder costs at most half a second of one episode, and one command brings the rest back."""
+"""A killed recorder costs at most half a second of one episode; a signal costs nothing."""
 
 from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from benches.kill import KINDS, MAX_LOST_S, kill_many
-from benches.recorder_stand import Stand, stand
+from benches.recorder_stand import stand
 from benches.testing import wait_until
-from tacit.cli import main as tacit
 from tacit.episode import EpisodeReader, check_episode
-from tacit_ros.run.record_client import Command
+from tacit.rig import Rig, load_rig
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def place() -> Iterator[Stand]:
-    with stand() as made:
-        yield made
-
-
-def num_ticks(place: Stand) -> int:
-    """Ticks of the episode in the making, as the recorder tells."""
-    return int(json.loads(place.client.ask(Command.status))["num_ticks"])
-
-
 def test_killed_recorder_loses_half_a_second_at_most_and_no_earlier_episode() -> None:
-    results = kill_many(2, seed=7)
+    results = kill_many(1, seed=7)
     assert {result.kind for result in results} == set(KINDS)
     for result in results:
         assert result.state in ("recovered", "complete") and result.errors == (), result
@@ -39,24 +25,25 @@ def test_killed_recorder_loses_half_a_second_at_most_and_no_earlier_episode() ->
         assert result.lost_s <= MAX_LOST_S + 0.25, result  # a busy machine; the bench is strict
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_signal_finishes_the_episode(place: Stand, signum: int) -> None:
-    with place.recorder() as process:
-        path = place.start()
-        wait_until(lambda: num_ticks(place) > 40, "more than a second of ticks")
-        process.send_signal(signum)
-        assert process.wait(timeout=20) == 0
-    with EpisodeReader(path) as episode:
-        assert episode.state == "complete" and episode.success is None
-    assert check_episode(path).ok
+def slow_rig() -> Rig:
+    """The simulated rig at rates that a busy machine keeps: readiness is no matter of its load."""
+    rig = load_rig("nova2_sim")
+    streams = {**rig.cameras, **rig.tactile, **rig.streams}
+    slow = {name: spec.model_copy(update={"rate_hz": 10.0}) for name, spec in streams.items()}
+    parts = {
+        part: {name: slow[name] for name in getattr(rig, part)} for part in ("cameras", "tactile", "streams")
+    }
+    return rig.model_copy(update={**parts, "alignment": rig.alignment.model_copy(update={"rate_hz": 10.0})})
 
 
-def test_recover_is_one_command(place: Stand, capsys: pytest.CaptureFixture) -> None:
-    with place.recorder() as process:
-        path = place.start()
-        part = path.with_name(path.name + ".part")
-        wait_until(lambda: num_ticks(place) > 40, "more than a second of ticks")
-        process.kill()
-        process.wait(timeout=10)
-    assert tacit(["recover", str(part)]) == 0
-    assert Path(path).is_file() and not part.exists()
+def test_signal_finishes_the_episode() -> None:
+    """One signal of those that `test_killed_threads` sends: they end a node in the same way."""
+    with stand(slow_rig()) as place:
+        with place.recorder() as process:
+            path = place.start()
+            wait_until(lambda: json.loads(place.status())["num_ticks"] > 10, "a second of ticks", 120)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 0
+        with EpisodeReader(path) as episode:
+            assert episode.state == "complete" and episode.success is None
+        assert check_episode(path).ok
