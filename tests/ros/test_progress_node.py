@@ -21,7 +21,8 @@ from tacit.errors import BundleError, ConfigError
 from tacit.progress.watch import Judgement
 from tacit.rig import load_rig
 from tacit.streams import Finding
-from tacit_ros.progress_node import ProgressNode, ProgressParameters, thresholds
+from tacit_ros.progress_node import THRESHOLDS, ProgressNode, ProgressParameters, thresholds
+from tacit_ros.run.nodes import NODES
 from tacit_ros.wire import qos
 
 WIDE = {"state_min": (-1.0,) * 7, "state_max": (1.0,) * 7, "obs_skew_max_s": 1.0}
@@ -216,6 +217,16 @@ def test_diagnostics_tell_state_timing_and_what_was_refused(scene, bench) -> Non
     values = {pair.key: pair.value for pair in status.values}
     assert (status.name, values["state"], values["success"]) == ("progress", "running", "")
     assert float(values["inference_p95_ms"]) > 0 and values["rejected_wrist"] == "0"
+
+
+def test_a_stack_leaves_thresholds_to_the_bundle_and_offers_the_stops() -> None:
+    given, plain = dict(NODES["progress"].parameters), ProgressParameters()
+    del given["rig"]
+    assert given == {key: getattr(plain, key) for key in given} and {"stop_on", *THRESHOLDS} < set(given)
+    fitted = {"success_above": 0.9, "failure_above": 0.7, "stall_after_s": 3.0, "done_above": 0.97}
+    manifest = manifest_for(load_rig("nova2_sim"), "progress", detector=fitted)
+    told = thresholds(manifest, replace(plain, **given)).model_dump()
+    assert {name: told[name] for name in fitted} == fitted
 
 
 def test_thresholds_are_those_of_the_bundle_where_no_parameter_sets_them() -> None:
