@@ -164,6 +164,21 @@ def test_targets_are_followed_within_the_limits_and_end_at_rest_before_the_timeo
     assert not times.servo.is_moving and times.servo.fault is None
 
 
+def test_after_a_stall_it_goes_on_from_where_the_arm_was_sent_and_not_from_old_feedback() -> None:
+    times = Times()
+    times.run(0.1)
+    times.run(0.5, lambda t: START + 1.9 * (t - 0.1))
+    last = times.sent[-1][1]
+    times.servo.hear(heard(last - 0.12, run_ms=10**5), times.now)  # the arm lags behind
+    assert times.servo.step(times.now + TIMEOUT + 0.01) is None  # nothing ran, nothing was taken
+    now = times.now + TIMEOUT - 0.01
+    assert times.servo.readiness(now) is None and times.servo.take(last + 0.01, now) is None
+    again = times.servo.step(now)
+    assert np.abs(again - last).max() <= ACCELERATION / HZ**2 + 1e-9
+    times.servo.clear()  # somebody has looked, and may have moved it
+    assert times.servo.take(last + 0.01, now).reason == "jump"
+
+
 def test_a_late_period_goes_no_further_than_one_in_time() -> None:
     times = Times()
     times.run(0.1)

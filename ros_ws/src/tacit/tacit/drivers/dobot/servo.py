@@ -26,6 +26,12 @@ FIRST_STEP_RAD = 0.1
 BRAKE_PART = 0.5
 """After this part of the command timeout without a new target the arm is braked, in what is left of it."""
 
+PASSING = ("not_heard", "silent")
+"""Why a motion may have ended while the arm goes to where it was sent last."""
+
+SETTLED_S = 0.3
+"""For so long after a command the arm may still be on its way, and its feedback be from before [s]."""
+
 STALLED_PACKETS = 25
 """So many packets with one and the same uptime are a controller that repeats itself: 0.2 s."""
 
@@ -71,7 +77,8 @@ class Servo:
     def forget(self) -> None:
         """The arm is not heard any more: where it goes is not known."""
         with self._lock:
-            self.feedback, self._target, self._heard = None, None, -np.inf
+            self.feedback, self._heard = None, -np.inf
+            self._stand()
 
     def readiness(self, now: float) -> Fault | None:
         """Return why the arm cannot be moved now: what it says itself goes before what we have refused."""
@@ -96,20 +103,21 @@ class Servo:
                 return Fault("closing", "the driver ends")
             fault = self.readiness(now)
             if fault is not None:
-                self._target = None
+                self._stand(fault)
                 return fault
             if not np.isfinite(target).all():
                 return self._refuse(Fault("not_finite", f"a target that is no number: {target}"))
             assert self.feedback is not None
             # In motion the arm lags behind what it was sent; a jump is one from that.
             allowed = FIRST_STEP_RAD if self._target is None else self._tracking_error
-            distance = np.abs(target - (self.feedback.q if self._target is None else self._limiter.position))
+            start = self._start(self.feedback.q, now) if self._target is None else self._limiter.position
+            distance = np.abs(target - start)
             if distance.max() > allowed:
                 joint = int(np.argmax(distance))
                 text = f"joint {joint + 1} would go {distance[joint]:.3f} rad at once, allowed {allowed:g}"
                 return self._refuse(Fault("jump", text + "; begin where the arm is, then call ~/clear"))
             if self._target is None:
-                self._limiter.seed(self.feedback.q)
+                self._limiter.seed(start)
                 self._last_sent.forget()
             self._target, self._targeted = target.copy(), now
             return None
@@ -128,14 +136,15 @@ class Servo:
     def clear(self) -> None:
         """Somebody has looked: targets are taken again."""
         with self._lock:
-            self.fault, self._target = None, None
+            self.fault = None
+            self._stand()
 
     def step(self, now: float) -> FloatArray | None:
         """Return where to be one period from `now` (6,) [rad]; None: send nothing, the arm comes to rest."""
         with self._lock:
-            silent_s = now - self._targeted
-            if self._target is None or silent_s > self._timeout_s or self.readiness(now) is not None:
-                self._target = None
+            silent_s, fault = now - self._targeted, self.readiness(now)
+            if self._target is None or silent_s > self._timeout_s or fault is not None:
+                self._stand(fault or Fault("silent", ""))
                 return None
             self._limiter.elapse(self._last_sent.since(now))
             self._limiter.dt = min(self._limiter.dt, self._limiter.period)
@@ -149,6 +158,19 @@ class Servo:
         with self._lock:
             self._last_sent.left(now)
 
+    def _start(self, measured: FloatArray, now: float) -> FloatArray:
+        """Return from where a motion begins (6,) [rad]: after a stall, feedback says where the arm was."""
+        since, sent = self._last_sent.since(now), self._limiter.position
+        is_fresh = since is not None and 0 <= since <= SETTLED_S
+        return sent if is_fresh and np.abs(sent - measured).max() <= self._tracking_error else measured
+
+    def _stand(self, fault: Fault | None = None) -> None:
+        """Follow nothing. Unless commands or feedback alone have stopped, nobody knows where the arm ends."""
+        self._target = None
+        if fault is None or fault.reason not in PASSING:
+            self._last_sent.forget()
+
     def _refuse(self, fault: Fault) -> Fault:
-        self.fault, self._target = self.fault or fault, None
+        self.fault = self.fault or fault
+        self._stand()
         return fault
