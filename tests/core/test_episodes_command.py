@@ -90,17 +90,8 @@ def test_steps_are_replaced_and_the_old_ones_stay_in_the_history(episode: Path) 
 
 
 def test_failures_and_the_steps_of_the_task_are_labelled_and_follow_a_cut(episode: Path) -> None:
-    words = (
-        "--failures",
-        "miss:8-13",
-        "--steps",
-        "reach:0-9",
-        "place:12-23",
-        "--task-steps",
-        "reach",
-        "place",
-    )
-    assert run("label", episode, *words) == 0
+    steps = ("--steps", "reach:0-9", "place:12-23", "--task-steps", "reach", "place")
+    assert run("label", episode, "--failures", "miss:8-13", *steps) == 0
     with EpisodeReader(episode) as reader:
         assert reader.failures == [Step("miss", 8, 13)] and reader.task_steps == ("reach", "place")
         assert (reader.attribute("failure"), reader.attribute("failure_stage")) == ("miss", "reach")
@@ -115,10 +106,17 @@ def test_failures_and_the_steps_of_the_task_are_labelled_and_follow_a_cut(episod
         assert reader.failures == [] and reader.attribute("failure") == ""
 
 
-@pytest.mark.parametrize("steps", [["a:0-24"], ["a:5-3"], ["a:0-9", "b:9-12"], ["a"]])
-def test_steps_that_overlap_or_leave_the_episode_are_refused(episode: Path, steps: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--steps", *steps] for steps in (["a:0-24"], ["a:5-3"], ["a:0-9", "b:9-12"], ["a"])),
+        *(["--task-steps", "reach", name] for name in ("", "reach")),
+        ["--instruction", "\udcff"],  # a byte of another encoding
+    ],
+)
+def test_labels_that_cannot_be_meant_are_refused(episode: Path, words: list[str]) -> None:
     before = episode.read_bytes()
-    assert run("label", episode, "--steps", *steps) != 0
+    assert run("label", episode, *words) != 0
     assert episode.read_bytes() == before
 
 

@@ -68,9 +68,11 @@ def label(path: str | Path, labels: Labels) -> dict[str, list[object]]:
         it was.
 
     Raises:
-        EpisodeError: Not a finished episode, or steps that overlap or lie outside it.
+        EpisodeError: Not a finished episode, a text that is none, steps that overlap or lie outside it, or
+            steps of the task without a name or named twice.
     """
     path = finished(path)
+    _check_texts(path, labels)
     with EpisodeReader(path) as reader:
         wanted: Attributes = {}
         if labels.success is not None:
@@ -95,6 +97,19 @@ def label(path: str | Path, labels: Labels) -> dict[str, list[object]]:
                 renew_content_hash(file)
             note_change(file, "labelled", {"changes": changes})
     return changes
+
+
+def _check_texts(path: Path, labels: Labels) -> None:
+    """Check what people wrote, before a file is opened to write."""
+    names = tuple(labels.task_steps or ())
+    if not all(name.strip() for name in names) or len(set(names)) < len(names):
+        raise EpisodeError(f"{path}: steps of the task {list(names)}: expected names, each of them once")
+    steps = [step.name for step in (*(labels.steps or ()), *(labels.failures or ()))]
+    for text in (labels.outcome or "", labels.instruction or "", *names, *steps):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise EpisodeError(f"{path}: {text!a} is no UTF-8; set the terminal to that") from None
 
 
 def check_steps(steps: Sequence[Step], num_ticks: int, source: str) -> None:
