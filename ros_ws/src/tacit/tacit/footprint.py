@@ -11,15 +11,3 @@ from tacit.geometry.footprint import (
     project_box,
     project_boxes,
 )
-
-__all__ = [
-    "FACES",
-    "FRESH",
-    "INTERSECTS",
-    "IN_FRONT",
-    "Footprint",
-    "Footprints",
-    "box_corners",
-    "project_box",
-    "project_boxes",
-]

@@ -2,12 +2,3 @@
 
 from tacit.bundle.player import ChunkPlayer, TemporalEnsembler
 from tacit.bundle.runtime import Observation, OnnxPolicy, OnnxProgress, ProgressEstimate
-
-__all__ = [
-    "ChunkPlayer",
-    "Observation",
-    "OnnxPolicy",
-    "OnnxProgress",
-    "ProgressEstimate",
-    "TemporalEnsembler",
-]

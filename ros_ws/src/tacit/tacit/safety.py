@@ -11,15 +11,3 @@ from tacit.control.safety import (
     check_tracking,
     first_fault,
 )
-
-__all__ = [
-    "Fault",
-    "MotionLimiter",
-    "check_age",
-    "check_chunk",
-    "check_finite",
-    "check_range",
-    "check_skew",
-    "check_tracking",
-    "first_fault",
-]

@@ -140,9 +140,6 @@ class ProgressNode(WatchedNode):
         self._thread = WatchedThread("progress", self._run, self.thread_failed)
         self._thread.start()
 
-    def _said_last(self) -> tuple[str, Judgement]:
-        return self._said, self._last
-
     def close(self) -> None:
         """Abort the inference in progress and join the thread."""
         self._thread.stop(nudge=self._interrupt)

@@ -28,27 +28,3 @@ from tacit.bundle.manifest import (
     output_shapes,
 )
 from tacit.bundle.player import PlaySpec
-
-__all__ = [
-    "Binding",
-    "Golden",
-    "ImageInput",
-    "MANIFEST_KEY",
-    "Manifest",
-    "PlaySpec",
-    "PolicyBundle",
-    "SCHEMA_VERSION",
-    "check_rig",
-    "check_signature",
-    "describe",
-    "golden_inputs",
-    "load_bundle",
-    "output_shapes",
-    "parse_bundle",
-    "relative_difference",
-    "run_graph",
-    "save_bundle",
-    "save_detector",
-    "save_playing",
-    "verify",
-]

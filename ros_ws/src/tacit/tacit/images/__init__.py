@@ -18,19 +18,3 @@ from tacit.images.colour import (
     encode_png,
     load_image,
 )
-
-__all__ = [
-    "MAX_PICTURE_BYTES",
-    "MAX_PIXELS",
-    "MAX_SIDE",
-    "Image",
-    "ImageTransform",
-    "Placement",
-    "ResizeMode",
-    "as_rgb",
-    "check_rgb",
-    "decode_image",
-    "encode_jpeg",
-    "encode_png",
-    "load_image",
-]

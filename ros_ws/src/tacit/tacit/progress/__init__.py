@@ -12,13 +12,3 @@ from tacit.progress.detector import (
     detector_of,
     stopping_states,
 )
-
-__all__ = [
-    "CompletionDetector",
-    "Decimator",
-    "DetectorConfig",
-    "StopOn",
-    "TaskState",
-    "detector_of",
-    "stopping_states",
-]

@@ -21,25 +21,3 @@ from tacit.streams.counts import StreamCounts
 from tacit.streams.findings import Finding, Kind
 from tacit.streams.intake import Intake, IntakeEvent, clock_difference, clock_finding
 from tacit.streams.trajectory import Follower, Trajectory
-
-__all__ = [
-    "TIMER",
-    "Aligner",
-    "Arrival",
-    "Finding",
-    "Follower",
-    "Intake",
-    "IntakeEvent",
-    "JointReading",
-    "Kind",
-    "Sample",
-    "StreamCounts",
-    "StreamPlan",
-    "Tick",
-    "Trajectory",
-    "Value",
-    "align",
-    "clock_difference",
-    "clock_finding",
-    "plans_of",
-]

@@ -112,9 +112,7 @@ def drawing(rig: Rig, q: FloatArray) -> Iterator[Stroke]:
             yield Stroke(np.stack([eye, corner]), 1, 1.0)
     for name, T_world_sensor in geometry.sensor_poses(q).items():
         width, height, _ = rig.tactile[name].size_m
-        face = (
-            np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0], [-1, -1, 0]]) / 2 * (width, height, 0)
-        )
+        face = FACE / 2 * (width, height, 0)
         yield Stroke(face @ T_world_sensor[:3, :3].T + T_world_sensor[:3, 3], 4, 2.2, name)
 
 

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import rclpy
@@ -35,13 +35,6 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 FIRST_NICE = -10  # ten times the share of an ordinary process
 KEPT_BLOCK_BYTES = 32 << 20  # the largest value that glibc accepts
 KEPT_TOTAL_BYTES = 256 << 20
-
-
-class Closable(Protocol):
-    """A node that holds something (a file, a thread, a simulator) which must be released."""
-
-    def close(self) -> None:
-        """Release it; called once, also after an error or a signal."""
 
 
 class WatchedNode(Node):
