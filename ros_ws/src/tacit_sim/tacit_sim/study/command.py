@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
     """Run `tacit study touch`; returns 0 when the page is written."""
     options = parse_words(Options, argv, "tacit study touch")
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    study = Study(make_plan(options), console.print, jobs=max(1, options.jobs))
+    study = Study(make_plan(options), console.print, jobs=options.jobs)
     study.work()
     page, facts = write(study)
     for row in facts["outcomes"]:
