@@ -143,6 +143,8 @@ def test_policies_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
         keep_settings(plan_in(tmp_path / "own", arms="mine:hsa.weight=2"))
     with pytest.raises(ConfigError, match="overlap"):
         plan_in(tmp_path, first_start=1_001)
+    with pytest.raises(ConfigError, match="--controls other"):
+        plan_in(tmp_path, rig="nova2_sim_taxels")
     with pytest.raises(ConfigError, match="touch"):
         parse_arms("vision,tuoch")
     with pytest.raises(ConfigError, match="once"):

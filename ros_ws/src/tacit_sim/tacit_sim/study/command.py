@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tacit.config.arguments import Count, CountOrNone, NewFolder, Seed, parse_words
 from tacit.errors import ConfigError
+from tacit.rig import load_rig
 from tacit_sim.felt import CONTROLS, TouchControl
 from tacit_sim.study.plan import Plan, parse_arms
 from tacit_sim.study.report import write
@@ -85,6 +86,10 @@ def make_plan(options: Options) -> Plan:
     config = Path(options.config)
     if config.suffix and not config.is_file():
         raise ConfigError(f"--config {config}: no such file")
+    if "other" in options.controls and load_rig(options.rig).taxels:
+        raise ConfigError(
+            "--controls other: of gels alone, and the rig has arrays; give --controls blank shuffled"
+        )
     return Plan(
         out=options.out or Path(f"runs/study_touch_{task}"),
         task=task,
