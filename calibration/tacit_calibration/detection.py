@@ -168,10 +168,7 @@ def detect(name: str, image_rgb: Image, board: Board) -> View | None:
 
 
 def blur(
-    gray: NDArray[np.uint8],
-    corners_px: NDArray[np.float64],
-    points_m: NDArray[np.float64],
-    patch_m: float,
+    gray: NDArray[np.uint8], corners_px: NDArray[np.float64], points_m: NDArray[np.float64], patch_m: float
 ) -> float:
     """Return how widely edges spread around the corners, as one sigma [px]; about .9 is sharp.
 

@@ -92,10 +92,7 @@ def _joints(path: KeyPath, arm: Mapping[str, Any]) -> Iterator[tuple[KeyPath, st
                 )
     opening = _mapping(arm.get("gripper")).get("upper")
     if _is_number(opening) and opening > MAX_OPENING_M:
-        yield (
-            (*path, "gripper", "upper"),
-            f"opens {opening:g} m; millimetres? Then write {opening / 1e3:g}",
-        )
+        yield ((*path, "gripper", "upper"), f"opens {opening:g} m; millimetres? Then write {opening / 1e3:g}")
 
 
 def _topic(path: KeyPath, spec: Mapping[str, Any], group: str) -> Iterator[tuple[KeyPath, str]]:
