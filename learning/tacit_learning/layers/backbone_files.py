@@ -8,7 +8,6 @@ path runs them. Whatever is missing is an error: a network with a few random lay
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tacit.config import load_json
 from tacit.errors import ConfigError
 
 Tensors = dict[str, Tensor]
@@ -306,6 +306,6 @@ def _stated_scale(path: Path) -> tuple[Three, Three] | None:
     """Read mean and deviation as the model's authors wrote them down; None where they did not."""
     if not path.is_file():
         return None
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = load_json(path)
     mean, std = values.get("image_mean", IMAGENET[0]), values.get("image_std", IMAGENET[1])
     return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
