@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo demo-quick test test-system lint format bench mutation colcon clean
+.PHONY: help setup system demo demo-quick test test-system lint format bench docs mutation colcon clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -59,6 +59,10 @@ format: $(STAMP)  ## let ruff mend what it can
 
 bench: $(STAMP)  ## measure this machine
 	OMP_NUM_THREADS=1 $(BIN)/tacit bench $(BENCH_ARGS)
+
+docs: $(STAMP)  ## the Python interface as pages, from its docstrings; ends with build/docs/index.html
+	$(BIN)/python -m pdoc --docformat google --output-directory build/docs \
+	  tacit tacit_ros tacit_sim tacit_learning tacit_calibration
 
 mutation: $(STAMP)  ## plant small faults in the code; count those that no test notices
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[mutation]'

@@ -229,7 +229,7 @@ def test_two_clips_are_labelled_by_keys_and_the_rest_is_found(tmp_path: Path, fi
         wait.until(lambda d: "cuts" in d.find_element(By.ID, "said").text)
         press("s")
         wait.until(lambda d: "annotations.json" in d.find_element(By.ID, "said").text)
-        assert layout_faults(driver, 1200, 900) == [] and layout_faults(driver, 420, 900) == []
+        assert layout_faults(driver, 1400, 900) == [] and layout_faults(driver, 400, 900) == []
         assert console_errors(driver) == []
     found = {video.name: video for video in load_annotation_set(tmp_path / "out").videos}
     for name in ("c", "d"):

@@ -17,6 +17,7 @@ from tacit.errors import ConfigError, TacitError
 from tacit_ros.demo import main, settings
 from tacit_ros.demo.acting import progress_curves
 from tacit_ros.demo.numbers import progress_error, series
+from tacit_ros.demo.outcome import expectation, machine, shortfalls, steps_wanted
 from tacit_ros.demo.processes import run_verb
 from tacit_ros.demo.steps import Notebook
 
@@ -108,3 +109,45 @@ def test_failing_verb_names_its_log(tmp_path: Path) -> None:
     with pytest.raises(TacitError, match=r"check\.log"):
         run_verb(["check", str(tmp_path / "nothing")], log, Console(quiet=True))
     assert "nothing" in log.read_text()
+
+
+REACHED = {
+    "recorded_episodes": 60,
+    "policy_steps": 2200,
+    "policy_steps_wanted": 2200,
+    "progress_steps": 250,
+    "progress_steps_wanted": 250,
+    "success_rate": 1.0,
+    "successes": 20,
+    "episodes": 20,
+    "total_seconds": 900.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ()),
+        ({"policy_steps": 1573}, ("policy", "1573 of 2200 steps (72 %)", "max_seconds")),
+        ({"progress_steps": 25}, ("progress estimator", "25 of 250")),
+        ({"recorded_episodes": 57}, ("Recording", "57 of 60", "record.log")),
+        ({"success_rate": 0.9, "successes": 18}, ("Acting", "18 of 20", "95 %")),
+    ],
+)
+def test_a_demo_that_falls_short_says_which_step(
+    tmp_path: Path, changes: dict[str, float], said: tuple[str, ...]
+) -> None:
+    size = settings.full(tmp_path)
+    found = shortfalls(size, REACHED | changes)
+    assert len(found) == bool(said) and all(words in found[0] for words in said)
+    assert "15.0 minutes" in expectation(size, REACHED | changes)
+
+
+def test_the_steps_that_were_wanted_are_read_from_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints" / "last"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("train:\n  steps: 2200\n")
+    assert steps_wanted(tmp_path) == 2200 and "threads" in machine()
+    (folder / "config.yaml").write_text("train: {max_seconds: 5}\n")
+    with pytest.raises(ConfigError, match="expected a number of steps"):
+        steps_wanted(tmp_path)
