@@ -186,7 +186,7 @@ def solve_hand_eye(
     _check_noise(posterior.noise)
     found, pixel = problem.linearised()
     linear, effect = problem.counted(found), problem.answers()[problem.used]
-    size = size_by_moves(linear, posterior, effect)
+    size = size_by_moves(linear, pixel, effect, fixed_noise)
     posterior = replace(posterior, covariance=widened(linear, posterior, effect, unsure))
     result = _result(problem, posterior, views, warnings + _warnings(posterior), pivot)
     # Views count alike here, or explanations that weigh them differently could not be compared.

@@ -93,6 +93,8 @@ KINDS = {
     "squares 1 % too large": _resized(1.01),
     "squares .5 % too large": _resized(1.005),
 }
+BELOW_NOISE = {"": (" .5 %",), "C": (" .5 %", " 1 %")}
+"""Sizes that need not be named: in case C, with noise of .5 mm, 15 views tell squares to .25 %."""
 CLEAN = "nothing wrong"
 CLEAN_CASES = "BCEF"
 ACCUSATIONS = "squares are", "arm's model is off", "takes the robot as exact", LEFT_OUT, "refused"
@@ -119,7 +121,8 @@ def main(argv: list[str]) -> int:
 def _as_wanted(count: Count) -> bool:
     if count.kind == CLEAN:
         return count.named == 0
-    return count.named == count.total or ".5 %" in count.kind
+    below_noise = any(size in count.kind for size in BELOW_NOISE.get(count.case, BELOW_NOISE[""]))
+    return count.named == count.total or below_noise
 
 
 def _counted(name: str, kind: Kind, case: str, seeds: int) -> Count:

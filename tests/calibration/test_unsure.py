@@ -49,6 +49,18 @@ def test_a_lens_that_is_unsure_widens_the_place_and_changes_no_answer():
     assert sigmas[2] < 2 * sigmas[1]
 
 
+def test_a_wrong_size_does_not_hide_behind_the_noise_that_it_makes():
+    """The robot is as good as it is, so a size is told as surely when it is wrong."""
+    taken = make_scene(CASES["C"], 2).taken
+    found = []
+    for factor in (1.0, 0.98):
+        views = [replace(view, points_m=factor * view.points_m) for view in taken.views]
+        found.append(solve_hand_eye(taken.flange_poses, views, CAMERA, "eye_in_hand"))
+    right, wrong = found
+    assert wrong.size == pytest.approx(right.size / 0.98, rel=2e-3)
+    assert wrong.size_sigma == pytest.approx(right.size_sigma, rel=0.4)
+
+
 def test_sigma_covers_lenses_and_boards_that_are_off_by_as_much_as_is_said():
     case, errors, sigmas, blind = CASES["H"], [], [], []
     for seed in range(10):

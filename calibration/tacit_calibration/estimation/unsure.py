@@ -15,7 +15,7 @@ from tacit.geometry.camera import Camera
 from tacit.geometry.transforms import FloatArray
 from tacit_calibration.estimation.board_pose import Corners, corner_jacobian, corner_weights, residuals
 from tacit_calibration.estimation.lens_fit import lens_jacobian
-from tacit_calibration.estimation.noise import LinearViews, Posterior
+from tacit_calibration.estimation.noise import LinearViews, NoiseScale, Posterior, infer
 
 
 class Unsure(NamedTuple):
@@ -82,13 +82,25 @@ def widened(linear: LinearViews, posterior: Posterior, by_unsure: FloatArray, un
     return np.asarray(posterior.covariance + told.moved @ spread @ told.moved.T)
 
 
-def size_by_moves(linear: LinearViews, posterior: Posterior, by_unsure: FloatArray) -> tuple[float, float]:
+def size_by_moves(
+    linear: LinearViews, pixel: float, by_unsure: FloatArray, fixed: NoiseScale | None = None
+) -> tuple[float, float]:
     """Return how many times larger than given the board is by the robot's moves, and the sigma of that.
 
-    A lens whose fx is off looks the same, and a robot whose lengths are.
+    It is one unknown more beside camera and board: under a wrong size the robot's errors would come out too
+    large, and with them the sigma by which the size is judged. A lens whose fx is off looks the same, and a
+    robot whose lengths are.
+
+    Args:
+        linear: The views.
+        pixel: Their noise [px].
+        by_unsure: From `answers` (n, 6, 4).
+        fixed: Robot noise to assume, where it is known better.
     """
-    told = _told(linear, posterior, by_unsure[..., 3:], np.zeros(1))
-    return 1.0 + float(told.mean[0]), float(np.sqrt(told.covariance[0, 0]))
+    place = linear.design.shape[-1] - linear.num_shared
+    columns = linear.design[..., :place], by_unsure[..., 3:], linear.design[..., place:]
+    found = infer(linear._replace(design=np.concatenate(columns, axis=-1)), pixel, fixed)
+    return 1.0 + float(found.mean[place]), float(np.sqrt(found.covariance[place, place]))
 
 
 class _Told(NamedTuple):
