@@ -51,8 +51,12 @@ def test_image_of_another_size_or_missing_is_refused(tmp_path: Path, rig: Rig) -
     small = replace(observe(), images={"wrist": np.zeros((60, 80, 3), np.uint8)})
     with pytest.raises(BundleError, match="image 'wrist'"):
         policy.act(small)
-    with pytest.raises(BundleError, match="no image 'left'"):
-        policy.act(replace(observe(), touch={}))
+    unknown = replace(observe(), images={"wrist": np.full((120, 160, 3), np.nan, np.float32)})
+    with pytest.raises(BundleError, match="image 'wrist': float32 .*, expected uint8"):
+        policy.act(unknown)
+    for kind, name in (("touch", "left"), ("images", "wrist")):
+        with pytest.raises(BundleError, match=f"no image '{name}'"):
+            policy.act(replace(observe(), **{kind: {}}))
 
 
 def test_state_of_wrong_length_is_refused_by_the_engine(tmp_path: Path, rig: Rig) -> None:
