@@ -51,6 +51,20 @@ def test_one_entry_that_exists_is_the_mean() -> None:
     assert float(masked_l1(pred, target, torch.tensor([[False, True]]))) == 2.0
 
 
+def test_a_step_counts_as_often_as_its_weight_says() -> None:
+    pred, target, weights = torch.randn(2, 3, 2), torch.randn(2, 3, 2), torch.tensor([[1.0, 4, 4], [1, 1, 4]])
+    is_pad = torch.tensor([[False, False, True], [False, False, False]])
+    error = np.abs(pred.numpy() - target.numpy())
+    expected = sum(
+        error[b, k].sum() * float(weights[b, k]) for b, k in ((0, 0), (0, 1), (1, 0), (1, 1), (1, 2))
+    )
+    found = masked_l1(pred, target, is_pad, weights=weights)
+    torch.testing.assert_close(found, torch.tensor(expected / 10, dtype=torch.float32), rtol=1e-6, atol=1e-6)
+    halves = [masked_l1(pred[[b]], target[[b]], is_pad[[b]] & False, weights=weights[[b]]) for b in (0, 1)]
+    whole = masked_l1(pred, target, is_pad & False, weights=weights)
+    torch.testing.assert_close(sum(halves) / 2, whole)
+
+
 def test_only_padding_gives_zero_with_zero_gradient() -> None:
     pred = torch.randn(2, 3, 1, requires_grad=True)
     loss = masked_l1(pred, torch.randn(2, 3, 1), torch.ones(2, 3, dtype=torch.bool))

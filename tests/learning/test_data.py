@@ -15,7 +15,14 @@ from tacit_learning.data import keys
 from tacit_learning.data.augment import AugmentConfig, augment, shift_boxes, shift_images
 from tacit_learning.data.episodes import split_episodes
 from tacit_learning.data.statistics import compute_statistics
-from tacit_learning.data.windows import ChunkWindows, StepSampler, fixed_batches, make_loader
+from tacit_learning.data.windows import (
+    NEVER,
+    ChunkWindows,
+    StepSampler,
+    fixed_batches,
+    make_loader,
+    ticks_to_grip,
+)
 
 
 def test_chunk_holds_the_actions_from_the_observation_on() -> None:
@@ -34,6 +41,23 @@ def test_chunk_never_runs_into_the_next_episode() -> None:
         window[keys.ACTION], np.stack([table.episodes[0].action[8], last, last, last])
     )
     assert window[keys.ACTION_IS_PAD].tolist() == [False, False, True, True]
+
+
+def test_ticks_are_counted_to_the_next_motion_of_a_gripper_and_touch_is_told_before_it_comes() -> None:
+    opening = (
+        np.array([80, 80, 80, 60, 40, 40, 40.5, 40, 40, 80, 80]) / 1000
+    )  # half a millimetre is no motion
+    assert ticks_to_grip(opening[:, None]).tolist() == [3, 2, 1, 0, 5, 4, 3, 2, 1, 0, NEVER]
+    assert (ticks_to_grip(np.zeros((4, 0))) == NEVER).all()
+    table = tiny_table(2, length=10)
+    for number, episode in enumerate(table.episodes):
+        episode.action[:, table.rig.gripper_indices] = 0.02 * (np.arange(10) >= 6 + number)[:, None]
+    windows = ChunkWindows(table, chunk_size=4, future_ticks=3)
+    batch = windows.__getitems__([3, 12, 18])
+    assert batch[keys.TICKS_TO_GRIP].tolist() == [[3, 2, 1, 0], [5, 4, 3, 2], [NEVER] * 4]
+    assert batch[keys.FUTURE_VALID].tolist() == [True, True, False]
+    np.testing.assert_array_equal(batch[keys.FUTURE_TOUCH][:2], table.images([6, 15])[1])
+    assert keys.FUTURE_TOUCH not in ChunkWindows(table, chunk_size=4)[0]
 
 
 def test_offset_moves_the_chunk_but_not_the_observation() -> None:
@@ -57,6 +81,18 @@ def test_batch_equals_its_windows_one_by_one() -> None:
 def test_a_pass_visits_every_row_once() -> None:
     drawn = [row for batch in islice(StepSampler(20, 5, seed=1), 4) for row in batch]
     assert sorted(drawn) == list(range(20))
+
+
+def test_frames_of_an_episode_are_drawn_together_and_every_row_once() -> None:
+    episodes = np.repeat(np.arange(3), [8, 12, 5])
+    asked = {"together": 4, "episodes": episodes}
+    batches = list(islice(StepSampler(25, 4, seed=1, **asked), 12))
+    rows = [row for batch in batches for row in batch]
+    assert sorted(rows[:25]) == list(range(25))
+    changes = int((np.diff(episodes[rows[:25]]) != 0).sum())
+    assert changes <= 6, "seven groups at most"
+    assert rows[:25] != sorted(rows[:25])
+    assert list(islice(StepSampler(25, 4, seed=1, start=7, **asked), 5)) == batches[7:]
 
 
 def test_draws_go_on_where_they_stopped() -> None:

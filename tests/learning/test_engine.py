@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from tiny_world import tiny_config, tiny_table
 from torch import nn
 
-from tacit.errors import ConfigError
+from tacit.errors import ConfigError, MissingDependencyError
 from tacit_learning.act_hsa.train import Tables, load_policy, train_on_tables
 from tacit_learning.engine.checkpoint import load_checkpoint
 from tacit_learning.engine.config import TrainConfig
@@ -37,6 +38,9 @@ def run(folder: Path, **changes: object) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_halves_and_a_resume_equal_one_run_bit_for_bit(tmp_path: Path, accumulate: int) -> None:
     options = {"model__dropout": 0.1, "train__accumulate": accumulate, "train__warmup_steps": 2}
+    if accumulate == 2:
+        options |= {"future__weight": 0.5, "loss__last_weight": 2.0, "hsa__queue_size": 32}
+        options |= {"hsa__negatives": ["batch", "tokens", "time", "queue"]}
     whole = run(tmp_path / "whole", train__steps=6, train__save_every=3, **options)
     middle = tmp_path / "whole" / "checkpoints" / "step_3"
     resumed = run(tmp_path / "resumed", train__steps=6, train__resume=str(middle), **options)
@@ -81,6 +85,14 @@ def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no checkpoint"):
         load_checkpoint(tmp_path)
+
+
+def test_wandb_is_asked_for_by_an_option_and_named_where_it_is_missing(tmp_path: Path) -> None:
+    if importlib.util.find_spec("wandb") is not None:
+        pytest.skip("wandb is installed")
+    with pytest.raises(MissingDependencyError, match="pip install wandb"):
+        run(tmp_path, train__wandb="offline")
+    assert not list(tmp_path.iterdir())
 
 
 def test_time_boxed_training_ends(tmp_path: Path) -> None:

@@ -45,6 +45,16 @@ def test_option_matrix_meets_the_golden_values(expected: str, options: dict) -> 
     torch.testing.assert_close(losses[valid], wanted[valid], rtol=0, atol=1e-9)
 
 
+def test_a_bank_is_as_negatives_that_all_rows_share() -> None:
+    touch, vision, _ = small()
+    bank, mask = torch.randn(5, touch.shape[1], dtype=touch.dtype), torch.rand(4, 5) < 0.6
+    shared = hsa_loss(touch, vision, temperature=KAPPA, bank=bank, bank_mask=mask)
+    own = {"negatives": bank.expand(4, -1, -1), "negative_mask": mask, "in_batch": True}
+    torch.testing.assert_close(shared, hsa_loss(touch, vision, temperature=KAPPA, **own), rtol=0, atol=1e-12)
+    whole = hsa_loss(touch, vision, temperature=KAPPA, bank=bank)
+    assert float(whole) > float(shared)
+
+
 def test_mean_is_over_valid_rows_only() -> None:
     touch, vision, _ = small()
     loss = hsa_loss(touch, vision, temperature=KAPPA, valid=golden("small__valid"))

@@ -17,10 +17,10 @@ from tacit.images import decode_image
 from tacit_learning.act_hsa.config import ActHsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
 from tacit_learning.act_hsa.model import Tokens
-from tacit_learning.act_hsa.negatives import draw_tokens, negative_pairs
+from tacit_learning.act_hsa.negatives import Bank, draw_tokens, may_differ, rows_of
 from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.act_hsa.probes import alignment_probes, touch_of_others
-from tacit_learning.act_hsa.touch_alignment import view_pairs
+from tacit_learning.act_hsa.touch_alignment import TouchAlignment, ViewPairs, view_pairs
 from tacit_learning.act_hsa.train import TrainedPolicy
 from tacit_learning.data import keys
 from tacit_learning.data.spec import make_spec
@@ -232,12 +232,54 @@ def test_a_gel_that_touches_is_no_row_of_a_camera_in_the_world(table, tmp_path: 
 def test_neighbours_fingers_and_blank_pairs_of_a_sensor_are_no_negatives() -> None:
     episode, frame = torch.tensor([0, 0, 0, 1]), torch.tensor([5, 15, 40, 5])
     touching = torch.tensor([[True, True], [True, True], [True, False], [True, False]])
-    mask = negative_pairs(episode, frame, touching, time_gap=20)
+    rows = rows_of(episode, frame, touching)
+    mask = may_differ(rows, rows, time_gap=20)
     for i, j in itertools.product(range(8), range(8)):
         a, b = i // 2, j // 2
         near = episode[a] == episode[b] and abs(int(frame[a] - frame[b])) <= 20
         alike = i % 2 == j % 2 and not touching.flatten()[i] and not touching.flatten()[j]
         assert bool(mask[i, j]) == (not near and not alike)
+
+
+def test_a_bank_holds_the_newest_rows_and_offers_those_that_may_differ() -> None:
+    bank, pushed = Bank(6, 3), []
+    for step in range(3):
+        episode, frame = torch.tensor([step, 1]), torch.tensor([7, 9])
+        rows, valid = rows_of(episode, frame, torch.rand(2, 2) < 0.5), torch.rand(4) < 0.8
+        features = torch.randn(4, 3)
+        held, mask = bank.negatives(rows, time_gap=20)
+        before = {tuple(f.tolist()): tag for f, *tag in pushed[-6:]}
+        for q in range(6):
+            kept = before.get(tuple(held[q].tolist()))
+            for r in range(4):
+                blank = kept and not kept[3] and not rows.touching[r] and kept[2] == rows.sensor[r]
+                expected = kept and kept[4] and kept[0] != rows.episode[r] and not blank
+                assert bool(mask[r, q]) == bool(expected)
+        bank.push(features, rows, valid)
+        pushed += list(zip(features, *rows, valid, strict=True))
+
+
+def test_other_wrists_are_negatives_of_the_same_moment(table, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="this policy has 1; leave it out"):
+        make_policy(table, tmp_path, hsa__negatives=["tokens", "camera"])
+    policy, batch = make_policy(table, tmp_path, hsa__negatives=["batch"]), make_batch(table, [0, 31, 62])
+    options = policy.config.hsa.model_copy(update={"negatives": ("batch", "camera"), "time_gap": 100})
+    each = torch.eye(2, dtype=torch.bool)  # two arms, a camera and a sensor on each
+    alignment = TouchAlignment(options, 32, ViewPairs(each, each & False), (32, 32), (4, 4))
+    alignment.touch_head, alignment.vision_head = torch.nn.Identity(), torch.nn.Identity()
+    torch.nn.init.zeros_(alignment.sensor)
+    batch[keys.EPISODE][:] = 0  # neighbours all: rows of other samples are no negatives
+    batch[keys.BOXES][:] = torch.tensor([0.0, 0.0, 32.0, 32.0])
+    batch[keys.BOX_VALID][2, 1, 1] = False  # of the last sample the second wrist sees nothing
+    image, touch = torch.randn(3, 2, 16, 32), torch.randn(3, 2, 1, 32)
+    found = alignment(Tokens(image, touch), batch, torch.full((3, 2), 9.0))[1]
+    unit = [
+        x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (touch.numpy()[:, :, 0], image.numpy().mean(2))
+    ]
+    scores = np.einsum("bsf,bnf->bsn", *unit) / 0.07
+    rows = [np.log1p(np.exp(scores[b, s, 1 - s] - scores[b, s, s])) for s in (0, 1) for b in range(3)]
+    rows[2] = 0.0  # nothing to compare with
+    assert float(found["hsa_w"]) == pytest.approx((np.mean(rows[:3]) + np.mean(rows[3:5])) / 2, rel=1e-4)
 
 
 def test_wrist_camera_pairs_with_its_own_arm_and_the_world_with_all() -> None:
@@ -246,6 +288,26 @@ def test_wrist_camera_pairs_with_its_own_arm_and_the_world_with_all() -> None:
     assert pairs.third.tolist() == [[False, False], [True, True]]
     with pytest.raises(ConfigError, match="did you mean 'wrist'"):
         view_pairs(tiny_rig(), ["wrist", "top"], ["left"], ("wirst",))
+
+
+def test_controls_align_touch_with_another_place_or_another_sample(table, tmp_path: Path) -> None:
+    batch = make_batch(table, [0, 31, 62])  # of three episodes
+    batch[keys.BOXES][:] = torch.tensor([0.0, 0.0, 12.0, 12.0])  # within the first 2 x 2 of 4 x 4 tokens
+    found = {}
+    for control in ("none", "shuffled", "displaced"):
+        policy = make_policy(table, tmp_path, hsa__negatives=["batch"], hsa__control=control)
+        alignment = policy.alignment
+        alignment.touch_head, alignment.vision_head = torch.nn.Identity(), torch.nn.Identity()
+        torch.nn.init.zeros_(alignment.sensor)
+        image, touch = torch.zeros(3, 2, 4, 4, 32), torch.zeros(3, 2, 1, 32)
+        for b in range(3):
+            image[b, :, :2, :2, b] = touch[b, ..., b] = 1.0  # the tokens of a box tell the sample
+        contact = torch.full((3, 2), 9.0)
+        found[control] = float(alignment(Tokens(image.flatten(2, 3), touch), batch, contact)[1]["hsa_w"])
+    assert found["none"] < 1e-4
+    # four rows of others, two of which are just like the touch that was taken for one's own
+    assert found["shuffled"] == pytest.approx(np.log(3 + 2 * np.exp(1 / 0.07)), rel=1e-5)
+    assert found["displaced"] == pytest.approx(np.log(5), rel=1e-5)  # nothing is there: chance
 
 
 def test_token_negatives_lie_outside_the_box(table, tmp_path: Path) -> None:
@@ -328,6 +390,14 @@ def test_evaluation_puts_baselines_beside_the_error(table, tmp_path: Path) -> No
     error = ((batch[keys.STATE][:, None] - batch[keys.ACTION]) / std).abs()
     expected = error[~batch[keys.ACTION_IS_PAD]].mean()
     assert metrics["l1_copy"] == pytest.approx(float(expected), rel=1e-4)
+    chunk = predict(policy, batch)
+    for k in (1, 3, 5):
+        keep = ~batch[keys.ACTION_IS_PAD][:, k - 1]
+        expected = ((chunk - batch[keys.ACTION]) / std)[keep, k - 1].abs().mean()
+        assert metrics[f"l1_at_{k}"] == pytest.approx(float(expected), rel=1e-4)
+    keep = ~batch[keys.ACTION_IS_PAD]
+    for name, error in zip(policy.state_names, (chunk - batch[keys.ACTION])[keep].abs().mean(0), strict=True):
+        assert metrics[f"l1_of_{name}"] == pytest.approx(float(error), rel=1e-4)
     assert {"l1", "l1_z0", "spread", "hsa_chance", "hsa_ratio", "hsa_top1", "hsa_pointing"} <= set(metrics)
     assert metrics == evaluate(policy, [batch], CPU)
     alone = evaluate(policy, [make_batch(table, [0, 5, 11])], CPU)  # one episode: there is no other touch
@@ -372,3 +442,7 @@ def test_empty_negatives_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="negatives is empty"):
         tiny_config(tmp_path, hsa__negatives=[])
     assert isinstance(tiny_config(tmp_path, hsa__negatives=[], hsa__weight=0.0), ActHsaConfig)
+    with pytest.raises(ValueError, match="name batch or tokens too"):
+        tiny_config(tmp_path, hsa__negatives=["queue"])
+    with pytest.raises(ValueError, match="name batch too"):
+        tiny_config(tmp_path, hsa__negatives=["tokens", "time"])

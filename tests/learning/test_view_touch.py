@@ -11,7 +11,9 @@ import torch
 from tiny_world import tiny_config, tiny_table
 
 from tacit.errors import ConfigError
-from tacit_learning.act_hsa.train import Tables, load_policy, train_on_tables
+from tacit_learning.act_hsa.evaluate import INPUTS
+from tacit_learning.act_hsa.train import Tables, load_policy, train_on_tables, windows_of
+from tacit_learning.act_hsa.view_actions import courses, error_by_step
 from tacit_learning.act_hsa.view_touch import main, make_page, overlay
 from tacit_learning.engine.tracking import SilentReporter
 
@@ -33,7 +35,19 @@ def test_a_page_shows_held_out_frames_and_a_run_without_alignment_is_refused(tmp
         config = tiny_config(tmp_path / name, hsa__weight=weight, train__steps=1)
         train_on_tables(config, Tables(tiny_table(2), None), SilentReporter())
     trained, state = load_policy(tmp_path / "with"), torch.get_rng_state()
-    html = make_page(trained, tiny_table(2, seed=5), 3, "held-out").html()
+    table = tiny_table(2, seed=5)
+    html = make_page(trained, table, 3, "held-out").html()
+    assert "Error by horizon and joint" in html
+    assert html.count(">demonstrated<") == 2 * 7, "of each joint, at the line and in the legend"
+    batch = windows_of(trained.config, table).__getitems__([3, 29])
+    predicted, true = courses(trained.policy, [batch])
+    np.testing.assert_array_equal(true, table.action[[3, 29]])
+    errors = error_by_step(trained.policy, [batch])
+    deviation = trained.policy.action_std.numpy()
+    np.testing.assert_allclose(errors[0], (np.abs(predicted - true) / deviation).mean(0), rtol=1e-4)
+    last = trained.policy.predict(*(batch[key][:1] for key in INPUTS))[0, 4].detach().numpy()
+    # the second frame is the last of its episode: it has no fifth step
+    np.testing.assert_allclose(errors[4], np.abs(last - table.action[7]) / deviation, rtol=1e-4)
     assert torch.equal(torch.get_rng_state(), state)
     assert (
         html.count("<img") == 6 and len(re.findall("wrist, touching; [^<]*</span>", html)) == 6

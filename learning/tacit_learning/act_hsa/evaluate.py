@@ -30,7 +30,8 @@ def evaluate(policy: nn.Module, batches: Iterable[Batch], device: torch.device) 
     Returns:
         loss, l1 (posterior), l1_z0, l1_copy (never move), l1 errors normalised; l1_touch_own and
         l1_touch_other (z = 0 on frames with contact, with their own touch and with that of a frame with
-        contact of another episode); l1_angle [rad] and l1_opening [m] for z = 0; spread (deviation
+        contact of another episode); l1_angle [rad] and l1_opening [m] for z = 0, l1_of_<joint> in the same
+        units, l1_at_<k> (z = 0, normalised) of the first, middle and last step of a chunk; spread (deviation
         of the prediction over observations, 0 = ignores them), active_units and the alignment's (`probes`).
         What no batch could tell is left out.
     """
@@ -66,7 +67,7 @@ def _evaluate_batch(policy: ActHsaPolicy, batch: Batch) -> dict[str, Tensor]:
         "l1_copy": masked_l1(copied, target, is_pad),
         "spread": chunk.std(0, unbiased=False).mean(),
     }
-    metrics |= _by_unit(policy, raw, batch)
+    metrics |= _by_unit(policy, raw, batch) | _by_step(chunk, target, is_pad)
     if batch[keys.TOUCH].shape[1] or batch[keys.TAXELS].shape[1]:
         metrics |= _touch(policy, batch, chunk)
     if policy.config.model.latent_dim:
@@ -75,7 +76,7 @@ def _evaluate_batch(policy: ActHsaPolicy, batch: Batch) -> dict[str, Tensor]:
 
 
 def _by_unit(policy: ActHsaPolicy, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Return the z = 0 error of angles [rad] and of openings [m]."""
+    """Return the z = 0 error of angles [rad] and of openings [m], and of each of them."""
     error = (raw - batch[keys.ACTION]).abs().masked_fill(batch[keys.ACTION_IS_PAD].unsqueeze(-1), 0.0)
     per_element = error.sum((0, 1)) / (~batch[keys.ACTION_IS_PAD]).sum().clamp(min=1)
     grippers = list(policy.gripper_indices)
@@ -83,7 +84,18 @@ def _by_unit(policy: ActHsaPolicy, raw: Tensor, batch: Batch) -> dict[str, Tenso
     result = {"l1_angle": per_element[angles].mean()}
     if grippers:
         result["l1_opening"] = per_element[grippers].mean()
-    return result
+    each = zip(policy.state_names, per_element, strict=True)
+    return result | {f"l1_of_{name}": error for name, error in each}
+
+
+def _by_step(chunk: Tensor, target: Tensor, is_pad: Tensor) -> dict[str, Tensor]:
+    """Return the error (B, K, A) at some steps of the chunk, counted from 1; NaN where none exists."""
+    length = chunk.shape[1]
+    found = {}
+    for step in sorted({1, (length + 1) // 2, length}):
+        keep = ~is_pad[:, step - 1]
+        found[f"l1_at_{step}"] = (chunk - target)[keep, step - 1].abs().mean()
+    return found
 
 
 def _touch(policy: ActHsaPolicy, batch: Batch, chunk: Tensor) -> dict[str, Tensor]:

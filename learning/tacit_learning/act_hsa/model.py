@@ -36,6 +36,8 @@ class ModelOutput:
     mu: Tensor | None  # (B, L)
     logvar: Tensor | None  # (B, L)
     tokens: Tokens  # that enter the encoder
+    steps: Tensor  # of the chunk, as the decoder leaves them (B, K, D)
+    encoded: Tensor  # what the decoder reads (B, L, D)
 
 
 class LatentEncoder(nn.Module):
@@ -118,6 +120,7 @@ class ActModel(nn.Module):
         action: Tensor | None = None,
         is_pad: Tensor | None = None,
         taxels: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> ModelOutput:
         """Predict a chunk; the posterior is used when `action` is given, else z = 0.
 
@@ -128,15 +131,17 @@ class ActModel(nn.Module):
             action: Normalised actions (B, K, A).
             is_pad: True beyond the end (B, K).
             taxels: Prepared readings of arrays (B, M), where there are any.
+            features: Of the images, where they are known (B, N, C, h, w).
         """
-        tokens = Tokens(self.encode_images(images), self.encode_touch(touch, taxels))
+        seen = self.encode_images(images) if features is None else _project(self.image_projection, features)
+        tokens = Tokens(seen, self.encode_touch(touch, taxels))
         mu, logvar, latent = self._latent(state, action, is_pad)
         memory, position = self._sequence(state, tokens, latent)
         in_tokens = self.config.positions == "tokens"
         encoded = self.encoder(memory + position if in_tokens else memory, position)
         start = self.queries if in_tokens else None
-        chunk = self.head(self.decoder(self.queries, encoded, position, start))
-        return ModelOutput(chunk, mu, logvar, tokens)
+        steps = self.decoder(self.queries, encoded, position, start)
+        return ModelOutput(self.head(steps), mu, logvar, tokens, steps, encoded)
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Map images (B, N, 3, H, W) to tokens (B, N, T, D), all cameras in one pass."""
@@ -183,6 +188,12 @@ class ActModel(nn.Module):
         )
         self.touch_embedding = nn.Parameter(torch.randn(sizes.num_touch, 1, config.dim))
 
+    def felt(self, output: ModelOutput) -> Tensor:
+        """Return the mean of what the encoder makes of each touch sensor (B, S, D)."""
+        sensors, tokens = output.tokens.touch.shape[1:3]
+        first = 2 if self.config.latent_dim else 1  # as `_sequence` joins them
+        return output.encoded[:, first : first + sensors * tokens].unflatten(1, (sensors, tokens)).mean(2)
+
     def _latent(
         self, state: Tensor, action: Tensor | None, is_pad: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -212,8 +223,13 @@ class ActModel(nn.Module):
 
 def _tokens(backbone: Backbone, projection: nn.Conv2d, images: Tensor) -> Tensor:
     """Map (B, N, 3, H, W) to (B, N, T, D) in one pass over all images."""
-    grid = projection(backbone(images.flatten(0, 1)))
-    return grid.flatten(2).transpose(1, 2).unflatten(0, images.shape[:2])
+    return _project(projection, backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2]))
+
+
+def _project(projection: nn.Conv2d, features: Tensor) -> Tensor:
+    """Map features (B, N, C, h, w) to tokens (B, N, T, D)."""
+    grid = projection(features.flatten(0, 1))
+    return grid.flatten(2).transpose(1, 2).unflatten(0, features.shape[:2])
 
 
 def _grid_positions(grid: tuple[int, int], dim: int) -> Tensor:

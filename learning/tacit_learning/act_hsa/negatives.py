@@ -1,6 +1,6 @@
-"""What a touch is compared with: rows that may serve as negatives, and tokens of the same image.
+"""What a touch is compared with: other rows, tokens of the same image, other wrists, rows of steps before.
 
-Legend: B batch, S sensors, R = B*S rows, T tokens per image, F feature, k negatives.
+Legend: B batch, S sensors, R = B*S rows, T tokens per image, F feature, k negatives, Q rows kept.
 """
 
 from __future__ import annotations
@@ -8,19 +8,30 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from tacit_learning.losses.hsa import hsa_loss
+
+
+class Rows(NamedTuple):
+    """Where rows come from; each (R,)."""
+
+    episode: Tensor
+    frame: Tensor
+    sensor: Tensor
+    touching: Tensor
 
 
 class Negatives(NamedTuple):
     """What rows are compared with."""
 
     pair_mask: Tensor  # (R, R) True = may serve
-    tokens: Tensor | None  # (R, k, F)
+    tokens: Tensor | None  # of the same image, or of other wrists (R, k, F)
     token_mask: Tensor | None  # (R, k)
     in_batch: bool
+    bank: Tensor | None = None  # rows of steps before (Q, F)
+    bank_mask: Tensor | None = None  # (R, Q)
 
     def losses(self, touch: Tensor, vision: Tensor, valid: Tensor, temperature: Tensor) -> Tensor:
         """Return the HSA loss of each row (R,); see `hsa_loss`."""
@@ -34,32 +45,73 @@ class Negatives(NamedTuple):
             valid=valid,
             in_batch=self.in_batch,
             reduction="none",
+            bank=self.bank,
+            bank_mask=self.bank_mask,
         )
 
 
-def negative_pairs(episode: Tensor, frame: Tensor, touching: Tensor, time_gap: int) -> Tensor:
-    """Say which rows may serve as negatives of each other.
+class Bank(nn.Module):
+    """What rows of the last steps saw, without gradient: negatives where batches are small (He et al. 2020).
+
+    All processes hold the rows of all, and checkpoints hold them too.
+
+    Args:
+        size: Q.
+        feature: F.
+    """
+
+    features: Tensor
+    tags: Tensor
+    place: Tensor
+
+    def __init__(self, size: int, feature: int) -> None:
+        super().__init__()
+        self.register_buffer("features", torch.zeros(size, feature))
+        self.register_buffer("tags", torch.zeros(size, len(Rows._fields) + 1, dtype=torch.long))  # last: held
+        self.register_buffer("place", torch.zeros((), dtype=torch.long))
+
+    def negatives(self, rows: Rows, time_gap: int) -> tuple[Tensor, Tensor]:
+        """Return what is held (Q, F), and what of it may serve as a negative of each row (R, Q)."""
+        *kept, touching, held = self.tags.unbind(1)
+        mask = may_differ(rows, Rows(*kept, touching.bool()), time_gap)
+        return self.features.clone(), mask & held.bool()[None]
+
+    @torch.no_grad()
+    def push(self, features: Tensor, rows: Rows, valid: Tensor) -> None:
+        """Replace the oldest by rows (R, F); those that are not valid (R,) serve nobody."""
+        count = min(len(features), len(self.features))
+        places = (self.place + torch.arange(count, device=features.device)) % len(self.features)
+        tags = torch.stack([each.long() for each in (*rows, valid)], 1)
+        self.features[places] = features.detach()[:count].to(self.features)
+        self.tags[places] = tags[:count]
+        self.place.copy_((self.place + count) % len(self.features))
+
+
+def rows_of(episode: Tensor, frame: Tensor, touching: Tensor) -> Rows:
+    """Return the rows of samples (B,) and their sensors (B, S)."""
+    count = touching.shape[1]
+    sensor = torch.arange(count, device=touching.device).repeat(len(touching))
+    return Rows(episode.repeat_interleave(count), frame.repeat_interleave(count), sensor, touching.flatten())
+
+
+def may_differ(rows: Rows, others: Rows, time_gap: int) -> Tensor:
+    """Say which of the others may serve as negatives of each row.
 
     Never: the other finger in the same image, a neighbour within `time_gap` ticks of the same episode,
     or two rows of one sensor without contact, whose gels look alike.
 
     Args:
-        episode: (B,).
-        frame: (B,).
-        touching: (B, S).
+        rows: R of them.
+        others: Q of them.
         time_gap: In ticks.
 
     Returns:
-        (R, R), True = may serve, symmetric.
+        (R, Q), True = may serve.
     """
-    num_sensors = touching.shape[1]
-    rows_episode, rows_frame = (x.repeat_interleave(num_sensors) for x in (episode, frame))
-    near = (rows_frame[:, None] - rows_frame[None]).abs() <= time_gap
-    neighbours = near & (rows_episode[:, None] == rows_episode[None])
-    sensor = torch.arange(num_sensors, device=touching.device).repeat(len(touching))
-    blank = ~touching.flatten()
-    alike = blank[:, None] & blank[None] & (sensor[:, None] == sensor[None])
-    return ~(neighbours | alike)
+    near = (rows.frame[:, None] - others.frame[None]).abs() <= time_gap
+    neighbours = near & (rows.episode[:, None] == others.episode[None])
+    blank = ~rows.touching[:, None] & ~others.touching[None]
+    return ~(neighbours | (blank & (rows.sensor[:, None] == others.sensor[None])))
 
 
 def draw_tokens(
@@ -117,6 +169,10 @@ def alignment_metrics(
         scores = torch.einsum("rf,rkf->rk", t, n).masked_fill(~negatives.token_mask, -2.0)
         best = torch.maximum(best, scores.amax(1))
         count = count + negatives.token_mask.sum(1)
+    if negatives.bank is not None and negatives.bank_mask is not None:
+        scores = t @ normalize(negatives.bank.float(), dim=-1).T
+        best = torch.maximum(best, scores.masked_fill(~negatives.bank_mask, -2.0).amax(1))
+        count = count + negatives.bank_mask.sum(1)
     compared = valid & (count > 0)
     chance = mean_of(torch.log1p(count.float()), valid)
     loss = mean_of(losses, valid)

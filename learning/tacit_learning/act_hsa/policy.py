@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tacit.images.gels import NO_CONTACT
 from tacit_learning.act_hsa.balance import GradientBalance
 from tacit_learning.act_hsa.config import ActHsaConfig
+from tacit_learning.act_hsa.future import FutureTouch, future_loss, touch_features
 from tacit_learning.act_hsa.model import ActModel, ModelOutput
 from tacit_learning.act_hsa.touch_alignment import TouchAlignment, view_pairs
 from tacit_learning.data import keys
@@ -46,7 +47,7 @@ class ActHsaPolicy(nn.Module):
     def __init__(self, config: ActHsaConfig, spec: PolicySpec, identities: Identities | None = None) -> None:
         super().__init__()
         self.config = config
-        self.gripper_indices = spec.rig.gripper_indices
+        self.gripper_indices, self.state_names = spec.rig.gripper_indices, spec.rig.state_names
         sizes = spec.sizes
         self.model = ActModel(config.model, sizes, identities)
         self.alignment: TouchAlignment | None = None
@@ -60,6 +61,8 @@ class ActHsaPolicy(nn.Module):
                 self.model.image_grid,
             )
             self.balance = GradientBalance(config.hsa.balance)
+        feels = bool(config.future_ticks and spec.view.touch)
+        self.future = FutureTouch(config.model.dim) if feels else None
         for name in ("state_mean", "state_std", "action_mean", "action_std"):
             self.register_buffer(name, torch.tensor(getattr(spec.statistics, name), dtype=torch.float32))
         spans = [np.broadcast_to(a.high - a.low, a.shape).reshape(-1) for a in spec.view.taxels.values()]
@@ -77,20 +80,21 @@ class ActHsaPolicy(nn.Module):
         self.register_buffer("references", gels)
 
     def forward(self, batch: Batch, step: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compute L1 + kl_weight KL + hsa_weight scale (HSA_w + tp_weight HSA_tp); scale by `hsa.balance`.
+        """Compute L1 + kl_weight KL + hsa_weight scale (HSA_w + tp_weight HSA_tp) + future_weight future.
 
         Args:
             batch: See `tacit_learning.data.keys`.
-            step: Optimiser step, for the warm-up of the HSA weight and for when it is balanced; None: full
-                weight, balanced by this batch too.
+            step: Optimiser step, for the warm-up of the HSA weight and for when it is balanced (scale, see
+                `hsa.balance`); None: full weight, balanced by this batch too.
 
         Returns:
-            Scalar loss, and detached scalars: loss, l1, kl and those of the alignment.
+            Scalar loss, and detached scalars: loss, l1 (weighed), kl, and those of alignment and future.
         """
         config = self.config
         output, contact = self.run(batch)
         target = self.normalize_action(batch[keys.ACTION])
-        l1 = masked_l1(output.chunk, target, batch[keys.ACTION_IS_PAD], config.loss.l1_over)
+        is_pad, weights = batch[keys.ACTION_IS_PAD], self._step_weights(batch)
+        l1 = masked_l1(output.chunk, target, is_pad, config.loss.l1_over, weights)
         loss = l1
         metrics = {"l1": l1.detach()}
         if output.mu is not None and output.logvar is not None:
@@ -104,7 +108,31 @@ class ActHsaPolicy(nn.Module):
             weight = self._hsa_weight(step) * self.balance.scale()
             loss = loss + weight * hsa
             metrics |= alignment_metrics | self.balance.metrics(weight)
+        if self.future is not None:
+            future, future_metrics = self._future(output, batch)
+            loss = loss + config.future.weight * future
+            metrics |= future_metrics
         return loss, {"loss": loss.detach(), **metrics}
+
+    def _step_weights(self, batch: Batch) -> Tensor | None:
+        """Return how often the error of each step of the chunk counts (B, K); None: all alike."""
+        loss = self.config.loss
+        if loss.last_weight == 1:
+            return None
+        is_last = batch[keys.TICKS_TO_GRIP] <= loss.last_ticks
+        return torch.where(is_last, loss.last_weight, 1.0)
+
+    def _future(self, output: ModelOutput, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the error of the touch to come, and beside it that of a touch that stays as it is."""
+        assert self.future is not None
+        touch, taxels, _ = self._touch(batch[keys.FUTURE_TOUCH], batch[keys.FUTURE_TAXELS])
+        with torch.no_grad():
+            features = touch_features(self.model.encode_touch(touch, taxels))
+        valid = batch[keys.FUTURE_VALID]
+        step = output.steps[:, self.config.future_ticks - 1]
+        loss = future_loss(self.future(step, self.model.felt(output)), features, valid)
+        stays = future_loss(touch_features(output.tokens.touch), features, valid)
+        return loss, {"future": loss.detach(), "future_copy": stays}
 
     def predict(self, state: Tensor, images: Tensor, touch: Tensor, taxels: Tensor | None = None) -> Tensor:
         """Return the chunk for z = 0: what the robot does.
@@ -142,7 +170,9 @@ class ActHsaPolicy(nn.Module):
         touch, taxels, contact = self._touch(batch[keys.TOUCH], batch[keys.TAXELS])
         action = self.normalize_action(batch[keys.ACTION])
         images = prepare_images(batch[keys.IMAGES])
-        return self.model(state, images, touch, action, batch[keys.ACTION_IS_PAD], taxels), contact
+        features = batch.get(keys.FEATURES)
+        output = self.model(state, images, touch, action, batch[keys.ACTION_IS_PAD], taxels, features)
+        return output, contact
 
     def _touch(self, touch: Tensor, taxels: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
         """Return prepared pictures and readings, and the contact (B, S) of gels, then arrays."""

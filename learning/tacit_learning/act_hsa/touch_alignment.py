@@ -20,11 +20,14 @@ from tacit.rig import Rig
 from tacit_learning.act_hsa.config import HsaConfig
 from tacit_learning.act_hsa.model import Tokens
 from tacit_learning.act_hsa.negatives import (
+    Bank,
     Negatives,
+    Rows,
     alignment_metrics,
     draw_tokens,
+    may_differ,
     mean_of,
-    negative_pairs,
+    rows_of,
 )
 from tacit_learning.data import keys
 from tacit_learning.data.windows import Batch
@@ -67,6 +70,11 @@ def view_pairs(rig: Rig, cameras: list[str], sensors: list[str], wanted: tuple[s
     return ViewPairs(wrist, third)
 
 
+def displaced(weights: Tensor) -> Tensor:
+    """Move weights over tokens (..., h, w) by half the picture, round its edges: none leaves it."""
+    return weights.roll((weights.shape[-2] // 2, weights.shape[-1] // 2), (-2, -1))
+
+
 class Head(nn.Sequential):
     """LayerNorm, linear, GELU, linear."""
 
@@ -107,6 +115,16 @@ class TouchAlignment(nn.Module):
         self.vision_head = Head(dim, config.feature_dim)
         start = torch.tensor(math.log(config.temperature))
         self.log_temperature = nn.Parameter(start, requires_grad=config.learn_temperature)
+        if "camera" in config.negatives and int(pairs.wrist.any(1).sum()) < 2:
+            raise ConfigError(
+                "hsa.negatives: camera compares the wrist cameras of several arms; this policy has "
+                f"{int(pairs.wrist.any(1).sum())}; leave it out"
+            )
+        self.banks = nn.ModuleList(
+            Bank(config.queue_size, config.feature_dim)
+            for _ in range(pairs.wrist.shape[0])
+            if "queue" in config.negatives
+        )
         self.register_buffer("wrist", pairs.wrist, persistent=False)
         self.register_buffer("third", pairs.third, persistent=False)
 
@@ -124,14 +142,15 @@ class TouchAlignment(nn.Module):
         touch = self.touch_features(tokens.touch)
         touching = contact > self.config.contact_threshold
         episode, frame = self._rows(batch[keys.EPISODE]), self._rows(batch[keys.FRAME])
-        pair_mask = negative_pairs(episode, frame, self._rows(touching), self.config.time_gap)
+        rows = rows_of(episode, frame, self._rows(touching))
+        pair_mask = may_differ(rows, rows, self.config.time_gap)
         terms = {"wrist": touch.new_zeros(()), "third": touch.new_zeros(())}
         metrics: list[dict[str, Tensor]] = []
         for n in range(self.wrist.shape[0]):
             for name, pairs in (("wrist", self.wrist), ("third", self.third)):
                 if not bool(pairs[n].any()):
                     continue
-                seen = (n, pairs[n], tokens, touch, batch, touching, pair_mask, name == "third")
+                seen = (n, pairs[n], tokens, touch, batch, touching, rows, pair_mask, name == "third")
                 loss, measured = self._view(*seen)
                 terms[name] = terms[name] + loss / pairs.any(1).sum()
                 metrics += [measured] if name == "wrist" else []
@@ -167,32 +186,74 @@ class TouchAlignment(nn.Module):
         touch: Tensor,
         batch: Batch,
         touching: Tensor,
+        origin: Rows,
         pair_mask: Tensor,
         is_third: bool,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of one camera with the sensors that are paired with it, and its metrics."""
         weights, outside = self.weights(batch[keys.BOXES][:, camera])
+        if self.config.control == "displaced":
+            weights, outside = displaced(weights), displaced(outside)
         image = tokens.image[:, camera]
         vision = self._rows(self.vision_head(pool(image.unsqueeze(1), weights)).flatten(0, 1))
         covered = (weights.sum((-2, -1)) > 0) & batch[keys.BOX_VALID][:, camera]
         if is_third and self.config.third_person == "seen":
             covered = covered & ~touching
         valid, rows = self._rows((covered & paired).flatten()), self._rows(touch.flatten(0, 1))
-        negatives = self._negatives(image, touch, outside, pair_mask)
+        if self.config.control == "shuffled":  # of the next sample, all processes taken together
+            rows = rows.roll(touch.shape[1], 0)
+        negatives = self._negatives(camera, tokens, touch, outside, batch, origin, pair_mask)
         losses = negatives.losses(rows, vision, valid, self.temperature())
-        metrics = alignment_metrics(rows, vision, valid, negatives, losses)
-        if is_third:
+        if (bank := self._bank(camera)) is not None:
+            bank.push(vision, origin, valid)
+        if is_third:  # nobody reads how well single rows of it do
             losses = losses * self._rows(batch[keys.VISIBILITY][:, camera].flatten())
-        return mean_of(losses, valid), metrics
+            return mean_of(losses, valid), {}
+        return mean_of(losses, valid), alignment_metrics(rows, vision, valid, negatives, losses)
 
-    def _negatives(self, image: Tensor, touch: Tensor, outside: Tensor, pair_mask: Tensor) -> Negatives:
+    def _negatives(
+        self,
+        camera: int,
+        tokens: Tokens,
+        touch: Tensor,
+        outside: Tensor,
+        batch: Batch,
+        origin: Rows,
+        pair_mask: Tensor,
+    ) -> Negatives:
+        """Gather what the rows of one camera are compared with, as `hsa.negatives` names it."""
         config = self.config
-        in_batch = "batch" in config.negatives
-        if "tokens" not in config.negatives:
-            return Negatives(pair_mask, None, None, in_batch)
-        features = self.vision_head(image)
-        chosen, mask = draw_tokens(features, touch, outside.flatten(2), config.num_tokens, config.hard_share)
-        return Negatives(pair_mask, self._rows(chosen), self._rows(mask), in_batch)
+        own: list[tuple[Tensor, Tensor]] = []
+        if "tokens" in config.negatives:
+            features = self.vision_head(tokens.image[:, camera])
+            own.append(draw_tokens(features, touch, outside.flatten(2), config.num_tokens, config.hard_share))
+        if "camera" in config.negatives and bool(self.wrist[camera].any()):
+            own.append(self._other_wrists(camera, tokens, batch))
+        found = self._rows(torch.cat([features for features, _ in own], 1)) if own else None
+        mask = self._rows(torch.cat([each for _, each in own], 1)) if own else None
+        bank = self._bank(camera)
+        held, may = (None, None) if bank is None else bank.negatives(origin, config.time_gap)
+        return Negatives(pair_mask, found, mask, "batch" in config.negatives, held, may)
+
+    def _bank(self, camera: int) -> Bank | None:
+        """Return the queue of a camera; validation has none, for its batches are the same each time."""
+        if not (self.banks and self.training):
+            return None
+        bank = self.banks[camera]
+        assert isinstance(bank, Bank)
+        return bank
+
+    def _other_wrists(self, camera: int, tokens: Tokens, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what other wrist cameras see of their sensors at that time (R, k, F), and if so (R, k)."""
+        found, seen = [], []
+        for n in torch.nonzero(self.wrist.any(1)).flatten().tolist():
+            if n != camera:
+                weights, _ = self.weights(batch[keys.BOXES][:, n])
+                found.append(self.vision_head(pool(tokens.image[:, n].unsqueeze(1), weights)))
+                seen.append((weights.sum((-2, -1)) > 0) & batch[keys.BOX_VALID][:, n] & self.wrist[n])
+        sensors = self.wrist.shape[1]
+        features, mask = torch.cat(found, 1), torch.cat(seen, 1)
+        return features.repeat_interleave(sensors, 0), mask.repeat_interleave(sensors, 0)
 
     def _rows(self, rows: Tensor) -> Tensor:
         """Rows of all processes while training, with gradient: negatives do not depend on their number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tacit.config import parse, to_yaml
 from tacit.config.documents import yaml_mapping
 from tacit_learning.act_hsa.config import ActHsaConfig, HsaConfig
 from tacit_learning.act_hsa.evaluate import evaluate
+from tacit_learning.act_hsa.feature_cache import FeatureCache
 from tacit_learning.act_hsa.policy import ActHsaPolicy, Identities
 from tacit_learning.act_hsa.watch import HsaCourse
 from tacit_learning.data.augment import augment
@@ -57,6 +58,7 @@ def train(config: ActHsaConfig, reporter: Reporter) -> Result:
         torch.set_num_threads(config.train.threads)
     paths = find_training_episodes(config.data)
     chosen, held_out = split_episodes(paths, config.data.train_ratio, config.data.split_seed)
+    chosen = chosen[: config.data.max_episodes]
     reporter.message(f"reading {len(chosen)} training and {len(held_out)} validation episodes")
     tables = Tables(load_table(chosen, config.data), load_table(held_out, config.data) if held_out else None)
     return train_on_tables(config, tables, reporter)
@@ -75,13 +77,16 @@ def train_on_tables(config: ActHsaConfig, tables: Tables, reporter: Reporter) ->
         batches=lambda first, rank, world: _batches(config, tables.train, weights, first, rank, world),
         validate=lambda module, device, step: _validate(config, tables.validation, module, device),
         texts=_texts(config, spec, policy, tables),
-        transform=lambda batch, number, rank: augment(
-            batch, config.augment, step_generator(config.train.seed, number, rank), spec.view.depth_indices
-        ),
+        transform=_transform(config, spec, policy),
         best={"best": "l1_z0"},
         course=HsaCourse(config.hsa.warmup_steps),
     )
     return fit(job, config.train, reporter)
+
+
+def windows_of(config: ActHsaConfig, table: EpisodeTable) -> ChunkWindows:
+    """Return the windows that a run learns from or is judged on."""
+    return ChunkWindows(table, config.model.chunk_size, config.data.action_offset, config.future_ticks)
 
 
 def load_policy(folder: str | Path) -> TrainedPolicy:
@@ -133,6 +138,20 @@ def _texts(config: ActHsaConfig, spec: PolicySpec, policy: ActHsaPolicy, tables:
     }
 
 
+def _transform(
+    config: ActHsaConfig, spec: PolicySpec, policy: ActHsaPolicy
+) -> Callable[[Batch, int, int], Batch]:
+    """Return what is done to a batch on its device: augmented, or its features looked up."""
+    cache = FeatureCache(policy.model) if config.model.feature_cache == "ram" else None
+
+    def transform(batch: Batch, number: int, rank: int) -> Batch:
+        generator = step_generator(config.train.seed, number, rank)
+        batch = augment(batch, config.augment, generator, spec.view.depth_indices)
+        return batch if cache is None else cache(batch)
+
+    return transform
+
+
 def _batches(
     config: ActHsaConfig,
     table: EpisodeTable,
@@ -141,10 +160,9 @@ def _batches(
     rank: int,
     world: int,
 ) -> Iterator[Batch]:
-    windows = ChunkWindows(table, config.model.chunk_size, config.data.action_offset)
-    sampler = StepSampler(
-        len(windows), config.train.batch_size, config.train.seed, first, rank, world, weights
-    )
+    windows = windows_of(config, table)
+    drawn = (config.train.batch_size, config.train.seed, first, rank, world, weights, config.frames_together)
+    sampler = StepSampler(len(windows), *drawn, table.episode_of)
     return iter(make_loader(windows, sampler, config.data.num_workers))
 
 
@@ -153,6 +171,5 @@ def _validate(
 ) -> dict[str, float]:
     if table is None:
         return {}
-    windows = ChunkWindows(table, config.model.chunk_size, config.data.action_offset)
-    batches = fixed_batches(windows, config.train.batch_size, config.train.validate_batches)
+    batches = fixed_batches(windows_of(config, table), config.train.batch_size, config.train.validate_batches)
     return evaluate(module, batches, device)

@@ -1,4 +1,4 @@
-"""`tacit view touch`: where on the wrist pictures of held-out frames a touch is taken to be.
+"""`tacit view touch`: where on held-out wrist pictures a touch is taken to be, and what the policy would do.
 
 The heat is the cosine of the touch feature with every token of the picture, the box is where the sensor is.
 """
@@ -21,9 +21,11 @@ from tacit.view.draw import draw_box, enlarge
 from tacit.view.page import Cell, Judged, Page, Tile
 from tacit_learning.act_hsa.arguments import ViewTouch as Arguments
 from tacit_learning.act_hsa.evaluate import evaluate
+from tacit_learning.act_hsa.policy import ActHsaPolicy
 from tacit_learning.act_hsa.probes import likeness
 from tacit_learning.act_hsa.touch_alignment import TouchAlignment
-from tacit_learning.act_hsa.train import TrainedPolicy, load_policy
+from tacit_learning.act_hsa.train import TrainedPolicy, load_policy, windows_of
+from tacit_learning.act_hsa.view_actions import courses, error_by_step, plot_course, plot_errors
 from tacit_learning.data import keys
 from tacit_learning.data.episodes import EpisodeTable, find_training_episodes, load_table, split_episodes
 from tacit_learning.data.windows import Batch, ChunkWindows, fixed_batches
@@ -73,14 +75,30 @@ def make_page(trained: TrainedPolicy, table: EpisodeTable, frames: int, split: s
         frames: How many to show.
         split: What to call them.
     """
-    windows = ChunkWindows(table, trained.config.model.chunk_size, trained.config.data.action_offset)
+    windows = windows_of(trained.config, table)
     page = Page("Touch in the picture", f"{len(table)} {split} frames of {len(table.episodes)} episodes")
     metrics = evaluate(trained.policy, fixed_batches(windows, BATCH, BATCHES), torch.device("cpu"))
     page.section("Numbers", "On frames of several episodes at once.")
     page.table(("what", "value"), [(text, _judged(metrics, key)) for key, text in NUMBERS if key in metrics])
     page.section("Heat", "Cosine of the touch with each token, red at its highest; the box is the sensor's.")
     batch = next(fixed_batches(windows, BATCH, 1))
-    return page.gallery(heat_maps(trained, batch, frames))
+    page.gallery(heat_maps(trained, batch, frames))
+    _actions(page, trained.policy, windows)
+    return page
+
+
+def _actions(page: Page, policy: ActHsaPolicy, windows: ChunkWindows) -> None:
+    """Put on the page where in the chunk and in which joint the error is, and how one episode went."""
+    names = policy.state_names
+    errors = error_by_step(policy, fixed_batches(windows, BATCH, BATCHES))
+    page.section("Error by horizon and joint", "Of what the robot does (z = 0).")
+    page.plot(plot_errors(errors, names))
+    end = int(windows.table.starts[1])
+    rows = [list(range(start, min(start + BATCH, end))) for start in range(0, end, BATCH)]
+    predicted, true = courses(policy, map(windows.__getitems__, rows))
+    page.section("Predicted and demonstrated", "The first action of each chunk along the first episode.")
+    for i, name in enumerate(names):
+        page.plot(plot_course(name, predicted[:, i], true[:, i]))
 
 
 def _judged(metrics: Mapping[str, float], key: str) -> Cell:

@@ -84,7 +84,12 @@ class EpisodeTable:
     """
 
     def __init__(
-        self, episodes: Sequence[Episode], rig: Rig, view: View, references: np.ndarray, images: ImageSource
+        self,
+        episodes: Sequence[Episode],
+        rig: Rig,
+        view: View,
+        references: np.ndarray,
+        images: ImageSource,
     ) -> None:
         self.episodes = list(episodes)
         self.rig = rig

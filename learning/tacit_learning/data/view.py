@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tacit.config import Config
 from tacit.episode.schema import SOURCES
@@ -37,7 +37,8 @@ class DataConfig(Config):
     alone; frames of which nobody says it, as those of demonstrations, weigh 1. `other_rigs: by_name`
     takes episodes of other rigs, whose joints and streams are found by name; `names` says `theirs: ours`
     where theirs is another.
-    `trim_idle` leaves out the frames before the first and after the last change of the action: an
+    `max_episodes` are learnt from at most: the first of those that the split gives to training; what is held
+    out stays. `trim_idle` leaves out the frames before the first and after the last change of the action: an
     operator needs a moment to begin, and a policy that learns to wait there may wait for ever.
     """
 
@@ -49,6 +50,7 @@ class DataConfig(Config):
     names: dict[str, str] = {}
     train_ratio: float = 0.9
     split_seed: int = 0
+    max_episodes: Annotated[int, Field(ge=1)] | None = None
     only_success: bool = True
     cameras: tuple[str, ...] | None = None
     sensors: tuple[str, ...] | None = None

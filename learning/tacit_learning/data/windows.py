@@ -18,6 +18,8 @@ from tacit_learning.data import keys
 from tacit_learning.data.episodes import EpisodeTable
 
 Batch = dict[str, Tensor]
+MOVES_M = 0.001  # [m] per tick; a gripper that is commanded to move less keeps its opening
+NEVER = 1 << 30  # ticks to what does not come
 
 
 class ChunkWindows(Dataset):
@@ -27,12 +29,19 @@ class ChunkWindows(Dataset):
         table: The frames.
         chunk_size: K.
         action_offset: First action of the chunk relative to the observation (0: same tick).
+        future_ticks: How much later the touch is that a batch holds too; 0: none.
     """
 
-    def __init__(self, table: EpisodeTable, chunk_size: int, action_offset: int = 0) -> None:
+    def __init__(
+        self, table: EpisodeTable, chunk_size: int, action_offset: int = 0, future_ticks: int = 0
+    ) -> None:
         self.table = table
         self.chunk_size = chunk_size
         self.action_offset = action_offset
+        self.future_ticks = future_ticks
+        grippers = list(table.rig.gripper_indices)
+        each = [ticks_to_grip(episode.action[:, grippers]) for episode in table.episodes]
+        self._ticks_to_grip = np.concatenate(each)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -47,6 +56,7 @@ class ChunkWindows(Dataset):
         images, touch = table.images(rows, _empty)
         action, is_pad = self.chunks(index)
         episode = table.episode_of[index]
+        wanted = self._wanted(index)
         arrays = {
             keys.STATE: table.state[index],
             keys.IMAGES: images,
@@ -57,18 +67,52 @@ class ChunkWindows(Dataset):
             keys.VISIBILITY: table.visibility[index],
             keys.ACTION: action,
             keys.ACTION_IS_PAD: is_pad,
+            keys.TICKS_TO_GRIP: self._ticks_to_grip[wanted],
             keys.EPISODE: episode,
             keys.FRAME: index - table.starts[episode],
         }
+        arrays |= self._future(index) if self.future_ticks else {}
         return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in arrays.items()}
+
+    def _future(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the touch of later frames; that of the last one where the episode ends before."""
+        table, later = self.table, rows + self.future_ticks
+        end = table.starts[table.episode_of[rows] + 1]
+        rows = np.minimum(later, end - 1)
+        return {
+            keys.FUTURE_TOUCH: table.images(rows.tolist(), _empty)[1],
+            keys.FUTURE_TAXELS: table.taxels[rows],
+            keys.FUTURE_VALID: later < end,
+        }
 
     def chunks(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return actions (B, K, A), the last one repeated past the end, and is_pad (B, K)."""
-        table = self.table
-        end = table.starts[table.episode_of[rows] + 1]
-        wanted = rows[:, None] + self.action_offset + np.arange(self.chunk_size)
-        is_pad = wanted >= end[:, None]
-        return table.action[np.minimum(wanted, end[:, None] - 1)], is_pad
+        wanted = self._wanted(rows)
+        is_pad = wanted < rows[:, None] + self.action_offset + np.arange(self.chunk_size)
+        return self.table.action[wanted], is_pad
+
+    def _wanted(self, rows: np.ndarray) -> np.ndarray:
+        """Return the frames of the actions of each chunk (B, K); past the end, the last one."""
+        end = self.table.starts[self.table.episode_of[rows] + 1]
+        return np.minimum(rows[:, None] + self.action_offset + np.arange(self.chunk_size), end[:, None] - 1)
+
+
+def ticks_to_grip(openings: np.ndarray) -> np.ndarray:
+    """Count the ticks until a gripper next begins to open or close.
+
+    Args:
+        openings: Commanded (T, G) [m].
+
+    Returns:
+        (T,) i8; 0 at the first tick with another opening; NEVER where none comes any more.
+    """
+    moves = (np.abs(np.diff(openings, axis=0)) > MOVES_M).any(1)
+    begins = np.flatnonzero(moves & ~np.concatenate([[False], moves[:-1]])) + 1
+    ticks = np.arange(len(openings))
+    if not len(begins):
+        return np.full(len(openings), NEVER)
+    index = np.searchsorted(begins, ticks)
+    return np.where(index < len(begins), begins[np.minimum(index, len(begins) - 1)] - ticks, NEVER)
 
 
 class StepSampler:
@@ -83,6 +127,8 @@ class StepSampler:
         world: Number of processes.
         weights: How often each row is drawn (num_rows,), beside the others; in every pass each row is drawn
             as often as its share says, rounded up or down. All alike when left out: once.
+        together: How many frames of one episode follow each other.
+        episodes: Which episode each row is of (num_rows,); where frames go together.
     """
 
     def __init__(
@@ -94,6 +140,8 @@ class StepSampler:
         rank: int = 0,
         world: int = 1,
         weights: np.ndarray | None = None,
+        together: int = 1,
+        episodes: np.ndarray | None = None,
     ) -> None:
         self.num_rows = num_rows
         self.batch_size = batch_size
@@ -102,6 +150,8 @@ class StepSampler:
         self.rank = rank
         self.world = world
         self.weights = weights
+        self.together = together
+        self.episodes = episodes
 
     def __iter__(self) -> Iterator[list[int]]:
         step = self.start
@@ -116,6 +166,17 @@ class StepSampler:
 
     def _shuffle(self, number: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, number])
+        rows = self._draw(rng)
+        if self.together == 1 or self.episodes is None:
+            return rows
+        # Rows of an episode in the order of the draw, cut into groups; and the groups in disorder.
+        rows = rows[np.argsort(self.episodes[rows], kind="stable")]
+        _, starts = np.unique(self.episodes[rows], return_index=True)
+        parts = np.split(rows, starts[1:])
+        groups = [part[i : i + self.together] for part in parts for i in range(0, len(part), self.together)]
+        return np.concatenate([groups[i] for i in rng.permutation(len(groups))])
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
         if self.weights is None:
             return rng.permutation(self.num_rows)
         # Evenly spaced marks over the heaped up weights: no row is drawn by luck alone.

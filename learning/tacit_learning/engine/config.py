@@ -40,6 +40,7 @@ class TrainConfig(Config):
     validate_batches: int = 8
     save_every: Annotated[int, Field(ge=1)] | None = 10000
     tensorboard: bool = False
+    wandb: Literal["disabled", "offline", "online"] = "disabled"
     resume: str | None = None
 
     @model_validator(mode="after")

@@ -96,8 +96,9 @@ def fit(job: Job[B], config: TrainConfig, reporter: Reporter, processes: Process
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    processes = processes or Processes(config, ProcessOptions(), reporter)
     folder = Path(config.output)
+    alone = ProcessOptions(wandb=config.wandb, project="tacit", name=folder.name)
+    processes = processes or Processes(config, alone, reporter)
     if config.resume:
         load_checkpoint(config.resume, resume=True)  # refused before a folder is made
     with sole_writer(folder) if processes.is_main else contextlib.nullcontext():

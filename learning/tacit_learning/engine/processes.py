@@ -86,7 +86,7 @@ class Processes:
         GradientState._reset_state()
         if options.wandb != "disabled" and importlib.util.find_spec("wandb") is None:
             raise MissingDependencyError(
-                "logging.wandb: wandb is not installed; pip install wandb, or set logging.wandb=disabled"
+                "wandb is asked for and not installed; pip install wandb, or set it to disabled"
             )
         notes: list[str] = []
         on_cuda = config.device != "cpu" and torch.cuda.is_available()

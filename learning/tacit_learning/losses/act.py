@@ -33,9 +33,13 @@ def kl_per_dimension(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def masked_l1(
-    pred: Tensor, target: Tensor, is_pad: Tensor, over: Literal["valid", "all"] = "valid"
+    pred: Tensor,
+    target: Tensor,
+    is_pad: Tensor,
+    over: Literal["valid", "all"] = "valid",
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Average |pred - target| over the steps that exist.
+    """Average w |pred - target| over the steps that exist.
 
     Args:
         pred: Chunk (B, K, A).
@@ -43,6 +47,8 @@ def masked_l1(
         is_pad: True beyond the end of the episode (B, K).
         over: "valid" divides by the valid entries; "all" by every entry (tonyzhaozh/act), so
             that padding dilutes the error.
+        weights: w of each step (B, K); 1 if None. It is divided by the number of steps, not by their sum, so
+            that two halves of a batch weigh as the whole does.
 
     Returns:
         Scalar; 0 with zero gradient when everything is padding.
@@ -51,5 +57,7 @@ def masked_l1(
         raise ValueError(f"masked_l1: over={over!r}, expected 'valid' or 'all'")
     keep = ~is_pad.unsqueeze(-1)
     error = torch.where(keep, pred - torch.where(keep, target, 0.0), 0.0).abs()
+    if weights is not None:
+        error = error * weights.unsqueeze(-1)
     count = keep.sum() * pred.shape[-1] if over == "valid" else torch.tensor(error.numel())
     return error.sum() / count.clamp(min=1)

@@ -27,8 +27,10 @@ def hsa_loss(
     in_batch: bool | None = None,
     symmetric: bool = False,
     reduction: Literal["mean", "sum", "none"] = "mean",
+    bank: Tensor | None = None,
+    bank_mask: Tensor | None = None,
 ) -> Tensor:
-    """Compute L_i = logsumexp(s_ii, {s_ij: j in N(i)}, {t_i.n_ik / kappa}) - s_ii.
+    """Compute L_i = logsumexp(s_ii, {s_ij: j in N(i)}, {t_i.n_ik / kappa}, {t_i.b_m / kappa}) - s_ii.
 
     s_ij is the cosine of touch i and vision j over kappa. A row without negatives has loss 0 and
     stays in the mean. A row without direction (zero norm) is invalid, unless the whole side is
@@ -46,6 +48,8 @@ def hsa_loss(
         symmetric: Mean of both directions of the in-batch part (vision -> touch has no explicit
             negatives); no effect without an in-batch part.
         reduction: "mean" over valid rows, "sum", or "none" (B,) with 0 at invalid rows.
+        bank: Negatives that all rows share, beside the others (M, D).
+        bank_mask: True = may serve as a negative of that row (B, M).
 
     Returns:
         Scalar, or (B,) for "none"; float32 at least. No valid row: 0 with zero gradient.
@@ -61,6 +65,8 @@ def hsa_loss(
         logits = [_mask(similarity, allowed)]
         if negatives is not None:
             logits.append(_explicit(t, _full_precision(negatives), negative_mask, temperature))
+        if bank is not None:
+            logits.append(_shared(t, _full_precision(bank), bank_mask, temperature))
         losses = _info_nce(similarity, logits)
         if symmetric and use_batch:
             losses = 0.5 * (losses + _info_nce(similarity, [_mask(similarity.T, allowed.T)]))
@@ -87,6 +93,11 @@ def _info_nce(similarity: Tensor, logits: list[Tensor]) -> Tensor:
 def _explicit(t: Tensor, negatives: Tensor, mask: Tensor | None, temperature: float | Tensor) -> Tensor:
     n = _unit(negatives, torch.isfinite(negatives).all(-1))
     logits = torch.einsum("bd,bnd->bn", t, n) / temperature
+    return logits if mask is None else _mask(logits, mask)
+
+
+def _shared(t: Tensor, bank: Tensor, mask: Tensor | None, temperature: float | Tensor) -> Tensor:
+    logits = t @ _unit(bank, torch.isfinite(bank).all(-1)).T / temperature
     return logits if mask is None else _mask(logits, mask)
 
 

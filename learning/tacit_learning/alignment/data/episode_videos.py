@@ -85,6 +85,7 @@ def read_tables(data: DataConfig) -> dict[str, EpisodeTable]:
     """Read recordings and split them into train and validation, which a single episode leaves out."""
     paths = find_training_episodes(data)
     parts = split_by_outcome(paths, [_outcome(path) for path in paths], data.train_ratio, data.split_seed)
+    parts[TRAIN] = parts[TRAIN][: data.max_episodes]
     return {split: load_table(paths, data) for split, paths in parts.items() if paths}
 
 
