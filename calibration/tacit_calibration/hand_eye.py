@@ -25,7 +25,11 @@ from tacit.geometry.transforms import from_rotation, invert
 from tacit_calibration.detection import View
 from tacit_calibration.estimation.adjustment import Adjustment
 from tacit_calibration.estimation.arm_errors import SmoothErrors
-from tacit_calibration.estimation.board_pose import board_poses, rms, view_rms
+from tacit_calibration.estimation.board_pose import (
+    board_poses,
+    rms,
+    view_rms,
+)
 from tacit_calibration.estimation.closed_form import ClosedForm
 from tacit_calibration.estimation.degeneracy import (
     MIN_VIEWS,
@@ -36,7 +40,12 @@ from tacit_calibration.estimation.degeneracy import (
     motion_warnings,
 )
 from tacit_calibration.estimation.diagnosis import check_agreement
-from tacit_calibration.estimation.increments import FloatArray, UncertainPose, adjoint, small_pose
+from tacit_calibration.estimation.increments import (
+    FloatArray,
+    UncertainPose,
+    adjoint,
+    small_pose,
+)
 from tacit_calibration.estimation.noise import NoiseScale, Posterior, infer
 from tacit_calibration.estimation.unsure import EXACT, Unsure, size_by_moves, widened
 

@@ -59,7 +59,7 @@ def type_an_episode(session: Session, terminal: int, rig: Rig) -> None:
     _type_until(session, terminal, b"\r", lambda: state.text == "PERSON")
     _type_until(session, terminal, b"\x1b[5~", lambda: status()["ready"])
     _type_until(session, terminal, b"s", lambda: status()["state"] == "recording")
-    hands, deadline = TypingPerson(), time.monotonic() + 200
+    hands, deadline = TypingPerson(), time.monotonic() + 120
     while not hands.is_done:
         assert time.monotonic() < deadline, hands._steps
         seen = Seen(_tool(rig, np.array(truth()["state"])), np.array(truth()["object_pose"]))

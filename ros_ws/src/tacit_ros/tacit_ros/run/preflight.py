@@ -5,6 +5,7 @@ The nodes check all of it again, and more. Here it costs no process, and the ans
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from tacit.config.arguments import Writes
 from tacit.episode import EpisodeReader
 from tacit.errors import BundleError, ConfigError, EpisodeError
 from tacit.rig import Rig, load_rig
-from tacit.rig.topics import name_problem
 from tacit_ros.run.nodes import NodeSpec
 from tacit_ros.run.stacks import Stack
+
+ROS_NAME = re.compile(r"^[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$")
 
 
 def require_ready(stack: Stack) -> None:
@@ -40,8 +42,10 @@ def require_name(flag: str, name: str) -> None:
     Raises:
         ConfigError: Other characters than ROS allows.
     """
-    if problem := name_problem(name):
-        raise ConfigError(f"{flag} {name!r}: no name that ROS takes; {problem}")
+    if not ROS_NAME.match(name):
+        raise ConfigError(
+            f"{flag} {name!r}: no name that ROS takes; use letters, digits, _ and /, no digit after a /"
+        )
 
 
 def _bundle(node: NodeSpec, text: str, rig: Rig) -> None:

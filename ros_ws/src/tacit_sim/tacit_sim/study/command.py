@@ -9,9 +9,8 @@ from rich.console import Console
 
 from tacit.config.arguments import Count, CountOrNone, NewFolder, Seed, parse_words
 from tacit.errors import ConfigError
-from tacit.rig import load_rig
 from tacit_sim.felt import CONTROLS, TouchControl
-from tacit_sim.study.plan import Plan, parse_arms
+from tacit_sim.study.plan import Plan, parse_arms, with_fewer
 from tacit_sim.study.report import write
 from tacit_sim.study.runs import Study
 from tacit_sim.tasks import find_task
@@ -28,7 +27,10 @@ class Options:
     task: str = "sort_by_feel"
     """Task of the cell; in sort_by_feel, insert_peg_in_hand and insert_tight touch decides."""
     arms: str = "vision,touch,touch+hsa"
-    """What is compared, with commas between; `name:key=value;key=value` makes an arm of any training keys."""
+    """What is compared, with commas between: vision, touch, touch+hsa, its controls touch+hsa+displaced
+    (boxes elsewhere) and touch+hsa+shuffled (the touch of others), touch+last (the last moments before the
+    gripper moves count four times), touch+future (the touch to come is predicted);
+    `name:key=value;key=value` makes an arm of any training keys."""
     seeds: Count = 2
     """Training seeds of each arm: 0, 1, ..."""
     episodes: Count = 100
@@ -37,6 +39,8 @@ class Options:
     """First test start; they count up."""
     demonstrations: Count = 100
     """Demonstrations that all arms learn from."""
+    fewer: tuple[Count, ...] = ()
+    """Numbers of demonstrations that each arm is trained on as well: success against demonstrations."""
     first_demonstration: Seed = 1_000
     """First start that is demonstrated; they count up."""
     steps: Count | None = None
@@ -63,7 +67,7 @@ def main(argv: list[str]) -> int:
     """Run `tacit study touch`; returns 0 when the page is written."""
     options = parse_words(Options, argv, "tacit study touch")
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    study = Study(make_plan(options), console.print, jobs=options.jobs)
+    study = Study(make_plan(options), console.print, jobs=max(1, options.jobs))
     study.work()
     page, facts = write(study)
     for row in facts["outcomes"]:
@@ -86,15 +90,11 @@ def make_plan(options: Options) -> Plan:
     config = Path(options.config)
     if config.suffix and not config.is_file():
         raise ConfigError(f"--config {config}: no such file")
-    if "other" in options.controls and load_rig(options.rig).taxels:
-        raise ConfigError(
-            "--controls other: of gels alone, and the rig has arrays; give --controls blank shuffled"
-        )
     return Plan(
         out=options.out or Path(f"runs/study_touch_{task}"),
         task=task,
         rig=options.rig,
-        arms=parse_arms(options.arms),
+        arms=with_fewer(parse_arms(options.arms), options.fewer, options.demonstrations),
         seeds=tuple(range(options.seeds)),
         episodes=options.episodes,
         first_start=options.first_start,

@@ -13,16 +13,26 @@ PRESETS: Mapping[str, tuple[str, ...]] = {
     "vision": ("data.sensors=[]",),
     "touch": (),
     "touch+hsa": ("hsa.weight=1.0",),
+    "touch+hsa+queue": ("hsa.weight=1.0", "hsa.negatives=[batch,tokens,queue]"),
+    "touch+hsa+time": ("hsa.weight=1.0", "hsa.negatives=[batch,tokens,time]"),
+    "touch+last": ("loss.last_weight=4",),
+    "touch+future": ("future.weight=1",),
+    "touch+hsa+displaced": ("hsa.weight=1.0", "hsa.control=displaced"),
+    "touch+hsa+shuffled": ("hsa.weight=1.0", "hsa.control=shuffled"),
 }
-"""Arms by name: what each changes of the study's configuration."""
+"""Arms by name: what each changes of the common configuration; two align touch with what it is not."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of training: its name, and what it changes of the common configuration."""
+    """One way of training: its name, and what it changes of the common configuration.
+
+    `of` names the arm that this one is with fewer demonstrations; "" where it has all of them.
+    """
 
     name: str
     overrides: tuple[str, ...]
+    of: str = ""
 
     @property
     def feels(self) -> bool:
@@ -141,8 +151,8 @@ class Plan:
         return self.out / "films" / arm.name
 
     def _play_words(self, arm: Arm, seed: int, episodes: int, touch: TouchControl) -> list[str]:
-        words = ["evaluate", "--bundle", str(self.bundle(arm, seed)), "--rig", self.rig, "--task", self.task]
-        return [*words, "--touch", touch, *_counted(episodes, self.first_start)]
+        words = ["evaluate", "--bundle", str(self.bundle(arm, seed)), "--task", self.task, "--touch", touch]
+        return [*words, *_counted(episodes, self.first_start)]
 
 
 def parse_arms(words: str) -> tuple[Arm, ...]:
@@ -156,6 +166,22 @@ def parse_arms(words: str) -> tuple[Arm, ...]:
     if len(set(names)) < len(names):
         raise ConfigError(f"--arms {words}: each name once")
     return arms
+
+
+def with_fewer(arms: tuple[Arm, ...], numbers: Iterable[int], demonstrations: int) -> tuple[Arm, ...]:
+    """Add each arm once more for each number of demonstrations to learn from.
+
+    Raises:
+        ConfigError: So many are not there.
+    """
+    smaller = list(numbers)
+    if wrong := [number for number in smaller if not 0 < number < demonstrations]:
+        raise ConfigError(f"--fewer {wrong[0]}: expected less than the {demonstrations} demonstrations")
+    return arms + tuple(
+        Arm(f"{arm.name}-{number}", (*arm.overrides, f"data.max_episodes={number}"), arm.name)
+        for number in sorted(smaller, reverse=True)
+        for arm in arms
+    )
 
 
 def _arm(word: str) -> Arm:

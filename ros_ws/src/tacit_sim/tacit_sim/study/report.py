@@ -23,6 +23,14 @@ from tacit_sim.study.runs import Study, settings_of
 from tacit_sim.study.verbs import Cost
 
 LOSS = "l1"
+HELD_OUT = (
+    ("hsa_pointing", "points into its box"),
+    ("hsa_pointing_chance", "of a blind guess"),
+    ("hsa_gallery_top1", "finds its moment among other episodes"),
+    ("hsa_gallery_chance", "of a blind guess"),
+    ("l1_touch_own", "error in contact"),
+    ("l1_touch_other", "feeling another episode"),
+)
 MEANING = {
     "real": "its own touch",
     "other": "what another episode felt, from the same moment of contact on",
@@ -158,6 +166,8 @@ def _page(study: Study, facts: dict[str, Any], real: list[Outcome], controlled: 
         "The error in training. It does not tell success.",
     )
     page.plot(line_plot(_curves(plan), x_label="training step", y_label="L1, standardised targets"))
+    _alignment(page, plan)
+    _fewer(page, plan, real)
     _films(page, plan)
     page.section("Cost", "Of all runs of a step, interrupted ones too.")
     page.table(
@@ -204,9 +214,51 @@ def _curves(plan: Plan) -> list[Series]:
 
 def _curve(path: Path) -> tuple[list[int], list[float]]:
     """Return steps and training errors; a run without metrics has an empty curve."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    rows = [row for row in map(json.loads, lines) if row["kind"] == "train" and row.get(LOSS) is not None]
+    rows = [row for row in _metrics(path) if row["kind"] == "train" and row.get(LOSS) is not None]
     return [row["step"] for row in rows], [row[LOSS] for row in rows]
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def _alignment(page: Page, plan: Plan) -> None:
+    """Put on the page what the last validation of each policy says of touch, where it says anything."""
+    rows = [
+        [plan.name(arm, seed), *(held.get(key) for key, _ in HELD_OUT)]
+        for arm in plan.arms
+        for seed in plan.seeds
+        if (held := _held_out(plan.run(arm, seed) / "metrics.jsonl")) and any(k in held for k, _ in HELD_OUT)
+    ]
+    if rows:
+        page.section("Touch on held-out frames", "What `tacit view touch` shows in pictures.")
+        page.table(["policy", *(text for _, text in HELD_OUT)], rows)
+
+
+def _held_out(path: Path) -> dict[str, Any]:
+    """Return the last validation of a run; {} without one."""
+    return next((row for row in reversed(_metrics(path)) if row["kind"] == "val"), {})
+
+
+def _fewer(page: Page, plan: Plan, real: Sequence[Outcome]) -> None:
+    """Plot success against the number of demonstrations learnt from, where the study has several."""
+    if not any(arm.of for arm in plan.arms):
+        return
+    counts = {outcome.arm: outcome.count / len(outcome.successes) for outcome in real}
+    lines = []
+    for base in (arm for arm in plan.arms if not arm.of):
+        same = [arm for arm in plan.arms if base.name in (arm.name, arm.of)]
+        points = sorted((_learnt_from(plan, arm), 100 * counts[arm.name]) for arm in same)
+        lines.append(Series(base.name, *zip(*points, strict=True)))
+    page.section("Fewer demonstrations", "Intervals stand in the first table.")
+    learnt, success = "demonstrations learnt from", "success [%]"
+    page.plot(line_plot(lines, x_label=learnt, y_label=success, y_range=(0.0, 100.0)))
+
+
+def _learnt_from(plan: Plan, arm: Arm) -> int:
+    about = plan.run(arm, plan.seeds[0]) / "checkpoints" / "last" / "about.json"
+    return int(load_json(about)["num_episodes"])
 
 
 def _films(page: Page, plan: Plan) -> None:
