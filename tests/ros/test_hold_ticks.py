@@ -98,29 +98,6 @@ def changed(stream: str, value: Callable[[np.ndarray], np.ndarray]) -> Callable[
     return begin
 
 
-@pytest.mark.parametrize(
-    ("lockstep", "dry_run", "rows"), [(False, False, 2), (True, False, 0), (False, True, 0)]
-)
-def test_a_row_is_played_when_the_driver_is_told_of_it(
-    rig: Rig, tmp_path: Path, lockstep: bool, dry_run: bool, rows: int
-) -> None:
-    data = rig.model_dump(mode="json")
-    data["commands"]["command"]["output_hz"] = 100.0
-    reached = []
-    for given in (rig, parse_rig(data, "fast")):
-        world = World(given, OnnxPolicy(policy_bundle(tmp_path, given, **WIDE), given), lockstep, 0)
-        world.tick()
-        assert world.acting.controller.set_dry_run(dry_run).success and world.acting.start().success
-        world.acting._replanner.is_due = lambda *_: False  # type: ignore[method-assign]
-        start = world.state.copy()
-        for _ in range(30):  # a ramp over time, the same from each observation; the first chunk is over then
-            ticks = (world.now_ns - 1_700_000_000_000_000_000) / PERIOD_NS
-            world.acting.controller.add(start + 0.002 * (ticks + np.arange(25))[:, None], world.now_ns)
-            world.tick()
-        reached.append(world.commands[-1][1][:6])
-    np.testing.assert_allclose(reached[1] - reached[0], 0.002 * rows, atol=1e-6)
-
-
 def repeating(stream: str) -> Callable[[World], None]:
     """Return what makes a stream send its next picture for ever."""
 

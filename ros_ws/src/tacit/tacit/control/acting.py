@@ -22,7 +22,6 @@ from tacit.control.inputs import AlignedInputs
 from tacit.control.players import Mover
 from tacit.control.safety import Fault, check_chunk
 from tacit.control.states import MOVING, Answer
-from tacit.control.upsampling import lag_ticks
 from tacit.errors import BundleError, ImageError
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
@@ -120,7 +119,6 @@ class Acting:
         self.controller = Controller(rig, player, self.period_ns / 1e9, dry_run, person)
         self._replanner = Replanner(self.play.mode, self.play.every_ticks)
         self._is_lockstep, self._latency_ns = lockstep, latency_ns
-        self._lag_ns = 0 if lockstep else lag_ticks(rig) * self.period_ns
         self._shape = (manifest.chunk_size, len(manifest.action_names))
         self._deadline_ns = int(DEADLINE_CHUNKS * manifest.chunk_size * self.period_ns)
         self._visiting = threading.Lock()
@@ -244,19 +242,14 @@ class Acting:
         """Return the command (S,) of the control tick at `now_ns`; see `Controller.step`.
 
         In lockstep the stamps of the ticks are the time that passes, else the clock that measures ages is:
-        it never jumps where the node's may. Of a chunk that row is played which is due when the arm is told
-        of it: what leaves at the rate of the driver lies behind by `lag_ticks`.
+        it never jumps where the node's may.
         """
         paced_ns = now_ns if self._is_lockstep else self.inputs.steady_now_ns()
         self.controller.limiter.speed_scale = self.inputs.robot.speed_scale
-        command = self.controller.step(self._due_ns(now_ns), self.inputs.measured(), paced_ns)
+        command = self.controller.step(now_ns, self.inputs.measured(), paced_ns)
         if command is not None and not self.controller.dry_run:  # a joint that is told to move must not rest
             self.inputs.commanded(command)
         return command
-
-    def _due_ns(self, now_ns: int) -> int:
-        """Return the time at which the arm is told what is commanded now; a dry run is not upsampled."""
-        return now_ns if self.controller.dry_run else now_ns + self._lag_ns
 
     def watch(self) -> None:
         """Hold where an inference is overdue, or a stream is silent or in doubt: called at each control tick.
@@ -321,7 +314,7 @@ class Acting:
             self._infer(tick, now_ns)
 
     def _is_due(self, tick: Tick) -> bool:
-        now_ns = self._due_ns(tick.stamp_ns if self._is_lockstep else self.inputs.now_ns())
+        now_ns = tick.stamp_ns if self._is_lockstep else self.inputs.now_ns()
         return self._replanner.is_due(tick.index, self.controller.rows_left(now_ns), self._lead_rows())
 
     def _lead_rows(self) -> int:
