@@ -6,6 +6,7 @@ Each function returns a new rig; `calibration_id` follows from the geometry, so 
 from __future__ import annotations
 
 import datetime
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,12 +88,17 @@ def with_joint_offsets(
 def record_of(
     rig: Rig, method: str, *, parent: str = "", child: str = "", **numbers: Any
 ) -> CalibrationRecord:
-    """Return a record dated now that names the rig it replaces."""
+    """Return a record dated now that names the rig it replaces; a number that is none is left out."""
+    numbers = {name: value for name, value in numbers.items() if not _is_unknown(value)}
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     replaces = rig.calibration_id
     return CalibrationRecord(
         parent=parent, child=child, date=now, method=f"tacit calibrate {method}", replaces=replaces, **numbers
     )
+
+
+def _is_unknown(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def write_rig(rig: Rig, path: Path) -> None:

@@ -200,7 +200,10 @@ def test_a_mirror_or_a_wrong_aspect_never_enters_a_rig():
 
 def test_records_do_not_vouch_for_values_that_were_changed_or_are_old():
     now = datetime.datetime.fromisoformat("2026-06-01T12:00:00+00:00")
-    record = record_of(RIG, "handeye", parent="arm.flange", child="wrist", num_views=20)
+    record = record_of(
+        RIG, "handeye", parent="arm.flange", child="wrist", num_views=20, sigma_mm=float("nan")
+    )
+    assert record.sigma_mm is None
     rig = with_camera_pose(RIG, "wrist", np.asarray(RIG.cameras["top"].T_parent_camera), record)
     dated = datetime.datetime.fromisoformat(record.date)
     assert check_records(rig, dated) == [] and rig.calibrations["cameras.wrist.pose"].value_sha256

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tacit.rig import Rig, load_rig, parse_rig
-from tacit.streams import Intake
+from tacit.streams import Finding, Intake
 from tacit.tools.survey import Survey, cures, proposed_lines
 
 WALL = 1_700_000_000_000_000_000
@@ -50,3 +52,11 @@ def test_driver_that_keeps_no_beat_is_measured_by_its_mean(rig: Rig) -> None:
     found = reports(rig, bursts)
     assert found[0].sent_hz == found[0].hz == pytest.approx(25, rel=0.02)
     assert proposed_lines(rig, found) == ""
+
+
+@pytest.mark.parametrize(("late_s", "hint"), [(-0.4, True), (-3600.0, False)])
+def test_a_clock_that_is_an_hour_behind_is_no_slow_way(rig: Rig, late_s: float, hint: bool) -> None:
+    (report,) = reports(rig, [n * PERIOD for n in range(50)])
+    late = replace(report, offset_s=late_s, finding=Finding("clock_offset", ""))
+    said = proposed_lines(rig, [late])
+    assert "stamps: receive" in said and ("latency_ms" in said) == hint

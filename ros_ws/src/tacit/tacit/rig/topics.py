@@ -24,8 +24,9 @@ MAX_RATE_HZ = 10_000.0
 Rate = Annotated[float, Field(gt=0, le=MAX_RATE_HZ)]
 OutputRate = Annotated[float, Field(ge=20, le=1000)]
 """What drivers of arms are told positions at [Hz]."""
-Latency = Annotated[float, Field(ge=-60_000, le=60_000)]
-"""How old a value is [ms]; of a minute no tick could be made."""
+MAX_LATENCY_MS = 60_000.0
+"""Values that are older wait for no tick: their clock is wrong."""
+Latency = Annotated[float, Field(ge=-MAX_LATENCY_MS, le=MAX_LATENCY_MS)]
 Pixels = Annotated[int, Field(gt=0, le=MAX_SIDE)]
 """A side of a picture [px]."""
 ImageType = Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]

@@ -13,6 +13,7 @@ from statistics import median
 from tacit.record.monitor import monitors_of
 from tacit.record.preroll import Surroundings, reasons_not_to_start
 from tacit.rig import Rig
+from tacit.rig.topics import MAX_LATENCY_MS
 from tacit.streams import Finding, Intake, StreamCounts, clock_difference, clock_finding
 
 RATE_TOLERANCE = 0.1
@@ -210,8 +211,8 @@ def _proposals(rig: Rig, report: StreamReport) -> Iterator[str]:
         yield "stamps: receive  # its driver leaves the stamps empty"
     elif kind == "clock_offset" and report.offset_s is not None:
         yield f"stamps: receive  # until its clock is kept right: it is off by {report.offset_s:+.3f} s"
-        if report.offset_s < 0:
-            latency_ms = rig.specs[report.name].latency_ms - 1e3 * report.offset_s
+        latency_ms = rig.specs[report.name].latency_ms - 1e3 * report.offset_s
+        if report.offset_s < 0 and latency_ms <= MAX_LATENCY_MS:
             yield f"# and, if its stamps are right and the way is slow: latency_ms: {latency_ms:.0f}"
     repeats = report.longest_repeat
     if (
