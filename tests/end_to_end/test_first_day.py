@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 import shlex
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from forked import Forked
 
 from benches.testing import isolated_domain, wait_until
 from tacit import cli
@@ -45,15 +44,14 @@ def running(words: list[str], until: str) -> Iterator[None]:
     """Run a verb in another process; go on when it has said so, and stop it by Ctrl-C at the end."""
     log = Path(f"{words[0]}.log")
     with log.open("w") as said:
-        command = [sys.executable, "-u", "-m", "tacit.cli", *words]
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+        process = Forked("tacit.cli", *words, imports=["tacit_ros.run.up"], output=said)
     try:
-        wait_until(lambda: re.search(until, log.read_text()) or process.poll() is not None, until, 60)
+        wait_until(lambda: re.search(until, log.read_text()) or process.poll() is not None, until, 120)
         assert re.search(until, log.read_text()), log.read_text()
         yield
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
+        process.wait(60)
     assert process.returncode == 0, log.read_text()
 
 
@@ -63,15 +61,17 @@ def domain() -> Iterator[int]:
         yield number
 
 
-def test_the_first_day_has_no_dead_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_day_has_no_dead_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     new, check_rig, show, up, status, simulate, check, train, export, run = first_day()
     for words in (new, check_rig, show):
         assert cli.main(words) == 0, words
     with running(up, "call ~/start"):
-        command = [sys.executable, "-m", "tacit.cli", *status, "--timeout", "60"]
-        heard = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert heard.returncode == 0 and "joints:" in heard.stdout, heard.stdout + heard.stderr
+        capsys.readouterr()
+        assert cli.main([*status, "--timeout", "100"]) == 0
+        assert "joints:" in capsys.readouterr().out
     assert cli.main([*simulate, "--episodes", "1"]) == 0
     assert cli.main(check) == 0
     assert cli.main([*train, *TINY]) == 0

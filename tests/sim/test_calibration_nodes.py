@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from benches.testing import isolated_domain
+from tacit.cli import main
 from tacit.geometry.transforms import invert, transform_points
 from tacit.record.samples import load_samples
 from tacit.rig import load_rig
@@ -34,8 +33,7 @@ def test_captured_pictures_show_the_board_where_the_hidden_cell_has_it(tmp_path:
     options = ["views=6", "seed=2", "lockstep=true", "real_time_factor=2.0"]
     with isolated_domain():
         for words in (["session", session, "--rig", "nova2_sim_vga"], [*capture, *options]):
-            run = subprocess.run([sys.executable, "-m", "tacit.cli", "calibrate", *words], timeout=240)
-            assert run.returncode == 0
+            assert main(["calibrate", *words]) == 0
     truth = as_built(load_rig("nova2_sim_vga"), SEED)
     folder, seen = tmp_path / "cal/samples/wrist", 0
     for sample in load_samples(folder).samples:
