@@ -43,18 +43,22 @@ class PictureJudge:
             that stands still.
         size: (height, width).
         is_depth: Depth: a pixel of 0 is a hole; only a picture of nothing but holes is doubted.
+        ring: How many pictures before are held against each.
 
     Attributes:
-        longest_repeat: Most pictures in a row of which each equals one of the `RING` before it.
+        longest_repeat: Most pictures in a row of which each equals one of those before it.
     """
 
-    def __init__(self, frozen_after: int, size: tuple[int, int], is_depth: bool = False) -> None:
+    def __init__(
+        self, frozen_after: int, size: tuple[int, int], is_depth: bool = False, ring: int = RING
+    ) -> None:
         self._frozen_after, self._pixels, self._is_depth = frozen_after, size[0] * size[1], is_depth
+        self._ring = ring
         self.reset()
 
     def reset(self) -> None:
         """Forget the pictures seen."""
-        self._before: deque[NDArray[np.uint8]] = deque(maxlen=RING)
+        self._before: deque[NDArray[np.uint8]] = deque(maxlen=self._ring)
         self._repeats = self._seen = 0
         self._usual = 0.0
         self._blind = ""

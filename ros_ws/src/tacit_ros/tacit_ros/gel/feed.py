@@ -121,7 +121,8 @@ class GelFeed:
 
     def _follow(self, source: Source, stopping: threading.Event) -> None:
         size = (self._spec.width, self._spec.height)
-        judge = PictureJudge(2, (self._spec.height, self._spec.width))
+        # Held against the one before alone: a folder of a few pictures may stand in for a sensor.
+        judge = PictureJudge(2, (self._spec.height, self._spec.width), ring=1)
         self.is_open = True
         while (grab := source.grab(stopping)) is not None:
             self.by_driver = grab.by_driver
