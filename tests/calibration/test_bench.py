@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from benches import calibration as bench
-from benches.calibration_peers import board_anchor, bundle_adjustment, opencv_methods
+from benches.calibration_peers import (
+    board_anchor,
+    bundle_adjustment,
+    opencv_methods,
+    opencv_on_boards,
+)
+from benches.calibration_real import Measured, Row
 from benches.calibration_scenes import CASES, B, X, make_scene
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import pose_error
@@ -24,6 +31,14 @@ import sys, numpy as np
 data = np.load(sys.argv[2])
 truth = np.load({truth!r})
 np.savez(sys.argv[3], version=np.array("4.fake"), PARK=np.repeat(truth[None], len(data["flange_poses"]), 0))
+"""
+
+COUNTS_BOARDS = """
+import sys, numpy as np
+data = np.load(sys.argv[2])
+found = np.tile(np.eye(4), (len(data["boards"]), 1, 1))
+found[:, 0, 3] = np.isfinite(data["boards"]).all(axis=(2, 3)).sum(axis=1)
+np.savez(sys.argv[3], version=np.array("4.fake"), PARK=found)
 """
 
 
@@ -89,6 +104,35 @@ def test_losing_to_any_method_of_opencv_is_a_miss(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "4.fake" in printed
     assert "(PARK)" in printed and "p95" in printed
+
+
+def test_sets_of_several_lengths_reach_opencv_together(tmp_path):
+    (tmp_path / "peer.py").write_text(COUNTS_BOARDS)
+    interpreter = tmp_path / "python4"
+    interpreter.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/peer.py" "$@"\n')
+    interpreter.chmod(0o755)
+    poses = np.tile(np.eye(4), (7, 1, 1))
+    answers = opencv_on_boards([(poses, poses), (poses[:4], poses[:4])], interpreter)
+    assert answers["PARK"][:, 0, 3].tolist() == [7, 4]
+
+
+def test_a_real_arm_misses_where_opencv_is_better_or_ours_lies_off_and_says_nothing():
+    def row(px: float, mm: float, x_m: float) -> Row:
+        X = np.eye(4)
+        X[0, 3] = x_m
+        return Row(np.full(3, px), np.full(3, mm), X)
+
+    def measured(ours: Row, *said: str) -> Measured:
+        sigma = SimpleNamespace(sigma_translation=np.array([1e-3, 0.0, 0.0]))
+        kept = SimpleNamespace(result=SimpleNamespace(camera_pose=sigma), warnings=said, contradictions=())
+        others = {"PARK": row(2.0, 1.5, 0.0), "SHAH": row(2.2, 1.0, 0.002), "LI": row(9.0, 9.0, 0.5)}
+        return Measured(ours, others, kept, ())
+
+    assert measured(row(2.0, 1.0, 0.001)).misses == []
+    assert measured(row(2.2, 1.0, 0.001)).misses == ["px"]
+    assert measured(row(2.0, 1.1, 0.001)).misses == ["mm"]
+    assert measured(row(1.0, 0.5, 0.010)).misses == ["silent"]
+    assert measured(row(1.0, 0.5, 0.010), "the arm's model is off").misses == []
 
 
 def test_misses_follow_the_numbers():
