@@ -101,14 +101,16 @@ class Numbers:
         return sum(found.success for found in self.tries)
 
 
-def write_rig(folder: Path) -> Path:
-    """Write nova2_wire with ports that are free."""
+def write_rig(folder: Path, speed: float) -> Path:
+    """Write nova2_wire with ports that are free, and the rates of its driver by the clock of the cell."""
     data = load_rig("nova2_wire").model_dump(mode="json")
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     ports = [server.getsockname()[1] for server in servers]
     for server in servers:
         server.close()
     data["drivers"]["arm"]["parameters"] |= dict(zip(("dashboard_port", "feedback_port"), ports, strict=True))
+    for name in ("gripper_state", "robot_state"):
+        data["streams"][name]["rate_hz"] /= speed
     path = folder / "nova2_wire.yaml"
     path.write_text(parse_rig(data, "wire").to_yaml(), encoding="utf-8")
     return path
@@ -135,7 +137,7 @@ def demonstrate(args: Args, rig: Path, folder: Path, numbers: Numbers, console: 
     """Let somebody type demonstrations."""
     from typing_session import keyboard, type_an_episode, watch
 
-    words = ("--without", "overlay", f"root={folder / 'data'}", f"task={TASK}", f"instruction={INSTRUCTION}")
+    words = (f"root={folder / 'data'}", f"task={TASK}", f"instruction={INSTRUCTION}", "--without", "overlay")
     log = (folder / "keys.log").open("w", encoding="utf-8")
     with stack("teleop", rig, folder, args.speed, *words) as session, log:
         watch(session)
@@ -260,7 +262,7 @@ def main(argv: list[str] | None = None) -> int:
         opened.enter_context(isolated_domain())
         folder = args.folder or Path(opened.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        rig = write_rig(folder)
+        rig = write_rig(folder, args.speed)
         if args.demonstrations:
             demonstrate(args, rig, folder, numbers, console)
         if args.train_steps:
