@@ -25,7 +25,8 @@ class Seen:
 class TypingPerson:
     """Types at each look; `text` is "" while it waits for the arm to stand."""
 
-    def __init__(self) -> None:
+    def __init__(self, settle_s: float = SETTLE_S) -> None:
+        self._settle_s = settle_s
         goal = find_task("place_cube").goal_xy
         self._steps = [
             ("over", None, HOVER_M), ("over", None, 0.027), ("type", "g", GRIP_S), ("over", "here", HOVER_M),
@@ -54,10 +55,10 @@ class TypingPerson:
 
     def _next(self, now_s: float) -> None:
         """Look again when the arm stands: only then is a step done."""
-        if self._waits_until + SETTLE_S >= now_s and self._waits_until > 0:
+        if self._waits_until + self._settle_s >= now_s and self._waits_until > 0:
             self._steps.pop(0)
             self._here, self._since = None, 0.0
-        self._waits_until = now_s + SETTLE_S
+        self._waits_until = now_s + self._settle_s
 
     def _towards(self, seen: Seen, place: object, height: float) -> str:
         if place == "here":

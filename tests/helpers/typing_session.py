@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 from std_msgs.msg import String
-from typing_person import Seen, TypingPerson
+from typing_person import SETTLE_S, Seen, TypingPerson
 
 from tacit.geometry.transforms import FloatArray
 from tacit.rig import Rig
@@ -51,19 +51,29 @@ def watch(session: Session) -> None:
     session.spin_until(lambda: bool(session.latest("/simulator/truth")), 60.0, "the cell")
 
 
-def type_an_episode(session: Session, terminal: int, rig: Rig) -> None:
-    """Take the arm, start, place the cube by sight, and end the episode as a success."""
+def type_an_episode(
+    session: Session, terminal: int, rig: Rig, settle_s: float = SETTLE_S, patience_s: float = 200.0
+) -> None:
+    """Take the arm, start, place the cube by sight, and end the episode as a success.
+
+    Args:
+        session: Its eyes.
+        terminal: Where it types.
+        rig: The arm.
+        settle_s: How long it waits for the arm to stand, by the clock of the cell [s].
+        patience_s: How long it tries [s].
+    """
     truth = lambda: json.loads(session.latest("/simulator/truth").data)  # noqa: E731
     status = lambda: session.trigger("/recorder/status", 20.0)  # noqa: E731
     state = NodeState(session.node, "/teleop/state")
     _type_until(session, terminal, b"\r", lambda: state.text == "PERSON")
     _type_until(session, terminal, b"\x1b[5~", lambda: status()["ready"])
     _type_until(session, terminal, b"s", lambda: status()["state"] == "recording")
-    hands, deadline = TypingPerson(), time.monotonic() + 120
+    hands, deadline = TypingPerson(settle_s), time.monotonic() + patience_s
     while not hands.is_done:
         assert time.monotonic() < deadline, hands._steps
         seen = Seen(_tool(rig, np.array(truth()["state"])), np.array(truth()["object_pose"]))
-        os.write(terminal, hands.text(seen, time.monotonic()).encode())
+        os.write(terminal, hands.text(seen, truth()["stamp_ns"] * 1e-9).encode())
         session.spin_for(TYPE_S)
     assert truth()["success"]
     os.write(terminal, b"y")
