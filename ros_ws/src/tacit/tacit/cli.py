@@ -259,7 +259,9 @@ def _show_options(verb: str, words: list[str]) -> None:
     """Print the help of a verb without importing the verb, and end."""
     from tacit.config.arguments import parse_words
 
-    parse_words(load_target(VERBS[verb].options), words, f"tacit {verb}")
+    module, _, name = VERBS[verb].options.partition(":")
+    options: type[object] = getattr(importlib.import_module(module), name)
+    parse_words(options, words, f"tacit {verb}")
 
 
 def _split(words: list[str]) -> tuple[str, list[str]]:
