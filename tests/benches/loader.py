@@ -194,7 +194,7 @@ class VideoImages:
                 self._decoders[path] = Decoder(path, 0 if self._pid == self._parent else 1)
             pictures.append(transform.image(self._decoders[path].frame(frame)))
         source = self._table._images._sources[episode]  # type: ignore[attr-defined]
-        reader = self._table._images._reader(episode)  # type: ignore[attr-defined]
+        reader, _ = self._table._images._reader(episode)  # type: ignore[attr-defined]
         touch = [source.reading.picture(reader, name, frame) for name in view.sensors]
         return pictures, touch
 
