@@ -9,6 +9,8 @@ import pytest
 import tiny_bundles
 from episode_kit import rig, write_episode
 
+from tacit.rig import load_rig
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -46,3 +48,25 @@ def test_the_table_names_every_script() -> None:
     table = (EXAMPLES / "README.md").read_text()
     scripts = [path.name for path in EXAMPLES.glob("*.py")]
     assert len(scripts) >= 5 and all(f"`{name}`" in table for name in scripts)
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_a_policy_is_stopped_by_progress_in_lockstep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rclpy", reason="rclpy is not installed")
+    pytest.importorskip("tacit_sim.rendering", reason="mujoco is not installed")
+    from benches.testing import isolated_domain
+
+    rig = load_rig("nova2_sim")
+    # Told done from the tenth frame on, which the thresholds believe half a second later.
+    wide = {"state_min": (-7.0,) * 7, "state_max": (7.0,) * 7, "detector": {"done_above": 0.9}}
+    bundles = [tiny_bundles.policy_bundle(tmp_path, rig), tiny_bundles.progress_bundle(tmp_path, rig, **wide)]
+    with isolated_domain():
+        main = main_of("watched_policy.py")
+        files = (str(bundle.source) for bundle in bundles)
+        main(*files, str(tmp_path / "out"), "3", "simulator.real_time_factor=4")  # type: ignore[operator]
+    said = capsys.readouterr().out
+    assert "seed 3: no success" in said and "the policy is HOLD" in said and "'done')" in said
+    assert list((tmp_path / "out").glob("*.mp4"))

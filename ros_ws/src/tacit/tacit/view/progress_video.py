@@ -43,7 +43,9 @@ class Bar(NamedTuple):
     truth: float | None = None
 
 
-def draw_progress(image: Image, bars: Sequence[Bar], state: TaskState = "running", text: str = "") -> Image:
+def draw_progress(
+    image: Image, bars: Sequence[Bar], state: TaskState = "running", text: str = "", failure: str = ""
+) -> Image:
     """Put bars below the picture, the state in its upper left corner and text in its lower left one.
 
     Args:
@@ -51,6 +53,7 @@ def draw_progress(image: Image, bars: Sequence[Bar], state: TaskState = "running
         bars: From top to bottom; a value that is not finite leaves its bar empty.
         state: State of the task; `running` is not written.
         text: Such as the name of the step.
+        failure: Its kind, said after the state `failed`.
 
     Returns:
         A taller image, enlarged by a whole factor where it is narrow.
@@ -59,7 +62,8 @@ def draw_progress(image: Image, bars: Sequence[Bar], state: TaskState = "running
     if text:
         picture = draw_label(picture, text, (4, picture.shape[0] - 6))
     if state != "running":
-        picture = draw_label(picture, state, (4, 16), STATE_COLORS[state])
+        said = f"{state}: {failure}" if state == "failed" and failure else state
+        picture = draw_label(picture, said, (4, 16), STATE_COLORS[state])
     strips = [_strip(picture.shape[1], bar, STATE_COLORS[state]) for bar in bars]
     return np.concatenate([picture, *strips, np.full((BAR_GAP, picture.shape[1], 3), GROUND, np.uint8)])
 
@@ -112,7 +116,8 @@ def main(argv: list[str]) -> int:
     first_ns = readings[0].stamp_ns
     for reading in changes(readings):
         seconds = (reading.stamp_ns - first_ns) / 1e9
-        console.print(f"{seconds:7.2f} s  {reading.state:10s} progress {reading.progress:.2f}")
+        kind = f", {reading.kind}" if reading.state == "failed" and reading.kind else ""
+        console.print(f"{seconds:7.2f} s  {reading.state:10s} progress {reading.progress:.2f}{kind}")
     console.print(f"{target}: {count} frames")
     return 0
 
@@ -127,8 +132,10 @@ def _frames(reader: EpisodeReader, camera: str, readings: Sequence[Reading]) -> 
     steps = {tick: s.name for s in reader.steps for tick in range(s.start_frame, s.end_frame + 1)}
     for reading in readings:
         bars = [Bar("progress", reading.progress), Bar("done", reading.done)]
+        if reading.failure is not None:
+            bars.append(Bar("failure", reading.failure))
         image = picture(reader, camera, reading.tick)
-        yield draw_progress(image, bars, reading.state, steps.get(reading.tick, ""))
+        yield draw_progress(image, bars, reading.state, steps.get(reading.tick, ""), reading.kind)
 
 
 def _camera(reader: EpisodeReader, wanted: str | None) -> str:
