@@ -90,11 +90,7 @@ LAWS = {
     "tacit_ros": Law(
         "ros_ws/src/tacit_ros",
         COMMON | ROS | {"tacit"},
-        only={
-            "launching": {"launch", "launch_ros"},
-            "bag": {"rosbags", "apsw"},
-            "server": {"aiohttp"},
-        },
+        only={"launching": {"launch", "launch_ros"}, "bag": {"rosbags", "apsw"}, "server": {"aiohttp"}},
     ),
     "tacit_sim": Law(
         "ros_ws/src/tacit_sim", COMMON | {"tacit", "mujoco"}, nodes=ROS | {"tacit_ros"}, rim=("topics",)

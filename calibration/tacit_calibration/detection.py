@@ -21,6 +21,10 @@ from tacit_calibration.finders import Gray, find_board
 
 PLAIN_SUFFIXES = (".bmp", ".tif", ".tiff", ".pgm", ".ppm")
 SUFFIXES = (".png", ".jpg", ".jpeg", *PLAIN_SUFFIXES)
+DEPTH_OFFSET, DEEP = 24, 16
+"""Byte of a PNG that says how many bits a colour has."""
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that cameras measure; a file of 16 bits holds any of them."""
 MAX_NAMED, MAX_LOOKED_AT = 3, 3
 """Names in one message; pictures without board that are searched for another one, a second each."""
 MIN_WIDTH = 0.05
@@ -88,16 +92,31 @@ def read_picture(path: Path) -> Image:
         CalibrationError: Larger than any camera's picture, or of another format than its name says.
         ImageError: A damaged PNG or JPEG.
     """
-    if path.suffix.lower() not in PLAIN_SUFFIXES:
+    if path.suffix.lower() not in PLAIN_SUFFIXES and not _is_deep_png(path):
         return load_image(path)
     with path.open("rb") as file:
         data = file.read(MAX_PICTURE_BYTES + 1)
     if len(data) > MAX_PICTURE_BYTES:
         raise CalibrationError(f"{path}: a picture of more than {MAX_PICTURE_BYTES >> 20} MB")
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if bgr is None:
-        raise CalibrationError(f"{path}: a damaged picture, or another format than its name says")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
+        raise CalibrationError(
+            f"{path}: a damaged picture, another format than its name says, or not of 8 or 16 bits"
+        )
+    if bgr.dtype == np.uint16:
+        # Cameras of 10, 12 and 14 bits leave the upper ones at zero: their pictures would be black.
+        bgr = bgr >> next(bits - 8 for bits in DEPTHS if int(bgr.max()) < 1 << bits)
+    return np.asarray(cv2.cvtColor(bgr.astype(np.uint8), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _is_deep_png(path: Path) -> bool:
+    """Return whether a file is a PNG of 16 bits for each colour."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(DEPTH_OFFSET + 1)
+    return head.startswith(b"\x89PNG") and head[DEPTH_OFFSET:] == bytes([DEEP])
 
 
 def detect_images(images: list[tuple[str, Image]], board: Board, track: Track = list) -> Detections:
@@ -149,10 +168,7 @@ def detect(name: str, image_rgb: Image, board: Board) -> View | None:
 
 
 def blur(
-    gray: NDArray[np.uint8],
-    corners_px: NDArray[np.float64],
-    points_m: NDArray[np.float64],
-    patch_m: float,
+    gray: NDArray[np.uint8], corners_px: NDArray[np.float64], points_m: NDArray[np.float64], patch_m: float
 ) -> float:
     """Return how widely edges spread around the corners, as one sigma [px]; about .9 is sharp.
 

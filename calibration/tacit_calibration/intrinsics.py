@@ -18,13 +18,7 @@ from tacit.geometry.transforms import FloatArray
 from tacit_calibration.detection import Detections, View
 from tacit_calibration.estimation.board_pose import Corners, board_poses, refined, residuals, rms, view_rms
 from tacit_calibration.estimation.diagnosis import check_side
-from tacit_calibration.estimation.lens_fit import (
-    JUDGED,
-    LensFit,
-    LensModel,
-    fit_lens,
-    lens_jacobian,
-)
+from tacit_calibration.estimation.lens_fit import JUDGED, LensFit, LensModel, fit_lens, lens_jacobian
 
 MIN_VIEWS = 8
 MIN_TILT_DEG = 15.0

@@ -20,12 +20,7 @@ from tacit_calibration.estimation.board_pose import Corners, board_poses, refine
 from tacit_calibration.estimation.corner_ways import WINDOWS_PX, as_board_sees, by_window
 from tacit_calibration.estimation.lens_fit import JUDGED, NUM_COEFFICIENTS, LensModel, fit_lens
 from tacit_calibration.finders import Gray
-from tacit_calibration.intrinsics import (
-    WANTED_COVERAGE,
-    IntrinsicsResult,
-    calibrate_intrinsics,
-    held_out_rms,
-)
+from tacit_calibration.intrinsics import WANTED_COVERAGE, IntrinsicsResult, calibrate_intrinsics, held_out_rms
 
 SIMPLEST_FIRST: tuple[LensModel, ...] = (
     *("no_k3", "plumb_bob", "rational", "fisheye"),

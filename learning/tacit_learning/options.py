@@ -90,10 +90,7 @@ VACE_E = Flags(
         "log_frequency": "logging.log_frequency",
         "save_model_artifacts": "logging.save_model_artifacts",
     },
-    everywhere={
-        "learning_rate": "training_stages.*.learning_rate",
-        "num_epochs": "training_stages.*.epochs",
-    },
+    everywhere={"learning_rate": "training_stages.*.learning_rate", "num_epochs": "training_stages.*.epochs"},
     no_effect={
         "trainable_models": "a stage names what trains: give --training_stages.<stage>.trainable_models",
         "model_id_with_origin_paths": "base_model and image_encoder name folders or hub ids in the layout of "

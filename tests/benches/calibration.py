@@ -16,12 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benches.calibration_peers import (
-    board_anchor,
-    bundle_adjustment,
-    opencv_interpreter,
-    opencv_methods,
-)
+from benches.calibration_peers import board_anchor, bundle_adjustment, opencv_interpreter, opencv_methods
 from benches.calibration_scenes import CAMERA, CASES, Case, Pictures, Scene, make_scene
 from tacit.config.arguments import Count, NewFile, parse_words
 from tacit.errors import CalibrationError, did_you_mean

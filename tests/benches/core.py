@@ -62,13 +62,7 @@ def measure(rig: Rig) -> list[Measurement]:
     """Return one row per part of the core."""
     arrivals = synthetic_arrivals(rig, RECORDED_S)
     ticks = align(Aligner.from_rig(rig), arrivals)
-    return [
-        *_geometry(rig),
-        *_images(),
-        _alignment(rig, arrivals),
-        _writing(rig, ticks),
-        _limits(rig),
-    ]
+    return [*_geometry(rig), *_images(), _alignment(rig, arrivals), _writing(rig, ticks), _limits(rig)]
 
 
 def best_seconds(action: Callable[[], object], count: int) -> float:

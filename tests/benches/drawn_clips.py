@@ -116,13 +116,7 @@ def example_tasks(episodes: int = 2) -> tuple[SyntheticTask, ...]:
             "white bottle with black lid.",
         ),
         ("902-pouring-val-2024_05_18-18_49_25", "pouring", "h9_claw", both, "cup, bottle."),
-        (
-            "1061new_sim_soda_grasp_h9_claw-2025_01_11-22_20_48",
-            "grasping",
-            "h9_claw_sim",
-            right,
-            "soda.",
-        ),
+        ("1061new_sim_soda_grasp_h9_claw-2025_01_11-22_20_48", "grasping", "h9_claw_sim", right, "soda."),
         ("303-picking left orange 20241203", "picking", "human_stereo", (True, False), "orange."),
         ("1407-pouring_bo_2025-01-12_16-42-19", "pouring", "human_glasses", both, "cup, bottle."),
         ("77-passing_box", "passing_over", "h9_claw", both, "box."),
@@ -134,9 +128,7 @@ def example_tasks(episodes: int = 2) -> tuple[SyntheticTask, ...]:
 
 
 def write_dataset(
-    root: Path,
-    tasks: tuple[SyntheticTask, ...] | None = None,
-    config: SyntheticConfig | None = None,
+    root: Path, tasks: tuple[SyntheticTask, ...] | None = None, config: SyntheticConfig | None = None
 ) -> Path:
     """Write a data set with its metadata under `root`; returns the path of the metadata."""
     config = config or SyntheticConfig()

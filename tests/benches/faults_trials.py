@@ -13,14 +13,7 @@ import numpy as np
 from benches.control_loop import excess
 from benches.faults_kinds import Fault
 from benches.faults_nodes import PolicySide, RecorderSide
-from benches.faults_world import (
-    MS,
-    SECOND,
-    Driver,
-    Robot,
-    Timeline,
-    reader_of,
-)
+from benches.faults_world import MS, SECOND, Driver, Robot, Timeline, reader_of
 from tacit.bundle.runtime import OnnxPolicy
 from tacit.episode import EpisodeReader, check_episode
 from tacit.geometry.transforms import FloatArray

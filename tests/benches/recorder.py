@@ -39,8 +39,7 @@ class RecorderBenchArgs:
 
     minutes: Annotated[float, tyro.conf.arg(help="Length of each recording [min].")] = 0.5
     images: Annotated[
-        Literal["raw", "jpeg", "both"],
-        tyro.conf.arg(help="What the cameras deliver; both: in turn."),
+        Literal["raw", "jpeg", "both"], tyro.conf.arg(help="What the cameras deliver; both: in turn.")
     ] = "both"
     load: Annotated[
         float, tyro.conf.arg(help="Busy processes beside it, as a multiple of the cores of this machine.")

@@ -23,7 +23,7 @@ from tacit_calibration.board_files import (
     to_svg,
     write_board,
 )
-from tacit_calibration.detection import detect, detect_folder, detect_images
+from tacit_calibration.detection import detect, detect_folder, detect_images, read_picture
 
 BOARDS = [Board(), Board(5, 7, 40.0, 28.0, "DICT_5X5_100"), Board(8, 5, 24.0, 16.0, "DICT_6X6_250")]
 
@@ -186,6 +186,14 @@ def test_inner_corners_given_for_squares_are_named():
     assert (
         "one of 9x6 squares (8x5 inner corners) is there: give --columns 9 --rows 6" in found.reasons["a.png"]
     )
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("suffix", ["tiff", "pgm", "png"])
+def test_pictures_of_more_than_eight_bits_are_as_bright_as_they_were_seen(tmp_path, suffix, bits):
+    seen = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), seen << (bits - 8))
+    np.testing.assert_array_equal(read_picture(tmp_path / f"a.{suffix}")[..., 0], seen)
 
 
 @pytest.mark.parametrize("suffix", ["bmp", "tiff", "pgm", "png", "jpg"])

@@ -32,10 +32,7 @@ def turned_about_a_joint(flange: np.ndarray, seed: int) -> np.ndarray:
 
 
 MIXUPS = {
-    "shuffled": (
-        lambda G, seed: np.random.default_rng(seed).permutation(G),
-        "fit .* goes with the pose",
-    ),
+    "shuffled": (lambda G, seed: np.random.default_rng(seed).permutation(G), "fit .* goes with the pose"),
     "one late": (lambda G, _: np.roll(G, 1, axis=0), "each is taken one picture earlier"),
     "three early": (lambda G, _: np.roll(G, -3, axis=0), "each is taken 3 pictures later"),
     "reversed": (lambda G, _: G[::-1], "from the last to the first"),

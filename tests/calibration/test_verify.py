@@ -27,13 +27,7 @@ from tacit_calibration.commands import handeye
 from tacit_calibration.commands import world as world_command
 from tacit_calibration.commands.place import next_commands
 from tacit_calibration.pictures import overlays
-from tacit_calibration.rig_update import (
-    record_of,
-    with_base,
-    with_camera_pose,
-    with_intrinsics,
-    with_sensor,
-)
+from tacit_calibration.rig_update import record_of, with_base, with_camera_pose, with_intrinsics, with_sensor
 from tacit_calibration.session import Session
 
 RIG = load_rig("nova2_sim_vga")

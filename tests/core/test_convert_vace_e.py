@@ -297,3 +297,8 @@ def test_metadata_of_other_tasks_stay(tmp_path: Path) -> None:
         "side",
     }
     assert content["metadata"]["embodiment_type_camera"] == {"r1": ["top"], "r2": ["side"]}
+    for width in (1, 2, 2):  # another camera of that name, and the same again
+        write_metadata(path, {"c": TaskAttributes("z", "r3", False, True, "")}, {"top": {"width": width}})
+    content = json.loads(path.read_text())["metadata"]
+    assert content["cameras"] == {"top": {}, "side": {}, "top of r3": {"width": 2}}
+    assert content["embodiment_type_camera"] == {"r1": ["top"], "r2": ["side"], "r3": ["top of r3"]}

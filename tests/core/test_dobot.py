@@ -67,8 +67,7 @@ def test_feedback_is_read_at_its_documented_places() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [bytes(1440), bytes(packet(test=5)), bytes(packet(size=1439)), bytes(packet())[:1439]],
+    "data", [bytes(1440), bytes(packet(test=5)), bytes(packet(size=1439)), bytes(packet())[:1439]]
 )
 def test_feedback_that_slipped_is_refused(data: bytes) -> None:
     with pytest.raises(DobotError, match="feedback"):

@@ -30,11 +30,7 @@ MISTAKES = {
         r"joints\.2\.upper: .*write 3\.1416",
     ),
     "degrees a second": ("velocity: 3.1416", "velocity: 180", r"velocity: 180 .*rad/s; .*write 3\.1416"),
-    "millimetres": (
-        "upper: 0.085",
-        "upper: 85",
-        r"upper: opens 85 m; millimetres\? Then write 0\.085",
-    ),
+    "millimetres": ("upper: 0.085", "upper: 85", r"upper: opens 85 m; millimetres\? Then write 0\.085"),
     "a space": ("/gelsight/left/image_raw", "/gelsight/left image", r"did you mean '/gelsight/left_image'"),
     "half a type": (
         "sensor_msgs/msg/JointState",
@@ -45,26 +41,10 @@ MISTAKES = {
     "an unknown type": ("std_msgs/msg/Bool", "my_msgs/msg/Thing", r"'my_msgs/msg/Thing' is not read there"),
     "no version": ("schema_version: tacit-rig 1\n", "", r"line 1: `schema_version` is missing; write"),
     "one serial": ("REPLACE-ME", "X12", r"tactile\.right\.serial: X12 is that of tactile\.left"),
-    "one topic": (
-        "/gelsight/right/",
-        "/gelsight/left/",
-        r"right\.topic: .* is that of tactile\.left",
-    ),
-    "no file": (
-        "urdf: ur5e.urdf",
-        "urdf: ur6e.urdf",
-        r"line \d+: arms\.arm\.urdf: no file .*relative",
-    ),
-    "no package": (
-        "urdf: ur5e.urdf",
-        "urdf: package://none/a.urdf",
-        r"arm\.urdf: .*source the workspace",
-    ),
-    "a misspelt key": (
-        "tick_source",
-        "tick_sorce",
-        r"line \d+: alignment.*did you mean 'tick_source'",
-    ),
+    "one topic": ("/gelsight/right/", "/gelsight/left/", r"right\.topic: .* is that of tactile\.left"),
+    "no file": ("urdf: ur5e.urdf", "urdf: ur6e.urdf", r"line \d+: arms\.arm\.urdf: no file .*relative"),
+    "no package": ("urdf: ur5e.urdf", "urdf: package://none/a.urdf", r"arm\.urdf: .*source the workspace"),
+    "a misspelt key": ("tick_source", "tick_sorce", r"line \d+: alignment.*did you mean 'tick_source'"),
     "a placeholder": ("rate_hz", "rate_hz", r"line 38: a placeholder"),
 }
 

@@ -14,12 +14,7 @@ from tacit.control.upsampling import SmoothPath, Upsampler
 from tacit.rig import load_rig, parse_rig
 
 PERIOD = 0.04
-LIMITS = {
-    "lower": [-1.0, 0.0],
-    "upper": [1.0, 0.08],
-    "velocity": [2.0, 0.2],
-    "acceleration": [8.0, 2.0],
-}
+LIMITS = {"lower": [-1.0, 0.0], "upper": [1.0, 0.08], "velocity": [2.0, 0.2], "acceleration": [8.0, 2.0]}
 
 
 def limiter(dt: float) -> MotionLimiter:

@@ -100,8 +100,7 @@ def test_a_fingertip_follows_the_joint_that_its_own_joints_mimic():
 
 
 @pytest.mark.parametrize(
-    ("mimic", "message"),
-    [('joint="lift"', "did you mean 'left'"), ('joint="tip"', "in a circle")],
+    ("mimic", "message"), [('joint="lift"', "did you mean 'left'"), ('joint="tip"', "in a circle")]
 )
 def test_a_mimic_that_leads_nowhere_is_named(mimic, message):
     with pytest.raises(RigError, match=message):

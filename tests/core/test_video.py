@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,3 +115,10 @@ def test_videos_that_cannot_be_read_say_why(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(MissingDependencyError, match="pip install av"):
         list(video.iterate_frames(path))
+
+
+def test_frames_that_all_carry_one_stamp_are_shown_at_the_stated_rate() -> None:
+    index = video._Index.__new__(video._Index)
+    index.stamps, index._stamped = np.zeros(3, np.int64), True
+    index._stream = SimpleNamespace(average_rate=25, base_rate=None, time_base=Fraction(1, 25))
+    assert index.clock(3) == Clock(3, 25.0)

@@ -60,11 +60,7 @@ def nan_bundle(folder: Path, rig: Rig, **changes: object) -> PolicyBundle:
     pick = np.zeros((len(manifest.state_names), 1), dtype=np.float32)
     pick[0] = 1.0
     model.graph.initializer.extend(
-        [
-            _constant("pick", pick),
-            _constant("half", np.float32(0.5)),
-            _constant("nought", np.float32(0)),
-        ]
+        [_constant("pick", pick), _constant("half", np.float32(0.5)), _constant("nought", np.float32(0))]
     )
     model.graph.node.extend(
         [

@@ -14,7 +14,7 @@ from tiny_world import tiny_progress
 from tacit.progress import DetectorConfig
 from tacit_learning.alignment.data.batches import ELAPSED, MASK, PROGRESS, REMAINING, gather
 from tacit_learning.alignment.data.videos import Annotated, make_videos, still_frames
-from tacit_learning.alignment.data.warp import warp
+from tacit_learning.alignment.data.warp import Clip, warp
 from tacit_learning.alignment.judge.events import event_scores
 from tacit_learning.alignment.settings import WarpConfig
 from tacit_learning.data.annotations import Annotation, AnnotationSet, Event
@@ -43,28 +43,38 @@ def annotation(frames: int, *events: Event) -> Annotation:
 @given(st.integers(2, 120), st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
 def test_clips_show_frames_of_the_video_and_never_jump_ahead(length: int, seed: int) -> None:
-    frames = warp(length, FPS, WarpConfig(), np.random.default_rng(seed))
+    frames = warp(length, FPS, WarpConfig(), np.random.default_rng(seed)).frames
     assert len(frames) >= 1 and frames.min() >= 0 and frames.max() < length
     assert np.diff(frames, prepend=frames[0]).max() <= np.ceil(WarpConfig().fastest)
 
 
 def test_without_chances_a_clip_is_its_video() -> None:
-    assert warp(30, FPS, QUIET, np.random.default_rng(0)).tolist() == list(range(30))
+    clip = warp(30, FPS, QUIET, np.random.default_rng(0))
+    assert clip.frames.tolist() == list(range(30)) and not clip.rests.any()
 
 
 def test_a_pause_repeats_a_frame_and_a_rewind_plays_backwards_step_by_step() -> None:
-    paused = warp(40, FPS, QUIET.model_copy(update={"pause": 1.0}), np.random.default_rng(1))
+    paused, rests = warp(40, FPS, QUIET.model_copy(update={"pause": 1.0}), np.random.default_rng(1))
+    assert rests.sum() == len(paused) - 40 and len(set(paused[rests])) == 1
     assert set(np.diff(paused)) == {0, 1} and (np.diff(paused) == 0).sum() == len(paused) - 40
-    back = warp(40, FPS, QUIET.model_copy(update={"rewind": 1.0}), np.random.default_rng(3))
+    back = warp(40, FPS, QUIET.model_copy(update={"rewind": 1.0}), np.random.default_rng(3)).frames
     assert set(np.diff(back)) == {-1, 1} and back[-1] == 39
 
 
-def test_clips_of_the_progress_preset_run_forward_and_end_at_the_end() -> None:
+def test_a_pause_that_sways_wanders_about_its_frame_and_is_a_rest_all_the_same() -> None:
+    config, deviation = QUIET.model_copy(update={"pause": 1.0, "pause_s": 60.0, "sway_s": 0.3}), 3
+    frames, rests = warp(40, FPS, config, np.random.default_rng(5))
+    wandered = frames[rests] - frames[~rests][int(rests.argmax())]
+    assert len(wandered) > 100 and np.abs(wandered).max() <= 2 * deviation
+    assert abs(wandered.mean()) < 1 and deviation / 2 < wandered.std() < 2 * deviation
+    assert frames[~rests].tolist() == list(range(40))
+
+
+def test_clips_of_the_progress_preset_end_at_the_end() -> None:
     config, rng = tiny_progress(Path("unused"), None).warp, np.random.default_rng(0)
     for _ in range(50):
-        frames = warp(60, 25.0, config, rng)
-        assert (np.diff(frames) >= 0).all()
-        assert 0 <= frames[0] < 60
+        frames, rests = warp(60, 25.0, config, rng)
+        assert frames.min() >= 0 and frames.max() < 60 and len(rests) == len(frames)
         assert frames[-1] == 59
 
 
@@ -72,8 +82,8 @@ def test_progress_stands_still_in_a_pause() -> None:
     video = annotation(30)
     annotated = Annotated(AnnotationSet.of_videos([video]), {"v": np.zeros((30, 3), np.float32)})
     videos = make_videos(annotated, [video], "video").videos
-    frames = warp(30, FPS, QUIET.model_copy(update={"pause": 1.0}), np.random.default_rng(1))
-    progress, same = gather(videos, [frames], FPS)[PROGRESS][0].numpy(), np.diff(frames) == 0
+    clip = warp(30, FPS, QUIET.model_copy(update={"pause": 1.0}), np.random.default_rng(1))
+    progress, same = gather(videos, [clip], FPS)[PROGRESS][0].numpy(), np.diff(clip.frames) == 0
     assert same.any() and (np.diff(progress)[same] == 0).all() and (np.diff(progress)[~same] > 0).all()
 
 
@@ -81,7 +91,8 @@ def test_targets_of_a_clip_follow_what_is_seen_and_time_runs_on() -> None:
     video = annotation(6)
     annotated = Annotated(AnnotationSet.of_videos([video]), {"v": np.zeros((6, 3), np.float32)})
     videos = make_videos(annotated, [video], "video")
-    batch = gather(videos.videos * 2, [np.array([0, 3, 3, 2]), np.array([5])], FPS)
+    clips = [Clip(np.array(rows), np.zeros(len(rows), bool)) for rows in ([0, 3, 3, 2], [5])]
+    batch = gather(videos.videos * 2, clips, FPS)
     np.testing.assert_allclose(batch[PROGRESS][0], np.array([1, 4, 4, 3]) / 6, atol=1e-6)
     np.testing.assert_allclose(batch[REMAINING][0], [0.5, 0.2, 0.2, 0.3], atol=1e-6)
     np.testing.assert_allclose(batch[ELAPSED][0], [0, 0.1, 0.2, 0.3], atol=1e-6)
@@ -127,6 +138,6 @@ def test_an_event_of_another_kind_is_not_counted_as_found() -> None:
 
 def test_warped_clips_are_the_same_for_the_same_seed() -> None:
     a, b = (warp(50, FPS, WarpConfig(), np.random.default_rng([1, 2])) for _ in range(2))
-    assert torch.equal(torch.from_numpy(a), torch.from_numpy(b))
+    assert torch.equal(torch.from_numpy(a.frames), torch.from_numpy(b.frames))
     with pytest.raises(ValueError, match="unknown|extra"):
         WarpConfig(spin=1)

@@ -17,6 +17,7 @@ from tacit_learning.alignment.data import batches as keys
 from tacit_learning.alignment.data.episode_videos import split_by_outcome
 from tacit_learning.alignment.data.outcomes import failure_target, step_seconds, success_target, task_progress
 from tacit_learning.alignment.data.videos import Annotated, make_videos
+from tacit_learning.alignment.data.warp import Clip
 from tacit_learning.alignment.judge.predict import predict
 from tacit_learning.alignment.model.outcome import Average, OutcomeNet
 from tacit_learning.alignment.model.streaming import FeatureStream
@@ -71,20 +72,25 @@ def test_an_average_forgets_at_its_rate_and_begins_at_the_first_value() -> None:
     torch.testing.assert_close(Average(4.0)(x), torch.stack(expected, 1))
 
 
-def test_what_stands_still_is_told_from_what_moves_on_at_any_place() -> None:
+def test_who_is_pushed_about_at_a_place_is_told_from_who_goes_on_however_much_both_move() -> None:
+    torch.manual_seed(0)
     net = OutcomeNet(OutcomeConfig(width=6, hidden=6), 4, 1).eval()
-    moving = torch.randn(1, 60, 4).cumsum(1)
-    still = torch.cat([moving[:, :15], moving[:, 14:15].expand(-1, 45, -1)], dim=1)
-    read = [changes_of(net, x)[:, -1] for x in (moving, still)]
-    assert read[0].min() > 0.5 and read[1].max() < 0.05
+    pushes = 0.2 * torch.randn(1, 160, 4)
+    going = pushes + 0.1 * torch.arange(160).view(1, -1, 1)
+    place = going[:, 59:60] + pushes[:, 60:]
+    hanging = torch.cat([going[:, :60], place], dim=1)
+    moved = [(x[:, 61:] - x[:, 60:-1]).abs().mean() for x in (going, hanging)]
+    assert moved[1] > 0.8 * moved[0], "from frame to frame one moves as much as the other"
+    read = [drift_of(net, x)[:, -1].mean() for x in (going, hanging)]
+    assert read[0] > 2 * read[1]
 
 
-def changes_of(net: OutcomeNet, x: torch.Tensor) -> torch.Tensor:
-    """Return what the GRU reads of how much has moved of late (1, T, W)."""
+def drift_of(net: OutcomeNet, x: torch.Tensor) -> torch.Tensor:
+    """Return what the GRU reads of how far it has drifted of late (1, T, W)."""
     seen: list[torch.Tensor] = []
     net.gru.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
     net(x)
-    return seen[0][..., 12:18]
+    return seen[0][..., 18:24]
 
 
 def test_an_episode_that_lacks_steps_ends_below_one_and_is_no_success() -> None:
@@ -171,7 +177,8 @@ def test_a_long_pause_in_a_clip_is_a_hang_unless_the_task_is_done() -> None:
     video = make_videos(both, both.annotations.videos, "video").videos[0]
     last = len(video) - 1
     frames = np.concatenate([np.arange(6), np.full(25, 6), np.arange(7, len(video)), np.full(25, last)])
-    clip = keys.gather([video], [frames], FPS, hang=1)
+    rests = np.diff(frames, prepend=-1) == 0
+    clip = keys.gather([video], [Clip(frames, rests)], FPS, hang=1)
     told = clip[keys.FAILURE][0] * clip[keys.FAILURE_MASK][0]
     assert told.nonzero().flatten().tolist() == list(range(17, 31)), "from a second of the pause on"
     assert not clip[keys.FAILURE_MASK][0][12:17].any(), "half a second and more: nobody can tell"

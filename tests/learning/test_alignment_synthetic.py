@@ -10,12 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benches.chores.dataset import (
-    SyntheticConfig,
-    SyntheticSet,
-    make_set,
-    make_videos,
-)
+from benches.chores.dataset import SyntheticConfig, SyntheticSet, make_set, make_videos
 from benches.chores.images import FeatureMap, ImageConfig, draw_images
 from benches.chores.scripts import SPECIAL, Script, ScriptConfig, draw_script
 from benches.chores.world import ACTIONS, LOWER, UPPER, Sites, joints

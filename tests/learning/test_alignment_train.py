@@ -21,10 +21,7 @@ from tacit_learning.alignment.commands.evaluate_alignment import evaluate
 from tacit_learning.alignment.data import batches as keys
 from tacit_learning.alignment.data.videos import Annotated, Known, make_videos, split_videos
 from tacit_learning.alignment.judge.predict import predict
-from tacit_learning.alignment.settings import (
-    AlignmentConfig,
-    AlignmentLossConfig,
-)
+from tacit_learning.alignment.settings import AlignmentConfig, AlignmentLossConfig
 from tacit_learning.alignment.train_alignment import make_objective, measure_statistics, train_on
 from tacit_learning.data.annotations import Annotation, AnnotationSet
 from tacit_learning.engine.loop import Result

@@ -183,10 +183,19 @@ def test_egoprocel_videos_without_features_are_named_or_left_out(tmp_path: Path)
     assert imported.repairs.missing == ["b", "c"] and imported.annotations.videos[0].num_frames == 14
 
 
-def test_egoprocel_a_broken_row_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"1,4,7\n5,x,7\n", "b.csv:2"),
+        (b"1,4,7\nnan,6,7\n", "b.csv:2"),
+        ("1,4,7\n".encode("utf-16"), "b.csv: not valid table"),  # as Excel saves "Unicode text"
+        (b"1,4," + b"7" * 200_000, "b.csv: no CSV"),
+    ],
+)
+def test_egoprocel_what_is_no_row_is_named(tmp_path: Path, data: bytes, said: str) -> None:
     folder = egoprocel(tmp_path)
-    (folder / "tent" / "b.csv").write_text("1,4,7\n5,x,7\n")
-    with pytest.raises(AnnotationError, match="b.csv:2"):
+    (folder / "tent" / "b.csv").write_bytes(data)
+    with pytest.raises(AnnotationError, match=said):
         read("egoprocel-csv", folder, ImportOptions(fps=4.0))
 
 

@@ -15,12 +15,7 @@ from tacit.episode.steps import runs
 from tacit.errors import AnnotationError
 from tacit_learning.data.annotation_files import load_annotation_set, load_features, save_annotation_set
 from tacit_learning.data.annotation_policies import Repairs, SegmentPolicy, clean_segments
-from tacit_learning.data.annotations import (
-    Annotation,
-    AnnotationSet,
-    Event,
-    Segment,
-)
+from tacit_learning.data.annotations import Annotation, AnnotationSet, Event, Segment
 from tacit_learning.data.frame_times import frames_at_stamps, resample_frames
 
 STEPS = (Segment("pick", 2, 5), Segment("background", 6, 7), Segment("place", 8, 11), Segment("pick", 12, 14))

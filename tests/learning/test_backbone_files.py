@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tacit.errors import ConfigError
+from tacit_learning.layers import backbone_files
 from tacit_learning.layers.backbone import Backbone, ConvSpec, build_backbone
 from tacit_learning.layers.backbone_files import CLIP, IMAGENET, SIGLIP, from_config
 
@@ -241,6 +242,23 @@ def test_a_part_of_a_model_and_what_is_none_are_refused(tmp_path: Path) -> None:
     for name in ("code.pt", "text.pt", "cut.safetensors"):
         with pytest.raises(ConfigError, match=f"{name}: (holds more than tensors|no weights can be read)"):
             built(tmp_path / name)
+
+
+def test_a_folder_whose_weights_are_damaged_is_refused_by_its_name(tmp_path: Path) -> None:
+    network("dinov2").save_pretrained(tmp_path)
+    place = tmp_path / "model.safetensors"
+    place.write_bytes(place.read_bytes()[:999])
+    with pytest.raises(ConfigError, match=f"{tmp_path}: transformers cannot load it"):
+        built(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"), [(384, 6), (768, 12), (1024, 16), (1152, 16), (1280, 16), (1664, 16)]
+)
+def test_large_networks_have_wider_heads_not_more(width: int, heads: int) -> None:
+    patches = torch.empty(width, 3, 14, 14, device="meta")
+    config = backbone_files._vit_config(patches, torch.empty(257, width, device="meta"), 1)
+    assert config["num_attention_heads"] == heads
 
 
 def trained(backbone: Backbone) -> set[str]:

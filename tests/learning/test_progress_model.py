@@ -17,6 +17,7 @@ from tacit_learning.alignment.checkpoints import load_alignment
 from tacit_learning.alignment.data import batches as keys
 from tacit_learning.alignment.data.episode_videos import TRAIN, EpisodeSource, make_source
 from tacit_learning.alignment.data.videos import VideoSet, make_videos
+from tacit_learning.alignment.data.warp import untouched
 from tacit_learning.alignment.frames import encode
 from tacit_learning.alignment.judge.metrics_progress import Course, course_scores
 from tacit_learning.alignment.model.model import AlignmentModel
@@ -92,7 +93,7 @@ def test_the_future_changes_nothing() -> None:
 
 def test_padding_gives_no_loss() -> None:
     objective, videos = untrained()
-    batch = keys.gather(videos.videos, [np.arange(9), np.arange(4)], videos.fps)
+    batch = keys.gather(videos.videos, [untouched(9), untouched(4)], videos.fps)
     batch |= {keys.DRAW: torch.tensor(0)}
     target = torch.where(batch[keys.MASK], batch[keys.PROGRESS], 0.0)
     assert not torch.equal(target, batch[keys.PROGRESS])
@@ -102,7 +103,7 @@ def test_padding_gives_no_loss() -> None:
 
 def test_the_loss_is_the_mean_error_and_a_fifth_of_the_cross_entropy_of_done() -> None:
     objective, videos = untrained()
-    batch = keys.gather(videos.videos, [np.arange(9)] * 2, videos.fps) | {keys.DRAW: torch.tensor(0)}
+    batch = keys.gather(videos.videos, [untouched(9)] * 2, videos.fps) | {keys.DRAW: torch.tensor(0)}
     progress, done = judged(objective.model, batch).double().numpy().transpose(2, 0, 1)
     target = np.tile(np.arange(1, 10) / 9, (2, 1))
     entropy = -np.where(target >= 0.97, np.log(done), np.log(1 - done))

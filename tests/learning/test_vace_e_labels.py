@@ -13,12 +13,7 @@ from hypothesis import strategies as st
 from benches.drawn_clips import SyntheticConfig, example_tasks, write_dataset
 from tacit import cli
 from tacit.errors import ConfigError
-from tacit_learning.data.labels import (
-    LabelMaps,
-    embodiment_of,
-    load_labels,
-    mutual_information,
-)
+from tacit_learning.data.labels import LabelMaps, embodiment_of, load_labels, mutual_information
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.dataset import VaceEDataset
 from tacit_learning.vace_e.data.label_check import check_labels

@@ -103,8 +103,7 @@ def test_the_original_layout_is_told_from_that_of_diffusers(tmp_path: Path) -> N
     (tmp_path / "Wan2.1_VAE.pth").touch()
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(
-        ConfigError,
-        match=r"first published in .*: give .*VACE-1.3B-diffusers or .*VACE-14B-diffusers",
+        ConfigError, match=r"first published in .*: give .*VACE-1.3B-diffusers or .*VACE-14B-diffusers"
     ):
         load_base(tmp_path)
 

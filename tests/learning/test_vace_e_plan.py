@@ -90,11 +90,7 @@ def test_real_models_hold_what_their_widths_say(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("clip", "tokens"),
-    [
-        (Clip(17, 240, 416, 0), 1950),
-        (Clip(49, 480, 832), 20280 + 1560),
-        (Clip(81, 480, 832), 32760 + 1560),
-    ],
+    [(Clip(17, 240, 416, 0), 1950), (Clip(49, 480, 832), 20280 + 1560), (Clip(81, 480, 832), 32760 + 1560)],
 )
 def test_tokens_are_those_of_the_latent_grid(clip: Clip, tokens: int) -> None:
     assert clip.tokens == tokens

@@ -56,11 +56,7 @@ def test_a_stage_changes_its_groups_and_nothing_else(data: Path, whole: Path, tm
     groups = {group_of(name) for name in changed(weights(start), weights(middle))}
     assert groups == {"vace_e"}
     end = load_checkpoint(whole)
-    assert {group_of(name) for name in changed(weights(middle), weights(end))} == {
-        "dit",
-        "vace",
-        "vace_e",
-    }
+    assert {group_of(name) for name in changed(weights(middle), weights(end))} == {"dit", "vace", "vace_e"}
 
 
 def test_every_stage_starts_with_a_fresh_optimiser(data: Path, tmp_path: Path) -> None:

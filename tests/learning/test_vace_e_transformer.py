@@ -17,12 +17,7 @@ from tiny_vace_e import BATCH, INJECTIONS, REFERENCE, TINY, Inputs, drawn_inputs
 from tacit_learning.vace_e.config_model import STREAMS
 from tacit_learning.vace_e.model.fusion import Adapter, Scene
 from tacit_learning.vace_e.model.signals import random_signals
-from tacit_learning.vace_e.model.vace_e import (
-    VaceE,
-    build_model,
-    parameter_groups,
-    train_in_float32,
-)
+from tacit_learning.vace_e.model.vace_e import VaceE, build_model, parameter_groups, train_in_float32
 
 
 @pytest.fixture

@@ -81,8 +81,7 @@ WHITE, RED = ((235, 128, 128), (255, 255, 255)), ((81, 90, 240), (254, 0, 0))
 
 @pytest.mark.parametrize(("yuv", "rgb"), [WHITE, RED])
 @pytest.mark.parametrize(
-    ("encoding", "order"),
-    [("yuyv", "yuyv"), ("yuv422_yuy2", "yuyv"), ("uyvy", "uyvy"), ("yuv422", "uyvy")],
+    ("encoding", "order"), [("yuyv", "yuyv"), ("yuv422_yuy2", "yuyv"), ("uyvy", "uyvy"), ("yuv422", "uyvy")]
 )
 def test_pairs_of_pixels_share_their_colour(
     encoding: str, order: str, yuv: tuple[int, ...], rgb: tuple[int, ...]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tacit.control.free_gels import OPEN_FRACTION
 from tacit.errors import ConfigError, RigError
 from tacit.geometry.robot import Robot
-from tacit.record.references import OPEN_FRACTION
 from tacit.rig import Rig, load_rig, parse_rig
 from tacit.rig.scene import RigGeometry
 from tacit_sim.cell import HOME, Cell

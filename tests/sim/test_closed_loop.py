@@ -194,9 +194,23 @@ def test_a_failure_that_is_named_stops_the_policy_where_that_is_asked_for(
     assert rollout.num_ticks == (17 if stops else 25)
 
 
-def test_stopping_needs_somebody_who_tells() -> None:
-    with pytest.raises(ConfigError, match="--progress"):
-        main(["--bundle", "x.onnx", "--stop-on", "failed"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--stop-on", "failed"], "--progress"),
+        (["--no-headless"], "no window"),
+        (["--choose-playing", "--touch", "blank", "--latency-ms", "40"], "leave out --latency-ms, --touch"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(words: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        main(["--bundle", "x.onnx", *words])
+
+
+def test_a_control_of_touch_needs_a_policy_that_feels(rig: Rig, tmp_path: Path) -> None:
+    bundle = policy_bundle(tmp_path, rig, touch={}).source
+    with pytest.raises(ConfigError, match="--touch blank: .* has no touch as an input"):
+        main(["--bundle", str(bundle), "--touch", "blank"])
 
 
 def test_report_counts_failures_by_stage_and_errors_of_successes_alone() -> None:

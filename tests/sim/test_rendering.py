@@ -19,11 +19,7 @@ pytestmark = pytest.mark.sim
 
 @pytest.mark.parametrize(
     ("installed", "chosen"),
-    [
-        (("libEGL.so.1", "libOSMesa.so.8"), "egl"),
-        (("libOSMesa.so.8",), "osmesa"),
-        ((), "disable"),
-    ],
+    [(("libEGL.so.1", "libOSMesa.so.8"), "egl"), (("libOSMesa.so.8",), "osmesa"), ((), "disable")],
 )
 def test_egl_comes_first_then_osmesa_then_none(
     installed: tuple[str, ...], chosen: str, monkeypatch: pytest.MonkeyPatch

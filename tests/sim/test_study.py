@@ -28,7 +28,7 @@ from tacit_sim.study import command
 from tacit_sim.study.command import Options, make_plan
 from tacit_sim.study.plan import Plan, parse_arms
 from tacit_sim.study.report import write
-from tacit_sim.study.runs import Study
+from tacit_sim.study.runs import Study, keep_settings
 from tacit_sim.study.verbs import Cost, cost_of, run_verb
 
 EPISODES = 4
@@ -87,7 +87,12 @@ class PlayedVerbs:
     def _evaluate(self, words: list[str]) -> None:
         arguments = tyro.cli(Arguments, args=words)
         starts = arguments.seeds(0, 0)
-        assert starts[0] == 70_000 and arguments.task == "sort_by_feel" and arguments.bundle.is_file()
+        assert (
+            arguments.rig == "nova2_sim"
+            and starts[0] == 70_000
+            and arguments.task == "sort_by_feel"
+            and arguments.bundle.is_file()
+        )
         if arguments.films is not None:
             arguments.films.mkdir(parents=True, exist_ok=True)
             frames = np.full((8 * 120, 480, 3), 90, np.uint8)
@@ -193,8 +198,14 @@ def test_policies_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     Study(plan_in(tmp_path, arms="vision", seeds=1, films=0), lambda _: None, played).work()
     with pytest.raises(ConfigError, match="steps 3, now 4"):
         Study(plan_in(tmp_path, steps=4), lambda _: None, played).work()
+    mine = "mine:hsa.weight=1"
+    keep_settings(plan_in(tmp_path / "own", arms=mine))
+    with pytest.raises(ConfigError, match=r"arm mine \['hsa.weight=1'\], now \['hsa.weight=2'\]"):
+        keep_settings(plan_in(tmp_path / "own", arms="mine:hsa.weight=2"))
     with pytest.raises(ConfigError, match="overlap"):
         plan_in(tmp_path, first_start=1_001)
+    with pytest.raises(ConfigError, match="--controls other"):
+        plan_in(tmp_path, rig="nova2_sim_taxels")
     with pytest.raises(ConfigError, match="touch"):
         parse_arms("vision,tuoch")
     with pytest.raises(ConfigError, match="once"):

@@ -83,16 +83,7 @@ def show(found: dict[str, list[Row]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        "way",
-        "",
-        "fact",
-        "found",
-        "bar",
-        title="the robot side",
-        title_justify="left",
-        box=None,
-    )
+    table = Table("way", "", "fact", "found", "bar", title="the robot side", title_justify="left", box=None)
     for way, rows in found.items():
         for row in rows:
             table.add_row(way, row.verdict, row.fact, row.found, row.bar)

@@ -74,10 +74,7 @@ def adjusted(carrier: FloatArray, views: Sequence[View], camera: Camera, start: 
     return RigidAnswer(X, B)
 
 
-CLOSED_FORMS: dict[str, Callable[[FloatArray, FloatArray], RigidAnswer]] = {
-    "Park": park_martin,
-    "Shah": shah,
-}
+CLOSED_FORMS: dict[str, Callable[[FloatArray, FloatArray], RigidAnswer]] = {"Park": park_martin, "Shah": shah}
 
 
 def jackknife(

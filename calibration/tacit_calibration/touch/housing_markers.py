@@ -15,13 +15,7 @@ import numpy as np
 from tacit.errors import CalibrationError, did_you_mean
 from tacit.geometry.camera import Camera
 from tacit.geometry.rotations import rotation_from_rpy
-from tacit.geometry.transforms import (
-    FloatArray,
-    from_rotation,
-    from_translation,
-    invert,
-    transform_points,
-)
+from tacit.geometry.transforms import FloatArray, from_rotation, from_translation, invert, transform_points
 from tacit.images import Image
 from tacit.record.samples import load_samples
 from tacit.rig import Rig

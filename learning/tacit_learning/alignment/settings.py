@@ -65,14 +65,15 @@ class VideosConfig(Config):
 class WarpConfig(Config):
     """How clips are changed: in time, so that no clock can solve them, and in features; chances are per clip.
 
-    `hold`: the last frame stands, as after a task is done. `noise` of every frame and `shift` of the whole
-    clip are in standard deviations of the features."""
+    `hold`: the last frame stands, as after a task is done. `sway_s`: so far a pause wanders about its frame,
+    as who is pushed about. `noise` (each frame), `shift` (whole clip) are in deviations of the features."""
 
     offset: float = 0.3
     slowest: float = 0.7
     fastest: float = 1.4
     pause: float = 0.5
     pause_s: float = 8.0
+    sway_s: float = 0.0
     hold: float = 0.5
     hold_s: float = 2.0
     rewind: float = 0.5
@@ -83,8 +84,7 @@ class WarpConfig(Config):
 
 
 class PictureConfig(Config):
-    """Size of the pictures, the backbone, and the fields (grid x grid) that its output is averaged over.
-
+    """Size of the pictures, the backbone, and the fields (grid x grid) that its output is averaged over;
     `identity` is filled in by the training, so that a checkpoint needs no weight files."""
 
     height: int
@@ -150,13 +150,13 @@ class MotionConfig(Config):
 
 
 class OutcomeConfig(Config):
-    """Sizes of the net that tells success and failure; frames over which changes are averaged."""
+    """Sizes of the net that tells success and failure; frames over which what is seen is averaged."""
 
     width: int = 64
     hidden: int = 64
     dropout: float = 0.1
     short_frames: float = Field(default=5.0, gt=0)
-    long_frames: float = Field(default=15.0, gt=0)
+    long_frames: float = Field(default=20.0, gt=0)
 
 
 class TextConfig(Config):

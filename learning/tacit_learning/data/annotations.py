@@ -164,11 +164,7 @@ class Annotation:
         return mask
 
     def resampled(
-        self,
-        *,
-        stride: int | None = None,
-        fps: float | None = None,
-        lost: Literal["error", "drop"] = "error",
+        self, *, stride: int | None = None, fps: float | None = None, lost: Literal["error", "drop"] = "error"
     ) -> Annotation:
         """Return the same video at another rate; the frames to keep are `resample_frames`.
 

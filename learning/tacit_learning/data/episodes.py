@@ -84,12 +84,7 @@ class EpisodeTable:
     """
 
     def __init__(
-        self,
-        episodes: Sequence[Episode],
-        rig: Rig,
-        view: View,
-        references: np.ndarray,
-        images: ImageSource,
+        self, episodes: Sequence[Episode], rig: Rig, view: View, references: np.ndarray, images: ImageSource
     ) -> None:
         self.episodes = list(episodes)
         self.rig = rig

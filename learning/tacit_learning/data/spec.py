@@ -57,10 +57,7 @@ class PolicySpec:
 
     def texts(self) -> dict[str, str]:
         """Return the files of a checkpoint that `read_spec` reads, name -> content."""
-        return {
-            "rig.yaml": self.rig.to_yaml(),
-            "statistics.json": self.statistics.model_dump_json(indent=1),
-        }
+        return {"rig.yaml": self.rig.to_yaml(), "statistics.json": self.statistics.model_dump_json(indent=1)}
 
 
 def make_spec(table: EpisodeTable) -> PolicySpec:

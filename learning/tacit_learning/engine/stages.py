@@ -77,10 +77,7 @@ class Stage:
 
 
 def plan_stages(
-    stages: Mapping[str, StageConfig],
-    steps_in_epoch: Callable[[int], int],
-    epochs: int,
-    learning_rate: float,
+    stages: Mapping[str, StageConfig], steps_in_epoch: Callable[[int], int], epochs: int, learning_rate: float
 ) -> tuple[Stage, ...]:
     """Lay the stages one after another.
 

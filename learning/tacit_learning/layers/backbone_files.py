@@ -8,7 +8,6 @@ path runs them. Whatever is missing is an error: a network with a few random lay
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tacit.config import load_json
 from tacit.errors import ConfigError
 
 Tensors = dict[str, Tensor]
@@ -25,8 +25,11 @@ Three = tuple[float, float, float]
 IMAGENET: tuple[Three, Three] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP: tuple[Three, Three] = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 SIGLIP: tuple[Three, Three] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+HEAD_WIDTHS = {1152: 72, 1280: 80, 1408: 88, 1536: 96, 1664: 104}
+"""Of one head, by the width of the network, where it is not `HEAD_WIDTH`: SigLIP So400m, the H of open_clip
+and MAE, the g of open_clip, the giant of SigLIP 2, the bigG of open_clip, all with 16 heads. A file does not
+say how many it has, and with another number it would load and see nothing of sense."""
 HEAD_WIDTH = 64
-"""Of all ViTs of these families; a file does not say how many heads it has."""
 UNUSED = ("pooler.", "head.", "vision_model.head.")
 """What makes one vector of the features; nobody here asks for it, and DINO has none."""
 LOADING: dict[str, bool] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
@@ -114,14 +117,18 @@ def read_folder(name: str, local_only: bool) -> VisionModel | None:
     """Read a folder of transformers or a model of the hub; None where there is none.
 
     Raises:
-        ConfigError: It is there, and holds a part of the weights only.
+        ConfigError: It is there, and cannot be loaded, or holds a part of the weights only.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModel
 
     try:
         whole, about = AutoModel.from_pretrained(name, local_files_only=local_only, **LOADING)
-    except (OSError, ValueError, KeyError):
-        return None
+    except (OSError, ValueError, KeyError, SafetensorError) as problem:
+        if not (Path(name) / "config.json").is_file():
+            return None
+        note = " ".join(str(problem).split())[:200]
+        raise ConfigError(f"model.backbone: {name}: transformers cannot load it ({note})") from None
     vision = getattr(whole, "vision_model", whole)
     prefix = "vision_model." if vision is not whole else ""
     _refuse_parts(name, about, prefix)
@@ -256,7 +263,7 @@ def _vit_config(patches: Tensor, places: Tensor, num_classes: int) -> dict[str, 
     if channels != 3:
         raise ConfigError(f"model.backbone: pictures of {channels} channels, expected 3 (RGB)")
     side = round((places.shape[-2] - num_classes) ** 0.5)
-    heads = max(1, width // HEAD_WIDTH)
+    heads = max(1, width // HEAD_WIDTHS.get(width, HEAD_WIDTH))
     return {"hidden_size": width, "patch_size": size, "image_size": side * size, "num_attention_heads": heads}
 
 
@@ -299,6 +306,6 @@ def _stated_scale(path: Path) -> tuple[Three, Three] | None:
     """Read mean and deviation as the model's authors wrote them down; None where they did not."""
     if not path.is_file():
         return None
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = load_json(path)
     mean, std = values.get("image_mean", IMAGENET[0]), values.get("image_std", IMAGENET[1])
     return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))

@@ -56,11 +56,7 @@ class ClubEstimator(nn.Module):
 
 
 def fit_club(
-    club: ClubEstimator,
-    optimizer: torch.optim.Optimizer,
-    x: Tensor,
-    y: Tensor,
-    steps: int,
+    club: ClubEstimator, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, steps: int
 ) -> Tensor:
     """Take `steps` of the optimiser of q on features that are cut from their graph.
 

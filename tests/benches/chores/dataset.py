@@ -17,14 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benches.chores.images import FeatureMap, ImageConfig, Images, draw_images
-from benches.chores.scripts import (
-    REGRESSION,
-    SPECIAL,
-    STALL,
-    Script,
-    ScriptConfig,
-    draw_script,
-)
+from benches.chores.scripts import REGRESSION, SPECIAL, STALL, Script, ScriptConfig, draw_script
 from benches.chores.world import ACTIONS, IDLE
 from tacit.config import Config
 from tacit.config.arguments import Count, CountOrNone, NewFolder, Seed, parse_words

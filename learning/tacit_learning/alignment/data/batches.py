@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tacit_learning.alignment.data.outcomes import HANG, HANG_S
 from tacit_learning.alignment.data.videos import Video, VideoSet
-from tacit_learning.alignment.data.warp import warp
+from tacit_learning.alignment.data.warp import Clip, untouched, warp
 from tacit_learning.alignment.model.model import Frames
 from tacit_learning.alignment.settings import WarpConfig
 from tacit_learning.data.windows import Batch
@@ -74,8 +74,8 @@ def training_batches(
         batch = whole_videos(chosen, videos.fps) if whole else {}
         draw = torch.tensor(int(rng.integers(2**62)))
         if warping is not None:
-            frames = [warp(len(video), videos.fps, warping, rng) for video in chosen]
-            clips = gather(chosen, frames, videos.fps, hang)
+            drawn_clips = [warp(len(video), videos.fps, warping, rng) for video in chosen]
+            clips = gather(chosen, drawn_clips, videos.fps, hang)
             given = torch.from_numpy(rng.random(len(chosen)) < condition_rate)
             clips[CONDITION] = torch.where(given.unsqueeze(1), clips[LABELS] + 1, 0)
             batch |= {CLIP * whole + key: value for key, value in clips.items()}
@@ -85,23 +85,21 @@ def training_batches(
 
 def whole_videos(videos: Sequence[Video], fps: float) -> Batch:
     """Return videos as they are, padded with their last frame, with the stretches of their actions."""
-    batch = gather(videos, [np.arange(len(video)) for video in videos], fps)
+    batch = gather(videos, [untouched(len(video)) for video in videos], fps)
     batch[FPS] = torch.tensor(fps)
     for key, field in ((SPAN_START, "start"), (SPAN_END, "end"), (SPAN_MASK, "mask")):
         batch[key] = _pad([getattr(video.spans, field) for video in videos])
     return batch
 
 
-def gather(
-    videos: Sequence[Video], frames: Sequence[np.ndarray], fps: float, hang: int | None = None
-) -> Batch:
+def gather(videos: Sequence[Video], clips: Sequence[Clip], fps: float, hang: int | None = None) -> Batch:
     """Return the chosen frames of each video, padded with the last one; time runs evenly.
 
     `remaining` is how long the video, from the frame that is seen, still took to the end of its last
-    action [s]. A frame that stands for longer than a moment's rest is the failure number `hang`, if there is
-    one and the task is not done.
+    action [s]. A rest that a clip has put in and that is longer than a moment's is the failure number `hang`,
+    if there is one and the task is not done.
     """
-    rows = [torch.from_numpy(np.asarray(f, dtype=np.int64)) for f in frames]
+    rows = [torch.from_numpy(clip.frames) for clip in clips]
     pairs = list(zip(videos, rows, strict=True))
     batch = {
         FEATURES: _pad([video.features[row] for video, row in pairs]),
@@ -115,7 +113,7 @@ def gather(
         MOTION: _pad([_motion(video, row, fps) for video, row in pairs]),
         SUCCESS: _pad([video.success[row] for video, row in pairs]),
         SUCCESS_MASK: _pad([video.success_mask[row] for video, row in pairs], repeat=False),
-        **_failures(pairs, fps, hang),
+        **_failures(pairs, clips, fps, hang),
         TASK: torch.tensor([video.task for video in videos]),
     }
     longest = batch[MASK].shape[1]
@@ -140,15 +138,16 @@ def _motion(video: Video, row: Tensor, fps: float) -> Tensor:
     return torch.sign((video.progress[row] - video.progress[before]).round(decimals=6)).long() + 1
 
 
-def _failures(pairs: Sequence[tuple[Video, Tensor]], fps: float, hang: int | None) -> Batch:
-    """Return what goes wrong in the chosen frames, with the hangs that repeated frames are."""
+def _failures(
+    pairs: Sequence[tuple[Video, Tensor]], clips: Sequence[Clip], fps: float, hang: int | None
+) -> Batch:
+    """Return what goes wrong in the chosen frames, with the hangs that put in rests are."""
     failures, masks = [], []
-    for video, row in pairs:
+    for (video, row), clip in zip(pairs, clips, strict=True):
         failure, mask = video.failure[row], video.failure_mask[row]
-        changed = torch.ones(len(row), dtype=torch.bool)
-        changed[1:] = row[1:] != row[:-1]
         places = torch.arange(len(row))
-        still_s = (places - torch.where(changed, places, 0).cummax(0).values) / fps
+        moves = ~torch.from_numpy(clip.rests)
+        still_s = (places - torch.where(moves, places, 0).cummax(0).values) / fps
         rests = (failure == 0) & (video.success[row] == 0)
         hangs = rests & (still_s > HANG_S)
         failures.append(torch.where(hangs, hang or 0, failure))

@@ -120,10 +120,7 @@ class Annotated:
 
 
 def load_annotated(
-    folder: str | Path,
-    splits: Sequence[str] | None = None,
-    pictures: bool = False,
-    mstcn_fps: float = 30.0,
+    folder: str | Path, splits: Sequence[str] | None = None, pictures: bool = False, mstcn_fps: float = 30.0
 ) -> Annotated:
     """Read a folder of annotations and features, or the text files of MS-TCN.
 

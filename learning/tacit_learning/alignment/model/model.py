@@ -13,13 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit_learning.alignment.model.encoder import NoEncoder, make_encoder
-from tacit_learning.alignment.model.heads import (
-    UNKNOWN,
-    DistanceHead,
-    HeadInputs,
-    HeadOutputs,
-    ProgressHead,
-)
+from tacit_learning.alignment.model.heads import UNKNOWN, DistanceHead, HeadInputs, HeadOutputs, ProgressHead
 from tacit_learning.alignment.model.motion import MotionNet
 from tacit_learning.alignment.model.normalisers import Distances, FeatureScale
 from tacit_learning.alignment.model.outcome import Outcome, OutcomeNet

@@ -1,8 +1,9 @@
 """Did it work, and if not, what went wrong? A causal GRU over features, with a calibrated say on both.
 
 It stands beside whatever learns progress, since a failure goes through the motions of a success: two nets
-would share what is seen, not what it means. What goes wrong also shows in how things change: who hangs does
-not move, who gives up goes back. So changes enter beside what is seen.
+would share what is seen, not what it means. What goes wrong also shows in how things change: who hangs goes
+nowhere, who gives up goes back. So drift enters beside what is seen: how far averages have gone, not how much
+differs from frame to frame, which does not tell who is pushed about where it hangs from who is at work.
 Legend: B videos, T frames, F features, W width, K kinds of failure.
 """
 
@@ -19,8 +20,8 @@ from tacit_learning.layers.causal import join, split
 
 TEMPERATURES = torch.logspace(-1, 1, 61)
 """What calibration chooses from: a tenth to ten."""
-SLOW = 0.02
-"""Change from frame to frame that is half way between still and moving; what enters is about 1."""
+SLOW = 0.1
+"""Drift between the two averages that is half way between resting and going on; what enters is about 1."""
 
 
 class Outcome(NamedTuple):
@@ -65,10 +66,11 @@ class Average(nn.Module):
 
 
 class OutcomeNet(nn.Module):
-    """Linear, changes, GRU, Linear; logits are divided by temperatures that validation videos have set.
+    """Linear, drift, GRU, Linear; logits are divided by temperatures that validation videos have set.
 
-    With e what enters of a frame, the GRU reads relu(e), e less its average, and m / (m + SLOW) of a short
-    and a long average m of |change of e|: how far both have faded says how long nothing has moved.
+    With e what enters of a frame, s and l a short and a long average of it, and d = |s - l| how far it
+    drifts, the GRU reads relu(e), e - l, d / (d + SLOW), and the same of the long average of d: how far that
+    has faded says for how long nothing has gone on.
 
     Args:
         config: Sizes.
@@ -81,7 +83,7 @@ class OutcomeNet(nn.Module):
     def __init__(self, config: OutcomeConfig, num_features: int, num_failures: int) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
-        self.input = nn.Linear(num_features, config.width)
+        self.enter = nn.Linear(num_features, config.width)
         self.soon, self.late = Average(config.short_frames), Average(config.long_frames)
         self.gru = nn.GRU(4 * config.width, config.hidden, batch_first=True)
         self.output = nn.Sequential(
@@ -98,23 +100,24 @@ class OutcomeNet(nn.Module):
 
     def forward(self, features: Tensor) -> Outcome:
         """Read scaled features (B, T, F) of whole videos."""
-        # One mask for all frames of a video: what comes and goes by chance would be change.
-        e = self.input(features * self.dropout(torch.ones_like(features[:, :1])))
-        change = torch.cat([torch.zeros_like(e[:, :1]), e[:, 1:] - e[:, :-1]], dim=1).abs()
-        entered = _entered(e, self.late(e), self.soon(change), self.late(change))
+        # One mask for all frames of a video: what comes and goes by chance would be drift.
+        e = self.enter(features * self.dropout(torch.ones_like(features[:, :1])))
+        trend = self.late(e)
+        drift = (self.soon(e) - trend).abs()
+        entered = _entered(e, trend, drift, self.late(drift))
         remembered, _ = self.gru(entered)
         return self._read(remembered, entered)
 
     def step(self, features: Tensor, memory: Tensor, is_first: Tensor) -> tuple[Outcome, Tensor]:
         """Take one frame (B, F); see `layers.causal.CausalConv.step`. Logits have T = 1."""
-        hidden, before, trend, soon, late = split(memory, self._sizes())
-        e = self.input(features)
-        trend = self.late.step(e, trend, is_first)
-        change = torch.where(is_first, 0.0, e - before).abs()
-        soon, late = self.soon.step(change, soon, is_first), self.late.step(change, late, is_first)
-        entered = _entered(e, trend, soon, late).unsqueeze(1)
+        hidden, soon, trend, drifted = split(memory, self._sizes())
+        e = self.enter(features)
+        soon, trend = self.soon.step(e, soon, is_first), self.late.step(e, trend, is_first)
+        drift = (soon - trend).abs()
+        drifted = self.late.step(drift, drifted, is_first)
+        entered = _entered(e, trend, drift, drifted).unsqueeze(1)
         remembered, last = self.gru(entered, torch.where(is_first, 0.0, hidden).unsqueeze(0))
-        return self._read(remembered, entered), join([last.squeeze(0), e, trend, soon, late], e)
+        return self._read(remembered, entered), join([last.squeeze(0), soon, trend, drifted], e)
 
     @torch.no_grad()
     def calibrate(self, success: tuple[Tensor, Tensor], failure: tuple[Tensor, Tensor]) -> None:
@@ -138,13 +141,13 @@ class OutcomeNet(nn.Module):
             self.temperature[1] = TEMPERATURES[int(torch.stack(losses).argmin())]
 
     def _sizes(self) -> list[int]:
-        return [self.gru.hidden_size, *[self.input.out_features] * 4]
+        return [self.gru.hidden_size, *[self.enter.out_features] * 3]
 
     def _read(self, remembered: Tensor, entered: Tensor) -> Outcome:
         said = self.output(torch.cat([remembered, entered], dim=-1))
         return Outcome(said[..., 0] / self.temperature[0], said[..., 1:] / self.temperature[1])
 
 
-def _entered(e: Tensor, trend: Tensor, *moves: Tensor) -> Tensor:
-    moved = [torch.relu(m) for m in moves]  # never below 0, but what a stream is given to remember may be
-    return torch.cat([torch.relu(e), e - trend, *(m / (m + SLOW) for m in moved)], dim=-1)
+def _entered(e: Tensor, trend: Tensor, *drifts: Tensor) -> Tensor:
+    gone = [torch.relu(d) for d in drifts]  # never below 0, but what a stream is given to remember may be
+    return torch.cat([torch.relu(e), e - trend, *(d / (d + SLOW) for d in gone)], dim=-1)

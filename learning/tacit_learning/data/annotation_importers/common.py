@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.config import Config
-from tacit.config.arguments import Rate
+from tacit.config.arguments import Count, Rate, Seed, Share
 from tacit.config.documents import MAX_TABLE_BYTES, read_text
 from tacit.episode.steps import BACKGROUND
 from tacit.errors import AnnotationError, did_you_mean
@@ -56,11 +56,11 @@ class ImportOptions(Config):
     """Which tasks to read (gtcc-json); all if left out."""
     prefix: Literal["dense", "sparse", ""] = "dense"
     """Which subtask columns to read (lerobot)."""
-    split: int = 1
+    split: Count = 1
     """Number of the split (ms-tcn)."""
-    train_share: float = 0.75
+    train_share: Share = 0.75
     """Share of training videos where the format names no split; they are drawn by `seed`."""
-    seed: int = 0
+    seed: Seed = 0
     """Another seed draws other training videos."""
     policy: SegmentPolicy = SegmentPolicy()
 

@@ -8,9 +8,12 @@ Videos without a CSV, and CSVs without features, exist: see `missing` of the opt
 from __future__ import annotations
 
 import csv
+import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+from tacit.config.documents import MAX_TABLE_BYTES, read_text
 from tacit.errors import AnnotationError
 from tacit_learning.data.annotation_importers.common import (
     Imported,
@@ -74,19 +77,26 @@ def _find_features(
 
 def _segments(file: Path, options: ImportOptions) -> list[Segment]:
     segments, in_frames = [], False
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        for number, row in enumerate(csv.reader(stream), start=1):
-            values = [value.strip() for value in row]
-            if number == 1 and _is_header(values):
-                in_frames = "frame" in values[0].lower()
-                continue
-            if not any(values):
-                continue
-            if len(values) < 3 or not (_is_number(values[0]) and _is_number(values[1])):
-                raise AnnotationError(f"{file}:{number}: {row}, expected start_sec, end_sec, step_id")
-            span = float(values[0]), float(values[1])
-            segments.append(_segment(step_id(values[2]), *span, in_frames, f"{file}:{number}", options))
+    for number, row in enumerate(_rows(file), start=1):
+        values = [value.strip() for value in row]
+        if number == 1 and _is_header(values):
+            in_frames = "frame" in values[0].lower()
+            continue
+        if not any(values):
+            continue
+        if len(values) < 3 or not (_is_number(values[0]) and _is_number(values[1])):
+            raise AnnotationError(f"{file}:{number}: {row}, expected start_sec, end_sec, step_id")
+        span = float(values[0]), float(values[1])
+        segments.append(_segment(step_id(values[2]), *span, in_frames, f"{file}:{number}", options))
     return segments
+
+
+def _rows(file: Path) -> list[list[str]]:
+    text = read_text(file, MAX_TABLE_BYTES, "table", AnnotationError)
+    try:
+        return list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as problem:
+        raise AnnotationError(f"{file}: no CSV: {problem}") from None
 
 
 def _segment(
@@ -116,7 +126,6 @@ def _is_header(values: list[str]) -> bool:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True

@@ -19,13 +19,7 @@ from rich.table import Table
 from tacit.config import parse
 from tacit.config.arguments import parse_words
 from tacit.errors import ConfigError
-from tacit_learning.data.labels import (
-    CONFLICT_NAT,
-    UNKNOWN,
-    LabelMaps,
-    load_labels,
-    mutual_information,
-)
+from tacit_learning.data.labels import CONFLICT_NAT, UNKNOWN, LabelMaps, load_labels, mutual_information
 from tacit_learning.vace_e.arguments import CheckLabels as Options
 from tacit_learning.vace_e.config import DataOptions
 from tacit_learning.vace_e.data.dataset import VaceEDataset, find_metadata
@@ -88,10 +82,7 @@ def check_labels(dataset: VaceEDataset, older: LabelMaps | None = None, seed: in
     """
     expected = _labels_of(dataset)
     rng = random.Random(seed)
-    checks = [
-        _check_shuffles(dataset, expected, rng),
-        _check_subsets(dataset, expected, rng),
-    ]
+    checks = [_check_shuffles(dataset, expected, rng), _check_subsets(dataset, expected, rng)]
     if older is not None:
         checks.append(_check_older(dataset.labels, older))
     texts = [dataset.texts[record.task] for record in dataset.records]

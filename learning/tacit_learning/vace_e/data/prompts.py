@@ -105,7 +105,7 @@ def camera_of(metadata: Metadata, folder: str) -> CameraMetadata | None:
     wanted = named.get(task.embodiment_type) if isinstance(named, dict) else None
     names = [wanted] if isinstance(wanted, str) else wanted if isinstance(wanted, list) else list(cameras)
     try:
-        return CameraMetadata.model_validate(cameras.get(names[0])) if len(names) == 1 else None
+        return CameraMetadata.model_validate(cameras.get(str(names[0]))) if len(names) == 1 else None
     except ValidationError:  # others may say less of a camera, or something else
         return None
 

@@ -19,12 +19,7 @@ from tacit_learning.vace_e.data.inputs import NEGATIVE_PROMPT, Clips, Inputs, hi
 from tacit_learning.vace_e.data.masks import MaskKind, loosened
 from tacit_learning.vace_e.judge.metrics import Score, Unavailable
 from tacit_learning.vace_e.judge.tracker import ColourTracker, mask_path
-from tacit_learning.vace_e.model.conditioning import (
-    encode_halves,
-    encode_latents,
-    join_control,
-    to_signed,
-)
+from tacit_learning.vace_e.model.conditioning import encode_halves, encode_latents, join_control, to_signed
 from tacit_learning.vace_e.model.signals import Signals, pad_text
 from tacit_learning.vace_e.model.vace_e import VaceE
 from tacit_learning.vace_e.sampling.solver import SamplerSettings, decode_video, sample_latents

@@ -32,10 +32,7 @@ DEFAULT_TARGETS = tuple(ALIASES)
 
 
 def apply_lora(
-    transformer: VaceETransformer,
-    base: LoraBase,
-    rank: int = 32,
-    targets: Sequence[str] = DEFAULT_TARGETS,
+    transformer: VaceETransformer, base: LoraBase, rank: int = 32, targets: Sequence[str] = DEFAULT_TARGETS
 ) -> list[str]:
     """Add adapters called `base` to the blocks of one part; what else trains does not change.
 

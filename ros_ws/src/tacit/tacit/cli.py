@@ -48,9 +48,7 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "doctor": Verb("tacit.tools.doctor:main", "check this machine, or (--rig) a running robot", "Start"),
     "doctor vace_e": Verb(
-        "tacit_learning.vace_e.plan_command:main",
-        "estimate what a run of VACE-E needs",
-        "Learn",
+        "tacit_learning.vace_e.plan_command:main", "estimate what a run of VACE-E needs", "Learn"
     ),
     "demo": Verb("tacit_ros.demo.main:main", "record, train, export and act in the simulated cell", "Start"),
     "up": Verb(
@@ -179,9 +177,7 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb("tacit_sim.evaluate:main", "count how often a bundle succeeds in the cell", "Act"),
     "replay": Verb("tacit_ros.run.up:replay", "do again what an episode commanded, robot or cell", "Act"),
     "replay bundle": Verb(
-        "tacit.view.replay_page:main",
-        "run a policy over a recording: error by horizon, a page",
-        "Look",
+        "tacit.view.replay_page:main", "run a policy over a recording: error by horizon, a page", "Look"
     ),
     "run": Verb("tacit_ros.run.up:run", "run a policy bundle on the robot", "Act"),
     "bench": Verb("tacit.tools.bench:main", "measure speeds on this machine", "Look"),

@@ -36,6 +36,9 @@ EPISODES, FIRST_SEED = 100, 10_000
 CHOICE_EPISODES, FIRST_CHOICE_SEED = 10, 30_000
 """Choosing has starts of its own: what chose the way of playing must not also judge it."""
 
+EVALUATED = ("play", "latency_ms", "touch", "changed", "progress", "films")
+"""Options of evaluating alone; choosing the way of playing has its own, or none."""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -97,10 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: the episodes ran, whatever their outcome.
     """
     arguments = parse_words(Arguments, argv, "tacit evaluate")
-    if not arguments.headless:
-        raise ConfigError("tacit evaluate: --no-headless: it has no window; run `tacit up policy` to watch")
-    if arguments.stop_on != "nothing" and arguments.progress is None:
-        raise ConfigError(f"--stop-on {arguments.stop_on}: who tells? Give a --progress bundle")
+    _refuse_idle(arguments)
     console = Console(highlight=False, soft_wrap=True)
     if arguments.choose_playing:
         report = choose_playing(arguments, console)
@@ -113,10 +113,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _refuse_idle(arguments: Arguments) -> None:
+    """Refuse options that would change nothing."""
+    if not arguments.headless:
+        raise ConfigError("tacit evaluate: --no-headless: it has no window; run `tacit up policy` to watch")
+    if arguments.stop_on != "nothing" and arguments.progress is None:
+        raise ConfigError(f"--stop-on {arguments.stop_on}: who tells? Give a --progress bundle")
+    given = vars(arguments).items() - vars(Arguments(arguments.bundle)).items()
+    idle = [f"--{name.replace('_', '-')}" for name, _ in given if name in EVALUATED]
+    if arguments.choose_playing and idle:
+        raise ConfigError(
+            f"--choose-playing plays the cell as it is, in ways and with latencies of its own; leave out "
+            f"{', '.join(sorted(idle))}"
+        )
+
+
 def evaluate(arguments: Arguments, console: Console) -> dict[str, Any]:
     """Run the episodes and return the report as JSON-able data."""
     bundle = load_bundle(arguments.bundle)
     rig = load_rig(arguments.rig or bundle.manifest.rig_name)
+    if arguments.touch != "real" and not (bundle.manifest.touch or bundle.manifest.taxels):
+        raise ConfigError(f"--touch {arguments.touch}: {arguments.bundle} has no touch as an input")
     policy = OnnxPolicy(bundle, rig, arguments.threads)
     progress = OnnxProgress(arguments.progress, rig, arguments.threads) if arguments.progress else None
     cell = Cell(rig, arguments.task, changes=arguments.changed)

@@ -116,10 +116,7 @@ class SimulatorNode(WatchedNode):
             self, self._cell, _joint_error(rig, self._settings), _clock_offsets(rig, self._settings)
         )
         self._truth = TruthTopics(
-            self,
-            self._cell,
-            segmentation=self._settings.segmentation,
-            clock=self._settings.publish_clock,
+            self, self._cell, segmentation=self._settings.segmentation, clock=self._settings.publish_clock
         )
         self._inbox = CommandInbox(self, rig)
         self._episode = 0

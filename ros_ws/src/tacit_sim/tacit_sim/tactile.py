@@ -40,12 +40,7 @@ class TactileCamera:
     """
 
     def __init__(
-        self,
-        model: mujoco.MjModel,
-        size_m: tuple[float, ...],
-        rays: tuple[int, int],
-        width: int,
-        height: int,
+        self, model: mujoco.MjModel, size_m: tuple[float, ...], rays: tuple[int, int], width: int, height: int
     ) -> None:
         self._model = model
         self._columns, self._rows = rays
@@ -140,11 +135,7 @@ def shading(gel: FloatArray, pitch_m: tuple[float, float]) -> FloatArray:
     normal = np.stack([-SLOPE_GAIN * slope_x, -SLOPE_GAIN * slope_y, np.ones_like(gel)], axis=-1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     lights = np.stack(
-        [
-            LIGHT_RADIUS * np.cos(LIGHT_ANGLES),
-            LIGHT_RADIUS * np.sin(LIGHT_ANGLES),
-            np.full(3, LIGHT_HEIGHT),
-        ]
+        [LIGHT_RADIUS * np.cos(LIGHT_ANGLES), LIGHT_RADIUS * np.sin(LIGHT_ANGLES), np.full(3, LIGHT_HEIGHT)]
     )
     return LIGHT_GAIN * (normal @ lights - LIGHT_HEIGHT) + DEPTH_GAIN * gel[..., None] / GEL_THICKNESS_M
 

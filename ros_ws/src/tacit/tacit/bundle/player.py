@@ -162,11 +162,7 @@ class ChunkPlayer:
     """
 
     def __init__(
-        self,
-        period_ns: int,
-        mode: PlayMode = "blend",
-        blend: int = DEFAULT_BLEND,
-        m: float = DEFAULT_DECAY,
+        self, period_ns: int, mode: PlayMode = "blend", blend: int = DEFAULT_BLEND, m: float = DEFAULT_DECAY
     ) -> None:
         if mode not in PLAY_MODES:
             raise ValueError(f"mode {mode!r}, expected one of {', '.join(PLAY_MODES)}")

@@ -60,10 +60,7 @@ def load_json(path: str | Path, error: type[TacitError] = ConfigError) -> dict[s
 
 
 def parse(
-    model: type[ConfigT],
-    data: Mapping[str, Any],
-    source: str,
-    error: type[ConfigError] = ConfigError,
+    model: type[ConfigT], data: Mapping[str, Any], source: str, error: type[ConfigError] = ConfigError
 ) -> ConfigT:
     """Validate `data` as `model`.
 

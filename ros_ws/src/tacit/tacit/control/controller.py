@@ -47,12 +47,7 @@ class Controller:
     """
 
     def __init__(
-        self,
-        rig: Rig,
-        player: Player | None,
-        dt: float,
-        dry_run: bool = False,
-        person: Mover | None = None,
+        self, rig: Rig, player: Player | None, dt: float, dry_run: bool = False, person: Mover | None = None
     ) -> None:
         self._rig, self._player, self._person = rig, player, person
         self.blocked: Fault | None = None

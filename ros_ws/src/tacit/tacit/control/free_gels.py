@@ -19,7 +19,8 @@ from tacit.images.gels import TOUCHED, local_structure
 from tacit.rig import Rig
 
 OPEN_FRACTION = 0.7
-"""A gripper open by this share of its range is taken to hold nothing, as the recorder takes it."""
+"""A gripper open by this share of its range is taken to hold nothing, while recording too. It is seldom
+opened whole before a grasp (the simulated cell: 75 %), and what is gripped is seldom as wide as that."""
 WHY = "a run begins with a picture of each gel without contact:"
 
 

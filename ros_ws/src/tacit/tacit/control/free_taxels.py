@@ -15,7 +15,7 @@ from tacit.control.safety import Fault
 from tacit.rig import Rig
 
 READINGS = 10
-"""The offset is the mean of so many, as the recorder takes it."""
+"""The offset is the mean of so many, while recording too: a single one would add its noise to all others."""
 STEADY = 0.02
 """Of its range: an array that changes by more while its offset is taken is being touched."""
 

@@ -19,15 +19,7 @@ from tacit.bundle.runtime import Observation
 from tacit.control.free_gels import FreeGels
 from tacit.control.free_taxels import FreeTaxels
 from tacit.control.heard import HeardStreams
-from tacit.control.safety import (
-    Fault,
-    check_age,
-    check_finite,
-    check_range,
-    check_skew,
-    first_fault,
-    skew_ms,
-)
+from tacit.control.safety import Fault, check_age, check_finite, check_range, check_skew, first_fault, skew_ms
 from tacit.errors import ImageError
 from tacit.images import as_rgb, encode_jpeg
 from tacit.images.depth import as_depth

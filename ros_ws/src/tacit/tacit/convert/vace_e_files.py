@@ -168,16 +168,24 @@ class TaskAttributes:
 
 
 def write_metadata(path: Path, tasks: Mapping[str, TaskAttributes], cameras: Mapping[str, object]) -> None:
-    """Write the metadata of a data set; tasks that the file already names and `tasks` does not, stay."""
+    """Write the metadata of a data set; tasks that the file already names and `tasks` does not, stay.
+
+    Where another camera has the name of one of `cameras`, both stay: the new one is named for who it saw.
+    """
     old = load_json(path) if path.is_file() else {}
     known = old.get("metadata", {})
+    there, bodies = known.get("cameras", {}), "+".join(sorted({t.embodiment_type for t in tasks.values()}))
+    cameras = {
+        name if there.get(name, camera) == camera else f"{name} of {bodies}": camera
+        for name, camera in cameras.items()
+    }
     attributes = {**old.get("per_task_attributes", {}), **{name: vars(task) for name, task in tasks.items()}}
     seen_by = {task.embodiment_type: list(cameras) for task in tasks.values()}
     content = {
         "metadata": {
             "task_types": sorted({str(task["task_type"]) for task in attributes.values()}),
             "embodiment_type_camera": {**known.get("embodiment_type_camera", {}), **seen_by},
-            "cameras": {**known.get("cameras", {}), **cameras},
+            "cameras": {**there, **cameras},
         },
         "per_task_attributes": attributes,
     }

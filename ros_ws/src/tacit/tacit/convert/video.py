@@ -200,6 +200,8 @@ class _Index:
         if not self._stamped or count < 2 or not stream.time_base:
             return Clock(count, mean)
         times = (self.stamps[:count] - self.stamps[0]) * float(stream.time_base)
+        if not times[-1] > 0:
+            return Clock(count, mean)
         rate = (count - 1) / float(times[-1])
         if abs(rate - mean) < EVEN * mean / count:  # equal but for the ticks of the file
             rate = mean

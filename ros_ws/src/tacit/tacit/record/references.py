@@ -9,18 +9,15 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
+from tacit.control.free_gels import OPEN_FRACTION
+from tacit.control.free_taxels import READINGS
 from tacit.errors import ImageError
 from tacit.images import as_rgb
 from tacit.record.monitor import StreamMonitor
 from tacit.rig import Rig
 
-OPEN_FRACTION = 0.7
-"""A gripper open by this share of its range is taken to hold nothing. Operators and experts seldom open it
-whole before a grasp (the simulated cell: 75 %), and what is gripped is seldom as wide as that."""
 SAME_TIME_NS = 500_000_000
 """A gripper's last word counts for a touch image within this time; older, it may have closed since."""
-OFFSET_READINGS = 10
-"""The offset of an array is the mean of so many readings: a single one would add its noise to all others."""
 
 
 class TouchReferences:
@@ -41,7 +38,7 @@ class TouchReferences:
     def __init__(self, rig: Rig, monitors: Mapping[str, StreamMonitor]) -> None:
         self.images: dict[str, NDArray[np.uint8] | NDArray[np.float32]] = {}
         self._monitors, self._sensors = monitors, tuple(rig.tactile)
-        self._readings = {name: deque[NDArray[np.float32]](maxlen=OFFSET_READINGS) for name in rig.taxels}
+        self._readings = {name: deque[NDArray[np.float32]](maxlen=READINGS) for name in rig.taxels}
         openings = {a.gripper.name: OPEN_FRACTION * a.gripper.upper for a in rig.arms.values() if a.gripper}
         self._grippers = [
             (stream, index, openings[name])

@@ -19,7 +19,7 @@ from tacit.config.documents import MAX_YAML_BYTES, read_text, yaml_mapping
 from tacit.errors import RigError, TacitError, did_you_mean
 from tacit.rig.contract import RIGS_FOLDER, Rig, embed_urdf, load_rig, parse_rig
 from tacit.rig.taxels import ArrayType
-from tacit.rig.topics import COMMAND_TYPES, NUMBER_TYPES, ImageType, topic_problem
+from tacit.rig.topics import COMMAND_TYPES, NUMBER_TYPES, ImageType, name_problem
 
 MAX_TURN = 4 * math.pi
 """No joint of an arm turns further: UR arms, the widest, reach two turns either way."""
@@ -92,17 +92,14 @@ def _joints(path: KeyPath, arm: Mapping[str, Any]) -> Iterator[tuple[KeyPath, st
                 )
     opening = _mapping(arm.get("gripper")).get("upper")
     if _is_number(opening) and opening > MAX_OPENING_M:
-        yield (
-            (*path, "gripper", "upper"),
-            f"opens {opening:g} m; millimetres? Then write {opening / 1e3:g}",
-        )
+        yield ((*path, "gripper", "upper"), f"opens {opening:g} m; millimetres? Then write {opening / 1e3:g}")
 
 
 def _topic(path: KeyPath, spec: Mapping[str, Any], group: str) -> Iterator[tuple[KeyPath, str]]:
     for key in ("topic", "info_topic"):
         topic = spec.get(key)
-        if isinstance(topic, str) and topic and (problem := topic_problem(topic)):
-            yield (*path, key), problem
+        if isinstance(topic, str) and topic and (cure := name_problem(topic)):
+            yield (*path, key), f"{topic!r} is no topic of ROS; {cure}"
     kind = spec.get("type")
     valid = {"commands": COMMAND_TYPES, "streams": tuple(NUMBER_TYPES)}.get(group, get_args(ImageType))
     if group == "tactile":

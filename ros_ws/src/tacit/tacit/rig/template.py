@@ -16,7 +16,7 @@ import yaml
 from tacit.config.documents import yaml_mapping
 from tacit.errors import RigError, did_you_mean
 from tacit.rig.contract import RIGS_FOLDER, Rig, load_rig, shipped_rigs
-from tacit.rig.topics import NAME_PATTERN, topic_problem
+from tacit.rig.topics import NAME_PATTERN, name_problem
 
 MARK = "# PLACEHOLDER numbers of {first}: `tacit calibrate` measures yours."
 WORLD = "@world"
@@ -54,8 +54,8 @@ def new_from(template: str, name: str, wishes: Wishes) -> tuple[str, dict[str, s
     _require_name("name", name)
     for flag, topics in (("cameras", wishes.cameras), ("gels", wishes.gels), ("topics", wishes.topics)):
         for member, topic in topics.items():
-            if problem := topic_problem(topic.removesuffix(WORLD)):
-                raise RigError(f"--{flag} {member}: {problem}")
+            if cure := name_problem(topic.removesuffix(WORLD)):
+                raise RigError(f"--{flag} {member}={topic}: no topic of ROS; {cure}")
     lines = path.read_text(encoding="utf-8").splitlines()
     lines = _replaced(lines, ("name",), name)
     for group, wanted in (("cameras", wishes.cameras), ("tactile", wishes.gels)):

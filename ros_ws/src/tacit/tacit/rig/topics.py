@@ -32,14 +32,13 @@ Pixels = Annotated[int, Field(gt=0, le=MAX_SIDE)]
 ImageType = Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"]
 
 
-def topic_problem(topic: str) -> str:
-    """Return why a text is no topic, with the one that was meant; "" where it is one."""
-    if TOPIC.fullmatch(topic):
+def name_problem(name: str) -> str:
+    """Return what to write for a text that is no name of a node or topic; "" where it is one."""
+    if TOPIC.fullmatch(name):
         return ""
-    plain = "/".join(re.sub(r"\W+", "_", part).strip("_") for part in topic.strip().split("/"))
+    plain = "/".join(re.sub(r"\W+", "_", part).strip("_") for part in name.strip().split("/"))
     plain = re.sub(r"/(?=\d)", "/_", re.sub(r"/+", "/", plain)).rstrip("/")
-    cure = f"did you mean {plain!r}?" if TOPIC.fullmatch(plain) else "use letters, digits, _ and /"
-    return f"{topic!r} is no topic of ROS; {cure}"
+    return f"did you mean {plain!r}?" if TOPIC.fullmatch(plain) else "use letters, digits, _ and /"
 
 
 def _intrinsics(value: Any) -> np.ndarray:

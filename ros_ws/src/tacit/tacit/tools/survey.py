@@ -92,10 +92,7 @@ class Survey:
         self._monitors[name].saw(stamp_ns, recv_ns, value)  # type: ignore[arg-type]  # as its decoder made it
 
     def reports(
-        self,
-        seconds: float,
-        topic: Callable[[str], str],
-        publishers: Callable[[str], Sequence[str]],
+        self, seconds: float, topic: Callable[[str], str], publishers: Callable[[str], Sequence[str]]
     ) -> list[StreamReport]:
         """Return what each stream of the rig did.
 

@@ -46,14 +46,7 @@ class Judged(NamedTuple):
 
 
 Cell = str | int | float | bool | Link | Judged | None
-BADGES = {
-    "ok": "ok",
-    "success": "ok",
-    "warning": "warn",
-    "error": "bad",
-    "failure": "bad",
-    "note": "note",
-}
+BADGES = {"ok": "ok", "success": "ok", "warning": "warn", "error": "bad", "failure": "bad", "note": "note"}
 NUMBER = re.compile(r"[+-]?\d[\d.]*( %)?")
 MAX_WORD, WHOLE = 24, 14
 """A column is as wide as its longest word up to the one, and as its longest text up to the other [letters]:

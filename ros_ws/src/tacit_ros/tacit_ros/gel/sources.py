@@ -96,11 +96,7 @@ class UvcSource:
     """
 
     def __init__(
-        self,
-        path: Path,
-        device: DeviceSpec,
-        rate_hz: float,
-        capture: Callable[..., Any] = cv2.VideoCapture,
+        self, path: Path, device: DeviceSpec, rate_hz: float, capture: Callable[..., Any] = cv2.VideoCapture
     ) -> None:
         self._capture = capture(str(path.resolve()), cv2.CAP_V4L2)
         if not self._capture.isOpened():

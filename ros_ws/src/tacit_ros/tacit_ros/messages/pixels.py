@@ -100,8 +100,7 @@ def read_image(message: Image) -> Rgb:
         )
     if encoding is None:
         raise MessageError(
-            f"image encoding {name!r} is not known; {did_you_mean(name, COLOUR_ENCODINGS)}",
-            "encoding",
+            f"image encoding {name!r} is not known; {did_you_mean(name, COLOUR_ENCODINGS)}", "encoding"
         )
     up, down = encoding.rows
     uneven = message.width % 2 or (message.height % down if down > 1 else 0)

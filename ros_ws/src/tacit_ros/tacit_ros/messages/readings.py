@@ -10,15 +10,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped, Vector3, WrenchStamped
 from numpy.typing import ArrayLike, NDArray
 from sensor_msgs.msg import JointState
-from std_msgs.msg import (
-    Bool,
-    Float32,
-    Float32MultiArray,
-    Float64,
-    Float64MultiArray,
-    Int32,
-    MultiArrayLayout,
-)
+from std_msgs.msg import Bool, Float32, Float32MultiArray, Float64, Float64MultiArray, Int32, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory
 
 from tacit.errors import did_you_mean

@@ -138,10 +138,7 @@ NODES = {
         "description", "tacit_ros", "tacit_ros.description_node", {"rig": "", "tf_hz": 30.0}
     ),
     "desk": NodeSpec(
-        "desk",
-        "tacit_ros",
-        "tacit_ros.desk_node",
-        {"rig": "", "port": 8420, "instructions": "", "keys": ""},
+        "desk", "tacit_ros", "tacit_ros.desk_node", {"rig": "", "port": 8420, "instructions": "", "keys": ""}
     ),
     "policy": NodeSpec(
         "policy",
@@ -163,12 +160,7 @@ NODES = {
         "teleop",
         "tacit_ros",
         "tacit_ros.teleop_node",
-        {
-            "rig": "",
-            **PERSON,
-            "command_hz": 0.0,
-            "dry_run": False,
-        },
+        {"rig": "", **PERSON, "command_hz": 0.0, "dry_run": False},
     ),
     "replay": NodeSpec(
         "replay",

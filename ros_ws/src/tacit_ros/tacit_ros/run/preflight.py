@@ -5,7 +5,6 @@ The nodes check all of it again, and more. Here it costs no process, and the ans
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,10 +14,9 @@ from tacit.config.arguments import Writes
 from tacit.episode import EpisodeReader
 from tacit.errors import BundleError, ConfigError, EpisodeError
 from tacit.rig import Rig, load_rig
+from tacit.rig.topics import name_problem
 from tacit_ros.run.nodes import NodeSpec
 from tacit_ros.run.stacks import Stack
-
-ROS_NAME = re.compile(r"^[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$")
 
 
 def require_ready(stack: Stack) -> None:
@@ -42,10 +40,8 @@ def require_name(flag: str, name: str) -> None:
     Raises:
         ConfigError: Other characters than ROS allows.
     """
-    if not ROS_NAME.match(name):
-        raise ConfigError(
-            f"{flag} {name!r}: no name that ROS takes; use letters, digits, _ and /, no digit after a /"
-        )
+    if problem := name_problem(name):
+        raise ConfigError(f"{flag} {name!r}: no name that ROS takes; {problem}")
 
 
 def _bundle(node: NodeSpec, text: str, rig: Rig) -> None:

@@ -51,10 +51,7 @@ class RecordArgs:
     command: tyro.conf.Positional[Command]
     success: Annotated[bool, tyro.conf.arg(help="With stop: the task was done.")] = False
     failure: Annotated[bool, tyro.conf.arg(help="With stop: the task was not done.")] = False
-    task: Annotated[
-        str,
-        tyro.conf.arg(help="With start: the task, and so the folder, from now on."),
-    ] = ""
+    task: Annotated[str, tyro.conf.arg(help="With start: the task, and so the folder, from now on.")] = ""
     instruction: Annotated[
         str, tyro.conf.arg(help="With start: the instruction, as one would tell a person.")
     ] = ""

@@ -45,10 +45,7 @@ class PersonParameters:
         "", "Leader arm, as `joint1=lead1*-1+0.5,...`; empty: it names its joints as the rig does."
     )
     leader_tolerance: float = parameter(
-        0.1,
-        "How near the robot's pose a leader must be to be followed [rad, m].",
-        above=0,
-        high=1,
+        0.1, "How near the robot's pose a leader must be to be followed [rad, m].", above=0, high=1
     )
 
     @property

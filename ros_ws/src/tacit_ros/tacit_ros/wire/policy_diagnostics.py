@@ -25,12 +25,7 @@ class PolicyDiagnostics:
     """
 
     def __init__(
-        self,
-        node: Node,
-        rig: Rig,
-        acting: Acting,
-        loop: PeriodicThread | None,
-        commands: CommandPublisher,
+        self, node: Node, rig: Rig, acting: Acting, loop: PeriodicThread | None, commands: CommandPublisher
     ) -> None:
         self._node, self._rig, self._acting, self._loop = node, rig, acting, loop
         self._commands = commands

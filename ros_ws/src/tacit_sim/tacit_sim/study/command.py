@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tacit.config.arguments import Count, CountOrNone, NewFolder, Seed, parse_words
 from tacit.errors import ConfigError
+from tacit.rig import load_rig
 from tacit_sim.felt import CONTROLS, TouchControl
 from tacit_sim.study.plan import Plan, parse_arms, with_fewer
 from tacit_sim.study.report import write
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> int:
     """Run `tacit study touch`; returns 0 when the page is written."""
     options = parse_words(Options, argv, "tacit study touch")
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    study = Study(make_plan(options), console.print, jobs=max(1, options.jobs))
+    study = Study(make_plan(options), console.print, jobs=options.jobs)
     study.work()
     page, facts = write(study)
     for row in facts["outcomes"]:
@@ -90,6 +91,10 @@ def make_plan(options: Options) -> Plan:
     config = Path(options.config)
     if config.suffix and not config.is_file():
         raise ConfigError(f"--config {config}: no such file")
+    if "other" in options.controls and load_rig(options.rig).taxels:
+        raise ConfigError(
+            "--controls other: of gels alone, and the rig has arrays; give --controls blank shuffled"
+        )
     return Plan(
         out=options.out or Path(f"runs/study_touch_{task}"),
         task=task,

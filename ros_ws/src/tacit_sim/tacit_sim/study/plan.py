@@ -151,8 +151,8 @@ class Plan:
         return self.out / "films" / arm.name
 
     def _play_words(self, arm: Arm, seed: int, episodes: int, touch: TouchControl) -> list[str]:
-        words = ["evaluate", "--bundle", str(self.bundle(arm, seed)), "--task", self.task, "--touch", touch]
-        return [*words, *_counted(episodes, self.first_start)]
+        words = ["evaluate", "--bundle", str(self.bundle(arm, seed)), "--rig", self.rig, "--task", self.task]
+        return [*words, "--touch", touch, *_counted(episodes, self.first_start)]
 
 
 def parse_arms(words: str) -> tuple[Arm, ...]:

@@ -47,6 +47,8 @@ class Study:
             TacitError: A step failed; those before it stay done.
         """
         keep_settings(self.plan)
+        if self.plan.controls and chosen(self.plan.arms, self.plan.controlled) is None:
+            self.say(f"no arm is called {self.plan.controlled}: nothing is played under controls")
         self._demonstrate()
         pairs = [(arm, seed) for seed in self.plan.seeds for arm in self.plan.arms]
         self._all([partial(self._learn, *pair) for pair in pairs])
@@ -124,18 +126,20 @@ def keep_settings(plan: Plan) -> None:
         ConfigError: The folder holds a study with other settings; the message names them.
     """
     path = plan.out / SETTINGS
-    mine = {name: getattr(plan, name) for name in FIXED}
-    if path.is_file():
-        theirs: dict[str, Any] = load_json(path)
-        other = [
-            f"{name} {theirs.get(name)}, now {mine[name]}" for name in FIXED if theirs.get(name) != mine[name]
-        ]
-        if other:
-            raise ConfigError(
-                f"{plan.out}: holds a study with {'; '.join(other)}; give another --out, or the same settings"
-            )
+    mine: dict[str, Any] = {name: getattr(plan, name) for name in FIXED}
+    mine |= {f"arm {arm.name}": list(arm.overrides) for arm in plan.arms}
+    theirs = load_json(path) if path.is_file() else {}
+    other = [
+        f"{name} {theirs[name]}, now {mine[name]}"
+        for name in mine
+        if theirs.get(name, mine[name]) != mine[name]
+    ]
+    if other:
+        raise ConfigError(
+            f"{plan.out}: holds a study with {'; '.join(other)}; give another --out, or the same settings"
+        )
     plan.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(mine, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(theirs | mine, indent=1) + "\n", encoding="utf-8")
 
 
 def settings_of(plan: Plan) -> dict[str, Any]:

@@ -15,14 +15,7 @@ from tacit.convert.lerobot.layout import Version
 from tacit.convert.lerobot.ours import NoteTaker
 from tacit.convert.lerobot.outgoing import Plan, make_plan, numbers_of
 from tacit.convert.lerobot.stats import Stats, as_lists, merge, number_stats, picture_stats
-from tacit.convert.lerobot.storage import (
-    Cell,
-    EpisodeTable,
-    TableFiles,
-    VideoFiles,
-    write_info,
-    write_tasks,
-)
+from tacit.convert.lerobot.storage import Cell, EpisodeTable, TableFiles, VideoFiles, write_info, write_tasks
 from tacit.episode import EpisodeReader
 
 TAUGHT = "the action of hand-guided episodes is the state measured at the next tick"
