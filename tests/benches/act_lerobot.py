@@ -9,6 +9,7 @@ import contextlib
 import json
 import sys
 import time
+from unittest import mock
 
 import torch
 
@@ -25,11 +26,9 @@ def load_torchvision() -> None:
 
         return keep
 
-    torch.library.register_fake = lenient
-    import torchvision
-
+    with mock.patch.object(torch.library, "register_fake", lenient):
+        import torchvision
     assert torchvision.models
-    torch.library.register_fake = register
 
 
 def main() -> None:

@@ -250,7 +250,8 @@ def _fewer(page: Page, plan: Plan, real: Sequence[Outcome]) -> None:
     for base in (arm for arm in plan.arms if not arm.of):
         same = [arm for arm in plan.arms if base.name in (arm.name, arm.of)]
         points = sorted((_learnt_from(plan, arm), 100 * counts[arm.name]) for arm in same)
-        lines.append(Series(base.name, *zip(*points, strict=True)))
+        numbers, shares = zip(*points, strict=True)
+        lines.append(Series(base.name, numbers, shares))
     page.section("Fewer demonstrations", "Intervals stand in the first table.")
     learnt, success = "demonstrations learnt from", "success [%]"
     page.plot(line_plot(lines, x_label=learnt, y_label=success, y_range=(0.0, 100.0)))
