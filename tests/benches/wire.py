@@ -42,6 +42,8 @@ SETTLED_S = 0.6
 LIMIT_S = 14.0
 """A try may take so long: what a policy does in 7 s takes longer through a wire that lags by 0.2 s."""
 BAR = 0.9
+SLOWLY = ("jog_linear=0.03", "jog_angular=0.2")
+"""An arm that lags by .3 s goes 9 mm further than it is seen to be."""
 SETTLE_S, PATIENCE_S = 0.8, 300.0
 """Who types waits so long for the arm to stand: it lags; and tries so long [s]."""
 
@@ -140,13 +142,21 @@ def demonstrate(args: Args, rig: Path, folder: Path, numbers: Numbers, console: 
     """Let somebody type demonstrations."""
     from typing_session import keyboard, type_an_episode, watch
 
-    words = (f"root={folder / 'data'}", f"task={TASK}", f"instruction={INSTRUCTION}", "--without", "overlay")
+    words: tuple[str, ...] = (
+        f"root={folder / 'data'}",
+        f"task={TASK}",
+        f"instruction={INSTRUCTION}",
+        *SLOWLY,
+    )
+    words = (*words, "--without", "overlay")
     log = (folder / "keys.log").open("w", encoding="utf-8")
     with stack("teleop", rig, folder, args.speed, *words) as session, log:
         watch(session)
         for seed in range(args.demonstrations):
             session.set_parameters("simulator", {"seed": seed}, ANSWER_S)
             session.trigger("/simulator/reset", ANSWER_S)
+            for service in ("/dobot/clear", "/dobot/enable", "/teleop/reset"):
+                session.trigger_until_accepted(service, ANSWER_S)
             begin = time.monotonic()
             with keyboard(log) as terminal:
                 try:
