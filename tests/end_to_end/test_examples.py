@@ -1,7 +1,8 @@
-"""Every script of `examples` runs, on data made small."""
+"""Every script and the notebook of `examples` run, on data made small."""
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 
@@ -44,10 +45,33 @@ def test_episodes_are_converted(tmp_path: Path) -> None:
     assert list((tmp_path / "aloha").rglob("episode_0.hdf5"))
 
 
-def test_the_table_names_every_script() -> None:
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its cells are run as they stand, in one room, without a kernel."""
+    for needed in ("mujoco", "torch", "matplotlib"):
+        pytest.importorskip(needed)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((EXAMPLES / "first_steps.ipynb").read_text())
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells), (
+        "kept without output"
+    )
+    script = tmp_path / "cells.py"
+    script.write_text("\n\n".join("".join(cell["source"]) for cell in cells))
+    room = runpy.run_path(str(script))
+    said = capsys.readouterr().out
+    assert said.count("mean error") == len(rig().state_names) and "success: True" in said
+    assert (tmp_path / "runs" / "notebook" / "policy.onnx").is_file()
+    assert len(list((tmp_path / "runs" / "notebook" / "aloha").rglob("*.hdf5"))) == room["EPISODES"]
+
+
+def test_the_table_names_every_example() -> None:
     table = (EXAMPLES / "README.md").read_text()
-    scripts = [path.name for path in EXAMPLES.glob("*.py")]
-    assert len(scripts) >= 5 and all(f"`{name}`" in table for name in scripts)
+    scripts = [path.name for path in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.ipynb"))]
+    assert len(scripts) >= 7 and all(f"`{name}`" in table for name in scripts)
 
 
 @pytest.mark.ros
