@@ -161,7 +161,7 @@ def test_what_cannot_stream_is_refused(tmp_path: Path, progress: dict, message: 
 
 
 def test_a_model_of_several_tasks_needs_one_to_follow(tmp_path: Path) -> None:
-    config = tiny_alignment(tmp_path / "run", train__steps=4)
+    config = tiny_alignment(tmp_path / "run", train__steps=1)
     train_on(config, tiny_annotated(3, ("pour", "fold")), None, SilentReporter())
     with pytest.raises(ConfigError, match="knows several; valid: fold, pour"):
         export_checkpoint(tmp_path / "run", tmp_path / "model.onnx", task="x")
