@@ -221,6 +221,13 @@ def test_joint_offset_is_part_of_the_calibration(rig: Rig) -> None:
         check_rig(manifest_for(rig), other)
 
 
+def test_a_gripper_that_counts_in_fine_steps_is_compared_by_the_ratio_of_its_steps(rig: Rig) -> None:
+    counts = changed_rig(rig, "arms.arm.gripper.scale", 8e-5)
+    check_rig(manifest_for(counts), changed_rig(rig, "arms.arm.gripper.scale", 8.0001e-5))
+    with pytest.raises(BundleError, match=r"gripper\.scale: differs by 1e-05, allowed 8e-08"):
+        check_rig(manifest_for(counts), changed_rig(rig, "arms.arm.gripper.scale", 9e-5))
+
+
 def test_limits_and_topics_are_not_calibration(rig: Rig) -> None:
     other = changed_rig(rig, "cameras.wrist.topic", "/elsewhere")
     check_rig(manifest_for(rig), changed_rig(other, "arms.arm.joints.0.velocity", 0.5))

@@ -23,6 +23,9 @@ INTRINSICS_RELATIVE = 0.005
 NUMBER_TOLERANCE = 1e-4
 """Accepted change of any other geometric number (joint offsets [rad], sizes [m], distortion)."""
 
+SCALE, SCALE_RELATIVE = "scale", 1e-3
+"""Metres per count of a gripper's driver may be some 1e-4 themselves: only their ratio says something."""
+
 
 @dataclass(frozen=True)
 class Binding:
@@ -148,6 +151,8 @@ def _difference(path: Sequence[str], trained: Any, actual: Any, safety: SafetySp
     if left.shape == (4, 4):
         return _pose_difference(left, right, safety)
     tolerance = INTRINSICS_RELATIVE * np.abs(left).max() if path[-1] == "K" else NUMBER_TOLERANCE
+    if path[-1] == SCALE:
+        tolerance = SCALE_RELATIVE * np.abs(left).max()
     largest = float(np.abs(left - right).max(initial=0.0))
     return None if largest <= tolerance else f"differs by {largest:.4g}, allowed {tolerance:.4g}"
 
