@@ -9,6 +9,7 @@ import contextlib
 import json
 import sys
 import time
+from typing import Any
 from unittest import mock
 
 import torch
@@ -18,8 +19,8 @@ def load_torchvision() -> None:
     """Import torchvision also where its compiled operators do not fit this torch; ACT needs none of them."""
     register = torch.library.register_fake
 
-    def lenient(operator: str, *arguments: object, **options: object) -> object:
-        def keep(function: object) -> object:
+    def lenient(operator: str, *arguments: Any, **options: Any) -> Any:
+        def keep(function: Any) -> Any:
             with contextlib.suppress(RuntimeError):  # no such operator
                 register(operator, *arguments, **options)(function)
             return function

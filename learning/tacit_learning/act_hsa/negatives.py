@@ -72,8 +72,8 @@ class Bank(nn.Module):
 
     def negatives(self, rows: Rows, time_gap: int) -> tuple[Tensor, Tensor]:
         """Return what is held (Q, F), and what of it may serve as a negative of each row (R, Q)."""
-        *kept, touching, held = self.tags.unbind(1)
-        mask = may_differ(rows, Rows(*kept, touching.bool()), time_gap)
+        episode, frame, sensor, touching, held = self.tags.unbind(1)
+        mask = may_differ(rows, Rows(episode, frame, sensor, touching.bool()), time_gap)
         return self.features.clone(), mask & held.bool()[None]
 
     @torch.no_grad()
