@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from std_msgs.msg import String
@@ -24,6 +24,8 @@ from tacit_ros.wire.node_state import NodeState
 from tacit_ros.wire.session import Session
 
 TYPE_S = 0.035
+PATIENCE_S = 100.0
+UP, DOWN = b"\x1b[5~", b"\x1b[6~"
 
 
 @contextlib.contextmanager
@@ -37,7 +39,7 @@ def keyboard(log: IO[str]) -> Iterator[int]:
     try:
         yield terminal
         os.write(terminal, b"q")
-        assert keys.wait(timeout=20) == 0
+        assert keys.wait(timeout=PATIENCE_S) == 0
     finally:
         keys.kill()
         os.close(terminal)
@@ -47,8 +49,27 @@ def keyboard(log: IO[str]) -> Iterator[int]:
 def watch(session: Session) -> None:
     """Let the person see the cell; call once per session."""
     session.watch("/simulator/truth", String)
-    session.trigger("/recorder/status", 60.0)
-    session.spin_until(lambda: bool(session.latest("/simulator/truth")), 60.0, "the cell")
+    session.trigger("/recorder/status", PATIENCE_S)
+    session.spin_until(lambda: bool(session.latest("/simulator/truth")), PATIENCE_S, "the cell")
+
+
+def truth(session: Session) -> dict[str, Any]:
+    """Return what the person sees."""
+    return dict(json.loads(session.latest("/simulator/truth").data))
+
+
+def begin_an_episode(session: Session, terminal: int) -> None:
+    """Take the arm, and start a recording."""
+    state = NodeState(session.node, "/teleop/state")
+    type_until(session, terminal, b"\r", lambda: state.text == "PERSON")
+    type_until(session, terminal, UP, lambda: _status(session)["ready"])
+    type_until(session, terminal, b"s", lambda: _status(session)["state"] == "recording")
+
+
+def end_an_episode(session: Session, terminal: int) -> None:
+    """Call it a success."""
+    os.write(terminal, b"y")
+    session.spin_until(lambda: _status(session)["state"] == "idle", PATIENCE_S, "the end of the episode")
 
 
 def type_an_episode(
@@ -63,30 +84,29 @@ def type_an_episode(
         settle_s: How long it waits for the arm to stand, by the clock of the cell [s].
         patience_s: How long it tries [s].
     """
-    truth = lambda: json.loads(session.latest("/simulator/truth").data)  # noqa: E731
-    status = lambda: session.trigger("/recorder/status", 20.0)  # noqa: E731
-    state = NodeState(session.node, "/teleop/state")
-    _type_until(session, terminal, b"\r", lambda: state.text == "PERSON")
-    _type_until(session, terminal, b"\x1b[5~", lambda: status()["ready"])
-    _type_until(session, terminal, b"s", lambda: status()["state"] == "recording")
+    begin_an_episode(session, terminal)
     hands, deadline = TypingPerson(settle_s), time.monotonic() + patience_s
     while not hands.is_done:
         assert time.monotonic() < deadline, hands._steps
-        seen = Seen(_tool(rig, np.array(truth()["state"])), np.array(truth()["object_pose"]))
-        os.write(terminal, hands.text(seen, truth()["stamp_ns"] * 1e-9).encode())
+        cell = truth(session)
+        seen = Seen(_tool(rig, np.array(cell["state"])), np.array(cell["object_pose"]))
+        os.write(terminal, hands.text(seen, cell["stamp_ns"] * 1e-9).encode())
         session.spin_for(TYPE_S)
-    assert truth()["success"]
-    os.write(terminal, b"y")
-    session.spin_until(lambda: status()["state"] == "idle", 20.0, "the end of the episode")
+    assert truth(session)["success"]
+    end_an_episode(session, terminal)
 
 
-def _type_until(session: Session, terminal: int, text: bytes, fact: Callable[[], bool]) -> None:
+def type_until(session: Session, terminal: int, text: bytes, fact: Callable[[], bool]) -> None:
     """Press a key again and again: a terminal that has only just begun to listen drops the first ones."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not fact():
         assert time.monotonic() < deadline, text
         os.write(terminal, text)
         session.spin_for(0.5)
+
+
+def _status(session: Session) -> dict[str, Any]:
+    return dict(session.trigger("/recorder/status", PATIENCE_S))
 
 
 def _tool(rig: Rig, state: FloatArray) -> FloatArray:
