@@ -106,7 +106,8 @@ def read_picture(path: Path) -> Image:
         )
     if bgr.dtype == np.uint16:
         # Cameras of 10, 12 and 14 bits leave the upper ones at zero: their pictures would be black.
-        bgr = bgr >> next(bits - 8 for bits in DEPTHS if int(bgr.max()) < 1 << bits)
+        deep = bgr.astype(np.uint16)
+        bgr = deep >> next(bits - 8 for bits in DEPTHS if int(deep.max()) < 1 << bits)
     return np.asarray(cv2.cvtColor(bgr.astype(np.uint8), cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 

@@ -106,7 +106,7 @@ def ticks_to_grip(openings: np.ndarray) -> np.ndarray:
     Returns:
         (T,) i8; 0 at the first tick with another opening; NEVER where none comes any more.
     """
-    moves: np.ndarray = np.any(np.abs(np.diff(openings, axis=0)) > MOVES_M, axis=1)
+    moves = np.asarray(np.any(np.abs(np.diff(openings, axis=0)) > MOVES_M, axis=1))
     begins = np.flatnonzero(moves & ~np.concatenate([[False], moves[:-1]])) + 1
     ticks = np.arange(len(openings))
     if not len(begins):

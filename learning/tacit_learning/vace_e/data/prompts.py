@@ -44,7 +44,8 @@ class Metadata(_Foreign):
     per_task_attributes: dict[str, TaskMetadata]
 
 
-Row3, Row4 = tuple[float, float, float], tuple[float, float, float, float]
+Row3 = tuple[float, float, float]
+Row4 = tuple[float, float, float, float]
 
 
 class CameraMetadata(_Foreign):
@@ -129,7 +130,7 @@ def seen_through(camera: CameraMetadata, video: tuple[int, int], window: tuple[i
             [0, 0, 1],
         ]
     )
-    pose = np.array(camera.T_world_camera)
+    pose: np.ndarray = np.array(camera.T_world_camera)
     R_camera_world = pose[:3, :3].T
     T_camera_world = np.column_stack([R_camera_world, -R_camera_world @ pose[:3, 3]])
     found: np.ndarray = scale @ np.array(camera.K) @ T_camera_world

@@ -53,10 +53,11 @@ def write_report(
 
 def _headline(page: Page, settings: DemoSettings, numbers: Mapping[str, Any]) -> None:
     low, high = numbers["success_interval_95"]
-    success: Cell = f"{numbers['successes']}/{numbers['episodes']}"
+    reached = f"{numbers['successes']}/{numbers['episodes']}"
+    success: Cell = reached
     wanted = settings.min_success_rate
     if wanted:  # the quick demo learns nothing that could be judged
-        success = Judged(success, numbers["success_rate"] >= wanted, f"at least {100 * wanted:.0f} %")
+        success = Judged(reached, numbers["success_rate"] >= wanted, f"at least {100 * wanted:.0f} %")
     most = round(FEW_DROPPED * numbers["recorded_ticks"])
     page.facts(
         {
