@@ -1,12 +1,13 @@
 """A function run by two processes that form a group, forked from one that has imported what it needs.
 
-Importing torch and what stands on it takes longer than most tests compute; here it is done once for both.
-A process of pytest has threads of its own, which a fork would lose: so one starts anew, alone.
-`python in_two_processes.py file.py function killed argument ...` is that one.
+Importing torch and what stands on it takes longer than most tests compute; here it is done once for all
+that one worker of pytest tests in this way.
+`python -m in_two_processes file.py function killed argument ...` is the process that both are forked from.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import inspect
 import os
@@ -15,13 +16,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 
 import torch.multiprocessing as multiprocessing
+from forked import Forked
 
 WORLD, PATIENCE_S = 2, 200
 ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
-ALONE |= {"PYTHONFAULTHANDLER": "1", "GLOO_SOCKET_IFNAME": "lo"}
+ALONE |= {"GLOO_SOCKET_IFNAME": "lo"}
+IMPORTS = ("pytest", "torch.multiprocessing", "tacit_learning.act_hsa.policy", "tacit_learning.engine.loop")
 
 
 def in_two_processes(function: Callable[..., None], *told: str, killed: str = "") -> None:
@@ -30,25 +34,23 @@ def in_two_processes(function: Callable[..., None], *told: str, killed: str = ""
     The function starts and ends the group itself. What it raises in either process fails the test.
     With `killed` another pair calls it before with that alone, and one of them must die by SIGKILL.
     """
-    command = [sys.executable, __file__, inspect.getfile(function), function.__name__, killed, *told]
-    run = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | ALONE | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        start_new_session=True,
-    )
-    try:
-        said, _ = run.communicate(timeout=PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(run.pid, signal.SIGABRT)  # each process says where its threads are
-        said, _ = run.communicate()
-    assert run.returncode == 0, said[-12000:]
+    with tempfile.TemporaryFile("w+") as said:
+        words = [inspect.getfile(function), function.__name__, killed, *told]
+        env = os.environ | ALONE
+        run = Forked("in_two_processes", *words, imports=IMPORTS, env=env, output=said)
+        try:
+            run.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGABRT)  # each process says where its threads are
+            run.wait(PATIENCE_S)
+        said.seek(0)
+        assert run.returncode == 0, said.read()[-12000:]
 
 
 def main(path: str, name: str, killed: str, *told: str) -> None:
     """Import the function's file, fork twice, and wait; what one raises ends both."""
+    os.setpgrp()  # with its two, so that all can be asked where they are
+    faulthandler.enable()
     function = runpy.run_path(path)[name]
     gc.freeze()  # a trainer looks for garbage, and what was imported is none
     if killed:
