@@ -13,8 +13,9 @@ pytest.importorskip("rclpy")
 from rich.console import Console
 
 from tacit.config.arguments import parse_words
+from tacit.episode.findings import AuditReport, Finding
 from tacit.errors import ConfigError, TacitError
-from tacit_ros.demo import main, settings
+from tacit_ros.demo import main, recording, settings
 from tacit_ros.demo.acting import progress_curves
 from tacit_ros.demo.numbers import progress_error, series
 from tacit_ros.demo.outcome import expectation, machine, shortfalls, steps_wanted
@@ -83,6 +84,32 @@ def test_progress_learns_from_what_failed_and_its_thresholds_are_fitted(
     assert f"data.datasets=[{good},{bad}]" in said["train_progress"]
     judged = said["judge_progress"]
     assert "--tune" in judged and judged[judged.index("--bundle") + 1] == str(demo.progress_bundle)
+
+
+@pytest.mark.parametrize(("broken", "recorded"), [(0, 1), (1, 2), (2, 3), (9, 3)])
+def test_an_episode_that_a_busy_machine_broke_is_recorded_again(
+    broken: int, recorded: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Recorder:
+        def trigger(self, service: str) -> None:
+            asked.append(service)
+            max(tmp_path.glob("*.hdf5")).unlink()
+
+    def record(_: object, seed: int) -> None:
+        asked.append(f"seed {seed}")
+        (tmp_path / f"episode_{len(asked)}.hdf5").touch()
+
+    def check(path: Path) -> AuditReport:
+        gap = Finding("W03", "error", "wrist", "longest gap 1440 ms")
+        return AuditReport(path, (gap,) if asked.count("seed 7") <= broken else ())
+
+    monkeypatch.setattr(recording, "record_scripted", record)
+    monkeypatch.setattr(recording, "check_episode", check)
+    recording.record_whole(Recorder(), 7, tmp_path, Console(quiet=True))  # type: ignore[arg-type]
+    assert asked == ["seed 7", *["/recorder/delete_last", "seed 7"] * (recorded - 1)]
+    assert len(list(tmp_path.glob("*.hdf5"))) == 1
 
 
 def test_series_leaves_out_missing_values() -> None:

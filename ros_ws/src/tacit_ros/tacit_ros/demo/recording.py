@@ -10,10 +10,14 @@ from typing import Any
 from rich.console import Console
 
 from tacit.episode import EpisodeReader, find_episodes
+from tacit.episode.audit import check_episode
 from tacit_ros.demo.processes import check_alive, running_stack
 from tacit_ros.demo.settings import DemoSettings
 from tacit_ros.run.scripted import record_scripted, watch_cell
 from tacit_ros.wire.session import Session
+
+ATTEMPTS = 3
+"""How often a start is demonstrated until its episode is whole: a busy machine may stand still."""
 
 
 def record_demonstrations(settings: DemoSettings, console: Console) -> dict[str, Any]:
@@ -33,10 +37,26 @@ def record_demonstrations(settings: DemoSettings, console: Console) -> dict[str,
         ):
             watch_cell(session)
             for index in range(done, settings.demonstrations):
-                record_scripted(session, settings.first_seed + index)
+                record_whole(session, settings.first_seed + index, folder, console)
                 _tell(console, index + 1, settings.demonstrations)
     seconds = time.monotonic() - started
     return _summary(folder, seconds, settings.demonstrations - done)
+
+
+def record_whole(session: Session, seed: int, folder: Path, console: Console) -> None:
+    """Record one demonstration; again, and the first to the trash, where `tacit check` finds errors in it.
+
+    The last of `ATTEMPTS` stays whatever it is: the check of the data set says so.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        record_scripted(session, seed)
+        newest = max(find_episodes(folder), key=lambda path: path.stat().st_mtime_ns)
+        errors = check_episode(newest).errors
+        if not errors or attempt == ATTEMPTS:
+            return
+        session.trigger("/recorder/delete_last")
+        what = f"{errors[0].where}: {errors[0].message}"
+        console.print(f"  seed {seed}: {what}; moved to the trash, and recorded again", highlight=False)
 
 
 def _options(settings: DemoSettings) -> list[str]:
