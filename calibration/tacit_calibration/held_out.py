@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
 
 from tacit.errors import CalibrationError
 from tacit.geometry.transforms import FloatArray, invert, pose_error
@@ -262,6 +261,8 @@ def _arm_warning(trials: Sequence[Trial], ways: Sequence[OwnWay | RigidWay]) -> 
 
 
 def _size_contradiction(result: HandEyeResult) -> tuple[str, ...]:
+    from scipy.special import ndtr, stdtrit  # slow to import
+
     off, sigma = abs(result.size - 1), result.size_sigma
     # Sigma is estimated from the same few views: beyond three of it lies more than a normal tail (Student).
     freedom = max(PLACE * np.count_nonzero(result.used) - 2 * PLACE - 1, 1)

@@ -139,5 +139,5 @@ def test_a_table_of_poses_for_joints_says_where_it_belongs(tmp_path):
     (tmp_path / "joints.csv").write_text(
         "image,x_mm,y_mm,z_mm,rx_deg,ry_deg,rz_deg\n00.png,380.0,-120.0,410.0,178.2,-12.5,91.0\n"
     )
-    with pytest.raises(CalibrationError, match="handeye --poses"):
+    with pytest.raises(CalibrationError, match="handeye .*--poses"):
         import_folder(tmp_path, load_rig("nova2_sim"), "wrist", tmp_path / "samples")

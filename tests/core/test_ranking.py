@@ -25,8 +25,8 @@ from tacit.streams import Tick
 TICKS = 16
 NUM_GOOD = 7
 FROZEN, WRONG, TWIN, SLOW = (NUM_GOOD + i for i in range(4))
-UNTOUCHED = [encode_jpeg(drawn_image(0, 60, 80), quality) for quality in (95, 94)]
-"""By turns: a sensor that repeats itself to the byte is a frozen one."""
+UNTOUCHED = [encode_jpeg(drawn_image(0, 60, 80), quality) for quality in range(95, 88, -1)]
+"""By turns: a sensor that repeats a few pictures to the byte is a frozen one."""
 
 
 def write(root: Path, take: int, *, fault: str = "") -> Path:
@@ -43,7 +43,10 @@ def write(root: Path, take: int, *, fault: str = "") -> Path:
         samples["gripper_state"] = replace(samples["gripper_state"], value=np.array([opening_at(phase)]))
         touched = 4 <= done < 12 and fault != "never touched"
         if not touched:
-            samples |= {name: replace(samples[name], value=UNTOUCHED[i % 2]) for name in ("left", "right")}
+            samples |= {
+                name: replace(samples[name], value=UNTOUCHED[i % len(UNTOUCHED)])
+                for name in ("left", "right")
+            }
         if fault == "frozen" and i > 3:
             samples["top"] = replace(samples["top"], value=encode_jpeg(drawn_image(13 * take + 4, 120, 160)))
         if fault == "never touched":

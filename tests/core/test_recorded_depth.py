@@ -180,7 +180,7 @@ def test_check_names_a_depth_image_that_is_none(episode: Path, tmp_path: Path, k
 def test_page_shows_depth_in_colours(episode: Path) -> None:
     with EpisodeReader(episode) as reader:
         html = episode_page(reader, check_episode(episode)).html()
-        assert "depth from near (red) to far (blue)" in html
+        assert "Depth goes from near (red) to far (blue)" in html
         picture = boxed_image(reader, "range", 3)
         np.testing.assert_array_equal(picture[::2, ::2][5, 100], depth_colours(depth_at(3))[5, 100])
 

@@ -114,14 +114,18 @@ def touch_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     from tacit.view.page import Tile
     from tacit_learning.act_hsa import view_touch
+    from tacit_learning.act_hsa.policy import ActHsaPolicy
+    from tacit_learning.data.spec import make_spec
 
     numbers = {key: 0.1 * i for i, (key, _) in enumerate(view_touch.NUMBERS)}
     picture = drawn_image(3, 240, 320)
     tiles = [Tile(picture, f"left in wrist, touching; episode {i}, frame 12") for i in range(5)]
     monkeypatch.setattr(view_touch, "evaluate", lambda *_: numbers)
     monkeypatch.setattr(view_touch, "heat_maps", lambda *_: tiles)
-    trained: Any = type("Trained", (), {"config": tiny_config(folder), "policy": None})()
-    return view_touch.make_page(trained, tiny_table(2), 5, "held-out").save(folder / "touch.html")
+    config, table = tiny_config(folder), tiny_table(2)
+    policy = ActHsaPolicy(config, make_spec(table)).eval()
+    trained: Any = type("Trained", (), {"config": config, "policy": policy})()
+    return view_touch.make_page(trained, table, 5, "held-out").save(folder / "touch.html")
 
 
 def vace_e_page(folder: Path) -> Path:

@@ -141,7 +141,8 @@ def test_a_step_costs_the_same_at_any_time(exported: Path) -> None:
         before = time.perf_counter()
         stream.step(row, t * FRAME_NS)
         spent.append(time.perf_counter() - before)
-    assert np.median(spent[-300:]) < 2 * np.median(spent[100:400])
+    # The quickest tenth: others want the processor too.
+    assert np.percentile(spent[-300:], 10) < 2 * np.percentile(spent[100:400], 10)
     assert np.median(spent) < 5e-3
 
 

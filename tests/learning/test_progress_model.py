@@ -178,7 +178,7 @@ def test_training_on_the_features_of_a_policy_beats_the_constant(tmp_path: Path)
         tiny_config(tmp_path / "policy", train__steps=2), Tables(tiny_table(2), None), SilentReporter()
     )
     policy = load_policy(tmp_path / "policy")
-    changes = ("train.steps=120", "train.lr=5e-3", "warp.offset=0", "warp.pause=0")
+    changes = ("train.steps=120", "train.lr=5e-3", "warp.offset=0", "warp.pause=0", "warp.slowest=1")
     config = tiny_progress(tmp_path / "p", tmp_path / "policy", *changes)
     result = train_tiny_progress(config, tiny_table(2), tiny_table(2, folder="again"), policy)
     assert result.metrics["mae"] < 0.6 * result.metrics["mae_half"]
